@@ -1,0 +1,189 @@
+//! The builder of a task's arguments: tensors with tags, then scalars.
+
+use smallvec::SmallVec;
+
+use super::{AbiError, ContinuousTensor};
+
+/// What a task does with a tensor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(i32)]
+pub enum TensorArgType {
+    /// Reads it.
+    #[default]
+    Input = 0,
+    /// Writes all of it without reading. Address 0: allocated from the heap ring.
+    Output = 1,
+    /// Reads and writes it.
+    InOut = 2,
+    /// Writes all of it without reading; never allocated.
+    OutputExisting = 3,
+    /// Not looked at for dependencies.
+    NoDep = 4,
+}
+
+impl TensorArgType {
+    /// Whether the former bytes matter to the task.
+    #[inline]
+    pub fn reads(self) -> bool {
+        matches!(self, Self::Input | Self::InOut)
+    }
+
+    /// Whether the task changes bytes.
+    #[inline]
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Output | Self::InOut | Self::OutputExisting)
+    }
+}
+
+/// Arguments of one task: tensors, each with a tag, then scalars.
+///
+/// ```
+/// use mailring::abi::{ContinuousTensor, DataType, TaskArgs, TensorArgType};
+/// let t = ContinuousTensor::new(0, &[8], DataType::Float32)?;
+/// let mut args = TaskArgs::new();
+/// args.add_tensor(t, TensorArgType::Output)?;
+/// args.add_scalar(7);
+/// assert_eq!((args.tensors().len(), args.scalars()), (1, &[7][..]));
+/// assert!(args.add_tensor(t, TensorArgType::Input).is_err()); // tensors come first
+/// # Ok::<(), mailring::abi::AbiError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskArgs {
+    pub(crate) tensors: SmallVec<[ContinuousTensor; 4]>,
+    pub(crate) tags: SmallVec<[TensorArgType; 8]>,
+    pub(crate) scalars: SmallVec<[u64; 4]>,
+    misplaced: bool,
+}
+
+impl TaskArgs {
+    /// No arguments.
+    #[inline]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tensor.
+    ///
+    /// # Errors
+    /// A scalar was added before. Nothing is changed then.
+    #[inline]
+    pub fn add_tensor(
+        &mut self,
+        tensor: ContinuousTensor,
+        tag: TensorArgType,
+    ) -> Result<&mut Self, AbiError> {
+        if !self.scalars.is_empty() {
+            return Err(AbiError::TensorAfterScalar { tensor: self.tensors.len() });
+        }
+        self.tensors.push(tensor);
+        self.tags.push(tag);
+        Ok(self)
+    }
+
+    /// Adds a scalar.
+    #[inline]
+    pub fn add_scalar(&mut self, scalar: u64) -> &mut Self {
+        self.scalars.push(scalar);
+        self
+    }
+
+    #[inline]
+    fn with(mut self, tensor: impl Into<ContinuousTensor>, tag: TensorArgType) -> Self {
+        // A misplaced tensor is remembered and refused at submit, so that chains need no `?`.
+        if self.add_tensor(tensor.into(), tag).is_err() {
+            self.misplaced = true;
+        }
+        self
+    }
+
+    /// Adds a tensor that the task reads. A tensor after a scalar makes the submit fail.
+    #[inline]
+    #[must_use]
+    pub fn input(self, tensor: impl Into<ContinuousTensor>) -> Self {
+        self.with(tensor, TensorArgType::Input)
+    }
+
+    /// Adds a tensor that the task overwrites; address 0: allocated from the heap ring.
+    #[inline]
+    #[must_use]
+    pub fn output(self, tensor: impl Into<ContinuousTensor>) -> Self {
+        self.with(tensor, TensorArgType::Output)
+    }
+
+    /// Adds a tensor that the task reads and writes.
+    #[inline]
+    #[must_use]
+    pub fn inout(self, tensor: impl Into<ContinuousTensor>) -> Self {
+        self.with(tensor, TensorArgType::InOut)
+    }
+
+    /// Adds a tensor that the task overwrites and that exists already.
+    #[inline]
+    #[must_use]
+    pub fn output_existing(self, tensor: impl Into<ContinuousTensor>) -> Self {
+        self.with(tensor, TensorArgType::OutputExisting)
+    }
+
+    /// Adds a tensor that is not looked at for dependencies.
+    #[inline]
+    #[must_use]
+    pub fn no_dep(self, tensor: impl Into<ContinuousTensor>) -> Self {
+        self.with(tensor, TensorArgType::NoDep)
+    }
+
+    /// Adds a scalar.
+    #[inline]
+    #[must_use]
+    pub fn scalar(mut self, scalar: u64) -> Self {
+        self.scalars.push(scalar);
+        self
+    }
+
+    /// The tensors, in order.
+    #[inline]
+    pub fn tensors(&self) -> &[ContinuousTensor] {
+        &self.tensors
+    }
+
+    /// The tags, one a tensor.
+    #[inline]
+    pub fn tags(&self) -> &[TensorArgType] {
+        &self.tags
+    }
+
+    /// The scalars, in order.
+    #[inline]
+    pub fn scalars(&self) -> &[u64] {
+        &self.scalars
+    }
+
+    /// Changes the tag of tensor `index`.
+    ///
+    /// # Errors
+    /// There is no such tensor.
+    pub fn set_tag(&mut self, index: usize, tag: TensorArgType) -> Result<(), AbiError> {
+        let count = self.tags.len();
+        *self.tags.get_mut(index).ok_or(AbiError::OutOfRange { what: "tensor", index, count })? =
+            tag;
+        Ok(())
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Bytes of the blob that carries these arguments.
+    #[inline]
+    pub fn blob_len(&self) -> usize {
+        super::blob_len(self.tensors.len(), self.scalars.len())
+    }
+
+    #[inline]
+    pub(crate) fn check_order(&self) -> Result<(), AbiError> {
+        if self.misplaced {
+            return Err(AbiError::TensorAfterScalar { tensor: self.tensors.len() });
+        }
+        Ok(())
+    }
+}

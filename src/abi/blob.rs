@@ -1,0 +1,250 @@
+//! The length-prefixed argument blob, and the view that reads it in place.
+//!
+//! ```text
+//! | tensors i32 | scalars i32 | tensor 0 (40 bytes) ... | scalar 0 (8 bytes) ... |
+//! ```
+
+use std::marker::PhantomData;
+use std::slice;
+
+use super::{AbiError, ContinuousTensor, Element, TaskArgs};
+use crate::limits::MAX_ARGS_BYTES;
+
+/// Bytes of the two counts in front.
+pub const BLOB_HEADER: usize = 8;
+
+/// Bytes of a blob with this many tensors and scalars.
+#[inline]
+pub const fn blob_len(tensors: usize, scalars: usize) -> usize {
+    BLOB_HEADER + tensors * size_of::<ContinuousTensor>() + scalars * 8
+}
+
+/// Arguments as the function of a worker sees them: borrowed from shared memory, 24 bytes.
+///
+/// Tags do not travel. What a task may do with a tensor was said when it was submitted.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct TaskArgsView<'a> {
+    tensor_count: i32,
+    scalar_count: i32,
+    tensors: *const ContinuousTensor,
+    scalars: *const u64,
+    from: PhantomData<&'a [u64]>,
+}
+
+const _: () = assert!(size_of::<TaskArgsView<'_>>() == 24);
+
+// SAFETY: a view only reads memory that is shared and stays as it is while the view lives.
+unsafe impl Send for TaskArgsView<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for TaskArgsView<'_> {}
+
+impl<'a> TaskArgsView<'a> {
+    /// A view of arguments that lie in ordinary memory.
+    pub fn from_slices(tensors: &'a [ContinuousTensor], scalars: &'a [u64]) -> Self {
+        Self {
+            tensor_count: tensors.len() as i32,
+            scalar_count: scalars.len() as i32,
+            tensors: tensors.as_ptr(),
+            scalars: scalars.as_ptr(),
+            from: PhantomData,
+        }
+    }
+
+    /// A view of a builder's arguments.
+    pub fn of(args: &'a TaskArgs) -> Self {
+        Self::from_slices(args.tensors(), args.scalars())
+    }
+
+    /// The tensors.
+    #[inline]
+    pub fn tensors(&self) -> &'a [ContinuousTensor] {
+        // SAFETY: every constructor took pointer and count from one slice that lives for 'a.
+        unsafe { slice::from_raw_parts(self.tensors, self.tensor_count as usize) }
+    }
+
+    /// The scalars.
+    #[inline]
+    pub fn scalars(&self) -> &'a [u64] {
+        // SAFETY: as above.
+        unsafe { slice::from_raw_parts(self.scalars, self.scalar_count as usize) }
+    }
+
+    /// Tensor `index`.
+    ///
+    /// # Errors
+    /// There is no such tensor.
+    #[inline]
+    pub fn tensor(&self, index: usize) -> Result<&'a ContinuousTensor, AbiError> {
+        let count = self.tensor_count as usize;
+        self.tensors().get(index).ok_or(AbiError::OutOfRange { what: "tensor", index, count })
+    }
+
+    /// Scalar `index`.
+    ///
+    /// # Errors
+    /// There is no such scalar.
+    #[inline]
+    pub fn scalar(&self, index: usize) -> Result<u64, AbiError> {
+        let count = self.scalar_count as usize;
+        self.scalars()
+            .get(index)
+            .copied()
+            .ok_or(AbiError::OutOfRange { what: "scalar", index, count })
+    }
+
+    /// First element and number of elements of tensor `index`, seen as elements of `T`.
+    ///
+    /// # Errors
+    /// No such tensor, another element size, a misaligned or null address.
+    pub fn elements<T: Element>(&self, index: usize) -> Result<(*mut T, usize), AbiError> {
+        let tensor = self.tensor(index)?;
+        let wrong = |why| AbiError::ElementType { index, size: size_of::<T>(), why };
+        if tensor.dtype()?.size() != size_of::<T>() {
+            return Err(wrong("its elements have another size"));
+        }
+        let address = tensor.data() as usize;
+        let count = usize::try_from(tensor.elements()?).map_err(|_| wrong("it is too large"))?;
+        if count == 0 {
+            return Ok((std::ptr::dangling_mut(), 0));
+        }
+        if address == 0 || address % align_of::<T>() != 0 {
+            return Err(wrong("its address is null or misaligned"));
+        }
+        Ok((std::ptr::with_exposed_provenance_mut(address), count))
+    }
+
+    /// Element `at` of tensor `index`, read in one piece.
+    ///
+    /// # Errors
+    /// As [`elements`](Self::elements), or no such element.
+    pub fn get<T: Element>(&self, index: usize, at: usize) -> Result<T, AbiError> {
+        let (first, count) = self.elements::<T>(index)?;
+        if at >= count {
+            return Err(AbiError::OutOfRange { what: "element", index: at, count });
+        }
+        // SAFETY: the tensor lies in memory that every worker has mapped (submit checks it), `at`
+        // is inside, and volatile access makes no claim that nobody else touches it.
+        Ok(unsafe { first.add(at).read_volatile() })
+    }
+
+    /// Writes element `at` of tensor `index`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn set<T: Element>(&self, index: usize, at: usize, value: T) -> Result<(), AbiError> {
+        let (first, count) = self.elements::<T>(index)?;
+        if at >= count {
+            return Err(AbiError::OutOfRange { what: "element", index: at, count });
+        }
+        // SAFETY: as in `get`.
+        unsafe { first.add(at).write_volatile(value) };
+        Ok(())
+    }
+
+    /// Tensor `index` as a slice.
+    ///
+    /// # Errors
+    /// As [`elements`](Self::elements).
+    ///
+    /// # Safety
+    /// Nobody writes these bytes while the slice lives. With strict dependencies that holds for
+    /// a tensor that the task was submitted with under any tag but NO_DEP, as long as this task
+    /// itself does not write it meanwhile.
+    pub unsafe fn slice<T: Element>(&self, index: usize) -> Result<&'a [T], AbiError> {
+        let (first, count) = self.elements::<T>(index)?;
+        // SAFETY: the address is aligned and mapped; the caller answers for the writers.
+        Ok(unsafe { slice::from_raw_parts(first, count) })
+    }
+
+    /// Tensor `index` as a slice to write to.
+    ///
+    /// # Errors
+    /// As [`elements`](Self::elements).
+    ///
+    /// # Safety
+    /// Nobody else reads or writes these bytes while the slice lives. With strict dependencies
+    /// that holds for a tensor that the task was submitted with as OUTPUT, INOUT or
+    /// OUTPUT_EXISTING and that no other argument of it overlaps.
+    #[allow(clippy::mut_from_ref, reason = "the view stands for memory it does not own")]
+    pub unsafe fn slice_mut<T: Element>(&self, index: usize) -> Result<&'a mut [T], AbiError> {
+        let (first, count) = self.elements::<T>(index)?;
+        // SAFETY: the address is aligned and mapped; the caller answers for exclusiveness.
+        Ok(unsafe { slice::from_raw_parts_mut(first, count) })
+    }
+}
+
+impl std::fmt::Debug for TaskArgsView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskArgsView")
+            .field("tensors", &self.tensors())
+            .field("scalars", &self.scalars())
+            .finish()
+    }
+}
+
+/// Writes the blob of `args` to the beginning of `out`; returns its length.
+///
+/// # Errors
+/// `out` is too short.
+pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
+    let need = args.blob_len();
+    let have = out.len();
+    let Some(out) = out.get_mut(..need) else {
+        return Err(AbiError::Truncated { field: "the blob", need, have });
+    };
+    let (counts, rest) = out.split_at_mut(BLOB_HEADER);
+    counts[..4].copy_from_slice(&(args.tensors.len() as i32).to_ne_bytes());
+    counts[4..].copy_from_slice(&(args.scalars.len() as i32).to_ne_bytes());
+    let (tensors, scalars) = rest.split_at_mut(args.tensors.len() * size_of::<ContinuousTensor>());
+    tensors.copy_from_slice(bytemuck::cast_slice(&args.tensors));
+    scalars.copy_from_slice(bytemuck::cast_slice(&args.scalars));
+    Ok(need)
+}
+
+/// Reads a blob in place: counts and tensors are checked, nothing is copied.
+///
+/// # Errors
+/// Misaligned or truncated buffer, a negative or oversized count, a tensor that cannot be.
+///
+/// ```
+/// use mailring::abi::{TaskArgs, read_blob, write_blob};
+/// let mut words = [0u64; 4];
+/// let bytes = bytemuck::cast_slice_mut(&mut words);
+/// let len = write_blob(&TaskArgs::new().scalar(5).scalar(6), bytes)?;
+/// assert_eq!(read_blob(&bytes[..len])?.scalars(), &[5, 6]);
+/// assert!(read_blob(&bytes[..len - 1]).is_err());
+/// # Ok::<(), mailring::abi::AbiError>(())
+/// ```
+pub fn read_blob(bytes: &[u8]) -> Result<TaskArgsView<'_>, AbiError> {
+    let have = bytes.len();
+    if bytes.as_ptr() as usize % 8 != 0 {
+        return Err(AbiError::Misaligned(bytes.as_ptr() as usize));
+    }
+    if have < BLOB_HEADER {
+        return Err(AbiError::Truncated { field: "the counts", need: BLOB_HEADER, have });
+    }
+    let counts: &[i32] = bytemuck::cast_slice(&bytes[..BLOB_HEADER]);
+    let count = |field, value: i32, size: usize| {
+        usize::try_from(value)
+            .ok()
+            .filter(|&n| n <= MAX_ARGS_BYTES / size)
+            .ok_or(AbiError::BadCount { field, value })
+    };
+    let tensors = count("tensor_count", counts[0], size_of::<ContinuousTensor>())?;
+    let scalars = count("scalar_count", counts[1], 8)?;
+    let behind_tensors = BLOB_HEADER + tensors * size_of::<ContinuousTensor>();
+    if have < behind_tensors {
+        return Err(AbiError::Truncated { field: "tensors", need: behind_tensors, have });
+    }
+    let need = behind_tensors + scalars * 8;
+    if have < need {
+        return Err(AbiError::Truncated { field: "scalars", need, have });
+    }
+    let tensors: &[ContinuousTensor] =
+        bytemuck::cast_slice(&bytes[BLOB_HEADER..behind_tensors]);
+    for tensor in tensors {
+        tensor.nbytes()?;
+    }
+    Ok(TaskArgsView::from_slices(tensors, bytemuck::cast_slice(&bytes[behind_tensors..need])))
+}

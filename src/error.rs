@@ -1,0 +1,285 @@
+//! The error enums: one for building, one for everything after.
+
+use std::time::Duration;
+
+use crate::abi::AbiError;
+use crate::ids::{TaskId, WorkerId, WorkerKind};
+use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS, MAX_SCOPE_DEPTH, MAX_WORKERS};
+use crate::ring::RingError;
+
+/// Why an executor could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No workers, or too many.
+    #[error("{0} workers are not possible: choose 1 to {MAX_WORKERS}, both kinds together")]
+    Workers(usize),
+    /// The window or a heap ring cannot be.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// More memory than there is.
+    #[error(
+        "{what} of {asked} bytes is more than the {available} bytes that this machine (or the \
+         memory control group) has left; ask for less"
+    )]
+    Memory {
+        /// `a heap ring` or `the buffer space`.
+        what: &'static str,
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes there are.
+        available: u64,
+    },
+    /// A name was registered twice.
+    #[error("a function named `{0}` is registered already; names must differ")]
+    DuplicateFunction(String),
+    /// A system call failed.
+    #[error("{what} failed: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A worker did not come up.
+    #[error("{worker} did not start: {why}")]
+    Worker {
+        /// Which.
+        worker: WorkerId,
+        /// Its own words, or how it ended.
+        why: String,
+    },
+}
+
+impl BuildError {
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// How a task ended that did not end well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// Its function returned an error.
+    Error,
+    /// Its function panicked.
+    Panic,
+    /// It took longer than its deadline.
+    Deadline,
+    /// Its worker died.
+    WorkerDied,
+    /// It was cancelled.
+    Cancelled,
+    /// No worker was left that could run it.
+    NoWorker,
+}
+
+impl FailureKind {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Error => "failed",
+            Self::Panic => "panicked",
+            Self::Deadline => "missed its deadline",
+            Self::WorkerDied => "lost its worker",
+            Self::Cancelled => "was cancelled",
+            Self::NoWorker => "could not run",
+        }
+    }
+}
+
+/// The task at the root of a failure, in its worker's words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TaskFailure {
+    /// Which task.
+    pub task: TaskId,
+    /// Its name: its own, or its function's, or its callable.
+    pub name: String,
+    /// How it ended.
+    pub kind: FailureKind,
+    /// Where, if it had begun.
+    pub worker: Option<WorkerId>,
+    /// In which attempt, counted from 1.
+    pub attempt: u32,
+    /// Which member of its group, if it is one.
+    pub member: Option<u16>,
+    /// What was said.
+    pub message: String,
+}
+
+impl std::fmt::Display for TaskFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (`{}`", self.task, self.name)?;
+        if let Some(member) = self.member {
+            write!(f, ", member {member}")?;
+        }
+        write!(f, ") {}", self.kind.verb())?;
+        if let Some(worker) = self.worker {
+            write!(f, " on {worker}, attempt {}", self.attempt)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TaskFailure {}
+
+/// Why a submit, a wait or a run did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A task failed. For a run: the first root, in the order of submission.
+    #[error("{0}")]
+    Task(Box<TaskFailure>),
+    /// Arguments that cannot be.
+    #[error(transparent)]
+    Args(#[from] AbiError),
+    /// A ring can never give what was asked.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// More argument bytes than the payload ring takes.
+    #[error(
+        "the arguments of one submit take {0} bytes, and a letter holds {MAX_ARGS_BYTES} at most; \
+         pass large data as tensors"
+    )]
+    ArgsTooLarge(usize),
+    /// A tensor that no worker could reach.
+    #[error(
+        "tensor {index} ({bytes} bytes at {address:#x}) lies in no live slab and no buffer of \
+         this executor; use an output of a task, `alloc`, or `Executor::buffer`"
+    )]
+    UnknownAddress {
+        /// Which argument.
+        index: usize,
+        /// First byte.
+        address: u64,
+        /// Length.
+        bytes: u64,
+    },
+    /// A null address where nothing is allocated.
+    #[error("tensor {0} has a null address; only an OUTPUT is allocated by the submit")]
+    NullTensor(usize),
+    /// A group without members.
+    #[error("a group needs at least one member")]
+    EmptyGroup,
+    /// A group that can never form.
+    #[error("a group of {members} members is larger than its pool of {pool} {kind} workers")]
+    GroupTooLarge {
+        /// Members asked for.
+        members: usize,
+        /// Workers there are.
+        pool: usize,
+        /// Of which kind.
+        kind: WorkerKind,
+    },
+    /// A kind of which there are no workers.
+    #[error("there are no {0} workers in this executor; ask the builder for some")]
+    NoWorkers(WorkerKind),
+    /// A worker that does not exist, or is of the other kind.
+    #[error("{worker} is no {kind} worker of this executor")]
+    WrongWorker {
+        /// Asked for.
+        worker: WorkerId,
+        /// The kind of the task.
+        kind: WorkerKind,
+    },
+    /// A callable that was never registered.
+    #[error("callable {0} is no registered function; the builder's `register` returns them")]
+    UnknownFunction(u64),
+    /// Options that contradict each other.
+    #[error("{0}")]
+    Options(&'static str),
+    /// More retries than can be told apart.
+    #[error("{0} retries are too many: at most {max} can be told apart", max = MAX_ATTEMPTS - 1)]
+    Retries(u32),
+    /// Scopes too deep.
+    #[error("scopes are {MAX_SCOPE_DEPTH} deep already; close one first")]
+    ScopeDepth,
+    /// `scope_end` without `scope_begin`.
+    #[error("scope_end without an open scope of this run")]
+    NoScope,
+    /// The rings are full, and `try_submit` does not wait.
+    #[error("{what} is full: {why}; wait for a task, or use `submit`")]
+    WouldBlock {
+        /// Which ring.
+        what: &'static str,
+        /// What holds it.
+        why: String,
+    },
+    /// Waiting would never end: the space is held by something that only the caller can release.
+    #[error(
+        "heap ring {ring} is full: {pinned} of {capacity} bytes pinned by the open scope {scope} \
+         of the calling thread, {bytes} more asked for, oldest slab from {task} (`{name}`, \
+         {oldest_bytes} bytes); close the scope first or raise heap_bytes"
+    )]
+    HeapDeadlock {
+        /// Which heap ring.
+        ring: usize,
+        /// Bytes in use.
+        pinned: u64,
+        /// Bytes there are.
+        capacity: u64,
+        /// Depth of the scope that holds the oldest slab; 1 is that of the run.
+        scope: usize,
+        /// Bytes asked for.
+        bytes: u64,
+        /// Whose slab is oldest.
+        task: TaskId,
+        /// Its name.
+        name: String,
+        /// Bytes of that slab.
+        oldest_bytes: u64,
+    },
+    /// The back-pressure time-out of the builder has passed.
+    #[error("{what} stayed full for {waited:?}: {why}; raise the limit or the time-out")]
+    BackPressure {
+        /// Which ring.
+        what: &'static str,
+        /// What holds it.
+        why: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// A handle of another run, or an output that was not allocated.
+    #[error("{0}")]
+    Handle(&'static str),
+    /// Buffer space is used up.
+    #[error(
+        "no room for a buffer of {asked} bytes: {used} of {capacity} bytes of buffer space are in \
+         use; drop buffers or raise buffer_bytes"
+    )]
+    BufferSpace {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes in use.
+        used: u64,
+        /// Bytes there are.
+        capacity: u64,
+    },
+    /// Called in a place where it cannot work.
+    #[error("{0}")]
+    Misuse(&'static str),
+    /// The executor cannot go on.
+    #[error("the executor has failed: {0}; build a new one")]
+    Failed(String),
+    /// What the closure of a run returned by itself.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps an error of the caller's own, to return it from the closure of a run.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+
+    /// The task at the root, if a task's failure is what this is.
+    pub fn failure(&self) -> Option<&TaskFailure> {
+        match self {
+            Self::Task(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}

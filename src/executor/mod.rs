@@ -1,0 +1,220 @@
+//! The front door of the engine: build an [`Executor`], run graphs on it.
+
+mod buffer;
+mod builder;
+mod handle;
+mod options;
+mod orchestrator;
+mod rings;
+mod run;
+mod shared;
+mod submit;
+
+pub use buffer::Buffer;
+pub use builder::{Builder, Mode};
+pub use handle::TaskHandle;
+pub use options::{Priority, TaskOptions};
+pub use orchestrator::Orchestrator;
+pub use run::RunHandle;
+pub use submit::Refused;
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use crate::abi::Element;
+use crate::error::Error;
+use crate::ids::WorkerKind;
+use builder::Crew;
+use shared::Shared;
+
+/// Workers, the memory they share with this process, and the ring that tasks go through.
+///
+/// Dropping it cancels what has not begun, waits a grace for what has, and ends all workers.
+///
+/// ```rust,standalone_crate
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use mailring::abi::{CallConfig, TaskArgs};
+/// use mailring::Executor;
+///
+/// let mut builder = Executor::builder().workers(2);
+/// let double = builder.register("double", |args, _config, _context| {
+///     for i in 0..args.elements::<u64>(0)?.1 {
+///         args.set(0, i, args.get::<u64>(0, i)? * 2)?;
+///     }
+///     Ok::<(), mailring::abi::AbiError>(())
+/// })?;
+/// let exec = builder.build()?;
+/// let data = exec.buffer::<u64>(4)?;
+/// data.copy_from_slice(&[1, 2, 3, 4])?;
+/// exec.run(|orch| {
+///     for _ in 0..3 {
+///         orch.submit(double, TaskArgs::new().inout(data.tensor()), CallConfig::default())?;
+///     }
+///     Ok(())
+/// })?;
+/// assert_eq!(data.to_vec(), [8, 16, 24, 32]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Executor {
+    orchestrator: Mutex<Orchestrator>,
+    /// Who is inside `run` or `submit_run` now.
+    inside: Mutex<Option<ThreadId>>,
+    shared: Arc<Shared>,
+    crew: Option<Crew>,
+}
+
+/// Counters of an executor since it was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Tasks submitted, internal joins included.
+    pub submitted: u64,
+    /// Bodies that workers ran to an end (group members count each).
+    pub bodies: u64,
+    /// Workers that died.
+    pub deaths: u64,
+    /// Workers that replaced a dead one.
+    pub respawns: u64,
+    /// Workers that we killed: deadlines, members of failed groups.
+    pub kills: u64,
+    /// Times a worker went to sleep.
+    pub sleeps: u64,
+    /// Ends of superseded attempts: counted, not applied.
+    pub superseded: u64,
+    /// When the last death was noticed, in nanoseconds of the monotonic clock; 0: never.
+    pub last_death_ns: u64,
+}
+
+impl Executor {
+    /// The options of an executor.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Opens a scope, lets `submit` fill it, closes it, and waits for all its tasks.
+    ///
+    /// # Errors
+    /// What the closure returned, or else the first root failure of the run in the order of
+    /// submission. Runs of several threads go one after the other; a run inside a run of the same
+    /// executor is refused.
+    pub fn run<R>(
+        &self,
+        submit: impl FnOnce(&mut Orchestrator) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.enter(|orchestrator| {
+            let (value, run) = orchestrator.within_run(submit)?;
+            let outcome = orchestrator.finish_run(&run);
+            let value = value?;
+            outcome?;
+            Ok(value)
+        })
+    }
+
+    /// Lets `submit` fill a scope and returns without waiting for the tasks.
+    ///
+    /// # Errors
+    /// What the closure returned; what it had submitted goes on.
+    pub fn submit_run<R>(
+        &self,
+        submit: impl FnOnce(&mut Orchestrator) -> Result<R, Error>,
+    ) -> Result<(R, RunHandle), Error> {
+        self.enter(|orchestrator| {
+            let (value, run) = orchestrator.within_run(submit)?;
+            Ok((value?, RunHandle::new(Arc::clone(&self.shared), run)))
+        })
+    }
+
+    fn enter<R>(
+        &self,
+        f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.shared.check_place()?;
+        let me = std::thread::current().id();
+        if *self.inside.lock().unwrap_or_else(PoisonError::into_inner) == Some(me) {
+            return Err(Error::Misuse(
+                "a run inside a run of the same executor would wait for itself; \
+                 submit to the `orch` that is open, in a nested scope if need be",
+            ));
+        }
+        let mut orchestrator = self.orchestrator.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
+        // The mark must go even when the closure panics.
+        let _leave = Leave(&self.inside);
+        f(&mut orchestrator)
+    }
+
+    /// Zeroed shared memory for `len` elements that lives until it is dropped: inputs and results
+    /// of runs.
+    ///
+    /// # Errors
+    /// The buffer space is used up.
+    pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
+        self.shared.check_place()?;
+        Buffer::new(&self.shared, len)
+    }
+
+    /// Workers of a kind.
+    pub fn workers(&self, kind: WorkerKind) -> usize {
+        self.shared.arena.shape().workers[kind.index()]
+    }
+
+    /// The process ids of the workers; zeros in THREAD mode and for workers that are being
+    /// replaced.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        let workers = self.shared.arena.shape().total_workers() as u16;
+        (0..workers).map(|w| self.shared.arena.entry(w).pid.load(SeqCst)).collect()
+    }
+
+    /// Whether worker `worker` is inside the body of a task at this moment.
+    pub fn is_busy(&self, worker: crate::WorkerId) -> bool {
+        let entry = self.shared.arena.entry(worker.0);
+        entry.inside.load(Relaxed) != 0
+    }
+
+    /// Counters since it was built.
+    pub fn stats(&self) -> Stats {
+        let arena = &self.shared.arena;
+        let health = &self.shared.health;
+        let entries = (0..arena.shape().total_workers() as u16).map(|w| arena.entry(w));
+        let mut stats = Stats {
+            submitted: self.shared.submitted.load(Relaxed),
+            deaths: health.deaths.load(Relaxed),
+            respawns: health.respawns.load(Relaxed),
+            kills: health.kills.load(Relaxed),
+            last_death_ns: health.last_death_ns.load(Relaxed),
+            ..Stats::default()
+        };
+        for entry in entries {
+            stats.bodies += entry.ran.load(Relaxed);
+            stats.sleeps += entry.slept.load(Relaxed);
+            stats.superseded += entry.superseded.load(Relaxed);
+        }
+        stats
+    }
+}
+
+struct Leave<'a>(&'a Mutex<Option<ThreadId>>);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let Some(crew) = self.crew.take() else { return };
+        if self.shared.check_place().is_err() {
+            crew.abandon(); // a copy in another process ends nothing
+            return;
+        }
+        let grace = self.shared.grace;
+        let orchestrator = self.orchestrator.get_mut().unwrap_or_else(PoisonError::into_inner);
+        orchestrator.cancel_everything();
+        orchestrator.settle(Instant::now() + grace);
+        crew.end(&self.shared, grace.min(Duration::from_secs(5)));
+    }
+}

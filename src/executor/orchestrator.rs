@@ -1,0 +1,303 @@
+//! The submitting side of a run: scopes, waiting, cancelling. Submits are in `submit`, what they
+//! do when a ring is full in `rings`.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::Instant;
+
+use super::buffer::HeldBuffers;
+use super::handle::TaskHandle;
+use super::run::RunState;
+use super::shared::{Shared, Waited, kind_of};
+use crate::error::{Error, TaskFailure};
+use crate::graph::{Access, Dependencies, Hazards, ScopeError, ScopeStack, TensorMap};
+use crate::ids::TaskId;
+use crate::limits::HEAP_RINGS;
+use crate::mailbox::letter::Letters;
+use crate::ring::{DistRing, RingError, Table};
+use crate::segment::{Arena, Code, Settled};
+use crate::worker::Publisher;
+
+/// Submits the tasks of a run. The closure of [`run`](crate::Executor::run) gets one; it is the
+/// only writer of the ring.
+pub struct Orchestrator {
+    pub(super) shared: Arc<Shared>,
+    // Views of the arena that `shared` keeps alive.
+    pub(super) arena: &'static Arena,
+    pub(super) table: Table<'static>,
+    pub(super) letters: Letters,
+    pub(super) publisher: Publisher<'static>,
+    pub(super) ring: DistRing,
+    pub(super) map: TensorMap,
+    pub(super) scopes: ScopeStack,
+    pub(super) buffers: HeldBuffers,
+    pub(super) heaps: [(u64, u64); HEAP_RINGS],
+    /// Runs with tasks in the window, oldest first; the last one is the open one.
+    runs: VecDeque<Arc<RunState>>,
+    pub(super) run: Arc<RunState>,
+    /// Tasks of the open run that failed and have left the window, with their causes.
+    pub(super) failed: HashMap<u64, u64>,
+    pub(super) named: bool,
+    // Scratch of a submit, kept to spare the allocator.
+    pub(super) accesses: Vec<Access>,
+    pub(super) deps: Dependencies,
+}
+
+impl Orchestrator {
+    pub(super) fn new(shared: Arc<Shared>, hazards: Hazards) -> Result<Self, RingError> {
+        // SAFETY: `shared` holds the arena and is a field of the same value, dropped last of all
+        // users of these views.
+        let arena = unsafe { shared.arena.pinned_in() };
+        let producer = arena.shape().total_workers();
+        Ok(Self {
+            arena,
+            table: arena.table(),
+            letters: arena.letters(),
+            publisher: Publisher::with_rings(arena, producer),
+            ring: DistRing::new(arena.shape().ring)?,
+            map: TensorMap::new(hazards),
+            scopes: ScopeStack::new(),
+            buffers: HeldBuffers::default(),
+            heaps: std::array::from_fn(|ring| arena.heap(ring)),
+            runs: VecDeque::new(),
+            run: Arc::new(RunState::new(0)),
+            failed: HashMap::new(),
+            named: false,
+            accesses: Vec::new(),
+            deps: Dependencies::default(),
+            shared,
+        })
+    }
+
+    // ---- runs -----------------------------------------------------------------------------------
+
+    pub(super) fn within_run<R>(
+        &mut self,
+        submit: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<(Result<R, Error>, Arc<RunState>), Error> {
+        self.shared.check_health()?;
+        self.reclaim()?;
+        let run = Arc::new(RunState::new(self.ring.next()));
+        self.run = Arc::clone(&run);
+        self.runs.push_back(Arc::clone(&run));
+        self.failed.clear();
+        self.buffers.refresh(&self.shared);
+        debug_assert_eq!(self.scopes.depth(), 0);
+        self.begin().map_err(scope_error)?;
+        let value = catch_unwind(AssertUnwindSafe(|| submit(self)));
+        while self.scopes.depth() > 0 {
+            let _ = self.scopes.end(); // scopes that the closure left open end with the run
+        }
+        run.close(self.ring.next());
+        self.shared.submitted.store(self.ring.next(), Relaxed);
+        match value {
+            Ok(value) => Ok((value, run)),
+            Err(panic) => {
+                // The closure's own panic: its tasks end first, then it goes on its way.
+                let _ = self.finish_run(&run);
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Waits for every task of the run; its first root failure, if there is one.
+    pub(super) fn finish_run(&mut self, run: &Arc<RunState>) -> Result<(), Error> {
+        let waited = self.shared.wait_range(run.first..run.end(), None);
+        if waited == Waited::Failed {
+            self.shared.check_health()?;
+        }
+        self.reclaim()?;
+        self.reclaim_heaps();
+        // An older run that is still going keeps our slots in the window; read them there.
+        for seq in run.first.max(self.ring.tail())..run.end() {
+            self.note_failure(seq);
+        }
+        match run.first_root() {
+            Some(failure) => Err(Error::Task(Box::new(failure))),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what is known of a task that has retired as failed.
+    fn note_failure(&mut self, seq: u64) {
+        if self.arena.settled(seq) != Settled::Failed {
+            return;
+        }
+        let (slot, _) = self.ring.place(seq);
+        let cause = self.arena.cause_of(slot, seq);
+        let Some(run) = self.runs.iter().find(|run| run.contains(seq)) else { return };
+        if Arc::ptr_eq(run, &self.run) {
+            self.failed.insert(seq, cause);
+        }
+        if let Some(failure) = self.shared.root_failure(seq, run.name(seq)) {
+            tracing::warn!(task = seq, %failure, "task failed");
+            run.add_root(failure);
+        }
+    }
+
+    /// Lets retired slots leave the window.
+    pub(super) fn reclaim(&mut self) -> Result<(), Error> {
+        let mut failed: Vec<u64> = Vec::new();
+        let before = self.ring.tail();
+        let table = self.table;
+        let result = self.ring.reclaim(&table, u64::MAX, |seq, word| {
+            if word.is_failed() {
+                failed.push(seq);
+            }
+        });
+        let tail = self.ring.tail();
+        if tail == before && result.is_ok() {
+            return Ok(());
+        }
+        for seq in failed {
+            self.note_failure(seq);
+        }
+        if self.named {
+            for seq in before..tail {
+                if let Some(run) = self.runs.iter().find(|run| run.contains(seq)) {
+                    run.forget_name(seq);
+                }
+            }
+        }
+        while self.runs.front().is_some_and(|run| run.end() <= tail && !Arc::ptr_eq(run, &self.run))
+        {
+            self.runs.pop_front();
+        }
+        self.shared.health.tail.store(tail, Release);
+        result.map_err(|word| {
+            let why = format!(
+                "the slot of {} holds {word:?}, which cannot be; a worker wrote where it must not",
+                TaskId(tail)
+            );
+            self.shared.health.fail(why.clone(), self.arena);
+            Error::Failed(why)
+        })
+    }
+
+    // ---- scopes ---------------------------------------------------------------------------------
+
+    fn begin(&mut self) -> Result<(), ScopeError> {
+        self.scopes.begin(self.ring.next())
+    }
+
+    /// Opens a scope, lets `submit` fill it, and closes it. Slabs made in it can be reclaimed once
+    /// it has closed and the tasks that name them are through. Does not wait.
+    ///
+    /// # Errors
+    /// 64 scopes are open; or what the closure returned.
+    pub fn scope<R>(
+        &mut self,
+        submit: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.scope_begin()?;
+        let depth = self.scopes.depth();
+        let value = catch_unwind(AssertUnwindSafe(|| submit(self)));
+        while self.scopes.depth() >= depth {
+            let _ = self.scopes.end();
+        }
+        value.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Opens a scope by hand; [`scope`](Self::scope) closes its own.
+    ///
+    /// # Errors
+    /// 64 scopes are open.
+    pub fn scope_begin(&mut self) -> Result<(), Error> {
+        self.shared.check_place()?;
+        self.begin().map_err(scope_error)
+    }
+
+    /// Closes the scope that [`scope_begin`](Self::scope_begin) opened last. The scope of the run
+    /// itself is not the caller's to close.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn scope_end(&mut self) -> Result<(), Error> {
+        if self.scopes.depth() <= 1 {
+            return Err(Error::NoScope);
+        }
+        self.scopes.end().map(drop).map_err(scope_error)
+    }
+
+    /// Open scopes; 1 directly in a run.
+    pub fn scope_depth(&self) -> usize {
+        self.scopes.depth()
+    }
+
+    /// Cancels every task that was submitted in the innermost scope, scopes inside it included.
+    /// Returns how many had not completed.
+    pub fn cancel_scope(&mut self) -> u64 {
+        let first = self.scopes.innermost().map_or(self.ring.next(), |scope| scope.first);
+        self.shared.cancel_range(first..self.ring.next())
+    }
+
+    // ---- single tasks ---------------------------------------------------------------------------
+
+    /// Waits for a task of this run.
+    ///
+    /// # Errors
+    /// The failure that reached it, by its root.
+    pub fn wait(&mut self, handle: &TaskHandle) -> Result<(), Error> {
+        self.shared.check_place()?;
+        if !self.run.contains(handle.seq) || handle.seq >= self.ring.next() {
+            return Err(Error::Handle("this task belongs to another run, which has ended"));
+        }
+        if self.shared.wait_settled(handle.seq, None) == Waited::Failed {
+            self.shared.check_health()?;
+        }
+        self.reclaim()?;
+        let cause = if handle.seq < self.ring.tail() {
+            self.failed.get(&handle.seq).copied()
+        } else {
+            let (slot, _) = self.ring.place(handle.seq);
+            let failed = self.arena.settled(handle.seq) == Settled::Failed;
+            failed.then(|| self.arena.cause_of(slot, handle.seq))
+        };
+        match cause {
+            None => Ok(()),
+            Some(cause) => Err(Error::Task(Box::new(self.root_of(cause)))),
+        }
+    }
+
+    /// The failed task at the root of a cause.
+    fn root_of(&mut self, cause: u64) -> TaskFailure {
+        let root = cause >> 8;
+        if root >= self.ring.tail() {
+            self.note_failure(root);
+        }
+        self.run.root(root).unwrap_or_else(|| TaskFailure {
+            task: TaskId(root),
+            name: "unknown".to_owned(),
+            kind: kind_of(Code::from_bits(cause as u8)),
+            worker: None,
+            attempt: 1,
+            member: None,
+            message: String::new(),
+        })
+    }
+
+    /// Cancels a task unless it has completed: it never begins, or its body sees it. Dependents
+    /// fail with it as their cause. True when it had not completed.
+    pub fn cancel(&mut self, handle: &TaskHandle) -> bool {
+        self.shared.cancel_range(handle.seq..handle.seq + 1) == 1
+    }
+
+    // ---- the end --------------------------------------------------------------------------------
+
+    pub(super) fn cancel_everything(&mut self) {
+        self.shared.cancel_range(self.ring.tail()..self.ring.next());
+    }
+
+    pub(super) fn settle(&mut self, until: Instant) {
+        let _ = self.shared.wait_range(self.ring.tail()..self.ring.next(), Some(until));
+    }
+}
+
+fn scope_error(error: ScopeError) -> Error {
+    match error {
+        ScopeError::TooDeep => Error::ScopeDepth,
+        ScopeError::NoneOpen => Error::NoScope,
+    }
+}

@@ -1,0 +1,227 @@
+//! What the front door, handles, buffers and the supervisor have in common, and how the host waits.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::buffer::Space;
+use crate::error::{Error, FailureKind, TaskFailure};
+use crate::ids::{TaskId, WorkerId};
+use crate::ring::dist_ring::place;
+use crate::ring::slot::Watch;
+use crate::segment::{Arena, Code, Settled};
+use crate::sys::futex;
+use crate::worker::Functions;
+use crate::worker::nursery::lineage;
+use crate::worker::participant::{RECHECK, WaitStrategy};
+use crate::worker::supervisor::Health;
+
+thread_local! {
+    /// In THREAD mode: the arena that this thread works for.
+    static SERVING: Cell<*const Arena> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Marks this thread as a worker of the arena.
+pub(super) fn serve_on(arena: &Arena) {
+    SERVING.set(arena);
+}
+
+pub(crate) struct Shared {
+    pub(super) arena: Arc<Arena>,
+    pub(super) health: Arc<Health>,
+    pub(super) poke: Arc<OwnedFd>,
+    pub(super) functions: Functions,
+    /// Kinds whose workers call registered functions, so that a callable can be checked.
+    pub(super) calls_functions: [bool; 2],
+    pub(super) wait: WaitStrategy,
+    pub(super) back_pressure: Option<Duration>,
+    pub(super) grace: Duration,
+    pub(super) space: Mutex<Space>,
+    /// Changes with every buffer that comes or goes.
+    pub(super) space_version: AtomicU64,
+    pub(super) submitted: AtomicU64,
+    lineage: u32,
+}
+
+/// How waiting ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waited {
+    Settled,
+    TimedOut,
+    Failed,
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments, reason = "one caller, named fields would say it twice")]
+    pub(super) fn new(
+        arena: Arc<Arena>,
+        health: Arc<Health>,
+        poke: Arc<OwnedFd>,
+        functions: Functions,
+        calls_functions: [bool; 2],
+        wait: WaitStrategy,
+        back_pressure: Option<Duration>,
+        grace: Duration,
+    ) -> Self {
+        let (base, bytes) = arena.buffers();
+        Self {
+            arena,
+            health,
+            poke,
+            functions,
+            calls_functions,
+            wait,
+            back_pressure,
+            grace,
+            space: Mutex::new(Space::new(base, bytes)),
+            space_version: AtomicU64::new(0),
+            submitted: AtomicU64::new(0),
+            lineage: lineage(),
+        }
+    }
+
+    /// Refuses the host's side of an executor inside the functions of its workers.
+    #[inline]
+    pub(super) fn check_place(&self) -> Result<(), Error> {
+        if lineage() != self.lineage || std::ptr::eq(SERVING.get(), Arc::as_ptr(&self.arena)) {
+            return Err(Error::Misuse(
+                "this executor belongs to the host: inside a task's function it cannot submit or \
+                 wait; return the data and submit from the host",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_health(&self) -> Result<(), Error> {
+        match self.health.failure() {
+            Some(why) => Err(Error::Failed(why.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn window_shift(&self) -> u32 {
+        self.arena.shape().ring.window.trailing_zeros()
+    }
+
+    /// Waits until task `seq` has retired. Spins, then lets others run, then sleeps; whoever
+    /// retires the slot rings.
+    #[inline]
+    pub(super) fn wait_settled(&self, seq: u64, until: Option<Instant>) -> Waited {
+        let mut round = 0;
+        loop {
+            if self.arena.settled(seq) != Settled::Open {
+                return Waited::Settled;
+            }
+            if self.wait.pause(round).is_some() {
+                round += 1;
+                if round % 64 == 0 && until.is_some_and(|at| Instant::now() >= at) {
+                    return Waited::TimedOut;
+                }
+                if round % 4096 == 0 && self.health.failure().is_some() {
+                    return Waited::Failed;
+                }
+                continue;
+            }
+            if self.health.failure().is_some() {
+                return Waited::Failed;
+            }
+            let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Waited::TimedOut;
+            }
+            let door = &self.arena.control().host_door;
+            let seen = door.load(Acquire);
+            let (slot, generation) = place(seq, self.window_shift());
+            if self.arena.table().slot(slot).watch(generation) == Watch::Armed {
+                futex::wait(door, seen, Some(left.map_or(RECHECK, |l| l.min(RECHECK))));
+            }
+        }
+    }
+
+    /// Waits until all tasks of the range have retired.
+    pub(super) fn wait_range(
+        &self,
+        tasks: std::ops::Range<u64>,
+        until: Option<Instant>,
+    ) -> Waited {
+        if tasks.is_empty() {
+            return Waited::Settled;
+        }
+        // The last one first: then most of the others are through, and few waits remain.
+        for seq in std::iter::once(tasks.end - 1).chain(tasks) {
+            match self.wait_settled(seq, until) {
+                Waited::Settled => {}
+                other => return other,
+            }
+        }
+        Waited::Settled
+    }
+
+    /// Marks tasks cancelled; returns how many had not completed.
+    pub(super) fn cancel_range(&self, tasks: std::ops::Range<u64>) -> u64 {
+        let tail = self.health.tail.load(Acquire);
+        let table = self.arena.table();
+        let marked = (tasks.start.max(tail)..tasks.end).filter(|&seq| {
+            let (slot, generation) = place(seq, self.window_shift());
+            table.slot(slot).cancel(generation)
+        });
+        marked.count() as u64
+    }
+
+    /// What is known of the failed task `seq` in its own words, if it is a root. `None` when
+    /// another task's failure reached it, or when the slot serves another task by now.
+    pub(super) fn root_failure(&self, seq: u64, name: Option<Arc<str>>) -> Option<TaskFailure> {
+        let (slot, generation) = place(seq, self.window_shift());
+        let cell = self.arena.table().slot(slot);
+        let cause = self.arena.cause_of(slot, seq);
+        let record = self.arena.read_error(slot);
+        let head = self.arena.letters().head(slot);
+        let word = cell.load();
+        if word.generation() != generation || head.seq != seq || cause >> 8 != seq {
+            return None;
+        }
+        let code = Code::from_bits(cause as u8);
+        let (worker, attempt, member, message) = if record.seq == seq {
+            let worker = Some(record.worker).filter(|&w| w < u16::MAX && code != Code::Gone);
+            let began = code != Code::Cancelled || !record.text().is_empty();
+            let worker = worker.filter(|_| began).map(WorkerId);
+            let member = Some(record.member).filter(|&m| m != u16::MAX);
+            (worker, u32::from(record.attempt) + 1, member, record.text())
+        } else {
+            (None, 1, None, String::new())
+        };
+        let name = match name {
+            Some(name) => name.to_string(),
+            None => self.callable_name(head.kind, head.callable),
+        };
+        Some(TaskFailure {
+            task: TaskId(seq),
+            name,
+            kind: kind_of(code),
+            worker,
+            attempt,
+            member,
+            message,
+        })
+    }
+
+    pub(super) fn callable_name(&self, kind: u8, callable: u64) -> String {
+        let known = self.calls_functions[usize::from(kind & 1)];
+        let name = known.then(|| self.functions.name(callable)).flatten();
+        name.map_or_else(|| format!("callable {callable:#x}"), str::to_owned)
+    }
+}
+
+pub(super) fn kind_of(code: Code) -> FailureKind {
+    match code {
+        Code::Error => FailureKind::Error,
+        Code::Panic => FailureKind::Panic,
+        Code::Deadline => FailureKind::Deadline,
+        Code::Died => FailureKind::WorkerDied,
+        Code::Cancelled => FailureKind::Cancelled,
+        Code::Gone => FailureKind::NoWorker,
+    }
+}

@@ -1,0 +1,10 @@
+//! What a submit has to know of earlier ones: who wrote and who reads which bytes
+//! ([`TensorMap`]), and which scopes are open ([`ScopeStack`]). Private to the submitting thread;
+//! no atomics, no shared memory, no system call.
+
+mod ranges;
+mod scope;
+mod tensor_map;
+
+pub use scope::{Scope, ScopeError, ScopeStack};
+pub use tensor_map::{Access, Dependencies, Hazards, Producer, TensorMap};

@@ -1,0 +1,232 @@
+//! Byte ranges with their last writer and the readers since: segments that never overlap.
+//!
+//! ```text
+//! address ──▶   [ seg a )[ seg b )      [ seg c )
+//!               writer 7  writer 9       never written
+//!               readers   readers 10,11  readers 12
+//! ```
+//!
+//! The usual request names exactly a segment that is there; a hash of its first address finds it
+//! without any search. Everything else goes through an ordered index and splits segments where
+//! the request begins and ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+/// "No task": task numbers are stored plus one.
+const NONE: u64 = 0;
+/// Dead segments are swept when there are more than this, and twice those of the last sweep.
+const SWEEP_FROM: usize = 1 << 16;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Segment {
+    start: u64,
+    end: u64,
+    writer: u64,
+    readers: SmallVec<[u64; 3]>,
+}
+
+impl Segment {
+    pub(super) fn writer(&self) -> Option<u64> {
+        self.writer.checked_sub(1)
+    }
+
+    pub(super) fn readers(&self) -> &[u64] {
+        &self.readers
+    }
+
+    fn add_reader(&mut self, task: u64, tail: u64) {
+        if self.readers.last() == Some(&task) {
+            return;
+        }
+        if self.readers.len() == self.readers.capacity() {
+            self.readers.retain(|reader| *reader >= tail);
+        }
+        self.readers.push(task);
+    }
+
+    fn is_live(&self, tail: u64) -> bool {
+        self.writer > tail || self.readers.iter().any(|&reader| reader >= tail)
+    }
+}
+
+/// Spreads addresses, whose low bits are mostly zero, over a hash table.
+#[derive(Default)]
+pub(super) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, value: u64) {
+        let product = u128::from(value ^ self.0) * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+pub(super) type ByAddress<V> = HashMap<u64, V, BuildHasherDefault<AddressHasher>>;
+
+#[derive(Default)]
+pub(super) struct RangeMap {
+    segments: Vec<Segment>,
+    free: Vec<u32>,
+    exact: ByAddress<u32>,
+    order: BTreeMap<u64, u32>,
+    sweep_at: usize,
+}
+
+impl RangeMap {
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The segment that is exactly this range.
+    #[inline]
+    pub(super) fn exact(&self, range: &Range<u64>) -> Option<u32> {
+        let index = *self.exact.get(&range.start)?;
+        (self.segments[index as usize].end == range.end).then_some(index)
+    }
+
+    pub(super) fn segment(&self, index: u32) -> &Segment {
+        &self.segments[index as usize]
+    }
+
+    /// Every segment that shares a byte with `range`, in order.
+    pub(super) fn overlapping<'a>(
+        &'a self,
+        range: &'a Range<u64>,
+    ) -> impl Iterator<Item = &'a Segment> {
+        let before = self.order.range(..range.start).next_back();
+        let before = before.map(|(_, &i)| self.segment(i)).filter(|s| s.end > range.start);
+        let inside = self.order.range(range.clone()).map(|(_, &i)| self.segment(i));
+        before.into_iter().chain(inside)
+    }
+
+    /// `task` reads the range.
+    #[inline]
+    pub(super) fn read(&mut self, range: &Range<u64>, task: u64, tail: u64) {
+        if let Some(index) = self.exact(range) {
+            self.segments[index as usize].add_reader(task, tail);
+            return;
+        }
+        self.cut(range, tail);
+        let inside: SmallVec<[u32; 8]> =
+            self.order.range(range.clone()).map(|(_, &index)| index).collect();
+        let mut at = range.start;
+        for index in inside {
+            let segment = &mut self.segments[index as usize];
+            segment.add_reader(task, tail);
+            let (start, end) = (segment.start, segment.end);
+            if at < start {
+                self.add(at..start, NONE, task);
+            }
+            at = end;
+        }
+        if at < range.end {
+            self.add(at..range.end, NONE, task);
+        }
+    }
+
+    /// `task` writes the range: what was known of it is superseded.
+    #[inline]
+    pub(super) fn write(&mut self, range: &Range<u64>, task: u64, tail: u64) {
+        if let Some(index) = self.exact(range) {
+            let segment = &mut self.segments[index as usize];
+            segment.writer = task + 1;
+            segment.readers.clear();
+            return;
+        }
+        self.cut(range, tail);
+        let inside: SmallVec<[u64; 8]> = self.order.range(range.clone()).map(|(&s, _)| s).collect();
+        for start in inside {
+            self.remove(start);
+        }
+        let index = self.insert(Segment {
+            start: range.start,
+            end: range.end,
+            writer: task + 1,
+            readers: SmallVec::new(),
+        });
+        debug_assert!(self.exact(range) == Some(index));
+    }
+
+    /// Forgets the range.
+    pub(super) fn erase(&mut self, range: &Range<u64>) {
+        self.cut(range, 0);
+        let inside: Vec<u64> = self.order.range(range.clone()).map(|(&s, _)| s).collect();
+        for start in inside {
+            self.remove(start);
+        }
+    }
+
+    fn add(&mut self, range: Range<u64>, writer: u64, reader: u64) {
+        let readers = SmallVec::from_slice(&[reader]);
+        self.insert(Segment { start: range.start, end: range.end, writer, readers });
+    }
+
+    fn insert(&mut self, segment: Segment) -> u32 {
+        let start = segment.start;
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.segments[index as usize] = segment;
+                index
+            }
+            None => {
+                self.segments.push(segment);
+                self.segments.len() as u32 - 1
+            }
+        };
+        self.exact.insert(start, index);
+        self.order.insert(start, index);
+        index
+    }
+
+    fn remove(&mut self, start: u64) {
+        if let Some(index) = self.order.remove(&start) {
+            self.exact.remove(&start);
+            self.segments[index as usize] = Segment::default();
+            self.free.push(index);
+        }
+    }
+
+    /// Splits segments so that none crosses either end of the range; sweeps now and then.
+    fn cut(&mut self, range: &Range<u64>, tail: u64) {
+        if self.order.len() > self.sweep_at.max(SWEEP_FROM) {
+            self.sweep(tail);
+        }
+        for at in [range.start, range.end] {
+            let before = self.order.range(..at).next_back().map(|(_, &index)| index);
+            let Some(index) = before.filter(|&i| self.segment(i).end > at) else { continue };
+            let mut upper = self.segments[index as usize].clone();
+            self.segments[index as usize].end = at;
+            upper.start = at;
+            self.insert(upper);
+        }
+    }
+
+    /// Drops segments of which every task has left the window. Correctness does not need it: a
+    /// finished producer is found finished; it only keeps the map as small as what is alive.
+    fn sweep(&mut self, tail: u64) {
+        let dead: Vec<u64> = self
+            .order
+            .iter()
+            .filter(|&(_, &index)| !self.segment(index).is_live(tail))
+            .map(|(&start, _)| start)
+            .collect();
+        for start in dead {
+            self.remove(start);
+        }
+        self.sweep_at = self.order.len() * 2;
+    }
+}

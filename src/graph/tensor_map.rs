@@ -1,0 +1,197 @@
+//! Which earlier tasks a task must wait for, by the bytes that their tensors name.
+//!
+//! *Strict* (the default) looks at byte ranges: a write waits for earlier readers and writers of
+//! any byte it touches, a read for earlier writers, whatever the base address. *Compatible* keeps
+//! the tag table of the runtime that this library follows: base addresses only, OUTPUT and
+//! OUTPUT_EXISTING wait for nobody, and no write waits for readers.
+
+use std::ops::Range;
+
+use super::ranges::{ByAddress, RangeMap};
+use crate::abi::TensorArgType;
+use crate::ring::EdgeKind;
+
+/// How dependencies are inferred.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Hazards {
+    /// Read after write, write after write and write after read, on any shared byte.
+    #[default]
+    Strict,
+    /// The tag table of the original, on base addresses.
+    Compatible,
+}
+
+/// One tensor of a task, as the map sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Its bytes; never empty.
+    pub bytes: Range<u64>,
+    /// What the task does with them.
+    pub tag: TensorArgType,
+}
+
+/// A task to wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub struct Producer {
+    /// Its number.
+    pub task: u64,
+    /// Whether its failure is the consumer's.
+    pub data: bool,
+}
+
+impl Producer {
+    /// The kind of the edge.
+    pub fn kind(self) -> EdgeKind {
+        if self.data { EdgeKind::Data } else { EdgeKind::Order }
+    }
+}
+
+/// Earlier tasks that a task must wait for, each once. Reused from submit to submit.
+#[derive(Debug, Default)]
+pub struct Dependencies {
+    found: Vec<Producer>,
+}
+
+impl Dependencies {
+    #[inline]
+    fn add(&mut self, task: u64, data: bool) {
+        match self.found.last_mut() {
+            Some(last) if last.task == task => last.data |= data,
+            _ => self.found.push(Producer { task, data }),
+        }
+    }
+
+    /// Forgets all.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.found.clear();
+    }
+
+    /// Sorted by task, each task once; a data dependency outweighs mere order.
+    #[inline]
+    pub fn settle(&mut self) -> &[Producer] {
+        if self.found.len() > 1 {
+            self.found.sort_unstable();
+            self.found.dedup_by(|later, kept| {
+                let same = later.task == kept.task;
+                kept.data |= same && later.data;
+                same
+            });
+        }
+        &self.found
+    }
+}
+
+/// Last writers and readers of every byte (or address) that a live task names.
+pub struct TensorMap {
+    known: Known,
+}
+
+enum Known {
+    Strict(RangeMap),
+    Compatible(ByAddress<u64>),
+}
+
+impl TensorMap {
+    /// An empty map.
+    pub fn new(hazards: Hazards) -> Self {
+        Self {
+            known: match hazards {
+                Hazards::Strict => Known::Strict(RangeMap::default()),
+                Hazards::Compatible => Known::Compatible(ByAddress::default()),
+            },
+        }
+    }
+
+    /// Adds to `out` whom a task with these accesses must wait for. Changes nothing, so a submit
+    /// that finds no room afterwards has left no trace.
+    #[inline]
+    pub fn lookup(&self, accesses: &[Access], out: &mut Dependencies) {
+        match &self.known {
+            Known::Strict(map) => {
+                for access in accesses.iter().filter(|a| a.tag != TensorArgType::NoDep) {
+                    let mut see = |segment: &super::ranges::Segment| {
+                        if let Some(writer) = segment.writer() {
+                            out.add(writer, access.tag.reads());
+                        }
+                        if access.tag.writes() {
+                            segment.readers().iter().for_each(|&reader| out.add(reader, false));
+                        }
+                    };
+                    match map.exact(&access.bytes) {
+                        Some(index) => see(map.segment(index)),
+                        None => map.overlapping(&access.bytes).for_each(see),
+                    }
+                }
+            }
+            Known::Compatible(map) => {
+                // In argument order, with inserts at once: an output hides the writer before it
+                // from a later argument of the same task.
+                for (index, access) in accesses.iter().enumerate() {
+                    let key = access.bytes.start;
+                    let hidden = accesses[..index]
+                        .iter()
+                        .any(|earlier| earlier.tag.writes() && earlier.bytes.start == key);
+                    if access.tag.reads() && !hidden
+                        && let Some(&writer) = map.get(&key)
+                    {
+                        out.add(writer, true);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Enters a task. `tail` is the oldest task that may still run.
+    #[inline]
+    pub fn record(&mut self, accesses: &[Access], task: u64, tail: u64) {
+        match &mut self.known {
+            Known::Strict(map) => {
+                // Reads first: a range that the task reads and writes ends up written.
+                for access in accesses.iter().filter(|a| a.tag == TensorArgType::Input) {
+                    map.read(&access.bytes, task, tail);
+                }
+                for access in accesses.iter().filter(|a| a.tag.writes()) {
+                    map.write(&access.bytes, task, tail);
+                }
+            }
+            Known::Compatible(map) => {
+                for access in accesses.iter().filter(|a| a.tag.writes()) {
+                    map.insert(access.bytes.start, task);
+                }
+            }
+        }
+    }
+
+    /// The last writer of the byte at `address`.
+    pub fn writer(&self, address: u64) -> Option<u64> {
+        match &self.known {
+            Known::Strict(map) => {
+                let byte = address..address + 1;
+                map.overlapping(&byte).next().and_then(|segment| segment.writer())
+            }
+            Known::Compatible(map) => map.get(&address).copied(),
+        }
+    }
+
+    /// Forgets a range whose memory is given to somebody else.
+    pub fn erase(&mut self, bytes: &Range<u64>) {
+        match &mut self.known {
+            Known::Strict(map) => map.erase(bytes),
+            Known::Compatible(map) => map.retain(|key, _| !bytes.contains(key)),
+        }
+    }
+
+    /// Ranges (or addresses) known.
+    pub fn len(&self) -> usize {
+        match &self.known {
+            Known::Strict(map) => map.len(),
+            Known::Compatible(map) => map.len(),
+        }
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,56 @@
+//! **mailring** runs a graph of tasks on forked worker processes of one host, through shared
+//! memory, and survives the death of any worker at any instruction.
+//!
+//! ```text
+//!  your process                         one arena (sealed memfd, mapped before the fork)
+//! ┌──────────────┐  submit   ┌───────────────────────────────────────────────┐
+//! │ orchestrator │──────────▶│ slots │ letters │ edges │ hints │ heap rings  │
+//! │ supervisor   │           └───────────────────────────────────────────────┘
+//! └──────┬───────┘                 ▲ take, run, release consumers ▲
+//!        │ pidfds            ┌─────┴────┐                   ┌─────┴────┐
+//!     nursery ──── forks ───▶│ worker 0 │       ...         │ worker N │
+//!                            └──────────┘                   └──────────┘
+//! ```
+//!
+//! A task is a *callable*, tensors with tags, and scalars. Dependencies are inferred from the
+//! bytes that the tensors name. Begin with [`Executor::builder`] and [`Executor::run`]; what a
+//! closure of a run can do is on [`Orchestrator`], what a function sees on
+//! [`TaskArgsView`](abi::TaskArgsView) and [`TaskContext`].
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | [`abi`] | tensor descriptors, the argument blob, data types |
+//! | [`ring`] | task slots, the window, heap rings |
+//! | [`mailbox`] | hints, sets, doors, letters, group words |
+//! | [`graph`] | tensor map, scopes |
+//! | [`limits`] | every bound |
+//!
+//! The rooms are public so that tests and bindings can reach them; programs need the front page
+//! only. Linux on x86-64 and aarch64.
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
+compile_error!("mailring needs Linux on a 64-bit little-endian machine (x86-64 or aarch64)");
+
+pub mod abi;
+pub mod graph;
+pub mod limits;
+pub mod mailbox;
+pub mod ring;
+
+mod error;
+mod executor;
+mod ids;
+mod segment;
+mod sync;
+mod sys;
+mod worker;
+
+pub use error::{BuildError, Error, FailureKind, TaskFailure};
+pub use executor::{
+    Buffer, Builder, Executor, Mode, Orchestrator, Priority, Refused, RunHandle, Stats, TaskHandle,
+    TaskOptions,
+};
+pub use graph::Hazards;
+pub use ids::{Callable, TaskId, WorkerId, WorkerKind};
+pub use worker::participant::WaitStrategy;
+pub use worker::{Cancelled, GroupContext, TaskContext, Worker};

@@ -1,0 +1,88 @@
+//! How a worker sleeps and is woken: one futex word a worker (its door) and one bit a worker in
+//! its pool (parked). The system calls are elsewhere; this is the order of the steps.
+//!
+//! ```text
+//! sleeper                                 ringer
+//!   door := ASLEEP                          publish the work
+//!   set my parked bit                       fence
+//!   fence                                   any parked bit?  no: done (the usual case)
+//!   look for work once more                 door ASLEEP -> RUNG by exchange
+//!   sleep while door == ASLEEP              lost: another sleeper; won: wake the futex
+//!   clear my bit, door := AWAKE
+//! ```
+//!
+//! Either the sleeper sees the work or the ringer sees the bit: these two fences are the only
+//! store-load pairs of the protocol. A bit is set and cleared by its own worker alone (and by
+//! the supervisor once the worker is dead).
+
+use super::bitmap::bits;
+use super::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release, SeqCst, fence};
+
+/// The worker is at work, or looking for it.
+pub const AWAKE: u32 = 0;
+/// The worker sleeps, or is about to.
+pub const ASLEEP: u32 = 1;
+/// Somebody has claimed the right to wake it.
+pub const RUNG: u32 = 2;
+
+/// The parked bits of one pool.
+#[derive(Clone, Copy)]
+pub struct Parked<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Parked<'a> {
+    /// One bit a worker of the executor.
+    pub fn new(words: &'a [AtomicU64]) -> Self {
+        Self { words }
+    }
+
+    /// First half of going to sleep. The caller must look for work once more after it.
+    pub fn announce(&self, worker: u16, door: &AtomicU32) {
+        door.store(ASLEEP, Relaxed);
+        self.words[usize::from(worker) / 64].fetch_or(1 << (worker % 64), SeqCst);
+        fence(SeqCst);
+    }
+
+    /// Second half, after the sleep or instead of it.
+    pub fn arise(&self, worker: u16, door: &AtomicU32) {
+        self.forget(worker);
+        door.store(AWAKE, Release);
+    }
+
+    /// Clears the bit of `worker`.
+    pub fn forget(&self, worker: u16) {
+        self.words[usize::from(worker) / 64].fetch_and(!(1 << (worker % 64)), AcqRel);
+    }
+
+    /// Whether anybody of the pool sleeps. The caller has published its work before.
+    #[inline]
+    pub fn anybody(&self) -> bool {
+        fence(SeqCst);
+        self.anybody_relaxed()
+    }
+
+    /// The same for a caller whose publication was a read-modify-write followed by a fence.
+    #[inline]
+    pub fn anybody_relaxed(&self) -> bool {
+        self.words.iter().any(|word| word.load(Relaxed) != 0)
+    }
+
+    /// Claims a sleeper by its door; the caller wakes the futex of the one returned.
+    pub fn claim<'d>(&self, door: impl Fn(u16) -> &'d AtomicU32) -> Option<u16> {
+        for (index, word) in self.words.iter().enumerate() {
+            for bit in bits(word.load(Acquire)) {
+                let worker = (index * 64) as u16 + bit as u16;
+                if knock(door(worker)) {
+                    return Some(worker);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Claims one door: true for the one who must wake its futex.
+pub fn knock(door: &AtomicU32) -> bool {
+    door.compare_exchange(ASLEEP, RUNG, AcqRel, Relaxed).is_ok()
+}

@@ -1,0 +1,181 @@
+//! The words of one group: who is which member, who is through, what they share.
+//!
+//! ```text
+//! | abort | shared bytes (8 words) | member 0 | epoch 0 | member 1 | epoch 1 | ...
+//! member word:  phase 8 | owner 16 | attempt 8
+//! epoch word:   barriers passed 32 | attempt 8
+//! ```
+//!
+//! Nothing is posted and nothing is counted. Idle workers *join* by claiming a member word; all
+//! joined, all through a barrier, all done are questions answered by looking at every member, so
+//! a death between a step and its count cannot leave a wrong count. Words of an older attempt
+//! count as free.
+
+use super::sync::{Acquire, AtomicU64, Relaxed, Release, SeqCst, fence};
+use crate::limits::GROUP_SHARED_BYTES;
+
+const SHARED: usize = GROUP_SHARED_BYTES / 8;
+const MEMBERS: usize = 1 + SHARED;
+
+/// Words that a group of `members` takes.
+pub const fn words(members: usize) -> usize {
+    MEMBERS + 2 * members
+}
+
+/// Where a member stands in the present attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Member {
+    /// Nobody has joined.
+    Free,
+    /// This worker has joined, or runs.
+    Joined(u16),
+    /// This worker is through.
+    Done {
+        /// By whom.
+        owner: u16,
+        /// How it ended.
+        ok: bool,
+    },
+}
+
+/// The words of one group, wherever they live.
+#[derive(Clone, Copy)]
+pub struct GroupArea<'a> {
+    words: &'a [AtomicU64],
+}
+
+fn pack(phase: u64, owner: u16, attempt: u8) -> u64 {
+    phase | u64::from(owner) << 8 | u64::from(attempt) << 24
+}
+
+impl<'a> GroupArea<'a> {
+    /// Over [`words`] words.
+    pub fn new(words: &'a [AtomicU64]) -> Self {
+        debug_assert!(words.len() > MEMBERS);
+        Self { words }
+    }
+
+    /// Members.
+    #[inline]
+    pub fn len(&self) -> usize {
+        (self.words.len() - MEMBERS) / 2
+    }
+
+    /// Whether it has no members (never, for a group that was submitted).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn member_word(&self, index: usize) -> &'a AtomicU64 {
+        &self.words[MEMBERS + 2 * index]
+    }
+
+    /// Clears everything, before the slot is published or a new attempt begins.
+    pub fn reset(&self) {
+        for word in self.words {
+            word.store(0, Relaxed);
+        }
+    }
+
+    /// Clears what members of a former attempt left in the shared bytes.
+    pub fn reset_shared(&self) {
+        for word in &self.words[1..MEMBERS] {
+            word.store(0, Relaxed);
+        }
+    }
+
+    /// Where member `index` stands in `attempt`.
+    pub fn member(&self, index: usize, attempt: u8) -> Member {
+        let word = self.member_word(index).load(Acquire);
+        let owner = (word >> 8) as u16;
+        if word >> 24 != u64::from(attempt) {
+            return Member::Free;
+        }
+        match word & 0xff {
+            1 => Member::Joined(owner),
+            2 => Member::Done { owner, ok: true },
+            3 => Member::Done { owner, ok: false },
+            _ => Member::Free,
+        }
+    }
+
+    /// Claims a free member word, or finds the one that `me` has claimed before.
+    pub fn join(&self, me: u16, attempt: u8) -> Option<usize> {
+        let mine = (0..self.len()).find(|&i| self.member(i, attempt) == Member::Joined(me));
+        if mine.is_some() {
+            return mine;
+        }
+        (0..self.len()).find(|&index| {
+            let word = self.member_word(index);
+            let now = word.load(Acquire);
+            let free = now >> 24 != u64::from(attempt) || now & 0xff == 0;
+            free && word
+                .compare_exchange(now, pack(1, me, attempt), SeqCst, Relaxed)
+                .is_ok()
+        })
+    }
+
+    /// Whether every member has joined. A read-modify-write of the caller came before.
+    pub fn all_joined(&self, attempt: u8) -> bool {
+        fence(SeqCst);
+        (0..self.len()).all(|i| !matches!(self.member(i, attempt), Member::Free))
+    }
+
+    /// Member `index` is through. Fails when the word is not the caller's any more.
+    pub fn done(&self, index: usize, me: u16, attempt: u8, ok: bool) -> bool {
+        let to = pack(if ok { 2 } else { 3 }, me, attempt);
+        let done = self
+            .member_word(index)
+            .compare_exchange(pack(1, me, attempt), to, SeqCst, Relaxed)
+            .is_ok();
+        fence(SeqCst);
+        done
+    }
+
+    /// `Some` when every member is through: whether all of them ended well.
+    pub fn outcome(&self, attempt: u8) -> Option<bool> {
+        let mut all = true;
+        for index in 0..self.len() {
+            match self.member(index, attempt) {
+                Member::Done { ok, .. } => all &= ok,
+                _ => return None,
+            }
+        }
+        Some(all)
+    }
+
+    /// Tells the members of `attempt` to give up.
+    pub fn abort(&self, attempt: u8) {
+        self.words[0].store(u64::from(attempt) + 1, Release);
+    }
+
+    /// Whether the members of `attempt` were told to give up.
+    #[inline]
+    pub fn aborted(&self, attempt: u8) -> bool {
+        self.words[0].load(Acquire) == u64::from(attempt) + 1
+    }
+
+    /// Member `index` arrives at its next barrier; the result is the epoch to wait for.
+    pub fn arrive(&self, index: usize, attempt: u8) -> u64 {
+        let word = &self.words[MEMBERS + 2 * index + 1];
+        let now = word.load(Relaxed);
+        let passed = if now >> 32 == u64::from(attempt) { now & 0xffff_ffff } else { 0 };
+        let epoch = passed + 1;
+        word.store(epoch | u64::from(attempt) << 32, Release);
+        fence(SeqCst);
+        epoch
+    }
+
+    /// Whether every member has arrived at barrier `epoch`.
+    pub fn all_arrived(&self, epoch: u64, attempt: u8) -> bool {
+        (0..self.len()).all(|index| {
+            let word = self.words[MEMBERS + 2 * index + 1].load(Acquire);
+            word >> 32 == u64::from(attempt) && word & 0xffff_ffff >= epoch
+        })
+    }
+
+    /// The words that members share.
+    pub fn shared(&self) -> &'a [AtomicU64] {
+        &self.words[1..MEMBERS]
+    }
+}

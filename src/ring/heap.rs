@@ -1,0 +1,124 @@
+//! A heap ring: slabs of tensor bytes, taken in order and given back in order.
+//!
+//! A slab is held by the task that writes it, by the scope it was made in, and by every task that
+//! names its bytes. All of that is one number and one scope: tasks leave the window in the order
+//! of submission, so once the *last* task that names the slab has left, all others have. Nothing
+//! about it is shared with the workers.
+
+use std::collections::VecDeque;
+
+use super::span::SpanRing;
+use crate::limits::HEAP_ALIGN;
+
+/// The scope in which a slab was made: its depth, and a number that is never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ScopeRef {
+    /// Scopes around it.
+    pub depth: u16,
+    /// The scope itself.
+    pub id: u64,
+}
+
+/// Bytes of one submit or one `alloc`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slab {
+    /// Cursor of the first byte.
+    pub begin: u64,
+    /// Cursor behind the last byte.
+    pub end: u64,
+    /// The task that writes it, or the next task to be submitted when it was allocated.
+    pub task: u64,
+    /// The last task that names it; `None` until one does.
+    pub last_use: Option<u64>,
+    /// The scope that holds it.
+    pub scope: ScopeRef,
+}
+
+impl Slab {
+    /// Its size.
+    pub fn bytes(&self) -> u64 {
+        self.end - self.begin
+    }
+}
+
+/// The slabs of one heap ring, oldest first.
+#[derive(Debug)]
+pub struct HeapRing {
+    span: SpanRing,
+    slabs: VecDeque<Slab>,
+}
+
+/// `bytes` rounded up to whole slab units, if that is a number.
+pub fn align_up(bytes: u64) -> Option<u64> {
+    bytes.checked_next_multiple_of(HEAP_ALIGN as u64)
+}
+
+impl HeapRing {
+    /// A ring of `capacity` bytes, a multiple of [`HEAP_ALIGN`].
+    pub fn new(capacity: u64) -> Self {
+        Self { span: SpanRing::new(capacity), slabs: VecDeque::new() }
+    }
+
+    /// Bytes in all.
+    pub fn capacity(&self) -> u64 {
+        self.span.capacity()
+    }
+
+    /// Whether `bytes` (a multiple of [`HEAP_ALIGN`]) fit now.
+    pub fn fits(&self, bytes: u64) -> bool {
+        self.span.fit(bytes).is_some()
+    }
+
+    /// Takes a slab; the result is the offset of its first byte in the ring.
+    pub fn take(&mut self, bytes: u64, task: u64, scope: ScopeRef, used: bool) -> Option<u64> {
+        let begin = self.span.take(bytes)?;
+        let last_use = used.then_some(task);
+        self.slabs.push_back(Slab { begin, end: begin + bytes, task, last_use, scope });
+        Some(self.span.place(begin))
+    }
+
+    /// Gives back the oldest slabs for as long as `free` says so.
+    pub fn reclaim(&mut self, mut free: impl FnMut(&Slab) -> bool) {
+        while let Some(slab) = self.slabs.front() {
+            if !free(slab) {
+                return;
+            }
+            self.span.release_to(slab.end);
+            self.slabs.pop_front();
+        }
+        let top = self.span.top();
+        self.span.release_to(top);
+    }
+
+    /// The oldest slab: the one that everything behind it waits for.
+    pub fn oldest(&self) -> Option<&Slab> {
+        self.slabs.front()
+    }
+
+    /// Slabs held.
+    pub fn len(&self) -> usize {
+        self.slabs.len()
+    }
+
+    /// Whether no slab is held.
+    pub fn is_empty(&self) -> bool {
+        self.slabs.is_empty()
+    }
+
+    /// Bytes held, gaps at the wrap included.
+    pub fn used(&self) -> u64 {
+        self.span.used()
+    }
+
+    /// The live slab that holds all of `offset..offset + len`.
+    pub fn slab_of(&mut self, offset: u64, len: u64) -> Option<&mut Slab> {
+        let cursor = self.span.cursor_of(offset);
+        // The usual case: the newest slab, or close to it.
+        let index = match self.slabs.back() {
+            Some(last) if last.begin <= cursor => self.slabs.len() - 1,
+            _ => self.slabs.partition_point(|s| s.begin <= cursor).checked_sub(1)?,
+        };
+        let slab = &mut self.slabs[index];
+        (slab.begin <= cursor && cursor.checked_add(len)? <= slab.end).then_some(slab)
+    }
+}

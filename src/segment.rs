@@ -1,0 +1,510 @@
+//! The arena: one mapping that holds everything a participant needs, and where each part lies.
+//!
+//! ```text
+//! trusted: written by the submitter alone, read-only in worker processes
+//!   superblock | letters (192 B a slot) | edges (16 B each) | payload ring
+//! shared: written by all
+//!   control | pools | worker table | slots (64 B each) | hint rings | bitmaps | error texts
+//!   | group words | heap ring 0..3 | buffers
+//! ```
+//!
+//! This is the room that turns offsets into references. All offsets come from the geometry that
+//! the host chose before the fork, never from shared memory; indices are cut to their range.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::ids::WorkerKind;
+use crate::limits::{ERROR_TEXT, HEAP_ALIGN, HEAP_RINGS, MAX_WORKERS, PAYLOAD_BYTES};
+use crate::mailbox::bitmap::Bitmap;
+use crate::mailbox::door::Parked;
+use crate::mailbox::group::{self, GroupArea};
+use crate::mailbox::hint::HintRing;
+use crate::mailbox::letter::{Head, Letter, Letters};
+use crate::ring::{Edge, Slot, Table, dist_ring};
+use crate::sys::map::{Mapping, PAGE};
+
+/// `b"mailring"`, little endian.
+const MAGIC: u64 = u64::from_le_bytes(*b"mailring");
+const VERSION: u64 = 1;
+
+/// What the host chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) ring: dist_ring::Geometry,
+    /// Workers of each kind.
+    pub(crate) workers: [usize; 2],
+    pub(crate) buffer_bytes: usize,
+}
+
+impl Shape {
+    pub(crate) fn total_workers(&self) -> usize {
+        self.workers[0] + self.workers[1]
+    }
+
+    /// The kind of worker `index`.
+    pub(crate) fn kind_of(&self, index: usize) -> WorkerKind {
+        if index < self.workers[0] { WorkerKind::NextLevel } else { WorkerKind::Sub }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Offsets {
+    letters: usize,
+    edges: usize,
+    payload: usize,
+    trusted: usize,
+    control: usize,
+    pools: usize,
+    entries: usize,
+    slots: usize,
+    hints: usize,
+    hint_stride: usize,
+    bitmaps: usize,
+    bitmap_words: usize,
+    summary_words: usize,
+    errors: usize,
+    groups: usize,
+    hot: usize,
+    heaps: usize,
+    heap_stride: usize,
+    buffers: usize,
+    total: usize,
+}
+
+#[repr(C)]
+struct Superblock {
+    magic: u64,
+    version: u64,
+    window: u64,
+    workers: u64,
+    total: u64,
+}
+
+/// Words that belong to nobody in particular.
+#[repr(C)]
+pub(crate) struct Control {
+    /// Counts the events that a sleeping host may wait for.
+    pub(crate) host_door: CachePadded<AtomicU32>,
+    /// 1: workers leave when they find nothing to do.
+    pub(crate) shutdown: CachePadded<AtomicU32>,
+    /// When the supervisor looks at deadlines anyway, in nanoseconds of the monotonic clock.
+    pub(crate) next_look: CachePadded<AtomicU64>,
+    /// 1: a group has come to grief; the supervisor takes it back to 0.
+    pub(crate) trouble: AtomicU32,
+}
+
+#[repr(C)]
+struct Pool {
+    /// The group that forms: `slot | generation << 32`, plus bit 63 so that it is never 0; or 0.
+    gang: CachePadded<AtomicU64>,
+    parked: CachePadded<[AtomicU64; MAX_WORKERS / 64]>,
+}
+
+/// Where a worker stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Status {
+    /// Forked, not yet ready.
+    Starting = 0,
+    /// At work.
+    Live = 1,
+    /// Dead, and no replacement will come.
+    Gone = 2,
+    /// Its factory failed; the text is in its error record.
+    Refused = 3,
+}
+
+/// One worker's own lines.
+#[repr(C, align(128))]
+pub(crate) struct WorkerEntry {
+    pub(crate) status: AtomicU32,
+    pub(crate) door: AtomicU32,
+    /// Its process, 0 for a thread.
+    pub(crate) pid: AtomicU32,
+    /// 1 inside the body of a task.
+    pub(crate) inside: AtomicU32,
+    /// The lease whose body was begun last: `slot | generation << 20 | attempt << 40 | 1 << 63`.
+    pub(crate) started: AtomicU64,
+    /// When the present body must be through, in nanoseconds of the monotonic clock; 0: never.
+    pub(crate) deadline: AtomicU64,
+    /// Bodies run.
+    pub(crate) ran: AtomicU64,
+    /// Times it went to sleep.
+    pub(crate) slept: AtomicU64,
+    /// Completions that came from a superseded attempt.
+    pub(crate) superseded: AtomicU64,
+    /// What the worker had to say when it could not start: text, ended by a zero.
+    said: [AtomicU64; 32],
+}
+
+impl WorkerEntry {
+    pub(crate) fn say(&self, text: &str) {
+        let mut bytes = text.bytes();
+        for word in &self.said {
+            let chunk: [u8; 8] = std::array::from_fn(|_| bytes.next().unwrap_or(0));
+            word.store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn said(&self) -> String {
+        let bytes = self.said.iter().flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes());
+        let bytes: Vec<u8> = bytes.take_while(|&b| b != 0).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Why a task failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Error = 1,
+    Panic = 2,
+    Deadline = 3,
+    Died = 4,
+    Cancelled = 5,
+    Gone = 6,
+}
+
+impl Code {
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        match bits {
+            2 => Self::Panic,
+            3 => Self::Deadline,
+            4 => Self::Died,
+            5 => Self::Cancelled,
+            6 => Self::Gone,
+            _ => Self::Error,
+        }
+    }
+
+    /// The cause word of a root.
+    pub(crate) fn cause(self, seq: u64) -> u64 {
+        seq << 8 | self as u64
+    }
+}
+
+/// How one attempt failed, as text. Written by whoever completes the slot, before it does.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct ErrorRecord {
+    pub(crate) seq: u64,
+    len: u32,
+    pub(crate) worker: u16,
+    pub(crate) attempt: u8,
+    pub(crate) code: u8,
+    /// The member of a group; `u16::MAX` for a single task.
+    pub(crate) member: u16,
+    _pad: [u8; 6],
+    text: [u8; ERROR_TEXT],
+}
+
+const _: () = assert!(size_of::<ErrorRecord>() == 1024);
+
+impl ErrorRecord {
+    pub(crate) fn text(&self) -> String {
+        let bytes = &self.text[..(self.len as usize).min(ERROR_TEXT)];
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// The mapping with its geometry. Everything is reached through here.
+pub(crate) struct Arena {
+    map: Mapping,
+    shape: Shape,
+    at: Offsets,
+}
+
+impl Arena {
+    /// Maps and initialises an arena. `name` is what `/proc/*/maps` shows.
+    pub(crate) fn new(name: &str, shape: Shape) -> io::Result<Self> {
+        let at = lay_out(&shape);
+        let map = Mapping::new(name, at.total)?;
+        let arena = Self { map, shape, at };
+        arena.map.populate(0, at.edges + shape.ring.edges() * size_of::<Edge>());
+        arena.map.populate(at.control, at.hints - at.control);
+        for slot in 0..shape.ring.window as u32 {
+            arena.table().slot(slot).init();
+        }
+        let superblock = Superblock {
+            magic: MAGIC,
+            version: VERSION,
+            window: shape.ring.window as u64,
+            workers: shape.total_workers() as u64,
+            total: at.total as u64,
+        };
+        // SAFETY: offset 0 is page-aligned and belongs to the superblock alone.
+        unsafe { arena.map.base().cast::<Superblock>().write(superblock) };
+        Ok(arena)
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// In a worker process: what only the submitter writes becomes read-only, and the arena does
+    /// not reach processes that a task starts.
+    pub(crate) fn confine(&self) -> io::Result<()> {
+        self.map.protect_front(self.at.trusted)?;
+        self.map.not_for_children()
+    }
+
+    /// In the host, once the nursery has the arena: later forks of the host do not get it.
+    pub(crate) fn not_for_children(&self) -> io::Result<()> {
+        self.map.not_for_children()
+    }
+
+    /// `count` values of `T` at `offset`.
+    fn part<T>(&self, offset: usize, count: usize) -> &[T] {
+        assert!(offset + count * size_of::<T>() <= self.at.total, "geometry");
+        // SAFETY: inside the mapping by the check; every part begins at a multiple of its
+        // alignment (`lay_out` rounds up to 128). `T` is made of atomics, so it may change under
+        // the reference, and all bit patterns are values.
+        unsafe { std::slice::from_raw_parts(self.map.base().add(offset).cast().as_ptr(), count) }
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.part(self.at.control, 1)[0]
+    }
+
+    #[inline]
+    pub(crate) fn table(&self) -> Table<'_> {
+        let ring = &self.shape.ring;
+        Table::new(
+            self.part::<Slot>(self.at.slots, ring.window),
+            self.part::<Edge>(self.at.edges, ring.edges()),
+        )
+    }
+
+    pub(crate) fn letters(&self) -> Letters {
+        let base = self.map.base();
+        // SAFETY: both areas are in the mapping, aligned, written by the submitter alone; the
+        // users of `Letters` hold the arena.
+        unsafe {
+            Letters::new(
+                base.add(self.at.letters).cast::<Letter>().as_ptr(),
+                self.shape.ring.window as u32,
+                base.add(self.at.payload).cast().as_ptr(),
+                (PAYLOAD_BYTES / 8) as u32,
+            )
+        }
+    }
+
+    fn pool(&self, kind: WorkerKind) -> &Pool {
+        &self.part::<Pool>(self.at.pools, 2)[kind.index()]
+    }
+
+    pub(crate) fn gang(&self, kind: WorkerKind) -> &AtomicU64 {
+        &self.pool(kind).gang
+    }
+
+    pub(crate) fn parked(&self, kind: WorkerKind) -> Parked<'_> {
+        let words = self.shape.total_workers().div_ceil(64);
+        Parked::new(&self.pool(kind).parked[..words])
+    }
+
+    pub(crate) fn entry(&self, worker: u16) -> &WorkerEntry {
+        let entries: &[WorkerEntry] = self.part(self.at.entries, self.shape.total_workers());
+        &entries[usize::from(worker) % entries.len()]
+    }
+
+    /// The hints of a producer: worker `0..workers`, or the submitter as the one behind them.
+    pub(crate) fn hints(&self, producer: usize, kind: WorkerKind) -> HintRing<'_> {
+        let index = producer * 2 + kind.index();
+        let offset = self.at.hints + index * self.at.hint_stride;
+        HintRing::new(
+            &self.part::<AtomicU64>(offset, 1)[0],
+            &self.part::<AtomicU64>(offset + 128, 1)[0],
+            self.part(offset + 256, self.shape.ring.window),
+        )
+    }
+
+    fn bitmap(&self, index: usize) -> Bitmap<'_> {
+        let offset = self.at.bitmaps + index * self.at.bitmap_words * 8;
+        let words = self.part::<AtomicU64>(offset, self.at.bitmap_words);
+        let (summary, leaves) = words.split_at(self.at.summary_words);
+        Bitmap::new(
+            &summary[..self.shape.ring.window.div_ceil(64 * 64)],
+            &leaves[..self.shape.ring.window.div_ceil(64)],
+        )
+    }
+
+    /// Tasks of a kind that go first, or that were found again.
+    pub(crate) fn urgent(&self, kind: WorkerKind) -> Bitmap<'_> {
+        self.bitmap(kind.index())
+    }
+
+    /// Groups of a kind that are ready.
+    pub(crate) fn ready_groups(&self, kind: WorkerKind) -> Bitmap<'_> {
+        self.bitmap(2 + kind.index())
+    }
+
+    /// Tasks that only this worker may take.
+    pub(crate) fn pinned(&self, worker: u16) -> Bitmap<'_> {
+        self.bitmap(4 + usize::from(worker) % self.shape.total_workers())
+    }
+
+    pub(crate) fn group(&self, head: &Head) -> GroupArea<'_> {
+        let words: &[AtomicU64] = self.part(self.at.groups, self.shape.ring.group_words);
+        let from = head.group as usize;
+        GroupArea::new(&words[from..from + group::words(usize::from(head.members))])
+    }
+
+    /// Records why the task of `slot` failed. The caller holds the slot.
+    pub(crate) fn write_error(&self, slot: u32, origin: Origin, text: &str) {
+        let mut end = text.len().min(ERROR_TEXT);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut record = ErrorRecord {
+            seq: origin.seq,
+            len: end as u32,
+            worker: origin.worker,
+            attempt: origin.attempt,
+            code: origin.code as u8,
+            member: origin.member,
+            _pad: [0; 6],
+            text: [0; ERROR_TEXT],
+        };
+        record.text[..end].copy_from_slice(&text.as_bytes()[..end]);
+        // SAFETY: the index is cut to the window; members of a group may race here, and then one
+        // of two true texts (or a mix of both) is read. Readers copy and check.
+        unsafe { self.error_at(slot).write_volatile(record) };
+    }
+
+    /// A copy of what was recorded for `slot`.
+    pub(crate) fn read_error(&self, slot: u32) -> ErrorRecord {
+        // SAFETY: as above; every bit pattern is a record.
+        unsafe { self.error_at(slot).read_volatile() }
+    }
+
+    fn error_at(&self, slot: u32) -> *mut ErrorRecord {
+        let index = slot as usize & (self.shape.ring.window - 1);
+        // SAFETY: inside the mapping.
+        unsafe { self.map.base().add(self.at.errors).cast::<ErrorRecord>().add(index).as_ptr() }
+    }
+
+    /// Address and bytes of heap ring `ring`.
+    pub(crate) fn heap(&self, ring: usize) -> (u64, u64) {
+        let base = self.map.base().as_ptr() as u64 + self.at.heaps as u64;
+        (base + (ring * self.at.heap_stride) as u64, self.shape.ring.heap_bytes as u64)
+    }
+
+    /// Address and bytes of the part for buffers.
+    pub(crate) fn buffers(&self) -> (u64, u64) {
+        (self.map.base().as_ptr() as u64 + self.at.buffers as u64, self.shape.buffer_bytes as u64)
+    }
+
+    /// Gives the pages behind an address range of heap or buffers back to the machine.
+    pub(crate) fn forget(&self, address: u64, len: usize) {
+        let offset = (address - self.map.base().as_ptr() as u64) as usize;
+        if offset >= self.at.hot {
+            self.map.forget(offset, len);
+        }
+    }
+
+    /// Tells a host that may sleep.
+    pub(crate) fn ring_host(&self) {
+        let door = &self.control().host_door;
+        door.fetch_add(1, Ordering::SeqCst);
+        crate::sys::futex::wake(door, i32::MAX);
+    }
+
+    /// The arena with an unbounded lifetime, so that views of it can be kept beside the `Arc`.
+    ///
+    /// # Safety
+    /// Whoever keeps the result keeps a clone of the `Arc` for at least as long.
+    pub(crate) unsafe fn pinned_in(self: &std::sync::Arc<Self>) -> &'static Self {
+        // SAFETY: the caller's promise; an `Arc` does not move what it holds.
+        unsafe { &*std::sync::Arc::as_ptr(self) }
+    }
+
+    /// Writes one word of heap or buffers, for the submitter.
+    pub(crate) fn write_word(&self, address: u64, value: u64) {
+        let offset = (address - self.map.base().as_ptr() as u64) as usize;
+        assert!(offset >= self.at.hot && offset + 8 <= self.at.total && offset % 8 == 0);
+        self.part::<AtomicU64>(offset, 1)[0].store(value, Ordering::Relaxed);
+    }
+
+    /// Why the failed task in `slot` failed: the root that reached it, or itself.
+    pub(crate) fn cause_of(&self, slot: u32, seq: u64) -> u64 {
+        match self.table().slot(slot).cause() {
+            crate::ring::slot::NO_CAUSE => Code::from_bits(self.read_error(slot).code).cause(seq),
+            cause => cause,
+        }
+    }
+
+    /// Whether task `seq` has completed and its list was walked; also true when its slot serves
+    /// another lap by now. Any thread may ask.
+    pub(crate) fn settled(&self, seq: u64) -> Settled {
+        let (slot, generation) = dist_ring::place(seq, self.shape.ring.window.trailing_zeros());
+        let word = self.table().slot(slot).load();
+        if word.generation() != generation {
+            return Settled::Gone;
+        }
+        match word.is_retired() {
+            true if word.is_failed() => Settled::Failed,
+            true => Settled::Ok,
+            false => Settled::Open,
+        }
+    }
+}
+
+/// What a slot says of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Settled {
+    /// Not yet through.
+    Open,
+    /// Completed.
+    Ok,
+    /// Completed as failed.
+    Failed,
+    /// It has left the window: completed, but how is known to the submitter only.
+    Gone,
+}
+
+/// Who speaks in an error record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) seq: u64,
+    pub(crate) worker: u16,
+    pub(crate) attempt: u8,
+    pub(crate) code: Code,
+    pub(crate) member: u16,
+}
+
+fn lay_out(shape: &Shape) -> Offsets {
+    let window = shape.ring.window;
+    let workers = shape.total_workers();
+    let mut at = Offsets::default();
+    let mut end = 0usize;
+    let mut place = |bytes: usize, align: usize| {
+        let offset = end.next_multiple_of(align);
+        end = offset + bytes;
+        offset
+    };
+    place(size_of::<Superblock>(), PAGE);
+    at.letters = place(window * size_of::<Letter>(), PAGE);
+    at.edges = place(shape.ring.edges() * size_of::<Edge>(), PAGE);
+    at.payload = place(PAYLOAD_BYTES, PAGE);
+    at.trusted = place(0, PAGE);
+    at.control = place(size_of::<Control>(), PAGE);
+    at.pools = place(2 * size_of::<Pool>(), 128);
+    at.entries = place(workers * size_of::<WorkerEntry>(), 128);
+    at.slots = place(window * size_of::<Slot>(), 128);
+    at.hint_stride = (256 + window * 8).next_multiple_of(128);
+    at.hints = place((workers + 1) * 2 * at.hint_stride, 128);
+    at.summary_words = window.div_ceil(64 * 64).next_multiple_of(8);
+    at.bitmap_words = at.summary_words + window.div_ceil(64).next_multiple_of(8);
+    at.bitmaps = place((4 + workers) * at.bitmap_words * 8, 128);
+    at.errors = place(window * size_of::<ErrorRecord>(), 128);
+    at.groups = place(shape.ring.group_words * 8, 128);
+    at.hot = place(0, PAGE);
+    at.heap_stride = shape.ring.heap_bytes.next_multiple_of(PAGE);
+    at.heaps = place(HEAP_RINGS * at.heap_stride, PAGE.max(HEAP_ALIGN));
+    at.buffers = place(shape.buffer_bytes, PAGE);
+    at.total = place(0, PAGE);
+    at
+}

@@ -1,0 +1,6 @@
+//! The system calls, and nothing but them: mapping, futex, processes, what the machine has.
+
+pub(crate) mod futex;
+pub(crate) mod machine;
+pub(crate) mod map;
+pub(crate) mod process;

@@ -1,0 +1,132 @@
+//! Processes: fork, pidfd, death signals, descriptors passed between relatives.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{ForkResult, Pid};
+
+/// Forks. In the child only async-signal-safe steps may follow until it is ready: the caller may
+/// have other threads, whose locks stay locked in the child for ever.
+///
+/// # Safety
+/// The caller's code in the child keeps that rule.
+pub(crate) unsafe fn fork() -> nix::Result<ForkResult> {
+    // SAFETY: passed on to the caller.
+    unsafe { nix::unistd::fork() }
+}
+
+/// A descriptor that becomes readable when process `pid` has ended with all its threads.
+pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed; the result is a new descriptor of ours or an error.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sends `signal` to exactly the process behind the descriptor.
+pub(crate) fn pidfd_kill(pidfd: &OwnedFd, signal: i32) {
+    // SAFETY: no pointer but a null one is passed. A process that is gone is an error we want
+    // to ignore.
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+}
+
+/// This process is killed when the thread that forked it ends.
+pub(crate) fn die_with_parent_thread() {
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+}
+
+/// Orphans among the descendants become children of this process.
+pub(crate) fn adopt_orphans() {
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// Names the process, for `ps` (15 bytes are kept).
+pub(crate) fn set_name(name: &std::ffi::CStr) {
+    let _ = nix::sys::prctl::set_name(name);
+}
+
+/// Default handlers and an empty mask: what the host had installed is not for its children.
+/// Handlers of faults stay, since the runtime's own one tells a stack overflow.
+pub(crate) fn reset_signals() {
+    for signal in Signal::iterator() {
+        use Signal::{SIGBUS, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP};
+        if !matches!(signal, SIGKILL | SIGSTOP | SIGSEGV | SIGBUS | SIGPIPE) {
+            // SAFETY: the default action is not a handler of ours.
+            let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+        }
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Ends this process at once: no destructors, no buffers written, no exit handlers of the host.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: always allowed.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sends a datagram, with a descriptor if there is one.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fd: Option<RawFd>) -> nix::Result<()> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let fds = fd.map(|fd| [fd]);
+    let control = fds.as_ref().map(|fds| [ControlMessage::ScmRights(fds)]);
+    let control: &[ControlMessage<'_>] = control.as_ref().map_or(&[], |c| c);
+    let parts = [io::IoSlice::new(bytes)];
+    loop {
+        match sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(nix::Error::EINTR) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
+/// Receives a datagram and a descriptor, if one came with it. No bytes: the other side is gone.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> nix::Result<(usize, Option<OwnedFd>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [io::IoSliceMut::new(bytes)];
+    let message = loop {
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Err(nix::Error::EINTR) => {}
+            done => break done?,
+        }
+    };
+    let mut got = None;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            for fd in fds {
+                // SAFETY: the kernel has just installed it for us.
+                got = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    Ok((message.bytes, got))
+}
+
+/// The children of process `pid`, by their numbers.
+pub(crate) fn children_of(pid: i32) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|&candidate| {
+        let stat = std::fs::read_to_string(format!("/proc/{candidate}/stat")).unwrap_or_default();
+        // The name in parentheses may hold anything, so the fields are counted behind it.
+        let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        behind.split_whitespace().nth(1).and_then(|p| p.parse().ok()) == Some(pid)
+    })
+    .collect()
+}

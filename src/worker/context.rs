@@ -1,0 +1,179 @@
+//! What a running task can ask: who it is, whether to stop, and its group.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::fence;
+use std::time::Duration;
+
+use crate::ids::{TaskId, WorkerId};
+use crate::limits::GROUP_SHARED_BYTES;
+use crate::mailbox::door;
+use crate::mailbox::group::{GroupArea, Member};
+use crate::ring::{Phase, Slot, Word};
+use crate::segment::Arena;
+use crate::sys::futex;
+
+/// The task was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cancelled")]
+pub struct Cancelled;
+
+/// What a function knows of the task it runs.
+pub struct TaskContext<'a> {
+    pub(crate) worker: WorkerId,
+    pub(crate) task: TaskId,
+    pub(crate) slot: &'a Slot,
+    pub(crate) lease: Word,
+    pub(crate) group: Option<GroupContext<'a>>,
+}
+
+impl<'a> TaskContext<'a> {
+    /// The worker that runs it.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// The task.
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        u32::from(self.lease.attempt()) + 1
+    }
+
+    /// Whether the task should stop: it was cancelled, its deadline has passed, or another member
+    /// of its group failed. A body that returns after this is not asked how it went.
+    pub fn cancelled(&self) -> bool {
+        let now = self.slot.load();
+        now.cancelled()
+            || now.is(Phase::Condemned)
+            || !now.same_lease(self.lease)
+            || self.group.as_ref().is_some_and(GroupContext::aborted)
+    }
+
+    /// The group, if the task is a member of one.
+    pub fn group(&self) -> Option<&GroupContext<'a>> {
+        self.group.as_ref()
+    }
+}
+
+/// What a member knows of its group.
+pub struct GroupContext<'a> {
+    pub(crate) arena: &'a Arena,
+    pub(crate) area: GroupArea<'a>,
+    pub(crate) me: u16,
+    pub(crate) index: usize,
+    pub(crate) slot: &'a Slot,
+    pub(crate) lease: Word,
+}
+
+impl GroupContext<'_> {
+    /// Which member this is, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Members in all.
+    pub fn size(&self) -> usize {
+        self.area.len()
+    }
+
+    fn aborted(&self) -> bool {
+        self.area.aborted(self.lease.attempt())
+    }
+
+    fn over(&self) -> bool {
+        let now = self.slot.load();
+        self.aborted() || now.cancelled() || !now.same_lease(self.lease)
+    }
+
+    /// Waits until every member has come to the same barrier. What members wrote before it is
+    /// visible to all after it.
+    ///
+    /// # Errors
+    /// The group was cancelled, or a member failed or died: it will not come.
+    pub fn barrier(&self) -> Result<(), Cancelled> {
+        let attempt = self.lease.attempt();
+        let epoch = self.area.arrive(self.index, attempt);
+        if self.area.all_arrived(epoch, attempt) {
+            self.wake_members();
+            return Ok(());
+        }
+        for round in 0..400 {
+            if self.area.all_arrived(epoch, attempt) {
+                return Ok(());
+            }
+            if self.over() {
+                return Err(Cancelled);
+            }
+            if round < 200 { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        let door = &self.arena.entry(self.me).door;
+        loop {
+            door.store(door::ASLEEP, Relaxed);
+            fence(SeqCst);
+            let through = self.area.all_arrived(epoch, attempt);
+            if !through && !self.over() {
+                // Bounded only against a lost wake-up; the ringer is `wake_members`.
+                futex::wait(door, door::ASLEEP, Some(Duration::from_millis(100)));
+            }
+            door.store(door::AWAKE, Relaxed);
+            if self.area.all_arrived(epoch, attempt) {
+                return Ok(());
+            }
+            if self.over() {
+                return Err(Cancelled);
+            }
+        }
+    }
+
+    fn wake_members(&self) {
+        wake_members(self.arena, &self.area, self.lease.attempt(), Some(self.me));
+    }
+
+    /// Copies the bytes that the members share (they begin as zeros).
+    pub fn shared(&self) -> [u8; GROUP_SHARED_BYTES] {
+        let mut bytes = [0; GROUP_SHARED_BYTES];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(self.area.shared()) {
+            chunk.copy_from_slice(&word.load(SeqCst).to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// Reads word `index` (0 to 7) of the shared bytes.
+    ///
+    /// # Panics
+    /// Never; an index beyond the last wraps around.
+    pub fn load(&self, index: usize) -> u64 {
+        let shared = self.area.shared();
+        shared[index % shared.len()].load(SeqCst)
+    }
+
+    /// Writes word `index` (0 to 7, wrapping around) of the shared bytes.
+    pub fn store(&self, index: usize, value: u64) {
+        let shared = self.area.shared();
+        shared[index % shared.len()].store(value, SeqCst);
+    }
+
+    /// Adds to word `index` (0 to 7, wrapping around) of the shared bytes; returns the old value.
+    pub fn fetch_add(&self, index: usize, value: u64) -> u64 {
+        let shared = self.area.shared();
+        shared[index % shared.len()].fetch_add(value, SeqCst)
+    }
+}
+
+/// Wakes every member that may sleep at its door.
+pub(crate) fn wake_members(arena: &Arena, area: &GroupArea<'_>, attempt: u8, but: Option<u16>) {
+    fence(SeqCst);
+    for index in 0..area.len() {
+        if let Member::Joined(worker) = area.member(index, attempt)
+            && Some(worker) != but
+        {
+            let door = &arena.entry(worker).door;
+            if door::knock(door) {
+                futex::wake(door, 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Registered functions, and the worker that calls them.
+
+use std::any::Any;
+use std::error::Error;
+use std::sync::Arc;
+
+use super::{TaskContext, Worker};
+use crate::abi::{CallConfig, TaskArgsView};
+use crate::ids::WorkerId;
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+type Function =
+    dyn Fn(TaskArgsView<'_>, &CallConfig, &TaskContext<'_>) -> Result<(), BoxError> + Send + Sync;
+
+/// Makes the worker, in its own process or thread.
+pub(crate) type Factory =
+    Arc<dyn Fn(WorkerId) -> Result<Box<dyn Worker>, BoxError> + Send + Sync>;
+
+/// All registered functions by number. Forked with the workers, so nothing is ever sent.
+#[derive(Clone, Default)]
+pub(crate) struct Functions {
+    list: Vec<(String, Arc<Function>)>,
+}
+
+impl Functions {
+    pub(crate) fn add<F, E>(&mut self, name: &str, function: F) -> Option<u64>
+    where
+        F: Fn(TaskArgsView<'_>, &CallConfig, &TaskContext<'_>) -> Result<(), E>
+            + Send
+            + Sync
+            + 'static,
+        E: Into<BoxError>,
+    {
+        if self.list.iter().any(|(known, _)| known == name) {
+            return None;
+        }
+        let boxed = Arc::new(
+            move |args: TaskArgsView<'_>, config: &CallConfig, context: &TaskContext<'_>| {
+                function(args, config, context).map_err(Into::into)
+            },
+        );
+        self.list.push((name.to_owned(), boxed));
+        Some(self.list.len() as u64 - 1)
+    }
+
+    pub(crate) fn name(&self, callable: u64) -> Option<&str> {
+        self.list.get(usize::try_from(callable).ok()?).map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+}
+
+impl Worker for Functions {
+    fn run(
+        &mut self,
+        callable: u64,
+        args: TaskArgsView<'_>,
+        config: &CallConfig,
+        context: &TaskContext<'_>,
+    ) -> Result<(), BoxError> {
+        let function = usize::try_from(callable).ok().and_then(|i| self.list.get(i));
+        match function {
+            Some((_, function)) => function(args, config, context),
+            None => Err(format!("callable {callable} is no registered function").into()),
+        }
+    }
+}
+
+/// An error with everything that caused it, in one line.
+pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The text of a panic.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic with a value that is no text".to_owned())
+}

@@ -1,0 +1,246 @@
+//! Groups: several workers run one node at the same time.
+//!
+//! Nobody posts members to workers. One group a pool *forms* at a time, named by the pool's gang
+//! word; idle workers join it by claiming a member word, and whoever sees all joined starts it.
+//! So two groups can never each hold half of the workers that the other needs, and there is no
+//! poster that could die half way. The gang word names a slot, not a process: anybody may clear
+//! it once that slot is not a ready group any more.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::fence;
+
+use super::context::wake_members;
+use super::participant::{Lease, Participant, RECHECK};
+use super::{GroupContext, Worker};
+use crate::mailbox::door;
+use crate::mailbox::group::GroupArea;
+use crate::mailbox::letter::{GROUP, Head};
+use crate::ring::slot::NO_CAUSE;
+use crate::ring::word;
+use crate::ring::{Phase, Word};
+use crate::segment::Code;
+use crate::sys::futex;
+
+const NAMED: u64 = 1 << 63;
+
+fn gang_word(slot: u32, generation: u32) -> u64 {
+    NAMED | u64::from(generation) << 32 | u64::from(slot)
+}
+
+/// A group as a worker has found it, not yet joined.
+#[derive(Clone, Copy)]
+struct Candidate {
+    slot: u32,
+    word: Word,
+    head: Head,
+}
+
+/// How waiting for the other members ended.
+enum Formed {
+    /// All members are here: run as this one.
+    Start { index: usize, word: Word },
+    /// The group is not to run: it was cancelled, or a producer of it failed.
+    Refuse(Word),
+    /// The group is somebody else's business by now.
+    Over,
+}
+
+impl<'a> Participant<'a> {
+    /// Joins the group that forms, or lets the oldest ready one form. True when something was
+    /// done; false when there is no place for this worker.
+    pub(super) fn try_group(&mut self, worker: &mut dyn Worker) -> bool {
+        let Some(group) = self.forming() else { return false };
+        let slot = self.table.slot(group.slot);
+        if group.word.cancelled() || slot.cause() != NO_CAUSE {
+            return self.refuse(&group);
+        }
+        let area = self.arena.group(&group.head);
+        match self.form(&group, &area) {
+            Some(Formed::Start { index, word }) => {
+                self.run_member(worker, &group, &area, index, word);
+                self.after_group = true;
+                true
+            }
+            Some(Formed::Refuse(word)) => self.refuse(&Candidate { word, ..group }),
+            Some(Formed::Over) => true,
+            None => false,
+        }
+    }
+
+    /// The group that the gang word names, if it is ready; else the oldest ready group is named.
+    fn forming(&self) -> Option<Candidate> {
+        let gang = self.arena.gang(self.kind);
+        let named = gang.load(Acquire);
+        if named != 0 {
+            let (slot, generation) = (named as u32, (named >> 32) as u32 & word::GEN_MASK);
+            if let Some(group) = self.ready_group(slot)
+                && group.word.generation() == generation
+            {
+                return Some(group);
+            }
+            let _ = gang.compare_exchange(named, 0, AcqRel, Relaxed);
+            self.arena.ready_groups(self.kind).remove(slot, || self.ready_group(slot).is_some());
+            return None;
+        }
+        let mut oldest: Option<Candidate> = None;
+        let set = self.arena.ready_groups(self.kind);
+        let _: Option<()> = set.find(|slot| {
+            match self.ready_group(slot) {
+                Some(group) if oldest.is_none_or(|o| group.head.seq < o.head.seq) => {
+                    oldest = Some(group);
+                }
+                Some(_) => {}
+                None => set.remove(slot, || self.ready_group(slot).is_some()),
+            }
+            None
+        });
+        let group = oldest?;
+        let name = gang_word(group.slot, group.word.generation());
+        gang.compare_exchange(0, name, AcqRel, Relaxed).ok()?;
+        Some(group)
+    }
+
+    /// The slot as a ready group of this kind, read so that letter and word are of one lap.
+    fn ready_group(&self, slot: u32) -> Option<Candidate> {
+        let cell = self.table.slot(slot);
+        let word = cell.load();
+        if !word.is(Phase::Ready) {
+            return None;
+        }
+        let head = self.letters.head(slot);
+        fence(Acquire);
+        let same = cell.load();
+        let still = same.is(Phase::Ready) && same.generation() == word.generation();
+        (still && head.has(GROUP) && head.kind == self.kind as u8)
+            .then_some(Candidate { slot, word: same, head })
+    }
+
+    /// Completes a cancelled or poisoned group without running it.
+    fn refuse(&mut self, group: &Candidate) -> bool {
+        let slot = self.table.slot(group.slot);
+        let Some(word) = slot.start(group.word, self.me) else { return true };
+        self.forget(group);
+        let lease = Lease { slot: group.slot, word, head: group.head };
+        match slot.cause() {
+            NO_CAUSE => self.fail(&lease, Code::Cancelled, ""),
+            cause => self.finish(&lease, Some(cause)),
+        }
+        true
+    }
+
+    /// Takes the group out of the pool's words.
+    fn forget(&self, group: &Candidate) {
+        let name = gang_word(group.slot, group.word.generation());
+        let _ = self.arena.gang(self.kind).compare_exchange(name, 0, AcqRel, Relaxed);
+        let set = self.arena.ready_groups(self.kind);
+        set.remove(group.slot, || self.ready_group(group.slot).is_some());
+    }
+
+    /// Joins and waits until the group starts. `None`: all places are taken.
+    fn form(&self, group: &Candidate, area: &GroupArea<'a>) -> Option<Formed> {
+        let slot = self.table.slot(group.slot);
+        let entry = self.arena.entry(self.me);
+        let generation = group.word.generation();
+        let mut joined: Option<(usize, u8)> = None;
+        let mut round = 0;
+        loop {
+            let now = slot.load();
+            if now.generation() != generation {
+                return Some(Formed::Over);
+            }
+            if now.is(Phase::Running)
+                && now.owner() == word::GROUP
+                && let Some((index, attempt)) = joined
+                && now.attempt() == attempt
+            {
+                return Some(Formed::Start { index, word: now });
+            }
+            if !now.is(Phase::Ready) {
+                return Some(Formed::Over);
+            }
+            // Nobody leaves a member word: another worker may have seen all joined and be about
+            // to start the group. Whoever does not want it to run takes the whole slot instead.
+            let stopping = self.arena.control().shutdown.load(Relaxed) != 0;
+            if now.cancelled() || stopping || slot.cause() != NO_CAUSE {
+                return Some(Formed::Refuse(now));
+            }
+            let attempt = now.attempt();
+            if joined.is_none_or(|(_, a)| a != attempt) {
+                let index = area.join(self.me, attempt)?;
+                joined = Some((index, attempt));
+                self.wake_pool();
+            }
+            if area.all_joined(attempt) {
+                if slot.start(now, word::GROUP).is_some() {
+                    self.forget(group);
+                    wake_members(self.arena, area, attempt, Some(self.me));
+                }
+                continue;
+            }
+            if self.wait.pause(round).is_some() {
+                round += 1;
+                continue;
+            }
+            entry.door.store(door::ASLEEP, Relaxed);
+            fence(std::sync::atomic::Ordering::SeqCst);
+            if slot.load() == now && !area.all_joined(attempt) {
+                futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
+            }
+            entry.door.store(door::AWAKE, Relaxed);
+            round = 0;
+        }
+    }
+
+    fn run_member(
+        &mut self,
+        worker: &mut dyn Worker,
+        group: &Candidate,
+        area: &GroupArea<'a>,
+        index: usize,
+        word: Word,
+    ) {
+        let slot = self.table.slot(group.slot);
+        let lease = Lease { slot: group.slot, word, head: group.head };
+        let attempt = word.attempt();
+        let context = GroupContext {
+            arena: self.arena,
+            area: *area,
+            me: self.me,
+            index,
+            slot,
+            lease: word,
+        };
+        let result = self.call(worker, &lease, index as u16, Some(context));
+        if let Err((code, text)) = &result
+            && !area.aborted(attempt)
+        {
+            // The first member that fails speaks for the group; the others are told to stop, and
+            // the supervisor sees to it that they do.
+            let code = if slot.load().cancelled() { Code::Cancelled } else { *code };
+            self.record(&lease, code, text, index as u16);
+            area.abort(attempt);
+            wake_members(self.arena, area, attempt, Some(self.me));
+            self.report_trouble();
+        }
+        if !area.done(index, self.me, attempt, result.is_ok()) {
+            return;
+        }
+        // Several members may see that all are through; one exchange completes the group.
+        match area.outcome(attempt) {
+            Some(true) => _ = self.try_finish(&lease, None),
+            Some(false) => {
+                let code = Code::from_bits(self.arena.read_error(group.slot).code);
+                self.try_finish(&lease, Some(code.cause(group.head.seq)));
+            }
+            None => {}
+        }
+        if slot.load().is(Phase::Condemned) {
+            self.report_trouble(); // the supervisor waits for the last one out
+        }
+    }
+
+    fn report_trouble(&self) {
+        self.arena.control().trouble.store(1, std::sync::atomic::Ordering::SeqCst);
+        self.poke.send();
+    }
+}

@@ -1,0 +1,318 @@
+//! The nursery: a small single-threaded process, forked first, that forks all workers.
+//!
+//! ```text
+//! host ──fork──▶ nursery ──fork──▶ worker 0, worker 1, ...
+//!   │  socket pair    │                 │
+//!   └─ pidfds ◀───────┘ (SCM_RIGHTS)    └ killed with the nursery (PR_SET_PDEATHSIG)
+//!                     └ watches a pidfd of the host; subreaper of all descendants
+//! ```
+//!
+//! So a replacement is never forked from a process with threads, and however the host dies, the
+//! nursery sees it and takes everybody with it. `PR_SET_PDEATHSIG` would not do between host and
+//! nursery: it fires when the *thread* that forked ends.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
+
+use super::Factory;
+use super::participant::{Participant, Poke, WaitStrategy};
+use crate::ids::WorkerId;
+use crate::segment::{Arena, Status};
+use crate::sys::{machine, process};
+
+/// Another number in every process that we forked: what was built in one process is not used in
+/// another.
+static LINEAGE: AtomicU32 = AtomicU32::new(0);
+
+/// The number of this process in that sense.
+pub(crate) fn lineage() -> u32 {
+    LINEAGE.load(Relaxed)
+}
+
+const SPAWN: u8 = 1;
+const REAP: u8 = 2;
+const SHUTDOWN: u8 = 3;
+
+/// What every worker process needs; inherited by fork.
+#[derive(Clone)]
+pub(crate) struct Brood {
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) factories: [Factory; 2],
+    pub(crate) wait: WaitStrategy,
+    pub(crate) pin: Option<Arc<[usize]>>,
+    pub(crate) poke: Arc<OwnedFd>,
+}
+
+/// The host's end.
+pub(crate) struct Nursery {
+    socket: OwnedFd,
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Nursery {
+    /// Forks the nursery. No thread of ours runs yet; if the host has others, only steps that
+    /// take no lock of ours happen in the child before it is ready.
+    pub(crate) fn start(brood: &Brood) -> std::io::Result<Self> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        let host = process::pidfd_open(getpid())?;
+        // SAFETY: the child runs `nursery`, which only calls what is safe after a fork of a
+        // process with threads: system calls, and the allocator, which the C library makes usable.
+        match unsafe { process::fork() }? {
+            ForkResult::Child => {
+                drop(ours);
+                nursery(brood, &theirs, &host)
+            }
+            ForkResult::Parent { child } => {
+                let pidfd = process::pidfd_open(child)?;
+                Ok(Self { socket: ours, pid: child, pidfd })
+            }
+        }
+    }
+
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    fn ask(&self, op: u8, worker: u16) -> std::io::Result<(i32, Option<OwnedFd>)> {
+        let mut request = [op, 0, 0];
+        request[1..].copy_from_slice(&worker.to_ne_bytes());
+        process::send(&self.socket, &request, None)?;
+        let mut reply = [0; 4];
+        let (got, fd) = process::receive(self.socket.as_fd(), &mut reply)?;
+        if got != reply.len() {
+            return Err(std::io::Error::other("the nursery is gone"));
+        }
+        Ok((i32::from_ne_bytes(reply), fd))
+    }
+
+    /// Forks worker `worker`; the descriptor becomes readable when it has died.
+    pub(crate) fn spawn(&self, worker: u16) -> std::io::Result<OwnedFd> {
+        let (code, fd) = self.ask(SPAWN, worker)?;
+        match fd {
+            Some(fd) => Ok(fd),
+            None => Err(std::io::Error::from_raw_os_error(-code)),
+        }
+    }
+
+    /// How the dead worker ended, as `waitpid` says it, and lets its number go.
+    pub(crate) fn reap(&self, worker: u16) -> std::io::Result<i32> {
+        self.ask(REAP, worker).map(|(status, _)| status)
+    }
+
+    /// Ends the nursery and everybody below it.
+    pub(crate) fn shutdown(self) {
+        let _ = process::send(&self.socket, &[SHUTDOWN, 0, 0], None);
+        let _ = waitpid(self.pid, None);
+    }
+}
+
+/// The nursery's life.
+fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
+    LINEAGE.store(getpid().as_raw() as u32, Relaxed);
+    process::set_name(c"mailring-nurse");
+    process::adopt_orphans();
+    process::reset_signals();
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let mut pids = vec![None; brood.arena.shape().total_workers()];
+    loop {
+        let mut fds = [
+            PollFd::new(host.as_fd(), PollFlags::POLLIN),
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            Err(_) => break,
+            Ok(_) => {}
+        }
+        if fds[0].revents().is_some_and(|events| !events.is_empty()) {
+            break; // the host is dead
+        }
+        let mut request = [0; 3];
+        let Ok((3, _)) = process::receive(socket.as_fd(), &mut request) else { break };
+        let worker = u16::from_ne_bytes([request[1], request[2]]);
+        let Some(pid) = pids.get_mut(usize::from(worker)) else { continue };
+        let sent = match request[0] {
+            SPAWN => match spawn(brood, worker, socket, host) {
+                Ok((child, pidfd)) => {
+                    *pid = Some(child);
+                    process::send(socket, &child.as_raw().to_ne_bytes(), Some(pidfd.as_raw_fd()))
+                }
+                Err(error) => process::send(socket, &(-(error as i32)).to_ne_bytes(), None),
+            },
+            REAP => {
+                let status = pid.take().map_or(0, reap);
+                let sent = process::send(socket, &status.to_ne_bytes(), None);
+                bury_strays(&pids);
+                sent
+            }
+            _ => break,
+        };
+        if sent.is_err() {
+            break;
+        }
+    }
+    end_all(&pids);
+    process::exit_now(0)
+}
+
+fn spawn(
+    brood: &Brood,
+    worker: u16,
+    socket: &OwnedFd,
+    host: &OwnedFd,
+) -> Result<(Pid, OwnedFd), Errno> {
+    let nursery = getpid();
+    // SAFETY: this process has one thread.
+    match unsafe { process::fork() }? {
+        ForkResult::Child => {
+            // The host's side of things is not for the worker, nor for what its tasks start.
+            // SAFETY: these are our descriptors, and this process ends without using them again.
+            unsafe {
+                libc::close(socket.as_raw_fd());
+                libc::close(host.as_raw_fd());
+            }
+            live(brood, worker, nursery)
+        }
+        ForkResult::Parent { child } => {
+            // Not reaped yet, so the number is still this child's.
+            match process::pidfd_open(child) {
+                Ok(pidfd) => Ok((child, pidfd)),
+                Err(error) => {
+                    let _ = kill(child, Signal::SIGKILL);
+                    let _ = waitpid(child, None);
+                    Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+                }
+            }
+        }
+    }
+}
+
+/// A worker's life.
+fn live(brood: &Brood, worker: u16, nursery: Pid) -> ! {
+    process::die_with_parent_thread();
+    if getppid() != nursery {
+        process::exit_now(0); // the nursery died before we asked to be told
+    }
+    LINEAGE.store(getpid().as_raw() as u32, Relaxed);
+    process::set_name(c"mailring-worker");
+    // A group of its own, so that what its tasks start can be ended with it.
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let arena = &brood.arena;
+    if arena.confine().is_err() {
+        process::exit_now(98);
+    }
+    if let Some(cpus) = &brood.pin
+        && !cpus.is_empty()
+    {
+        machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
+    }
+    let entry = arena.entry(worker);
+    let kind = arena.shape().kind_of(usize::from(worker));
+    let make = &brood.factories[kind.index()];
+    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| make(WorkerId(worker))));
+    let mut served = match made {
+        Ok(Ok(served)) => served,
+        Ok(Err(error)) => refuse(arena, worker, &super::describe(error.as_ref())),
+        Err(panic) => refuse(arena, worker, &super::functions::panic_text(panic.as_ref())),
+    };
+    entry.pid.store(getpid().as_raw() as u32, Relaxed);
+    entry.status.store(Status::Live as u32, Release);
+    arena.ring_host();
+    quiet_panics();
+    let poke = Poke(brood.poke.as_fd());
+    Participant::new(arena, worker, brood.wait, poke, true).serve(served.as_mut());
+    drop(served); // a device is let go properly
+    process::exit_now(0)
+}
+
+/// A panic of a task becomes the text of its failure; it is not printed as well.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {
+    arena.entry(worker).say(why);
+    arena.entry(worker).status.store(Status::Refused as u32, Release);
+    arena.ring_host();
+    process::exit_now(97)
+}
+
+/// Waits for a child that is known to be dead; ends what is left of its process group.
+fn reap(pid: Pid) -> i32 {
+    // Still a zombie, so the group's number is still its own.
+    let _ = nix::sys::signal::killpg(pid, Signal::SIGKILL);
+    let mut status = 0;
+    // SAFETY: waits for one child of ours, the status is a live local.
+    while unsafe { libc::waitpid(pid.as_raw(), &raw mut status, 0) } < 0 && Errno::last() == Errno::EINTR {}
+    status
+}
+
+/// Collects orphans that have ended; they came to us when their parents died.
+fn bury_strays(pids: &[Option<Pid>]) {
+    for child in process::children_of(getpid().as_raw()) {
+        let child = Pid::from_raw(child);
+        if !pids.contains(&Some(child)) {
+            let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
+        }
+    }
+}
+
+/// Ends every worker and every descendant. Orphans of those that die become our children, so
+/// this goes on until there are none.
+fn end_all(pids: &[Option<Pid>]) {
+    for pid in pids.iter().flatten() {
+        let _ = nix::sys::signal::killpg(*pid, Signal::SIGKILL);
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    loop {
+        let quick = waitpid(None, Some(WaitPidFlag::WNOHANG));
+        match quick {
+            Err(Errno::ECHILD) => return,
+            Ok(nix::sys::wait::WaitStatus::StillAlive) => {
+                for child in process::children_of(getpid().as_raw()) {
+                    let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+                }
+                // One of them ends now; its orphans are seen in the next round.
+                let _ = waitpid(None, None);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How a process ended, from its wait status.
+pub(crate) fn describe_status(status: i32) -> String {
+    if libc::WIFEXITED(status) {
+        return match libc::WEXITSTATUS(status) {
+            97 => "its factory failed (exit code 97)".to_owned(),
+            98 => "it could not protect its view of the arena (exit code 98)".to_owned(),
+            code => format!("its process exited with code {code}"),
+        };
+    }
+    if libc::WIFSIGNALED(status) {
+        let number = libc::WTERMSIG(status);
+        let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
+        let hint = if number == libc::SIGKILL {
+            "; if nobody sent it, the machine may have run out of memory"
+        } else {
+            ""
+        };
+        return format!("its process was killed by {name} (signal {number}{hint})");
+    }
+    format!("its process ended with wait status {status:#x}")
+}

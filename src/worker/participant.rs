@@ -1,0 +1,470 @@
+//! A worker's life: find a task, run it, release those that waited for it, sleep when there is
+//! nothing. The same code in a process and in a thread.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::time::Duration;
+
+use super::functions::panic_text;
+use super::{GroupContext, Publisher, TaskContext, Worker, describe};
+use crate::ids::{TaskId, WorkerId, WorkerKind};
+use crate::limits::MAX_CHAIN;
+use crate::mailbox::bitmap::Bitmap;
+use crate::mailbox::door;
+use crate::mailbox::hint::HintRing;
+use crate::mailbox::letter::{ANYWHERE, GROUP, Head, JOIN, Letters, SNAPSHOT, SavedRange};
+use crate::ring::slot::NO_CAUSE;
+use crate::ring::table::Released;
+use crate::ring::{Phase, Table, Word};
+use crate::segment::{Arena, Code, Origin};
+use crate::sync::{prefetch_read, prefetch_write};
+use crate::sys::futex;
+
+/// How those who have nothing to do wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WaitStrategy {
+    /// Never sleep: lowest latency, a whole processor for each worker.
+    Spin,
+    /// Spin briefly, then let others run, then sleep. Right on 2 processors and on 128.
+    #[default]
+    Adaptive,
+    /// Sleep at once.
+    Park,
+}
+
+impl WaitStrategy {
+    /// What to do in round `round` of waiting: spin, yield, or sleep (`None`).
+    #[inline]
+    pub(crate) fn pause(self, round: u32) -> Option<()> {
+        match self {
+            Self::Spin if round % 64 == 63 => std::thread::yield_now(),
+            Self::Spin => std::hint::spin_loop(),
+            Self::Adaptive if round < 300 => std::hint::spin_loop(),
+            Self::Adaptive if round < 340 => std::thread::yield_now(),
+            Self::Adaptive => return None,
+            Self::Park => return None,
+        }
+        Some(())
+    }
+}
+
+/// A lease: the slot, the word that took it, the letter.
+#[derive(Clone, Copy)]
+pub(crate) struct Lease {
+    pub(crate) slot: u32,
+    pub(crate) word: Word,
+    pub(crate) head: Head,
+}
+
+/// How the supervisor recognises the body that a worker has begun.
+pub(crate) fn started_word(slot: u32, word: Word) -> u64 {
+    u64::from(slot) | u64::from(word.generation()) << 20 | u64::from(word.attempt()) << 40 | 1 << 63
+}
+
+/// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
+/// time, not an answer.
+pub(crate) const RECHECK: Duration = Duration::from_secs(1);
+
+/// Where workers tell the supervisor that there is something to see.
+#[derive(Clone, Copy)]
+pub(crate) struct Poke<'a>(pub(crate) BorrowedFd<'a>);
+
+impl Poke<'_> {
+    pub(crate) fn ring(fd: &OwnedFd) {
+        Poke(std::os::fd::AsFd::as_fd(fd)).send();
+    }
+
+    pub(crate) fn send(self) {
+        let one = 1u64;
+        // SAFETY: eight bytes from a live local; a full counter is as good as a written one.
+        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+}
+
+/// A worker's view of the arena, and what it holds.
+pub(crate) struct Participant<'a> {
+    pub(super) arena: &'a Arena,
+    pub(super) table: Table<'a>,
+    pub(super) letters: Letters,
+    pub(super) me: u16,
+    pub(super) kind: WorkerKind,
+    pub(super) wait: WaitStrategy,
+    pub(super) poke: Poke<'a>,
+    pub(super) publisher: Publisher<'a>,
+    /// Hints of the same kind: its own, the submitter's, then those of the others.
+    rings: Vec<HintRing<'a>>,
+    urgent: Bitmap<'a>,
+    pinned: Bitmap<'a>,
+    successor: Option<(u32, Word)>,
+    chain: u32,
+    /// The last task was a member of a group: a single one first, if there is any.
+    pub(super) after_group: bool,
+    /// In a process, a worker that lost its lease is about to be killed; a thread goes on.
+    in_process: bool,
+}
+
+impl<'a> Participant<'a> {
+    pub(crate) fn new(
+        arena: &'a Arena,
+        me: u16,
+        wait: WaitStrategy,
+        poke: Poke<'a>,
+        in_process: bool,
+    ) -> Self {
+        let shape = arena.shape();
+        let kind = shape.kind_of(usize::from(me));
+        let workers = shape.total_workers();
+        let others = (1..workers).map(|k| (usize::from(me) + k) % workers);
+        let rings = [usize::from(me), workers]
+            .into_iter()
+            .chain(others)
+            .map(|producer| arena.hints(producer, kind))
+            .collect();
+        Self {
+            arena,
+            table: arena.table(),
+            letters: arena.letters(),
+            me,
+            kind,
+            wait,
+            poke,
+            publisher: Publisher::with_rings(arena, usize::from(me)),
+            rings,
+            urgent: arena.urgent(kind),
+            pinned: arena.pinned(me),
+            successor: None,
+            chain: 0,
+            after_group: false,
+            in_process,
+        }
+    }
+
+    /// Serves until shutdown.
+    pub(crate) fn serve(&mut self, worker: &mut dyn Worker) {
+        let mut round = 0;
+        let mut woken = false;
+        loop {
+            if let Some((slot, word)) = self.successor.take() {
+                let head = self.letters.head(slot);
+                self.run_single(worker, Lease { slot, word, head });
+                continue;
+            }
+            self.chain = 0;
+            if self.step(worker, woken) {
+                (round, woken) = (0, false);
+                continue;
+            }
+            if self.arena.control().shutdown.load(Relaxed) != 0 {
+                return;
+            }
+            if self.wait.pause(round).is_some() {
+                round += 1;
+                continue;
+            }
+            woken = self.park();
+            round = 0;
+        }
+    }
+
+    /// Takes and runs one task that is not a successor. False when there was none.
+    fn step(&mut self, worker: &mut dyn Worker, woken: bool) -> bool {
+        if self.pinned.has_some()
+            && let Some(lease) = self.take_from(self.pinned)
+        {
+            self.run_single(worker, lease);
+            return true;
+        }
+        if !self.after_group && self.gang_visible() && self.try_group(worker) {
+            return true;
+        }
+        if let Some(lease) = self.take_single() {
+            self.after_group = false;
+            if woken {
+                // Whoever rang claimed one sleeper for perhaps many tasks.
+                self.publisher.wake_one(self.kind);
+            }
+            self.run_single(worker, lease);
+            return true;
+        }
+        let groups_passed = std::mem::take(&mut self.after_group);
+        groups_passed && self.gang_visible() && self.try_group(worker)
+    }
+
+    fn take_single(&mut self) -> Option<Lease> {
+        if self.urgent.has_some()
+            && let Some(lease) = self.take_from(self.urgent)
+        {
+            return Some(lease);
+        }
+        for index in 0..self.rings.len() {
+            let ring = self.rings[index];
+            let ahead = |slot: u32| {
+                prefetch_write(self.table.slot(slot));
+                prefetch_read(self.letters.peek(slot));
+            };
+            if let Some(lease) = ring.take(|slot| self.lease(slot), ahead) {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// Takes a task from a set, oldest slot first.
+    fn take_from(&self, set: Bitmap<'a>) -> Option<Lease> {
+        set.find(|slot| {
+            let lease = self.lease(slot);
+            if lease.is_some() || !self.table.slot(slot).load().is(Phase::Ready) {
+                set.remove(slot, || self.is_for_me(slot));
+            } else if !self.eligible(&self.letters.head(slot)) {
+                // A stale bit: the slot serves a task of another kind by now.
+                set.remove(slot, || self.is_for_me(slot));
+            }
+            lease
+        })
+    }
+
+    fn is_for_me(&self, slot: u32) -> bool {
+        self.table.slot(slot).load().is(Phase::Ready)
+            && self.eligible(&self.letters.head(slot))
+    }
+
+    #[inline]
+    fn eligible(&self, head: &Head) -> bool {
+        head.kind == self.kind as u8
+            && (head.target == ANYWHERE || head.target == self.me)
+            && !head.has(GROUP)
+    }
+
+    /// Leases the slot, if it is ready and meant for this worker. The letter is looked at before
+    /// (it may be another lap's) and again after the lease, when it stands still.
+    #[inline]
+    fn lease(&self, slot: u32) -> Option<Lease> {
+        if !self.eligible(&self.letters.head(slot)) {
+            return None;
+        }
+        let word = self.table.slot(slot).take(self.me)?;
+        let head = self.letters.head(slot);
+        if !self.eligible(&head) {
+            self.give_back(slot, word, &head);
+            return None;
+        }
+        Some(Lease { slot, word, head })
+    }
+
+    #[cold]
+    fn give_back(&self, slot: u32, word: Word, head: &Head) {
+        if self.table.slot(slot).give_back(word) {
+            // Its real takers may have passed its hint while we held it.
+            Publisher::supervisor(self.arena).suggest(slot, head);
+        }
+    }
+
+    // ---- running ----------------------------------------------------------------------------
+
+    fn run_single(&mut self, worker: &mut dyn Worker, lease: Lease) {
+        let slot = self.table.slot(lease.slot);
+        let cause = slot.cause();
+        if cause != NO_CAUSE {
+            self.finish(&lease, Some(cause));
+        } else if lease.word.cancelled() || slot.load().cancelled() {
+            self.fail(&lease, Code::Cancelled, "");
+        } else if lease.head.has(JOIN) {
+            self.finish(&lease, None);
+        } else {
+            match self.call(worker, &lease, 0, None) {
+                Ok(()) => self.finish(&lease, None),
+                Err(_) if slot.load().cancelled() => self.fail(&lease, Code::Cancelled, ""),
+                Err((code, text)) => self.fail(&lease, code, &text),
+            }
+        }
+    }
+
+    /// Calls the body of a task or of one member.
+    pub(super) fn call(
+        &mut self,
+        worker: &mut dyn Worker,
+        lease: &Lease,
+        member: u16,
+        group: Option<GroupContext<'a>>,
+    ) -> Result<(), (Code, String)> {
+        let head = &lease.head;
+        if head.has(SNAPSHOT) {
+            self.snapshot(head);
+        }
+        let entry = self.arena.entry(self.me);
+        entry.started.store(started_word(lease.slot, lease.word), Release);
+        if head.deadline_us != 0 {
+            let end = monotonic_ns() + u64::from(head.deadline_us) * 1000;
+            entry.deadline.store(end, SeqCst);
+            if end < self.arena.control().next_look.load(SeqCst) {
+                self.poke.send();
+            }
+        }
+        let context = TaskContext {
+            worker: WorkerId(self.me),
+            task: TaskId(head.seq),
+            slot: self.table.slot(lease.slot),
+            lease: lease.word,
+            group,
+        };
+        // SAFETY: the lease is held until `finish`, after the call.
+        let args = unsafe { self.letters.args(lease.slot, head, member) };
+        entry.inside.store(1, Relaxed);
+        let run = || worker.run(head.callable, args, &head.config, &context);
+        let result = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err((Code::Error, describe(error.as_ref()))),
+            Err(panic) => Err((Code::Panic, panic_text(panic.as_ref()))),
+        };
+        entry.inside.store(0, Relaxed);
+        if head.deadline_us != 0 {
+            entry.deadline.store(0, SeqCst);
+        }
+        entry.ran.store(entry.ran.load(Relaxed) + 1, Relaxed);
+        result
+    }
+
+    /// Saves the ranges of a task before its first body, or restores them before another one. The
+    /// seal is set when all is saved and before the body is begun, so it says which of the two.
+    fn snapshot(&self, head: &Head) {
+        // SAFETY: the caller holds the lease.
+        let Some((seal, ranges)) = (unsafe { self.letters.saved(head) }) else { return };
+        let seal: *mut u64 = std::ptr::with_exposed_provenance_mut(seal as usize);
+        let pointer = |address: u64| -> *mut u8 {
+            std::ptr::with_exposed_provenance_mut(address as usize)
+        };
+        // SAFETY: the submitter checked that the ranges lie in the arena and allocated the
+        // copies; the lease (and the fence of the former holder) makes them ours alone.
+        unsafe {
+            let sealed = seal.read_volatile() == head.seq + 1;
+            for SavedRange { address, len, copy } in ranges {
+                let (from, to) = if sealed { (copy, address) } else { (address, copy) };
+                pointer(to).copy_from_nonoverlapping(pointer(from), len as usize);
+            }
+            std::sync::atomic::fence(Release);
+            seal.write_volatile(head.seq + 1);
+        }
+    }
+
+    /// Completes the task as the root of a failure.
+    pub(super) fn fail(&mut self, lease: &Lease, code: Code, text: &str) {
+        self.record(lease, code, text, u16::MAX);
+        self.finish(lease, Some(code.cause(lease.head.seq)));
+    }
+
+    /// Writes down why the task (or its member) failed.
+    pub(super) fn record(&self, lease: &Lease, code: Code, text: &str, member: u16) {
+        let (seq, attempt) = (lease.head.seq, lease.word.attempt());
+        let origin = Origin { seq, worker: self.me, attempt, code, member };
+        self.arena.write_error(lease.slot, origin, text);
+    }
+
+    /// Completes, releases, retires.
+    #[inline]
+    pub(super) fn finish(&mut self, lease: &Lease, cause: Option<u64>) {
+        if !self.try_finish(lease, cause) {
+            self.superseded(lease);
+        }
+    }
+
+    /// The same, without a word when the lease was taken away. True when it was not.
+    #[inline]
+    pub(super) fn try_finish(&mut self, lease: &Lease, cause: Option<u64>) -> bool {
+        let table = self.table;
+        let me = self.me;
+        let done = table
+            .finish(lease.slot, lease.word, me, cause, |released| self.released(released));
+        if done == Some(true) {
+            self.arena.ring_host();
+        }
+        done.is_some()
+    }
+
+    /// A consumer waits for nobody any more: keep the first one, give the others to all.
+    #[inline]
+    fn released(&mut self, released: Released) {
+        let Released { slot, generation } = released;
+        let head = self.letters.head(slot);
+        let consumer = self.table.slot(slot);
+        if self.successor.is_none() && self.chain < MAX_CHAIN && self.eligible(&head) {
+            if let Some(word) = consumer.take_pending(self.me, generation) {
+                self.chain += 1;
+                self.successor = Some((slot, word));
+            }
+        } else if consumer.make_ready(self.me, generation) {
+            self.publisher.suggest(slot, &head);
+        }
+    }
+
+    /// The lease was taken away (a deadline). A process takes nothing more and waits for its end;
+    /// a thread cannot be ended, so it completes the task itself, as failed.
+    #[cold]
+    fn superseded(&mut self, lease: &Lease) {
+        let entry = self.arena.entry(self.me);
+        entry.superseded.fetch_add(1, Relaxed);
+        let slot = self.table.slot(lease.slot);
+        let condemned = lease.word.with_phase(Phase::Condemned);
+        if self.in_process {
+            while slot.load().same_lease(condemned) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            return;
+        }
+        if let Some(word) = slot.fail_dead(condemned) {
+            let cause = Code::Deadline.cause(lease.head.seq);
+            let table = self.table;
+            table.walk(word.head(), Some(cause), |released| self.released(released));
+            if slot.retire(word.generation()) {
+                self.arena.ring_host();
+            }
+        }
+    }
+
+    // ---- sleeping -----------------------------------------------------------------------------
+
+    pub(super) fn gang_visible(&self) -> bool {
+        self.arena.gang(self.kind).load(Relaxed) != 0
+            || self.arena.ready_groups(self.kind).has_some()
+    }
+
+    fn anything_visible(&self) -> bool {
+        self.pinned.has_some()
+            || self.urgent.has_some()
+            || self.gang_visible()
+            || self.rings.iter().any(HintRing::has_some)
+            || self.arena.control().shutdown.load(Acquire) != 0
+    }
+
+    /// Sleeps until somebody rings. True when somebody did.
+    fn park(&self) -> bool {
+        let entry = self.arena.entry(self.me);
+        let parked = self.arena.parked(self.kind);
+        parked.announce(self.me, &entry.door);
+        let mut rung = false;
+        if !self.anything_visible() {
+            entry.slept.store(entry.slept.load(Relaxed) + 1, Relaxed);
+            while entry.door.load(Acquire) == door::ASLEEP {
+                futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
+                if self.anything_visible() {
+                    break;
+                }
+            }
+            rung = entry.door.load(Acquire) == door::RUNG;
+        }
+        parked.arise(self.me, &entry.door);
+        rung
+    }
+
+    /// Wakes those that were released together; used by the gang.
+    pub(super) fn wake_pool(&self) {
+        self.publisher.wake_all(self.kind);
+    }
+}
+
+/// Nanoseconds of the monotonic clock, the same in every process.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
+

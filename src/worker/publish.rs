@@ -1,0 +1,91 @@
+//! Suggesting ready tasks to those who may take them.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::fence;
+
+use crate::ids::WorkerKind;
+use crate::mailbox::door;
+use crate::mailbox::hint::{Cursor, HintRing};
+use crate::mailbox::letter::{ANYWHERE, GROUP, Head, URGENT};
+use crate::segment::Arena;
+use crate::sys::futex;
+
+/// One who makes tasks ready: a worker, the submitter (both with hint rings of their own), or the
+/// supervisor (bitmaps only, where doing it twice is doing it once).
+pub(crate) struct Publisher<'a> {
+    arena: &'a Arena,
+    rings: Option<[(HintRing<'a>, Cursor); 2]>,
+}
+
+impl<'a> Publisher<'a> {
+    /// `producer` is the worker's number, or the number of workers for the submitter.
+    pub(crate) fn with_rings(arena: &'a Arena, producer: usize) -> Self {
+        let rings = WorkerKind::ALL.map(|kind| {
+            let ring = arena.hints(producer, kind);
+            (ring, ring.writer())
+        });
+        Self { arena, rings: Some(rings) }
+    }
+
+    /// Without rings of its own.
+    pub(crate) fn supervisor(arena: &'a Arena) -> Self {
+        Self { arena, rings: None }
+    }
+
+    /// Puts the ready task of `slot` where its takers look, and wakes one if all sleep.
+    #[inline]
+    pub(crate) fn suggest(&mut self, slot: u32, head: &Head) {
+        let kind = head.pool();
+        if head.target == ANYWHERE && head.flags & (GROUP | URGENT) == 0 {
+            if let Some(rings) = &mut self.rings {
+                let (ring, cursor) = &mut rings[kind.index()];
+                if ring.push(cursor, slot) {
+                    self.wake_one(kind);
+                    return;
+                }
+            }
+        }
+        self.suggest_aside(slot, head);
+    }
+
+    /// The same for what has no place in a ring.
+    #[cold]
+    fn suggest_aside(&mut self, slot: u32, head: &Head) {
+        let kind = head.pool();
+        if head.flags & GROUP != 0 {
+            self.arena.ready_groups(kind).set(slot);
+            self.wake_one(kind);
+        } else if head.target != ANYWHERE {
+            self.arena.pinned(head.target).set(slot);
+            fence(SeqCst);
+            let door = &self.arena.entry(head.target).door;
+            if door.load(Relaxed) == door::ASLEEP && door::knock(door) {
+                futex::wake(door, 1);
+            }
+        } else {
+            self.arena.urgent(kind).set(slot);
+            self.wake_one(kind);
+        }
+    }
+
+    /// Wakes one sleeper of the pool, if there is any.
+    #[inline]
+    pub(crate) fn wake_one(&self, kind: WorkerKind) {
+        let parked = self.arena.parked(kind);
+        if parked.anybody()
+            && let Some(worker) = parked.claim(|w| &self.arena.entry(w).door)
+        {
+            futex::wake(&self.arena.entry(worker).door, 1);
+        }
+    }
+
+    /// Wakes all sleepers of the pool.
+    pub(crate) fn wake_all(&self, kind: WorkerKind) {
+        let parked = self.arena.parked(kind);
+        if parked.anybody() {
+            while let Some(worker) = parked.claim(|w| &self.arena.entry(w).door) {
+                futex::wake(&self.arena.entry(worker).door, 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! What is left when a worker has died, and how it is put right.
+//!
+//! Runs after the fence (its process is gone, so nothing of it will write any more) and before a
+//! replacement is forked under the same number. Every step is an exchange from the exact word, or
+//! sets what may be set twice, so a pass can stop anywhere and be done again.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::context::wake_members;
+use super::participant::started_word;
+use super::Publisher;
+use crate::ids::WorkerKind;
+use crate::mailbox::door;
+use crate::mailbox::group::Member;
+use crate::mailbox::letter::{GROUP, Head, JOIN, Letters};
+use crate::ring::table::{Found, examine};
+use crate::ring::word::{self, SUPERVISOR};
+use crate::ring::{Phase, Table, Word};
+use crate::segment::{Arena, Code, Origin};
+
+/// Why an attempt was ended by us.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) code: Code,
+    pub(crate) text: String,
+    pub(crate) worker: u16,
+    pub(crate) member: u16,
+}
+
+/// The supervisor's private books: what was condemned and why, and what was charged.
+pub(crate) struct Recovery<'a> {
+    arena: &'a Arena,
+    table: Table<'a>,
+    letters: Letters,
+    publisher: Publisher<'a>,
+    /// By task: attempts that began and did not end by themselves.
+    charged: HashMap<u64, u32>,
+    /// By task: why its present attempt was condemned.
+    verdicts: HashMap<u64, Verdict>,
+}
+
+/// What a pass did, for the log.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Report {
+    pub(crate) requeued: u32,
+    pub(crate) retried: u32,
+    pub(crate) failed: u32,
+    pub(crate) adopted: u32,
+}
+
+impl<'a> Recovery<'a> {
+    pub(crate) fn new(arena: &'a Arena) -> Self {
+        Self {
+            arena,
+            table: arena.table(),
+            letters: arena.letters(),
+            publisher: Publisher::supervisor(arena),
+            charged: HashMap::new(),
+            verdicts: HashMap::new(),
+        }
+    }
+
+    /// Takes the lease that worker `worker` holds, for good. The worker is to be killed if this
+    /// succeeds; a group's other members as well.
+    pub(crate) fn condemn_current(&mut self, worker: u16, verdict: &Verdict) -> Option<Condemned> {
+        let started = self.arena.entry(worker).started.load(Acquire);
+        let slot = started as u32 & 0xf_ffff;
+        if started >> 63 != 1 || slot >= self.table.window() {
+            return None;
+        }
+        let word = self.table.slot(slot).load();
+        if !word.is(Phase::Running) || started_word(slot, word) != started {
+            return None;
+        }
+        let head = self.letters.head(slot);
+        if word.owner() == word::GROUP {
+            let area = self.arena.group(&head);
+            let inside = (0..area.len())
+                .find(|&i| area.member(i, word.attempt()) == Member::Joined(worker))?;
+            let verdict = Verdict { member: inside as u16, ..verdict.clone() };
+            return self.condemn_group(slot, word, &head, verdict);
+        }
+        if word.owner() != worker {
+            return None;
+        }
+        let condemned = self.table.slot(slot).condemn(word)?;
+        self.verdicts.insert(head.seq, verdict.clone());
+        Some(Condemned { slot, word: condemned, group: false })
+    }
+
+    fn condemn_group(
+        &mut self,
+        slot: u32,
+        word: Word,
+        head: &Head,
+        verdict: Verdict,
+    ) -> Option<Condemned> {
+        let condemned = self.table.slot(slot).condemn(word)?;
+        self.verdicts.insert(head.seq, verdict);
+        let area = self.arena.group(head);
+        area.abort(word.attempt());
+        wake_members(self.arena, &area, word.attempt(), None);
+        Some(Condemned { slot, word: condemned, group: true })
+    }
+
+    /// Groups of which a member has failed or that were condemned, with those still inside.
+    pub(crate) fn troubled_groups(&self) -> Vec<Troubled> {
+        let mut list = Vec::new();
+        for slot in 0..self.table.window() {
+            let word = self.table.slot(slot).load();
+            let condemned = word.is(Phase::Condemned);
+            if word.owner() != word::GROUP || !(condemned || word.is(Phase::Running)) {
+                continue;
+            }
+            let head = self.letters.head(slot);
+            if !head.has(GROUP) {
+                continue;
+            }
+            let area = self.arena.group(&head);
+            if !condemned && !area.aborted(word.attempt()) {
+                continue;
+            }
+            let inside = (0..area.len())
+                .filter_map(|i| match area.member(i, word.attempt()) {
+                    Member::Joined(worker) => Some(worker),
+                    _ => None,
+                })
+                .collect();
+            list.push(Troubled { slot, word, seq: head.seq, inside });
+        }
+        list
+    }
+
+    /// Marks a running group whose member has failed, so that only the supervisor completes it.
+    pub(crate) fn condemn_failed_group(&mut self, group: &Troubled) {
+        let record = self.arena.read_error(group.slot);
+        let verdict = Verdict {
+            code: Code::from_bits(record.code),
+            text: record.text(),
+            worker: record.worker,
+            member: record.member,
+        };
+        if self.table.slot(group.slot).condemn(group.word).is_some() {
+            self.verdicts.insert(group.seq, verdict);
+        }
+    }
+
+    /// Ends the attempt of a condemned group once nobody is inside any more.
+    pub(crate) fn conclude_group(&mut self, group: &Troubled, report: &mut Report) {
+        debug_assert!(group.inside.is_empty());
+        let head = self.letters.head(group.slot);
+        self.arena.group(&head).reset_shared();
+        self.conclude(group.slot, group.word, &head, true, report);
+    }
+
+    /// Puts everything right that `dead` may have left half done.
+    ///
+    /// # Errors
+    /// A slot holds no legal word.
+    pub(crate) fn pass(&mut self, dead: u16, how: &str) -> Result<Report, (u32, Word)> {
+        let mut report = Report::default();
+        let entry = self.arena.entry(dead);
+        let started = entry.started.load(Acquire);
+        for slot in 0..self.table.window() {
+            match examine(&self.table, slot, dead, SUPERVISOR) {
+                Found::Nothing => self.look_for_member(slot, dead, how),
+                Found::Ready(word) => self.ready_again(slot, word, dead, &mut report),
+                Found::Leased(word) => {
+                    let head = self.letters.head(slot);
+                    let began = started == started_word(slot, word) && !head.has(JOIN);
+                    let by_us = word.is(Phase::Condemned);
+                    if began && !by_us {
+                        let verdict = Verdict {
+                            code: Code::Died,
+                            text: how.to_owned(),
+                            worker: dead,
+                            member: u16::MAX,
+                        };
+                        self.verdicts.insert(head.seq, verdict);
+                    }
+                    self.conclude(slot, word, &head, began, &mut report);
+                }
+                Found::Unwalked(word) => {
+                    if let Some(word) = self.table.slot(slot).adopt(word) {
+                        report.adopted += 1;
+                        self.walk(slot, word);
+                    }
+                }
+                Found::Corrupt(word) => return Err((slot, word)),
+            }
+        }
+        for kind in WorkerKind::ALL {
+            self.arena.urgent(kind).repair();
+            self.arena.ready_groups(kind).repair();
+            self.arena.parked(kind).forget(dead);
+        }
+        self.arena.pinned(dead).repair();
+        entry.door.store(door::AWAKE, Relaxed);
+        entry.pid.store(0, Relaxed);
+        entry.inside.store(0, Relaxed);
+        entry.deadline.store(0, Relaxed);
+        for kind in WorkerKind::ALL {
+            self.publisher.wake_all(kind);
+        }
+        // A waker may have died between claiming a sleeper and waking it.
+        for worker in 0..self.arena.shape().total_workers() as u16 {
+            let door = &self.arena.entry(worker).door;
+            if door.load(Acquire) == door::RUNG {
+                crate::sys::futex::wake(door, 1);
+            }
+        }
+        self.arena.ring_host();
+        Ok(report)
+    }
+
+    /// A ready task: its hint may be lost. A forming group that the dead had joined forms anew.
+    fn ready_again(&mut self, slot: u32, word: Word, dead: u16, report: &mut Report) {
+        let head = self.letters.head(slot);
+        if head.has(GROUP) {
+            let area = self.arena.group(&head);
+            let joined = (0..area.len())
+                .any(|i| area.member(i, word.attempt()) == Member::Joined(dead));
+            if joined {
+                let _ = self.table.slot(slot).revoke(word, Phase::Ready);
+            }
+        }
+        self.publisher.suggest(slot, &head);
+        report.requeued += 1;
+    }
+
+    /// A running group loses the member that the dead was: the whole attempt is condemned.
+    fn look_for_member(&mut self, slot: u32, dead: u16, how: &str) {
+        let word = self.table.slot(slot).load();
+        let live = word.is(Phase::Running) || word.is(Phase::Condemned);
+        if !live || word.owner() != word::GROUP {
+            return;
+        }
+        let head = self.letters.head(slot);
+        if !head.has(GROUP) {
+            return;
+        }
+        let area = self.arena.group(&head);
+        let attempt = word.attempt();
+        for index in 0..area.len() {
+            if area.member(index, attempt) == Member::Joined(dead) {
+                let verdict = Verdict {
+                    code: Code::Died,
+                    text: how.to_owned(),
+                    worker: dead,
+                    member: index as u16,
+                };
+                let _ = self.condemn_group(slot, word, &head, verdict);
+                area.done(index, dead, attempt, false);
+            }
+        }
+    }
+
+    /// Ends an attempt whose holder is gone: another one, or failure.
+    fn conclude(&mut self, slot: u32, word: Word, head: &Head, began: bool, report: &mut Report) {
+        let cell = self.table.slot(slot);
+        let again = if began {
+            let charged = self.charged.entry(head.seq).or_insert(0);
+            *charged += 1;
+            let died = self.verdicts.get(&head.seq);
+            // An error of its own is the task's last word; only what was done to it is retried.
+            let retriable =
+                died.is_none_or(|v| matches!(v.code, Code::Died | Code::Deadline));
+            retriable && !word.cancelled() && *charged <= u32::from(head.retries)
+        } else {
+            true
+        };
+        if again {
+            if cell.revoke(word, Phase::Ready).is_some() {
+                report.retried += 1;
+                self.verdicts.remove(&head.seq);
+                self.publisher.suggest(slot, head);
+            }
+            return;
+        }
+        let verdict = self.verdicts.remove(&head.seq);
+        self.charged.remove(&head.seq);
+        let verdict = verdict.unwrap_or_else(|| Verdict {
+            code: Code::Cancelled,
+            text: String::new(),
+            worker: word.owner(),
+            member: u16::MAX,
+        });
+        let origin = Origin {
+            seq: head.seq,
+            worker: verdict.worker,
+            attempt: word.attempt(),
+            code: verdict.code,
+            member: verdict.member,
+        };
+        self.arena.write_error(slot, origin, &verdict.text);
+        if let Some(word) = cell.fail_dead(word) {
+            report.failed += 1;
+            self.walk(slot, word);
+        }
+    }
+
+    /// Walks and retires a completed slot that is ours.
+    fn walk(&mut self, slot: u32, word: Word) {
+        let cell = self.table.slot(slot);
+        let seq = self.letters.head(slot).seq;
+        let cause = word.is_failed().then(|| self.arena.cause_of(slot, seq));
+        let (table, letters) = (self.table, self.letters);
+        table.walk(word.head(), cause, |released| {
+            if table.slot(released.slot).make_ready(SUPERVISOR, released.generation) {
+                self.publisher.suggest(released.slot, &letters.head(released.slot));
+            }
+        });
+        let _ = cell.retire(word.generation());
+        self.arena.ring_host();
+    }
+
+    /// Forgets what was charged to tasks that have left the window.
+    pub(crate) fn forget_before(&mut self, seq: u64) {
+        self.charged.retain(|&task, _| task >= seq);
+        self.verdicts.retain(|&task, _| task >= seq);
+    }
+
+    /// Fails every task that waits for a worker of this kind or number, when none will come.
+    pub(crate) fn fail_unreachable(&mut self, kind: WorkerKind, worker: Option<u16>, why: &str) {
+        for slot in 0..self.table.window() {
+            let cell = self.table.slot(slot);
+            let word = cell.load();
+            let head = self.letters.head(slot);
+            let concerned = head.pool() == kind && worker.is_none_or(|w| head.target == w);
+            if !word.is(Phase::Ready) || !concerned {
+                continue;
+            }
+            if let Some(word) = cell.start(word, SUPERVISOR) {
+                let origin = Origin {
+                    seq: head.seq,
+                    worker: u16::MAX,
+                    attempt: word.attempt(),
+                    code: Code::Gone,
+                    member: u16::MAX,
+                };
+                self.arena.write_error(slot, origin, why);
+                if let Some(word) = cell.fail_dead(word) {
+                    self.walk(slot, word);
+                }
+            }
+        }
+    }
+}
+
+/// A lease that was taken away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Condemned {
+    pub(crate) slot: u32,
+    pub(crate) word: Word,
+    pub(crate) group: bool,
+}
+
+/// A group that is to end, and the workers still in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Troubled {
+    pub(crate) slot: u32,
+    pub(crate) word: Word,
+    pub(crate) seq: u64,
+    pub(crate) inside: Vec<u16>,
+}

@@ -1,0 +1,431 @@
+//! The supervisor: the one thread of the host that looks after workers. It sleeps until a worker
+//! dies, a deadline passes, or a group comes to grief.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::nursery::{Nursery, describe_status};
+use super::participant::{Poke, monotonic_ns};
+use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
+use crate::ids::WorkerKind;
+use crate::ring::Phase;
+use crate::segment::{Arena, Code, Status};
+use crate::sys::process;
+
+/// Starts of one worker that may fail one after the other before it is given up.
+const FAILED_STARTS: u32 = 5;
+/// How long to wait before a fork is tried again.
+const FORK_RETRY: Duration = Duration::from_millis(50);
+
+/// What the supervisor tells the rest of the host, and what it is told.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failed: OnceLock<String>,
+    stopping: AtomicBool,
+    /// Workers of each kind that live or will be replaced.
+    pub(crate) live: [AtomicU32; 2],
+    /// Workers that died.
+    pub(crate) deaths: AtomicU64,
+    /// Workers that replaced one that died.
+    pub(crate) respawns: AtomicU64,
+    /// Workers that we killed (deadlines, members of failed groups).
+    pub(crate) kills: AtomicU64,
+    /// The oldest task in the window.
+    pub(crate) tail: AtomicU64,
+    /// Nanoseconds of the monotonic clock when the last death was seen.
+    pub(crate) last_death_ns: AtomicU64,
+}
+
+impl Health {
+    /// Why the executor cannot go on, if it cannot.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    pub(crate) fn fail(&self, why: String, arena: &Arena) {
+        tracing::error!(why, "executor failed");
+        let _ = self.failed.set(why);
+        arena.ring_host();
+    }
+
+    pub(crate) fn stop(&self, poke: &OwnedFd) {
+        self.stopping.store(true, SeqCst);
+        Poke::ring(poke);
+    }
+}
+
+/// What the supervisor needs; it lives on its own thread.
+pub(crate) struct Supervisor {
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) poke: Arc<OwnedFd>,
+    pub(crate) grace: Duration,
+    /// PROCESS mode: who forks, and one descriptor a worker.
+    pub(crate) processes: Option<Processes>,
+}
+
+pub(crate) struct Processes {
+    pub(crate) nursery: Nursery,
+    pub(crate) pidfds: Vec<Option<OwnedFd>>,
+}
+
+impl Processes {
+    /// How worker `worker` has died, if it has.
+    pub(crate) fn ending(&self, worker: u16) -> Option<String> {
+        let pidfd = self.pidfds.get(usize::from(worker))?.as_ref()?;
+        is_readable(pidfd).then(|| match self.nursery.reap(worker) {
+            Ok(status) => describe_status(status),
+            Err(error) => format!("its process is gone ({error})"),
+        })
+    }
+
+    /// Waits for all workers to leave, at most for `grace`; then ends them and the nursery.
+    pub(crate) fn end(self, grace: Duration) {
+        let until = Instant::now() + grace;
+        for pidfd in self.pidfds.iter().flatten() {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+        self.nursery.shutdown();
+    }
+}
+
+impl Supervisor {
+    /// Runs until told to stop. Gives the processes back.
+    pub(crate) fn run(self) -> Option<Processes> {
+        let Self { arena, health, poke, grace, processes } = self;
+        let workers = arena.shape().total_workers();
+        let mut watch = Watch {
+            recovery: Recovery::new(&arena),
+            arena: &arena,
+            health: &health,
+            grace,
+            processes,
+            respawn_at: vec![None; workers],
+            failed_starts: vec![0; workers],
+            troubled: HashMap::new(),
+            reported: vec![0; workers],
+        };
+        while !health.stopping.load(SeqCst) {
+            let wake = watch.next_wake();
+            watch.sleep(&poke, wake);
+            watch.look_at_deaths();
+            watch.look_at_deadlines();
+            watch.look_at_groups();
+            watch.look_at_starts();
+        }
+        watch.processes
+    }
+}
+
+struct Watch<'a> {
+    arena: &'a Arena,
+    health: &'a Health,
+    recovery: Recovery<'a>,
+    grace: Duration,
+    processes: Option<Processes>,
+    respawn_at: Vec<Option<Instant>>,
+    failed_starts: Vec<u32>,
+    /// By task: when a group was first seen in trouble.
+    troubled: HashMap<u64, Instant>,
+    /// THREAD mode: the lease whose missed deadline was reported, by worker.
+    reported: Vec<u64>,
+}
+
+impl Watch<'_> {
+    fn workers(&self) -> u16 {
+        self.arena.shape().total_workers() as u16
+    }
+
+    /// The earliest time at which there is something to do.
+    fn next_wake(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let groups = self.troubled.values().map(|&since| since + self.grace);
+        let starts = self.respawn_at.iter().flatten().copied();
+        let other = groups.chain(starts).min().map(|at| at.max(now + Duration::from_millis(1)));
+        let now_ns = monotonic_ns();
+        // Announce first, look second: a worker that starts a body between the two pokes us.
+        let next_look = &self.arena.control().next_look;
+        let earliest = || {
+            let pending = (0..self.workers())
+                .filter(|&w| self.reported[usize::from(w)] == 0)
+                .map(|w| self.arena.entry(w).deadline.load(SeqCst));
+            pending.filter(|&at| at != 0).min()
+        };
+        next_look.store(earliest().unwrap_or(u64::MAX), SeqCst);
+        let deadline = earliest()
+            .map(|at| now + Duration::from_nanos(at.saturating_sub(now_ns) + 50_000));
+        match (other, deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn sleep(&self, poke: &OwnedFd, wake: Option<Instant>) {
+        let mut fds = vec![PollFd::new(poke.as_fd(), PollFlags::POLLIN)];
+        if let Some(processes) = &self.processes {
+            fds.push(PollFd::new(processes.nursery.pidfd().as_fd(), PollFlags::POLLIN));
+            let alive = processes.pidfds.iter().flatten();
+            fds.extend(alive.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        }
+        let timeout = wake.map_or(PollTimeout::NONE, |at| {
+            // Rounded up: waking early would turn the last millisecond into a spin.
+            let left = at.saturating_duration_since(Instant::now());
+            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+        });
+        if let Ok(ready) = poll(&mut fds, timeout)
+            && ready > 0
+            && fds[0].any() == Some(true)
+        {
+            let mut count = [0; 8];
+            let _ = nix::unistd::read(poke, &mut count);
+        }
+    }
+
+    // ---- deaths ---------------------------------------------------------------------------------
+
+    fn look_at_deaths(&mut self) {
+        let Some(processes) = &self.processes else { return };
+        if is_readable(processes.nursery.pidfd()) {
+            if self.health.failure().is_none() {
+                self.health.fail("its nursery process died".to_owned(), self.arena);
+            }
+            self.processes = None; // all workers went with it
+            return;
+        }
+        let dead: Vec<u16> = processes
+            .pidfds
+            .iter()
+            .enumerate()
+            .filter(|(_, fd)| fd.as_ref().is_some_and(is_readable))
+            .map(|(worker, _)| worker as u16)
+            .collect();
+        for worker in dead {
+            self.bury(worker);
+        }
+    }
+
+    /// The fence is passed: the worker's process is gone. Recover, then replace.
+    fn bury(&mut self, worker: u16) {
+        let Some(processes) = &mut self.processes else { return };
+        self.health.last_death_ns.store(monotonic_ns(), Relaxed);
+        self.health.deaths.fetch_add(1, Relaxed);
+        processes.pidfds[usize::from(worker)] = None;
+        let how = match processes.nursery.reap(worker) {
+            Ok(status) => describe_status(status),
+            Err(error) => format!("its process is gone ({error})"),
+        };
+        let status = self.arena.entry(worker).status.load(Acquire);
+        tracing::warn!(worker, how, "worker died");
+        match self.recovery.pass(worker, &how) {
+            Ok(report) => log(worker, &report),
+            Err((slot, word)) => {
+                let why = format!("slot {slot} holds {word:?}, which is no state; a worker wrote where it must not");
+                self.kill_everyone();
+                self.health.fail(why, self.arena);
+                return;
+            }
+        }
+        self.recovery.forget_before(self.health.tail.load(Acquire));
+        let failed_starts = &mut self.failed_starts[usize::from(worker)];
+        *failed_starts = if status == Status::Live as u32 { 0 } else { *failed_starts + 1 };
+        if status == Status::Refused as u32 || *failed_starts >= FAILED_STARTS {
+            let said = self.arena.entry(worker).said();
+            self.give_up(worker, if said.is_empty() { &how } else { &said });
+        } else {
+            self.respawn(worker);
+        }
+        // A condemned group may have lost the last member that was inside.
+        self.arena.control().trouble.store(1, SeqCst);
+    }
+
+    fn respawn(&mut self, worker: u16) {
+        let Some(processes) = &mut self.processes else { return };
+        self.arena.entry(worker).status.store(Status::Starting as u32, SeqCst);
+        match processes.nursery.spawn(worker) {
+            Ok(pidfd) => {
+                processes.pidfds[usize::from(worker)] = Some(pidfd);
+                self.respawn_at[usize::from(worker)] = None;
+                self.health.respawns.fetch_add(1, Relaxed);
+                tracing::info!(worker, "worker replaced");
+            }
+            Err(error) => {
+                tracing::warn!(worker, %error, "no replacement yet");
+                let failed = &mut self.failed_starts[usize::from(worker)];
+                *failed += 1;
+                if *failed >= FAILED_STARTS * 20 {
+                    self.give_up(worker, &format!("it could not be forked: {error}"));
+                } else {
+                    self.respawn_at[usize::from(worker)] = Some(Instant::now() + FORK_RETRY);
+                }
+            }
+        }
+    }
+
+    fn look_at_starts(&mut self) {
+        let now = Instant::now();
+        for worker in 0..self.workers() {
+            if self.respawn_at[usize::from(worker)].is_some_and(|at| at <= now) {
+                self.respawn(worker);
+            }
+        }
+        if self.respawn_at.iter().all(Option::is_none) && self.anybody_gone() {
+            self.fail_stranded();
+        }
+    }
+
+    fn anybody_gone(&self) -> bool {
+        let gone = Status::Gone as u32;
+        (0..self.workers()).any(|w| self.arena.entry(w).status.load(Relaxed) == gone)
+    }
+
+    /// No replacement will come: what only this worker could run fails.
+    fn give_up(&mut self, worker: u16, why: &str) {
+        self.respawn_at[usize::from(worker)] = None;
+        self.arena.entry(worker).status.store(Status::Gone as u32, SeqCst);
+        let kind = self.arena.shape().kind_of(usize::from(worker));
+        self.health.live[kind.index()].fetch_sub(1, SeqCst);
+        tracing::error!(worker, why, "worker given up");
+        self.fail_stranded();
+    }
+
+    fn fail_stranded(&mut self) {
+        for kind in WorkerKind::ALL {
+            if self.arena.shape().workers[kind.index()] == 0 {
+                continue;
+            }
+            if self.health.live[kind.index()].load(SeqCst) == 0 {
+                let why = format!("every {kind} worker was given up");
+                if self.health.failure().is_none() {
+                    self.health.fail(why.clone(), self.arena);
+                }
+                self.recovery.fail_unreachable(kind, None, &why);
+            }
+        }
+        for worker in 0..self.workers() {
+            if self.arena.entry(worker).status.load(Relaxed) == Status::Gone as u32 {
+                let kind = self.arena.shape().kind_of(usize::from(worker));
+                let why = format!("worker {worker}, which alone may run it, was given up");
+                self.recovery.fail_unreachable(kind, Some(worker), &why);
+            }
+        }
+    }
+
+    fn kill(&self, worker: u16) {
+        if let Some(processes) = &self.processes
+            && let Some(Some(pidfd)) = processes.pidfds.get(usize::from(worker))
+        {
+            self.health.kills.fetch_add(1, Relaxed);
+            process::pidfd_kill(pidfd, libc::SIGKILL);
+        }
+    }
+
+    fn kill_everyone(&self) {
+        (0..self.workers()).for_each(|worker| self.kill(worker));
+    }
+
+    // ---- deadlines ------------------------------------------------------------------------------
+
+    fn look_at_deadlines(&mut self) {
+        let now = monotonic_ns();
+        for worker in 0..self.workers() {
+            let entry = self.arena.entry(worker);
+            let at = entry.deadline.load(SeqCst);
+            let reported = &mut self.reported[usize::from(worker)];
+            if at == 0 || at > now {
+                *reported = 0;
+                continue;
+            }
+            if *reported == at {
+                continue;
+            }
+            let verdict = Verdict {
+                code: Code::Deadline,
+                text: "it ran longer than its deadline".to_owned(),
+                worker,
+                member: u16::MAX,
+            };
+            let Some(Condemned { slot, word, group }) =
+                self.recovery.condemn_current(worker, &verdict)
+            else {
+                continue; // through in the meantime
+            };
+            debug_assert!(word.is(Phase::Condemned));
+            tracing::warn!(worker, slot, attempt = word.attempt() + 1, "deadline passed");
+            if group {
+                self.arena.control().trouble.store(1, SeqCst);
+            } else if self.processes.is_some() {
+                self.kill(worker);
+            } else {
+                // A thread cannot be ended: slot and slabs stay pinned until it returns.
+                *reported = at;
+            }
+        }
+    }
+
+    // ---- groups ---------------------------------------------------------------------------------
+
+    /// A group that failed: its members were told; those that stay longer than the grace are
+    /// killed; when all are out, the attempt is concluded.
+    fn look_at_groups(&mut self) {
+        if self.arena.control().trouble.swap(0, SeqCst) == 0 && self.troubled.is_empty() {
+            return;
+        }
+        let groups = self.recovery.troubled_groups();
+        self.troubled.retain(|seq, _| groups.iter().any(|g| g.seq == *seq));
+        let now = Instant::now();
+        for group in groups {
+            let since = *self.troubled.entry(group.seq).or_insert(now);
+            if group.inside.is_empty() {
+                self.conclude(&group);
+            } else if now >= since + self.grace && self.processes.is_some() {
+                self.evict(&group);
+            }
+        }
+    }
+
+    fn conclude(&mut self, group: &Troubled) {
+        if group.word.is(Phase::Condemned) {
+            let mut report = Report::default();
+            self.recovery.conclude_group(group, &mut report);
+            self.troubled.remove(&group.seq);
+        }
+    }
+
+    fn evict(&mut self, group: &Troubled) {
+        if group.word.is(Phase::Running) {
+            self.recovery.condemn_failed_group(group);
+        }
+        for &worker in &group.inside {
+            tracing::warn!(worker, task = group.seq, "member killed after the grace");
+            self.kill(worker);
+        }
+        // Their deaths are seen by themselves; once more only if one of them does not die.
+        self.troubled.insert(group.seq, Instant::now());
+    }
+}
+
+fn log(worker: u16, report: &Report) {
+    let Report { requeued, retried, failed, adopted } = *report;
+    tracing::info!(worker, requeued, retried, failed, adopted, "recovered");
+}
+
+/// Whether a descriptor has something to read, now.
+fn is_readable(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Err(Errno::EINTR) => {}
+            Ok(ready) => return ready > 0,
+            Err(_) => return false,
+        }
+    }
+}
