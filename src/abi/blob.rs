@@ -87,10 +87,11 @@ impl<'a> TaskArgsView<'a> {
     #[inline]
     pub fn scalar(&self, index: usize) -> Result<u64, AbiError> {
         let count = self.scalar_count as usize;
-        self.scalars()
-            .get(index)
-            .copied()
-            .ok_or(AbiError::OutOfRange { what: "scalar", index, count })
+        self.scalars().get(index).copied().ok_or(AbiError::OutOfRange {
+            what: "scalar",
+            index,
+            count,
+        })
     }
 
     /// First element and number of elements of tensor `index`, seen as elements of `T`.
@@ -241,8 +242,7 @@ pub fn read_blob(bytes: &[u8]) -> Result<TaskArgsView<'_>, AbiError> {
     if have < need {
         return Err(AbiError::Truncated { field: "scalars", need, have });
     }
-    let tensors: &[ContinuousTensor] =
-        bytemuck::cast_slice(&bytes[BLOB_HEADER..behind_tensors]);
+    let tensors: &[ContinuousTensor] = bytemuck::cast_slice(&bytes[BLOB_HEADER..behind_tensors]);
     for tensor in tensors {
         tensor.nbytes()?;
     }

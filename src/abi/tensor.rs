@@ -133,13 +133,8 @@ impl ContinuousTensor {
         }
         let mut shapes = [0; MAX_DIMS];
         shapes[..shape.len()].copy_from_slice(shape);
-        let tensor = Self {
-            data,
-            shapes,
-            ndims: shape.len() as u32,
-            dtype: dtype as u8,
-            padding: [0; 7],
-        };
+        let tensor =
+            Self { data, shapes, ndims: shape.len() as u32, dtype: dtype as u8, padding: [0; 7] };
         tensor.nbytes()?;
         Ok(tensor)
     }

@@ -44,12 +44,7 @@ impl Space {
         Self { base, capacity, free, touched: base, held: Vec::new(), leaving: Vec::new() }
     }
 
-    fn take(
-        &mut self,
-        bytes: u64,
-        tail: u64,
-        arena: &Arena,
-    ) -> Option<(Arc<Record>, Range<u64>)> {
+    fn take(&mut self, bytes: u64, tail: u64, arena: &Arena) -> Option<(Arc<Record>, Range<u64>)> {
         self.collect(tail, arena);
         let need = bytes.max(1).checked_next_multiple_of(ALIGN)?;
         let (&start, &end) = self.free.iter().find(|&(&s, &e)| e - s >= need)?;
@@ -59,8 +54,7 @@ impl Space {
         }
         let used_before = start..(start + need).min(self.touched).max(start);
         self.touched = self.touched.max(start + need);
-        let record =
-            Arc::new(Record { bytes: start..start + need, last_use: AtomicU64::new(0) });
+        let record = Arc::new(Record { bytes: start..start + need, last_use: AtomicU64::new(0) });
         let at = self.held.partition_point(|r| r.bytes.start < start);
         self.held.insert(at, Arc::clone(&record));
         Some((record, used_before))
@@ -119,7 +113,9 @@ impl<T: Element> Buffer<T> {
         let bytes = (len as u64).checked_mul(size_of::<T>() as u64);
         let mut space = shared.space.lock().unwrap_or_else(PoisonError::into_inner);
         let tail = shared.health.tail.load(Acquire);
-        let Some((record, used_before)) = bytes.and_then(|bytes| space.take(bytes, tail, &shared.arena)) else {
+        let Some((record, used_before)) =
+            bytes.and_then(|bytes| space.take(bytes, tail, &shared.arena))
+        else {
             return Err(Error::BufferSpace {
                 asked: bytes.unwrap_or(u64::MAX),
                 used: space.used(),
@@ -267,9 +263,8 @@ impl HeldBuffers {
     /// The buffer that holds all of the range; `task` is the next one that names it.
     #[inline]
     pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64) -> bool {
-        let holds = |record: &Record| {
-            record.bytes.start <= bytes.start && bytes.end <= record.bytes.end
-        };
+        let holds =
+            |record: &Record| record.bytes.start <= bytes.start && bytes.end <= record.bytes.end;
         if !self.held.get(self.last).is_some_and(|record| holds(record)) {
             let at = self.held.partition_point(|r| r.bytes.start <= bytes.start);
             let Some(found) = at.checked_sub(1).filter(|&i| holds(&self.held[i])) else {

@@ -209,7 +209,9 @@ impl Builder {
             workers: self.workers,
             buffer_bytes: self.buffer_bytes,
         };
-        let arena = Arc::new(Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?);
+        let arena = Arc::new(
+            Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?,
+        );
         let poke = Arc::new(event().map_err(BuildError::system("eventfd"))?);
         let health = Arc::new(Health::default());
         for kind in WorkerKind::ALL {
@@ -268,8 +270,7 @@ impl Builder {
         }
         // The kernel refuses no mapping, however large; it kills later. So this is ours to do.
         if let Some(available) = machine::available_memory() {
-            let parts =
-                [("a heap ring", self.heap_bytes), ("the buffer space", self.buffer_bytes)];
+            let parts = [("a heap ring", self.heap_bytes), ("the buffer space", self.buffer_bytes)];
             for (what, asked) in parts {
                 let asked = asked as u64;
                 if asked > available {
@@ -374,10 +375,7 @@ fn live_in_thread(brood: &Brood, worker: u16) {
 }
 
 /// Waits until every worker says that it is ready. `ending` tells how one has died.
-fn await_live(
-    arena: &Arena,
-    ending: impl Fn(u16) -> Option<String>,
-) -> Result<(), BuildError> {
+fn await_live(arena: &Arena, ending: impl Fn(u16) -> Option<String>) -> Result<(), BuildError> {
     let until = Instant::now() + START;
     let workers = arena.shape().total_workers() as u16;
     loop {
@@ -390,11 +388,8 @@ fn await_live(
             if status == Status::Live as u32 {
                 continue;
             }
-            let why = if status == Status::Refused as u32 {
-                Some(entry.said())
-            } else {
-                ending(worker)
-            };
+            let why =
+                if status == Status::Refused as u32 { Some(entry.said()) } else { ending(worker) };
             if let Some(why) = why {
                 return Err(BuildError::Worker { worker: WorkerId(worker), why });
             }

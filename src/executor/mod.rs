@@ -127,10 +127,7 @@ impl Executor {
         })
     }
 
-    fn enter<R>(
-        &self,
-        f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>,
-    ) -> Result<R, Error> {
+    fn enter<R>(&self, f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>) -> Result<R, Error> {
         self.shared.check_place()?;
         let me = std::thread::current().id();
         if *self.inside.lock().unwrap_or_else(PoisonError::into_inner) == Some(me) {

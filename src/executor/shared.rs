@@ -142,11 +142,7 @@ impl Shared {
     }
 
     /// Waits until all tasks of the range have retired.
-    pub(super) fn wait_range(
-        &self,
-        tasks: std::ops::Range<u64>,
-        until: Option<Instant>,
-    ) -> Waited {
+    pub(super) fn wait_range(&self, tasks: std::ops::Range<u64>, until: Option<Instant>) -> Waited {
         if tasks.is_empty() {
             return Waited::Settled;
         }

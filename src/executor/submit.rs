@@ -179,8 +179,7 @@ impl Orchestrator {
         let mut tensor = ContinuousTensor::new(0, shape, dtype)?;
         let bytes = tensor.nbytes()?;
         if bytes > 0 {
-            let aligned =
-                align_up(bytes).ok_or_else(|| AbiError::SizeOverflow(shape.to_vec()))?;
+            let aligned = align_up(bytes).ok_or_else(|| AbiError::SizeOverflow(shape.to_vec()))?;
             let address = self.take_slab(aligned, false, Patience::Wait)?;
             tensor.set_data(address);
         }
@@ -361,7 +360,11 @@ impl Orchestrator {
         let spilled = request.group || plan.blobs > INLINE_ARGS || request.options.snapshot;
         let own = Needs {
             edges: 0,
-            payload: if spilled { Letters::spill_words(args, plan.saved.len()) as u64 * 8 } else { 0 },
+            payload: if spilled {
+                Letters::spill_words(args, plan.saved.len()) as u64 * 8
+            } else {
+                0
+            },
             group: if request.group { group::words(args.len()) as u64 } else { 0 },
         };
         let mut deps = std::mem::take(&mut self.deps);

@@ -132,7 +132,8 @@ impl TensorMap {
                     let hidden = accesses[..index]
                         .iter()
                         .any(|earlier| earlier.tag.writes() && earlier.bytes.start == key);
-                    if access.tag.reads() && !hidden
+                    if access.tag.reads()
+                        && !hidden
                         && let Some(&writer) = map.get(&key)
                     {
                         out.add(writer, true);

@@ -109,9 +109,7 @@ impl<'a> GroupArea<'a> {
             let word = self.member_word(index);
             let now = word.load(Acquire);
             let free = now >> 24 != u64::from(attempt) || now & 0xff == 0;
-            free && word
-                .compare_exchange(now, pack(1, me, attempt), SeqCst, Relaxed)
-                .is_ok()
+            free && word.compare_exchange(now, pack(1, me, attempt), SeqCst, Relaxed).is_ok()
         })
     }
 

@@ -10,7 +10,7 @@
 //! the hint at the head, leases the slot it names, and only then moves the head on: a death
 //! between the two leaves a stale hint, never a task that nobody sees.
 
-use super::sync::{Acquire, AcqRel, AtomicU64, Relaxed, Release};
+use super::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
 
 /// The writer's own knowledge of its ring.
 #[derive(Clone, Copy, Debug)]

@@ -133,7 +133,9 @@ impl Letters {
     pub fn head(&self, slot: u32) -> Head {
         // SAFETY: the index is cut to the window; `Head` has no illegal bit pattern, so even a
         // letter that is being rewritten (a stale hint) only gives a head that will not be used.
-        unsafe { (&raw const (*self.letters.add((slot & self.mask) as usize)).head).read_volatile() }
+        unsafe {
+            (&raw const (*self.letters.add((slot & self.mask) as usize)).head).read_volatile()
+        }
     }
 
     /// The address of a letter, to prefetch it.

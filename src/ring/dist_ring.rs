@@ -178,11 +178,8 @@ impl DistRing {
         let group = self.group.take(needs.group)?;
         self.next += 1;
         self.edge_next += needs.edges;
-        self.held[slot as usize] = Held {
-            edges: self.edge_next,
-            payload: self.payload.top(),
-            group: self.group.top(),
-        };
+        self.held[slot as usize] =
+            Held { edges: self.edge_next, payload: self.payload.top(), group: self.group.top() };
         Some(Reservation {
             seq,
             slot,

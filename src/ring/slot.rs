@@ -156,8 +156,7 @@ impl Slot {
     #[must_use]
     pub fn clear(&self, bits: u64, generation: u32) -> bool {
         let before = self.fan_in.fetch_and(!(bits & FAN_IN_BITS), AcqRel);
-        before >> TAG_SHIFT == u64::from(generation as u16)
-            && before & FAN_IN_BITS & !bits == 0
+        before >> TAG_SHIFT == u64::from(generation as u16) && before & FAN_IN_BITS & !bits == 0
     }
 
     /// Whether a pending slot waits for nobody any more (its last clearer may have died).

@@ -14,8 +14,7 @@ type Function =
     dyn Fn(TaskArgsView<'_>, &CallConfig, &TaskContext<'_>) -> Result<(), BoxError> + Send + Sync;
 
 /// Makes the worker, in its own process or thread.
-pub(crate) type Factory =
-    Arc<dyn Fn(WorkerId) -> Result<Box<dyn Worker>, BoxError> + Send + Sync>;
+pub(crate) type Factory = Arc<dyn Fn(WorkerId) -> Result<Box<dyn Worker>, BoxError> + Send + Sync>;
 
 /// All registered functions by number. Forked with the workers, so nothing is ever sent.
 #[derive(Clone, Default)]

@@ -111,8 +111,11 @@ impl<'a> Participant<'a> {
         fence(Acquire);
         let same = cell.load();
         let still = same.is(Phase::Ready) && same.generation() == word.generation();
-        (still && head.has(GROUP) && head.kind == self.kind as u8)
-            .then_some(Candidate { slot, word: same, head })
+        (still && head.has(GROUP) && head.kind == self.kind as u8).then_some(Candidate {
+            slot,
+            word: same,
+            head,
+        })
     }
 
     /// Completes a cancelled or poisoned group without running it.
@@ -202,14 +205,8 @@ impl<'a> Participant<'a> {
         let slot = self.table.slot(group.slot);
         let lease = Lease { slot: group.slot, word, head: group.head };
         let attempt = word.attempt();
-        let context = GroupContext {
-            arena: self.arena,
-            area: *area,
-            me: self.me,
-            index,
-            slot,
-            lease: word,
-        };
+        let context =
+            GroupContext { arena: self.arena, area: *area, me: self.me, index, slot, lease: word };
         let result = self.call(worker, &lease, index as u16, Some(context));
         if let Err((code, text)) = &result
             && !area.aborted(attempt)

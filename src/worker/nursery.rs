@@ -63,12 +63,8 @@ impl Nursery {
     /// take no lock of ours happen in the child before it is ready.
     pub(crate) fn start(brood: &Brood) -> std::io::Result<Self> {
         use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let host = process::pidfd_open(getpid())?;
         // SAFETY: the child runs `nursery`, which only calls what is safe after a fork of a
         // process with threads: system calls, and the allocator, which the C library makes usable.
@@ -258,7 +254,9 @@ fn reap(pid: Pid) -> i32 {
     let _ = nix::sys::signal::killpg(pid, Signal::SIGKILL);
     let mut status = 0;
     // SAFETY: waits for one child of ours, the status is a live local.
-    while unsafe { libc::waitpid(pid.as_raw(), &raw mut status, 0) } < 0 && Errno::last() == Errno::EINTR {}
+    while unsafe { libc::waitpid(pid.as_raw(), &raw mut status, 0) } < 0
+        && Errno::last() == Errno::EINTR
+    {}
     status
 }
 

@@ -225,8 +225,7 @@ impl<'a> Participant<'a> {
     }
 
     fn is_for_me(&self, slot: u32) -> bool {
-        self.table.slot(slot).load().is(Phase::Ready)
-            && self.eligible(&self.letters.head(slot))
+        self.table.slot(slot).load().is(Phase::Ready) && self.eligible(&self.letters.head(slot))
     }
 
     #[inline]
@@ -331,9 +330,8 @@ impl<'a> Participant<'a> {
         // SAFETY: the caller holds the lease.
         let Some((seal, ranges)) = (unsafe { self.letters.saved(head) }) else { return };
         let seal: *mut u64 = std::ptr::with_exposed_provenance_mut(seal as usize);
-        let pointer = |address: u64| -> *mut u8 {
-            std::ptr::with_exposed_provenance_mut(address as usize)
-        };
+        let pointer =
+            |address: u64| -> *mut u8 { std::ptr::with_exposed_provenance_mut(address as usize) };
         // SAFETY: the submitter checked that the ranges lie in the arena and allocated the
         // copies; the lease (and the fence of the former holder) makes them ours alone.
         unsafe {
@@ -373,8 +371,8 @@ impl<'a> Participant<'a> {
     pub(super) fn try_finish(&mut self, lease: &Lease, cause: Option<u64>) -> bool {
         let table = self.table;
         let me = self.me;
-        let done = table
-            .finish(lease.slot, lease.word, me, cause, |released| self.released(released));
+        let done =
+            table.finish(lease.slot, lease.word, me, cause, |released| self.released(released));
         if done == Some(true) {
             self.arena.ring_host();
         }
@@ -467,4 +465,3 @@ pub(crate) fn monotonic_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
     now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
-

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use super::Publisher;
 use super::context::wake_members;
 use super::participant::started_word;
-use super::Publisher;
 use crate::ids::WorkerKind;
 use crate::mailbox::door;
 use crate::mailbox::group::Member;
@@ -219,8 +219,8 @@ impl<'a> Recovery<'a> {
         let head = self.letters.head(slot);
         if head.has(GROUP) {
             let area = self.arena.group(&head);
-            let joined = (0..area.len())
-                .any(|i| area.member(i, word.attempt()) == Member::Joined(dead));
+            let joined =
+                (0..area.len()).any(|i| area.member(i, word.attempt()) == Member::Joined(dead));
             if joined {
                 let _ = self.table.slot(slot).revoke(word, Phase::Ready);
             }
@@ -264,8 +264,7 @@ impl<'a> Recovery<'a> {
             *charged += 1;
             let died = self.verdicts.get(&head.seq);
             // An error of its own is the task's last word; only what was done to it is retried.
-            let retriable =
-                died.is_none_or(|v| matches!(v.code, Code::Died | Code::Deadline));
+            let retriable = died.is_none_or(|v| matches!(v.code, Code::Died | Code::Deadline));
             retriable && !word.cancelled() && *charged <= u32::from(head.retries)
         } else {
             true

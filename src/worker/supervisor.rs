@@ -161,8 +161,8 @@ impl Watch<'_> {
             pending.filter(|&at| at != 0).min()
         };
         next_look.store(earliest().unwrap_or(u64::MAX), SeqCst);
-        let deadline = earliest()
-            .map(|at| now + Duration::from_nanos(at.saturating_sub(now_ns) + 50_000));
+        let deadline =
+            earliest().map(|at| now + Duration::from_nanos(at.saturating_sub(now_ns) + 50_000));
         match (other, deadline) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -228,7 +228,9 @@ impl Watch<'_> {
         match self.recovery.pass(worker, &how) {
             Ok(report) => log(worker, &report),
             Err((slot, word)) => {
-                let why = format!("slot {slot} holds {word:?}, which is no state; a worker wrote where it must not");
+                let why = format!(
+                    "slot {slot} holds {word:?}, which is no state; a worker wrote where it must not"
+                );
                 self.kill_everyone();
                 self.health.fail(why, self.arena);
                 return;
