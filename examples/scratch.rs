@@ -29,7 +29,7 @@ fn main() {
         })
         .unwrap();
         assert_eq!(buf.get(0), Some(1000));
-        for _ in 0..3 {
+        for _ in 0..2 {
             let n = 200_000;
             let mut v = Vec::with_capacity(n);
             exec.run(|o| {
@@ -47,7 +47,7 @@ fn main() {
             })
             .unwrap();
             v.sort();
-            let n = 3_000_000u64;
+            let n = 1_000_000u64;
             let ins: Vec<_> = (0..1024).map(|i| buf.view(i + 5000, &[1]).unwrap()).collect();
             let outs: Vec<_> = (0..4096).map(|i| buf.view(i + 10000, &[1]).unwrap()).collect();
             let t = Instant::now();

@@ -126,6 +126,39 @@ impl std::fmt::Display for TaskFailure {
 
 impl std::error::Error for TaskFailure {}
 
+/// A heap ring that only the thread that waits for it could free.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PinnedHeap {
+    /// Which heap ring.
+    pub ring: usize,
+    /// Bytes in use.
+    pub pinned: u64,
+    /// Bytes there are.
+    pub capacity: u64,
+    /// Depth of the scope that holds the oldest slab; 1 is that of the run.
+    pub scope: usize,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// Whose slab is oldest (for an `alloc`: the task submitted next).
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Bytes of that slab.
+    pub oldest_bytes: u64,
+}
+
+impl std::fmt::Display for PinnedHeap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ring, pinned, capacity, scope, bytes, task, name, oldest_bytes } = self;
+        write!(
+            f,
+            "heap ring {ring} is full: {pinned} of {capacity} bytes pinned by the open scope \
+             {scope} of the calling thread, {bytes} more asked for, oldest slab from {task} \
+             (`{name}`, {oldest_bytes} bytes); close the scope first or raise heap_bytes"
+        )
+    }
+}
+
 /// Why a submit, a wait or a run did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -209,36 +242,15 @@ pub enum Error {
         why: String,
     },
     /// Waiting would never end: the space is held by something that only the caller can release.
-    #[error(
-        "heap ring {ring} is full: {pinned} of {capacity} bytes pinned by the open scope {scope} \
-         of the calling thread, {bytes} more asked for, oldest slab from {task} (`{name}`, \
-         {oldest_bytes} bytes); close the scope first or raise heap_bytes"
-    )]
-    HeapDeadlock {
-        /// Which heap ring.
-        ring: usize,
-        /// Bytes in use.
-        pinned: u64,
-        /// Bytes there are.
-        capacity: u64,
-        /// Depth of the scope that holds the oldest slab; 1 is that of the run.
-        scope: usize,
-        /// Bytes asked for.
-        bytes: u64,
-        /// Whose slab is oldest.
-        task: TaskId,
-        /// Its name.
-        name: String,
-        /// Bytes of that slab.
-        oldest_bytes: u64,
-    },
+    #[error("{0}")]
+    HeapDeadlock(Box<PinnedHeap>),
     /// The back-pressure time-out of the builder has passed.
     #[error("{what} stayed full for {waited:?}: {why}; raise the limit or the time-out")]
     BackPressure {
         /// Which ring.
         what: &'static str,
         /// What holds it.
-        why: String,
+        why: Box<str>,
         /// How long.
         waited: Duration,
     },

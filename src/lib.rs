@@ -45,7 +45,7 @@ mod sync;
 mod sys;
 mod worker;
 
-pub use error::{BuildError, Error, FailureKind, TaskFailure};
+pub use error::{BuildError, Error, FailureKind, PinnedHeap, TaskFailure};
 pub use executor::{
     Buffer, Builder, Executor, Mode, Orchestrator, Priority, Refused, RunHandle, Stats, TaskHandle,
     TaskOptions,

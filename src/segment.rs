@@ -215,6 +215,8 @@ pub(crate) struct Arena {
     map: Mapping,
     shape: Shape,
     at: Offsets,
+    /// Whether sleepers fence for the ringers (see [`Parked`]); decided before the fork.
+    asymmetric: bool,
 }
 
 impl Arena {
@@ -222,7 +224,8 @@ impl Arena {
     pub(crate) fn new(name: &str, shape: Shape) -> io::Result<Self> {
         let at = lay_out(&shape);
         let map = Mapping::new(name, at.total)?;
-        let arena = Self { map, shape, at };
+        let asymmetric = crate::sys::membarrier::register();
+        let arena = Self { map, shape, at, asymmetric };
         arena.map.populate(0, at.edges + shape.ring.edges() * size_of::<Edge>());
         arena.map.populate(at.control, at.hints - at.control);
         for slot in 0..shape.ring.window as u32 {
@@ -296,13 +299,26 @@ impl Arena {
         &self.part::<Pool>(self.at.pools, 2)[kind.index()]
     }
 
+    /// In a new process: registers it for the fences of others. False when that fails and was
+    /// counted on.
+    pub(crate) fn join_fences(&self) -> bool {
+        !self.asymmetric || crate::sys::membarrier::register()
+    }
+
+    /// What a sleeper does between announcing itself and its last look for work.
+    pub(crate) fn fence_ringers(&self) {
+        if self.asymmetric {
+            crate::sys::membarrier::everywhere();
+        }
+    }
+
     pub(crate) fn gang(&self, kind: WorkerKind) -> &AtomicU64 {
         &self.pool(kind).gang
     }
 
     pub(crate) fn parked(&self, kind: WorkerKind) -> Parked<'_> {
         let words = self.shape.total_workers().div_ceil(64);
-        Parked::new(&self.pool(kind).parked[..words])
+        Parked::asymmetric(&self.pool(kind).parked[..words], self.asymmetric)
     }
 
     pub(crate) fn entry(&self, worker: u16) -> &WorkerEntry {

@@ -9,12 +9,12 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// Asks the processor to fetch the line of `target`, for writing. A hint only.
 #[inline(always)]
-pub(crate) fn prefetch_write<T>(target: &T) {
+pub(crate) fn prefetch_write<T>(target: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults and reads nothing that the program can see.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(
-            std::ptr::from_ref(target).cast(),
+            target.cast(),
         );
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -23,12 +23,12 @@ pub(crate) fn prefetch_write<T>(target: &T) {
 
 /// Asks the processor to fetch the line of `target`, for reading. A hint only.
 #[inline(always)]
-pub(crate) fn prefetch_read<T>(target: &T) {
+pub(crate) fn prefetch_read<T>(target: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults and reads nothing that the program can see.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            std::ptr::from_ref(target).cast(),
+            target.cast(),
         );
     }
     #[cfg(not(target_arch = "x86_64"))]

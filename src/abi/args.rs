@@ -1,7 +1,6 @@
 //! The builder of a task's arguments: tensors with tags, then scalars.
 
-use smallvec::SmallVec;
-
+use super::pool::Pooled;
 use super::{AbiError, ContinuousTensor};
 
 /// What a task does with a tensor.
@@ -49,10 +48,9 @@ impl TensorArgType {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskArgs {
-    pub(crate) tensors: SmallVec<[ContinuousTensor; 4]>,
-    pub(crate) tags: SmallVec<[TensorArgType; 8]>,
-    pub(crate) scalars: SmallVec<[u64; 4]>,
-    misplaced: bool,
+    // A pointer, since a builder is moved from call to call: moving 40 bytes a tensor right after
+    // they were written in smaller pieces stalls the processor for longer than all the rest takes.
+    list: Pooled,
 }
 
 impl TaskArgs {
@@ -66,95 +64,96 @@ impl TaskArgs {
     ///
     /// # Errors
     /// A scalar was added before. Nothing is changed then.
-    #[inline]
+    #[inline(always)]
     pub fn add_tensor(
         &mut self,
         tensor: ContinuousTensor,
         tag: TensorArgType,
     ) -> Result<&mut Self, AbiError> {
-        if !self.scalars.is_empty() {
-            return Err(AbiError::TensorAfterScalar { tensor: self.tensors.len() });
+        let list = &mut *self.list;
+        if !list.scalars.is_empty() {
+            return Err(AbiError::TensorAfterScalar { tensor: list.tensors.len() });
         }
-        self.tensors.push(tensor);
-        self.tags.push(tag);
+        list.tensors.push(tensor);
+        list.tags.push(tag);
         Ok(self)
     }
 
     /// Adds a scalar.
     #[inline]
     pub fn add_scalar(&mut self, scalar: u64) -> &mut Self {
-        self.scalars.push(scalar);
+        self.list.scalars.push(scalar);
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn with(mut self, tensor: impl Into<ContinuousTensor>, tag: TensorArgType) -> Self {
         // A misplaced tensor is remembered and refused at submit, so that chains need no `?`.
         if self.add_tensor(tensor.into(), tag).is_err() {
-            self.misplaced = true;
+            self.list.misplaced = true;
         }
         self
     }
 
     /// Adds a tensor that the task reads. A tensor after a scalar makes the submit fail.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn input(self, tensor: impl Into<ContinuousTensor>) -> Self {
         self.with(tensor, TensorArgType::Input)
     }
 
     /// Adds a tensor that the task overwrites; address 0: allocated from the heap ring.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn output(self, tensor: impl Into<ContinuousTensor>) -> Self {
         self.with(tensor, TensorArgType::Output)
     }
 
     /// Adds a tensor that the task reads and writes.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn inout(self, tensor: impl Into<ContinuousTensor>) -> Self {
         self.with(tensor, TensorArgType::InOut)
     }
 
     /// Adds a tensor that the task overwrites and that exists already.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn output_existing(self, tensor: impl Into<ContinuousTensor>) -> Self {
         self.with(tensor, TensorArgType::OutputExisting)
     }
 
     /// Adds a tensor that is not looked at for dependencies.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn no_dep(self, tensor: impl Into<ContinuousTensor>) -> Self {
         self.with(tensor, TensorArgType::NoDep)
     }
 
     /// Adds a scalar.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn scalar(mut self, scalar: u64) -> Self {
-        self.scalars.push(scalar);
+        self.list.scalars.push(scalar);
         self
     }
 
     /// The tensors, in order.
     #[inline]
     pub fn tensors(&self) -> &[ContinuousTensor] {
-        &self.tensors
+        &self.list.tensors
     }
 
     /// The tags, one a tensor.
     #[inline]
     pub fn tags(&self) -> &[TensorArgType] {
-        &self.tags
+        &self.list.tags
     }
 
     /// The scalars, in order.
     #[inline]
     pub fn scalars(&self) -> &[u64] {
-        &self.scalars
+        &self.list.scalars
     }
 
     /// Changes the tag of tensor `index`.
@@ -162,8 +161,8 @@ impl TaskArgs {
     /// # Errors
     /// There is no such tensor.
     pub fn set_tag(&mut self, index: usize, tag: TensorArgType) -> Result<(), AbiError> {
-        let count = self.tags.len();
-        *self.tags.get_mut(index).ok_or(AbiError::OutOfRange { what: "tensor", index, count })? =
+        let count = self.list.tags.len();
+        *self.list.tags.get_mut(index).ok_or(AbiError::OutOfRange { what: "tensor", index, count })? =
             tag;
         Ok(())
     }
@@ -176,14 +175,22 @@ impl TaskArgs {
     /// Bytes of the blob that carries these arguments.
     #[inline]
     pub fn blob_len(&self) -> usize {
-        super::blob_len(self.tensors.len(), self.scalars.len())
+        super::blob_len(self.list.tensors.len(), self.list.scalars.len())
     }
 
     #[inline]
     pub(crate) fn check_order(&self) -> Result<(), AbiError> {
-        if self.misplaced {
-            return Err(AbiError::TensorAfterScalar { tensor: self.tensors.len() });
+        if self.list.misplaced {
+            return Err(AbiError::TensorAfterScalar { tensor: self.list.tensors.len() });
         }
         Ok(())
+    }
+
+    /// Tensors, to be given addresses, with their tags.
+    pub(crate) fn tensors_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (&mut ContinuousTensor, TensorArgType)> {
+        let list = &mut *self.list;
+        list.tensors.iter_mut().zip(list.tags.iter().copied())
     }
 }

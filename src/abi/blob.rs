@@ -195,11 +195,11 @@ pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
         return Err(AbiError::Truncated { field: "the blob", need, have });
     };
     let (counts, rest) = out.split_at_mut(BLOB_HEADER);
-    counts[..4].copy_from_slice(&(args.tensors.len() as i32).to_ne_bytes());
-    counts[4..].copy_from_slice(&(args.scalars.len() as i32).to_ne_bytes());
-    let (tensors, scalars) = rest.split_at_mut(args.tensors.len() * size_of::<ContinuousTensor>());
-    tensors.copy_from_slice(bytemuck::cast_slice(&args.tensors));
-    scalars.copy_from_slice(bytemuck::cast_slice(&args.scalars));
+    counts[..4].copy_from_slice(&(args.tensors().len() as i32).to_ne_bytes());
+    counts[4..].copy_from_slice(&(args.scalars().len() as i32).to_ne_bytes());
+    let (tensors, scalars) = rest.split_at_mut(args.tensors().len() * size_of::<ContinuousTensor>());
+    tensors.copy_from_slice(bytemuck::cast_slice(args.tensors()));
+    scalars.copy_from_slice(bytemuck::cast_slice(args.scalars()));
     Ok(need)
 }
 

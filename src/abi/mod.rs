@@ -6,6 +6,7 @@
 
 mod args;
 mod blob;
+mod pool;
 mod tensor;
 
 pub use args::{TaskArgs, TensorArgType};

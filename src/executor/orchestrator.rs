@@ -12,7 +12,9 @@ use super::handle::TaskHandle;
 use super::run::RunState;
 use super::shared::{Shared, Waited, kind_of};
 use crate::error::{Error, TaskFailure};
-use crate::graph::{Access, Dependencies, Hazards, ScopeError, ScopeStack, TensorMap};
+use crate::graph::{
+    Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap,
+};
 use crate::ids::TaskId;
 use crate::limits::HEAP_RINGS;
 use crate::mailbox::letter::Letters;
@@ -43,6 +45,7 @@ pub struct Orchestrator {
     // Scratch of a submit, kept to spare the allocator.
     pub(super) accesses: Vec<Access>,
     pub(super) deps: Dependencies,
+    pub(super) live: Vec<Producer>,
 }
 
 impl Orchestrator {
@@ -67,6 +70,7 @@ impl Orchestrator {
             named: false,
             accesses: Vec::new(),
             deps: Dependencies::default(),
+            live: Vec::new(),
             shared,
         })
     }

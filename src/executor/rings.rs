@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::orchestrator::Orchestrator;
 use super::shared::Waited;
-use crate::error::Error;
+use crate::error::{Error, PinnedHeap};
 use crate::ids::TaskId;
 use crate::ring::RingError;
 use crate::ring::dist_ring::Needs;
@@ -106,7 +106,7 @@ impl Orchestrator {
             if self.scopes.is_open(oldest.scope) {
                 // Only this thread can close that scope, and it is here: nothing that runs helps.
                 let (pinned, last) = (heap.used(), oldest.task);
-                return Err(Error::HeapDeadlock {
+                return Err(Error::HeapDeadlock(Box::new(PinnedHeap {
                     ring: index,
                     pinned,
                     capacity,
@@ -115,7 +115,7 @@ impl Orchestrator {
                     task: TaskId(last),
                     name: self.slab_name(&oldest),
                     oldest_bytes: oldest.bytes(),
-                });
+                })));
             }
             if patience == Patience::Refuse {
                 return Err(Error::WouldBlock { what: "a heap ring", why: self.oldest_task() });
@@ -154,7 +154,7 @@ impl Orchestrator {
             Waited::Failed => self.shared.check_health(),
             Waited::TimedOut => Err(Error::BackPressure {
                 what,
-                why: self.oldest_task(),
+                why: self.oldest_task().into(),
                 waited: timer.bound.unwrap_or_default(),
             }),
         }
@@ -186,7 +186,7 @@ impl Orchestrator {
         if head.seq != seq {
             return "a task that is through".to_owned();
         }
-        self.shared.callable_name(head.kind, head.callable)
+        self.shared.callable_name(head.route.kind, head.callable)
     }
 }
 

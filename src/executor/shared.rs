@@ -83,6 +83,14 @@ impl Shared {
         }
     }
 
+    /// Whether neither of the two checks below would complain.
+    #[inline(always)]
+    pub(super) fn is_fit(&self) -> bool {
+        lineage() == self.lineage
+            && !std::ptr::eq(SERVING.get(), Arc::as_ptr(&self.arena))
+            && self.health.failure().is_none()
+    }
+
     /// Refuses the host's side of an executor inside the functions of its workers.
     #[inline]
     pub(super) fn check_place(&self) -> Result<(), Error> {
@@ -191,7 +199,7 @@ impl Shared {
         };
         let name = match name {
             Some(name) => name.to_string(),
-            None => self.callable_name(head.kind, head.callable),
+            None => self.callable_name(head.route.kind, head.callable),
         };
         Some(TaskFailure {
             task: TaskId(seq),

@@ -16,7 +16,7 @@ use crate::ids::{Callable, WorkerKind};
 use crate::limits::{INLINE_ARGS, MAX_ARGS_BYTES, MAX_ATTEMPTS, MAX_FAN_IN};
 use crate::mailbox::group;
 use crate::mailbox::letter::{
-    ANYWHERE, GROUP, Head, JOIN, Letters, SNAPSHOT, SPILLED, SavedRange, URGENT,
+    ANYWHERE, GROUP, Head, JOIN, Letters, Route, SNAPSHOT, SPILLED, SavedRange, URGENT,
 };
 use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::heap::align_up;
@@ -196,8 +196,10 @@ impl Orchestrator {
         options: &'r TaskOptions,
         members: Option<usize>,
     ) -> Result<Request<'r>, Error> {
-        self.shared.check_place()?;
-        self.shared.check_health()?;
+        if !self.shared.is_fit() {
+            self.shared.check_place()?;
+            self.shared.check_health()?;
+        }
         let kind = options.kind;
         let shape = self.arena.shape();
         let pool = shape.workers[kind.index()];
@@ -271,7 +273,10 @@ impl Orchestrator {
             args.check_order()?;
             plan.blobs += args.blob_len();
             for (tensor, &tag) in args.tensors().iter().zip(args.tags()) {
-                let bytes = tensor.nbytes()?;
+                let bytes = match tensor.quick_nbytes() {
+                    Some(bytes) => bytes,
+                    None => tensor.nbytes()?,
+                };
                 if tensor.data() == 0 {
                     self.plan_null(&mut plan, index, tag, bytes)?;
                 } else if bytes > 0 {
@@ -284,7 +289,7 @@ impl Orchestrator {
                         let copy = plan.slab; // relative to the slab; outputs are placed first
                         plan.saved.push(SavedRange { address: range.start, len: bytes, copy });
                     }
-                    self.accesses.push(Access { bytes: range, tag });
+                    self.accesses.push(Access::new(range, tag));
                 }
                 index += 1;
             }
@@ -357,7 +362,11 @@ impl Orchestrator {
         patience: Patience,
     ) -> Result<TaskHandle, Error> {
         let mut plan = self.plan(request, args)?;
-        let spilled = request.group || plan.blobs > INLINE_ARGS || request.options.snapshot;
+        let spilled = request.group
+            || plan.blobs > INLINE_ARGS
+            || request.deadline_us != 0
+            || request.options.retries != 0
+            || request.options.snapshot;
         let own = Needs {
             edges: 0,
             payload: if spilled {
@@ -369,7 +378,7 @@ impl Orchestrator {
         };
         let mut deps = std::mem::take(&mut self.deps);
         deps.clear();
-        self.map.lookup(&self.accesses, &mut deps);
+        self.map.lookup(&mut self.accesses, &mut deps);
         let producers = deps.settle();
         let room = self.make_all_room(patience, own, producers, plan.slab);
         if let Err(error) = room {
@@ -377,9 +386,12 @@ impl Orchestrator {
             return Err(error);
         }
         // From here on nothing fails.
-        let (live, cause) = self.live(producers);
+        let mut live = std::mem::take(&mut self.live);
+        let cause = self.find_live(producers, &mut live);
         let expected = self.ring.next();
-        let live = self.fold(request.options.kind, live);
+        if live.len() > MAX_FAN_IN {
+            self.fold(request.options.kind, &mut live);
+        }
         let allocated = self.allocate(&mut plan, args, patience)?;
         if self.ring.next() != expected {
             self.hold_for_later();
@@ -393,9 +405,9 @@ impl Orchestrator {
         // SAFETY: this is the submitter, and slot and payload were reserved just now.
         unsafe {
             if spilled {
-                self.letters.write_spilled(reserved.slot, head, args, &plan.saved, plan.slab);
+                self.letters.write_spilled(reserved.slot, &head, args, &plan.saved, plan.slab);
             } else {
-                self.letters.write_inline(reserved.slot, head, &args[0]);
+                self.letters.write_inline(reserved.slot, &head, &args[0]);
             }
         }
         if request.group {
@@ -409,6 +421,7 @@ impl Orchestrator {
         }
         self.publish(&reserved, &head, &live, cause);
         self.deps = deps;
+        self.live = live;
         let tensors = allocated.then(|| {
             let pairs = args.iter().flat_map(|a| a.tensors().iter().zip(a.tags()));
             pairs.map(|(t, &tag)| (*t, tag == TensorArgType::Output)).collect()
@@ -450,11 +463,11 @@ impl Orchestrator {
         let base = self.take_slab(plan.slab, true, patience)?;
         let mut at = base;
         for args in args {
-            for (tensor, &tag) in args.tensors.iter_mut().zip(&args.tags) {
+            for (tensor, tag) in args.tensors_mut() {
                 let bytes = tensor.nbytes()?;
                 if tag == TensorArgType::Output && tensor.data() == 0 && bytes > 0 {
                     tensor.set_data(at);
-                    self.accesses.push(Access { bytes: at..at + bytes, tag });
+                    self.accesses.push(Access::new(at..at + bytes, tag));
                     at += bytes.next_multiple_of(crate::limits::HEAP_ALIGN as u64);
                 }
             }
@@ -483,8 +496,8 @@ impl Orchestrator {
 
     /// Producers that may still run, and the failure that is known to reach the task.
     #[inline]
-    fn live(&self, producers: &[Producer]) -> (smallvec::SmallVec<[Producer; 8]>, u64) {
-        let mut live = smallvec::SmallVec::new();
+    fn find_live(&self, producers: &[Producer], live: &mut Vec<Producer>) -> u64 {
+        live.clear();
         let mut cause = NO_CAUSE;
         for &producer in producers {
             // A failure does not reach tasks of a later run.
@@ -495,21 +508,14 @@ impl Orchestrator {
                 cause = cause.min(root);
             }
         }
-        (live, cause)
+        cause
     }
 
     /// More producers than a fan-in word can name are joined, as often as it takes, by tasks that
     /// run nothing.
-    #[inline]
-    fn fold(
-        &mut self,
-        kind: WorkerKind,
-        live: smallvec::SmallVec<[Producer; 8]>,
-    ) -> smallvec::SmallVec<[Producer; 8]> {
-        if live.len() <= MAX_FAN_IN {
-            return live;
-        }
-        let (mut data, mut order): (Vec<_>, Vec<_>) = live.into_iter().partition(|p| p.data);
+    #[cold]
+    fn fold(&mut self, kind: WorkerKind, live: &mut Vec<Producer>) {
+        let (mut data, mut order): (Vec<_>, Vec<_>) = live.drain(..).partition(|p| p.data);
         while data.len() + order.len() > MAX_FAN_IN {
             let longer = if data.len() >= order.len() { &mut data } else { &mut order };
             let from = longer.len().saturating_sub(MAX_FAN_IN);
@@ -519,8 +525,8 @@ impl Orchestrator {
                 longer.insert(0, Producer { task, data: is_data });
             }
         }
-        data.append(&mut order);
-        data.into()
+        live.append(&mut data);
+        live.append(&mut order);
     }
 
     fn submit_join(&mut self, kind: WorkerKind, producers: &[Producer]) -> Option<u64> {
@@ -530,9 +536,7 @@ impl Orchestrator {
             seq: reserved.seq,
             callable: 0,
             config: CallConfig::default(),
-            kind: kind as u8,
-            flags: JOIN,
-            target: ANYWHERE,
+            route: Route { kind: kind as u8, flags: JOIN, target: ANYWHERE },
             payload: 0,
             members: 1,
             retries: 0,
@@ -540,11 +544,12 @@ impl Orchestrator {
             group: 0,
         };
         // SAFETY: this is the submitter, and the slot was reserved just now.
-        unsafe { self.letters.write_inline(reserved.slot, head, &TaskArgs::new()) };
+        unsafe { self.letters.write_inline(reserved.slot, &head, &TaskArgs::new()) };
         self.publish(&reserved, &head, producers, NO_CAUSE);
         Some(reserved.seq)
     }
 
+    #[inline(always)]
     fn head(
         &self,
         request: &Request<'_>,
@@ -559,12 +564,14 @@ impl Orchestrator {
             seq: reserved.seq,
             callable: request.callable.0,
             config: request.config,
-            kind: options.kind as u8,
-            flags: flag(options.priority == Priority::Urgent, URGENT)
-                | flag(spilled, SPILLED)
-                | flag(saved, SNAPSHOT)
-                | flag(request.group, GROUP),
-            target: options.worker.map_or(ANYWHERE, |worker| worker.0),
+            route: Route {
+                kind: options.kind as u8,
+                flags: flag(options.priority == Priority::Urgent, URGENT)
+                    | flag(spilled, SPILLED)
+                    | flag(saved, SNAPSHOT)
+                    | flag(request.group, GROUP),
+                target: options.worker.map_or(ANYWHERE, |worker| worker.0),
+            },
             payload: (reserved.payload / 8) as u32,
             members: members as u16,
             retries: options.retries as u16,
@@ -579,10 +586,10 @@ impl Orchestrator {
         let &Reservation { slot, generation, edges, .. } = at;
         let cell = self.table.slot(slot);
         prefetch_write(self.table.slot(slot + 6));
-        prefetch_write(self.letters.peek(slot + 6));
+        self.letters.lines(slot + 6).into_iter().for_each(prefetch_write);
         if producers.is_empty() {
             cell.publish_ready(SUBMITTER, generation, cause);
-            self.publisher.suggest(slot, head);
+            self.publisher.suggest(slot, head.route);
             return;
         }
         cell.publish_pending(SUBMITTER, generation, producers.len() as u32, cause);
@@ -603,7 +610,7 @@ impl Orchestrator {
             }
         }
         if cell.clear(finished, generation) && cell.make_ready(SUBMITTER, generation) {
-            self.publisher.suggest(slot, head);
+            self.publisher.suggest(slot, head.route);
         }
     }
 

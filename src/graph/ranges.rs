@@ -10,6 +10,7 @@
 //! without any search. Everything else goes through an ordered index and splits segments where
 //! the request begins and ends.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
@@ -77,13 +78,30 @@ impl Hasher for AddressHasher {
 
 pub(super) type ByAddress<V> = HashMap<u64, V, BuildHasherDefault<AddressHasher>>;
 
-#[derive(Default)]
+/// Places of the cache in front of the hash table.
+const RECENT: usize = 1 << 12;
+
 pub(super) struct RangeMap {
     segments: Vec<Segment>,
+    /// By a few bits of the first address: a segment that may be the one. Checked at the segment.
+    recent: Box<[Cell<u32>; RECENT]>,
     free: Vec<u32>,
     exact: ByAddress<u32>,
     order: BTreeMap<u64, u32>,
     sweep_at: usize,
+}
+
+impl Default for RangeMap {
+    fn default() -> Self {
+        Self {
+            segments: Vec::new(),
+            recent: Box::new(std::array::from_fn(|_| Cell::new(0))),
+            free: Vec::new(),
+            exact: ByAddress::default(),
+            order: BTreeMap::new(),
+            sweep_at: 0,
+        }
+    }
 }
 
 impl RangeMap {
@@ -94,8 +112,26 @@ impl RangeMap {
     /// The segment that is exactly this range.
     #[inline]
     pub(super) fn exact(&self, range: &Range<u64>) -> Option<u32> {
+        let spread = range.start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let recent = &self.recent[(spread >> (64 - RECENT.trailing_zeros())) as usize];
+        if self.is_exactly(recent.get(), range) {
+            return Some(recent.get());
+        }
         let index = *self.exact.get(&range.start)?;
-        (self.segments[index as usize].end == range.end).then_some(index)
+        recent.set(index);
+        self.is_exactly(index, range).then_some(index)
+    }
+
+    #[inline]
+    fn is_exactly(&self, index: u32, range: &Range<u64>) -> bool {
+        let segment = self.segments.get(index as usize);
+        segment.is_some_and(|s| s.start == range.start && s.end == range.end)
+    }
+
+    /// The same, with a guess.
+    #[inline]
+    fn exact_near(&self, guess: u32, range: &Range<u64>) -> Option<u32> {
+        if self.is_exactly(guess, range) { Some(guess) } else { self.exact(range) }
     }
 
     pub(super) fn segment(&self, index: u32) -> &Segment {
@@ -115,8 +151,8 @@ impl RangeMap {
 
     /// `task` reads the range.
     #[inline]
-    pub(super) fn read(&mut self, range: &Range<u64>, task: u64, tail: u64) {
-        if let Some(index) = self.exact(range) {
+    pub(super) fn read(&mut self, range: &Range<u64>, guess: u32, task: u64, tail: u64) {
+        if let Some(index) = self.exact_near(guess, range) {
             self.segments[index as usize].add_reader(task, tail);
             return;
         }
@@ -140,8 +176,8 @@ impl RangeMap {
 
     /// `task` writes the range: what was known of it is superseded.
     #[inline]
-    pub(super) fn write(&mut self, range: &Range<u64>, task: u64, tail: u64) {
-        if let Some(index) = self.exact(range) {
+    pub(super) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64, tail: u64) {
+        if let Some(index) = self.exact_near(guess, range) {
             let segment = &mut self.segments[index as usize];
             segment.writer = task + 1;
             segment.readers.clear();

@@ -28,6 +28,16 @@ pub struct Access {
     pub bytes: Range<u64>,
     /// What the task does with them.
     pub tag: TensorArgType,
+    /// The segment that was found at the look-up, for the entry that follows. Only a hint.
+    seen: u32,
+}
+
+impl Access {
+    /// What a task does with a range of bytes.
+    #[inline]
+    pub fn new(bytes: Range<u64>, tag: TensorArgType) -> Self {
+        Self { bytes, tag, seen: u32::MAX }
+    }
 }
 
 /// A task to wait for.
@@ -106,20 +116,24 @@ impl TensorMap {
     /// Adds to `out` whom a task with these accesses must wait for. Changes nothing, so a submit
     /// that finds no room afterwards has left no trace.
     #[inline]
-    pub fn lookup(&self, accesses: &[Access], out: &mut Dependencies) {
+    pub fn lookup(&self, accesses: &mut [Access], out: &mut Dependencies) {
         match &self.known {
             Known::Strict(map) => {
-                for access in accesses.iter().filter(|a| a.tag != TensorArgType::NoDep) {
+                for access in accesses.iter_mut().filter(|a| a.tag != TensorArgType::NoDep) {
+                    let tag = access.tag;
                     let mut see = |segment: &super::ranges::Segment| {
                         if let Some(writer) = segment.writer() {
-                            out.add(writer, access.tag.reads());
+                            out.add(writer, tag.reads());
                         }
-                        if access.tag.writes() {
+                        if tag.writes() {
                             segment.readers().iter().for_each(|&reader| out.add(reader, false));
                         }
                     };
                     match map.exact(&access.bytes) {
-                        Some(index) => see(map.segment(index)),
+                        Some(index) => {
+                            see(map.segment(index));
+                            access.seen = index;
+                        }
                         None => map.overlapping(&access.bytes).for_each(see),
                     }
                 }
@@ -150,10 +164,10 @@ impl TensorMap {
             Known::Strict(map) => {
                 // Reads first: a range that the task reads and writes ends up written.
                 for access in accesses.iter().filter(|a| a.tag == TensorArgType::Input) {
-                    map.read(&access.bytes, task, tail);
+                    map.read(&access.bytes, access.seen, task, tail);
                 }
                 for access in accesses.iter().filter(|a| a.tag.writes()) {
-                    map.write(&access.bytes, task, tail);
+                    map.write(&access.bytes, access.seen, task, tail);
                 }
             }
             Known::Compatible(map) => {

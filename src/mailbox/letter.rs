@@ -3,13 +3,17 @@
 //! read-only, so a worker that scribbles dies instead of fooling anybody.
 //!
 //! ```text
-//! letter: | seq | callable | config | kind flags target | payload | members retries | deadline |
-//!         | group | argument blob, when it is one and at most 144 bytes                        |
+//! letter, in 8-byte words:
+//!   0 seq | 1 callable | 2 config | 3 config, flags, kind, target | 4.. argument blob
+//! or, for what is rare (a group, a deadline, retries, a snapshot, more than 160 bytes of blob):
+//!   ...                                                           | 4 place in the payload ring
 //!
-//! payload (when the letter is not enough), in 8-byte words from `payload`:
-//!         | place of blob 0 | ... | place of blob N-1 | place of the save table or 0 | blobs ... |
-//! save table: | address of the seal | ranges | (address, length, address of the copy) ... |
+//! payload, in 8-byte words from that place:
+//!   members, retries, deadline | group words | place of blob 0 ... N-1 | place of the saves or 0
+//!   | blobs ... | saves: address of the seal, ranges, (address, length, address of the copy) ...
 //! ```
+//!
+//! A task with two tensors and a scalar takes two cache lines.
 
 use crate::abi::{CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
 use crate::ids::{Callable, WorkerKind};
@@ -22,15 +26,44 @@ pub const ANYWHERE: u16 = u16::MAX;
 pub const JOIN: u8 = 1;
 /// Goes before tasks without this flag.
 pub const URGENT: u8 = 2;
-/// The blob is in the payload ring.
+/// The rest of the letter is in the payload ring.
 pub const SPILLED: u8 = 4;
 /// Ranges are saved before the first attempt and restored before the others.
 pub const SNAPSHOT: u8 = 8;
 /// One node, several members.
 pub const GROUP: u8 = 16;
 
+/// Who may take a task: enough to leave a task alone that is not for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The pool, as [`WorkerKind`].
+    pub kind: u8,
+    /// [`JOIN`], [`URGENT`], [`SPILLED`], [`SNAPSHOT`], [`GROUP`].
+    pub flags: u8,
+    /// The one worker that may take it, or [`ANYWHERE`].
+    pub target: u16,
+}
+
+impl Route {
+    /// Whether `flag` is set.
+    #[inline(always)]
+    pub fn has(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The pool.
+    #[inline(always)]
+    pub fn pool(self) -> WorkerKind {
+        WorkerKind::from_index(self.kind)
+    }
+
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        Self { flags: (word >> 16) as u8, kind: (word >> 24) as u8, target: (word >> 32) as u16 }
+    }
+}
+
 /// What a task is, apart from its arguments.
-#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     /// The task's number.
@@ -39,12 +72,8 @@ pub struct Head {
     pub callable: u64,
     /// Passed on to the worker.
     pub config: CallConfig,
-    /// The pool, as [`WorkerKind`].
-    pub kind: u8,
-    /// [`JOIN`], [`URGENT`], [`SPILLED`], [`SNAPSHOT`], [`GROUP`].
-    pub flags: u8,
-    /// The one worker that may take it, or [`ANYWHERE`].
-    pub target: u16,
+    /// Who may take it.
+    pub route: Route,
     /// First word in the payload ring, if spilled.
     pub payload: u32,
     /// Members of the group; 1 for a single task.
@@ -59,31 +88,51 @@ pub struct Head {
 
 impl Head {
     /// Whether `flag` is set.
-    #[inline]
+    #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
+        self.route.has(flag)
     }
 
     /// The pool.
-    #[inline]
     pub fn pool(&self) -> WorkerKind {
-        WorkerKind::from_index(self.kind)
+        self.route.pool()
     }
 
     /// What to run.
     pub fn callable(&self) -> Callable {
         Callable(self.callable)
     }
+
+    /// The words in front of every letter.
+    #[inline(always)]
+    fn words(&self) -> [u64; HEAD_WORDS] {
+        let CallConfig { block_dim, aicpu_thread_num, enable_profiling, enable_dump_tensor, .. } =
+            self.config;
+        let Route { kind, flags, target } = self.route;
+        [
+            self.seq,
+            self.callable,
+            u64::from(block_dim as u32) | u64::from(aicpu_thread_num as u32) << 32,
+            u64::from(enable_profiling)
+                | u64::from(enable_dump_tensor) << 8
+                | u64::from(flags) << 16
+                | u64::from(kind) << 24
+                | u64::from(target) << 32,
+        ]
+    }
 }
+
+const HEAD_WORDS: usize = 4;
+/// Words of a spilled letter in front of the places of its blobs.
+const SPILL_HEAD: usize = 2;
 
 /// A slot's letter.
 #[repr(C, align(64))]
 pub struct Letter {
-    head: Head,
-    inline: [u64; INLINE_ARGS / 8],
+    words: [u64; HEAD_WORDS + INLINE_ARGS / 8],
 }
 
-const _: () = assert!(size_of::<Letter>() == 192 && size_of::<Head>() == 48);
+const _: () = assert!(size_of::<Letter>() == 192);
 
 /// A range that a snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,23 +175,77 @@ impl Letters {
         Self { letters, mask: window - 1, payload, payload_words }
     }
 
+    #[inline(always)]
+    fn letter(&self, slot: u32) -> *mut u64 {
+        // In bounds: the index is cut to the window.
+        self.letters.wrapping_add((slot & self.mask) as usize).cast()
+    }
+
+    /// Who may take the task of slot `slot`. May be another lap's unless the caller holds the slot.
+    #[inline(always)]
+    pub fn route(&self, slot: u32) -> Route {
+        // SAFETY: in bounds; every bit pattern is a route, and one of another lap is looked at
+        // again after the lease.
+        Route::from_word(unsafe { self.letter(slot).add(3).read_volatile() })
+    }
+
     /// The head of slot `slot`, copied.
     ///
     /// It is stable while the caller holds the slot, or a producer of it that has not retired.
     #[inline]
     pub fn head(&self, slot: u32) -> Head {
-        // SAFETY: the index is cut to the window; `Head` has no illegal bit pattern, so even a
-        // letter that is being rewritten (a stale hint) only gives a head that will not be used.
-        unsafe {
-            (&raw const (*self.letters.add((slot & self.mask) as usize)).head).read_volatile()
+        let letter = self.letter(slot);
+        // SAFETY: in bounds; a letter that is being rewritten (a stale hint) gives a head that
+        // will not be used, so the place it names is checked before it is followed.
+        let word = |index: usize| unsafe { letter.add(index).read_volatile() };
+        let (launch, last) = (word(2), word(3));
+        let mut config = CallConfig::default();
+        config.block_dim = launch as i32;
+        config.aicpu_thread_num = (launch >> 32) as i32;
+        config.enable_profiling = last as u8;
+        config.enable_dump_tensor = (last >> 8) as u8;
+        let mut head = Head {
+            seq: word(0),
+            callable: word(1),
+            config,
+            route: Route::from_word(last),
+            payload: 0,
+            members: 1,
+            retries: 0,
+            deadline_us: 0,
+            group: 0,
+        };
+        if head.has(SPILLED) {
+            let place = word(HEAD_WORDS);
+            if place + SPILL_HEAD as u64 <= u64::from(self.payload_words) {
+                // SAFETY: in bounds by the check.
+                let rest = unsafe { self.payload.add(place as usize).read_volatile() };
+                // SAFETY: as above.
+                let group = unsafe { self.payload.add(place as usize + 1).read_volatile() };
+                head.payload = place as u32;
+                head.members = rest as u16;
+                head.retries = (rest >> 16) as u16;
+                head.deadline_us = (rest >> 32) as u32;
+                head.group = group as u32;
+            }
         }
+        head
     }
 
-    /// The address of a letter, to prefetch it.
+    /// The lines of a letter with a short blob, to prefetch them.
     #[inline]
-    pub fn peek(&self, slot: u32) -> &u64 {
-        // SAFETY: in bounds; only ever used for its address.
-        unsafe { &*self.letters.add((slot & self.mask) as usize).cast::<u64>() }
+    pub fn lines(&self, slot: u32) -> [*const u64; 2] {
+        let letter: *const u64 = self.letter(slot);
+        [letter, letter.wrapping_add(8)]
+    }
+
+    /// Whether a task needs nothing of the payload ring.
+    #[inline]
+    pub fn fits_inline(head: &Head, blobs: usize) -> bool {
+        blobs <= INLINE_ARGS
+            && head.retries == 0
+            && head.deadline_us == 0
+            && !head.has(GROUP | SNAPSHOT)
     }
 
     /// Writes the letter of a single task with its arguments inside.
@@ -150,13 +253,15 @@ impl Letters {
     /// # Safety
     /// The caller is the submitter and has reserved the slot.
     #[inline]
-    pub unsafe fn write_inline(&self, slot: u32, head: Head, args: &TaskArgs) {
-        debug_assert!(args.blob_len() <= INLINE_ARGS);
+    pub unsafe fn write_inline(&self, slot: u32, head: &Head, args: &TaskArgs) {
+        debug_assert!(Self::fits_inline(head, args.blob_len()));
+        let letter = self.letter(slot);
         // SAFETY: in bounds, reserved; the blob fits by the check above.
         unsafe {
-            let letter = self.letters.add((slot & self.mask) as usize);
-            (&raw mut (*letter).head).write(head);
-            put_blob((&raw mut (*letter).inline).cast(), args);
+            for (index, word) in head.words().into_iter().enumerate() {
+                letter.add(index).write(word);
+            }
+            put_blob(letter.add(HEAD_WORDS), args);
         }
     }
 
@@ -164,7 +269,7 @@ impl Letters {
     pub fn spill_words(args: &[TaskArgs], saved: usize) -> usize {
         let blobs: usize = args.iter().map(|a| a.blob_len() / 8).sum();
         let table = if saved == 0 { 0 } else { 2 + 3 * saved };
-        args.len() + 1 + blobs + table
+        SPILL_HEAD + args.len() + 1 + blobs + table
     }
 
     /// Writes a letter whose arguments lie in the payload ring from word `head.payload`.
@@ -175,25 +280,35 @@ impl Letters {
     pub unsafe fn write_spilled(
         &self,
         slot: u32,
-        head: Head,
+        head: &Head,
         args: &[TaskArgs],
         saved: &[SavedRange],
         seal: u64,
     ) {
         let words = Self::spill_words(args, saved.len());
-        assert!(head.payload as usize + words <= self.payload_words as usize);
+        let from = head.payload as usize;
+        assert!(from + words <= self.payload_words as usize);
+        let places = from + SPILL_HEAD;
         // SAFETY: in bounds by the assertion, reserved by the caller.
         unsafe {
-            let letter = self.letters.add((slot & self.mask) as usize);
-            (&raw mut (*letter).head).write(head);
-            let mut at = head.payload as usize + args.len() + 1;
+            let letter = self.letter(slot);
+            for (index, word) in head.words().into_iter().enumerate() {
+                letter.add(index).write(word);
+            }
+            letter.add(HEAD_WORDS).write(from as u64);
+            let rest = u64::from(head.members)
+                | u64::from(head.retries) << 16
+                | u64::from(head.deadline_us) << 32;
+            self.payload.add(from).write(rest);
+            self.payload.add(from + 1).write(u64::from(head.group));
+            let mut at = places + args.len() + 1;
             for (member, args) in args.iter().enumerate() {
-                self.payload.add(head.payload as usize + member).write(at as u64);
+                self.payload.add(places + member).write(at as u64);
                 put_blob(self.payload.add(at), args);
                 at += args.blob_len() / 8;
             }
             let table = if saved.is_empty() { 0 } else { at };
-            self.payload.add(head.payload as usize + args.len()).write(table as u64);
+            self.payload.add(places + args.len()).write(table as u64);
             if table != 0 {
                 self.payload.add(table).write(seal);
                 self.payload.add(table + 1).write(saved.len() as u64);
@@ -217,10 +332,10 @@ impl Letters {
         // it can write here; the lease keeps it from reusing the space.
         unsafe {
             let blob: *const u64 = if head.has(SPILLED) {
-                let place = self.payload.add(head.payload as usize + usize::from(member)).read();
-                self.payload.add(place as usize)
+                let place = head.payload as usize + SPILL_HEAD + usize::from(member);
+                self.payload.add(self.payload.add(place).read() as usize)
             } else {
-                (&raw const (*self.letters.add((slot & self.mask) as usize)).inline).cast()
+                self.letter(slot).add(HEAD_WORDS)
             };
             let counts = blob.cast::<u32>();
             let (tensors, scalars) = (counts.read() as usize, counts.add(1).read() as usize);
@@ -242,7 +357,7 @@ impl Letters {
         }
         // SAFETY: as in `args`.
         unsafe {
-            let place = head.payload as usize + usize::from(head.members);
+            let place = head.payload as usize + SPILL_HEAD + usize::from(head.members);
             let table = self.payload.add(self.payload.add(place).read() as usize);
             let ranges = (0..table.add(1).read() as usize)
                 .map(|index| {
@@ -269,9 +384,15 @@ unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
     unsafe {
         out.write(tensors.len() as u64 | (scalars.len() as u64) << 32);
-        let tensor = out.add(1).cast::<ContinuousTensor>();
-        tensor.copy_from_nonoverlapping(tensors.as_ptr(), tensors.len());
-        let scalar = tensor.add(tensors.len()).cast::<u64>();
-        scalar.copy_from_nonoverlapping(scalars.as_ptr(), scalars.len());
+        // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
+        let mut at = out.add(1);
+        for tensor in tensors {
+            at.cast::<ContinuousTensor>().write(*tensor);
+            at = at.add(size_of::<ContinuousTensor>() / 8);
+        }
+        for scalar in scalars {
+            at.write(*scalar);
+            at = at.add(1);
+        }
     }
 }

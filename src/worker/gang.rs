@@ -111,7 +111,7 @@ impl<'a> Participant<'a> {
         fence(Acquire);
         let same = cell.load();
         let still = same.is(Phase::Ready) && same.generation() == word.generation();
-        (still && head.has(GROUP) && head.kind == self.kind as u8).then_some(Candidate {
+        (still && head.has(GROUP) && head.route.kind == self.kind as u8).then_some(Candidate {
             slot,
             word: same,
             head,

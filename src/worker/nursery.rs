@@ -33,6 +33,7 @@ use crate::sys::{machine, process};
 static LINEAGE: AtomicU32 = AtomicU32::new(0);
 
 /// The number of this process in that sense.
+#[inline]
 pub(crate) fn lineage() -> u32 {
     LINEAGE.load(Relaxed)
 }
@@ -125,14 +126,22 @@ fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
     process::reset_signals();
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let mut pids = vec![None; brood.arena.shape().total_workers()];
+    let mut strays = false;
     loop {
         let mut fds = [
             PollFd::new(host.as_fd(), PollFlags::POLLIN),
             PollFd::new(socket.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        // Orphans of a dead worker are collected later: its replacement comes first.
+        let timeout = if strays { PollTimeout::from(100u8) } else { PollTimeout::NONE };
+        match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => continue,
             Err(_) => break,
+            Ok(0) => {
+                bury_strays(&pids);
+                strays = false;
+                continue;
+            }
             Ok(_) => {}
         }
         if fds[0].revents().is_some_and(|events| !events.is_empty()) {
@@ -152,9 +161,8 @@ fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
             },
             REAP => {
                 let status = pid.take().map_or(0, reap);
-                let sent = process::send(socket, &status.to_ne_bytes(), None);
-                bury_strays(&pids);
-                sent
+                strays = true;
+                process::send(socket, &status.to_ne_bytes(), None)
             }
             _ => break,
         };
@@ -209,6 +217,9 @@ fn live(brood: &Brood, worker: u16, nursery: Pid) -> ! {
     // A group of its own, so that what its tasks start can be ended with it.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let arena = &brood.arena;
+    if !arena.join_fences() {
+        refuse(arena, worker, "it could not register for membarrier");
+    }
     if arena.confine().is_err() {
         process::exit_now(98);
     }

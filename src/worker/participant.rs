@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use crate::limits::MAX_CHAIN;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door;
 use crate::mailbox::hint::HintRing;
-use crate::mailbox::letter::{ANYWHERE, GROUP, Head, JOIN, Letters, SNAPSHOT, SavedRange};
+use crate::mailbox::letter::{
+    ANYWHERE, GROUP, Head, JOIN, Letters, Route, SNAPSHOT, SavedRange,
+};
 use crate::ring::slot::NO_CAUSE;
 use crate::ring::table::Released;
 use crate::ring::{Phase, Table, Word};
@@ -62,6 +65,9 @@ pub(crate) fn started_word(slot: u32, word: Word) -> u64 {
     u64::from(slot) | u64::from(word.generation()) << 20 | u64::from(word.attempt()) << 40 | 1 << 63
 }
 
+/// What is said of a task that was ended over its deadline.
+pub(crate) const DEADLINE: &str = "it ran longer than its deadline";
+
 /// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
 /// time, not an answer.
 pub(crate) const RECHECK: Duration = Duration::from_secs(1);
@@ -94,6 +100,8 @@ pub(crate) struct Participant<'a> {
     pub(super) publisher: Publisher<'a>,
     /// Hints of the same kind: its own, the submitter's, then those of the others.
     rings: Vec<HintRing<'a>>,
+    gang: &'a AtomicU64,
+    groups: Bitmap<'a>,
     urgent: Bitmap<'a>,
     pinned: Bitmap<'a>,
     successor: Option<(u32, Word)>,
@@ -131,6 +139,8 @@ impl<'a> Participant<'a> {
             poke,
             publisher: Publisher::with_rings(arena, usize::from(me)),
             rings,
+            gang: arena.gang(kind),
+            groups: arena.ready_groups(kind),
             urgent: arena.urgent(kind),
             pinned: arena.pinned(me),
             successor: None,
@@ -146,8 +156,7 @@ impl<'a> Participant<'a> {
         let mut woken = false;
         loop {
             if let Some((slot, word)) = self.successor.take() {
-                let head = self.letters.head(slot);
-                self.run_single(worker, Lease { slot, word, head });
+                self.run_single(worker, slot, word);
                 continue;
             }
             self.chain = 0;
@@ -170,28 +179,29 @@ impl<'a> Participant<'a> {
     /// Takes and runs one task that is not a successor. False when there was none.
     fn step(&mut self, worker: &mut dyn Worker, woken: bool) -> bool {
         if self.pinned.has_some()
-            && let Some(lease) = self.take_from(self.pinned)
+            && let Some((slot, word)) = self.take_from(self.pinned)
         {
-            self.run_single(worker, lease);
+            self.run_single(worker, slot, word);
             return true;
         }
         if !self.after_group && self.gang_visible() && self.try_group(worker) {
             return true;
         }
-        if let Some(lease) = self.take_single() {
+        if let Some((slot, word)) = self.take_single() {
             self.after_group = false;
             if woken {
                 // Whoever rang claimed one sleeper for perhaps many tasks.
                 self.publisher.wake_one(self.kind);
             }
-            self.run_single(worker, lease);
+            self.run_single(worker, slot, word);
             return true;
         }
         let groups_passed = std::mem::take(&mut self.after_group);
         groups_passed && self.gang_visible() && self.try_group(worker)
     }
 
-    fn take_single(&mut self) -> Option<Lease> {
+    #[inline]
+    fn take_single(&mut self) -> Option<(u32, Word)> {
         if self.urgent.has_some()
             && let Some(lease) = self.take_from(self.urgent)
         {
@@ -201,7 +211,7 @@ impl<'a> Participant<'a> {
             let ring = self.rings[index];
             let ahead = |slot: u32| {
                 prefetch_write(self.table.slot(slot));
-                prefetch_read(self.letters.peek(slot));
+                self.letters.lines(slot).into_iter().for_each(prefetch_read);
             };
             if let Some(lease) = ring.take(|slot| self.lease(slot), ahead) {
                 return Some(lease);
@@ -211,12 +221,12 @@ impl<'a> Participant<'a> {
     }
 
     /// Takes a task from a set, oldest slot first.
-    fn take_from(&self, set: Bitmap<'a>) -> Option<Lease> {
+    fn take_from(&self, set: Bitmap<'a>) -> Option<(u32, Word)> {
         set.find(|slot| {
             let lease = self.lease(slot);
             if lease.is_some() || !self.table.slot(slot).load().is(Phase::Ready) {
                 set.remove(slot, || self.is_for_me(slot));
-            } else if !self.eligible(&self.letters.head(slot)) {
+            } else if !self.eligible(self.letters.route(slot)) {
                 // A stale bit: the slot serves a task of another kind by now.
                 set.remove(slot, || self.is_for_me(slot));
             }
@@ -225,44 +235,45 @@ impl<'a> Participant<'a> {
     }
 
     fn is_for_me(&self, slot: u32) -> bool {
-        self.table.slot(slot).load().is(Phase::Ready) && self.eligible(&self.letters.head(slot))
+        self.table.slot(slot).load().is(Phase::Ready) && self.eligible(self.letters.route(slot))
     }
 
     #[inline]
-    fn eligible(&self, head: &Head) -> bool {
-        head.kind == self.kind as u8
-            && (head.target == ANYWHERE || head.target == self.me)
-            && !head.has(GROUP)
+    fn eligible(&self, route: Route) -> bool {
+        route.kind == self.kind as u8
+            && (route.target == ANYWHERE || route.target == self.me)
+            && !route.has(GROUP)
     }
 
     /// Leases the slot, if it is ready and meant for this worker. The letter is looked at before
     /// (it may be another lap's) and again after the lease, when it stands still.
     #[inline]
-    fn lease(&self, slot: u32) -> Option<Lease> {
-        if !self.eligible(&self.letters.head(slot)) {
+    fn lease(&self, slot: u32) -> Option<(u32, Word)> {
+        if !self.eligible(self.letters.route(slot)) {
             return None;
         }
         let word = self.table.slot(slot).take(self.me)?;
-        let head = self.letters.head(slot);
-        if !self.eligible(&head) {
-            self.give_back(slot, word, &head);
+        let route = self.letters.route(slot);
+        if !self.eligible(route) {
+            self.give_back(slot, word, route);
             return None;
         }
-        Some(Lease { slot, word, head })
+        Some((slot, word))
     }
 
     #[cold]
-    fn give_back(&self, slot: u32, word: Word, head: &Head) {
+    fn give_back(&self, slot: u32, word: Word, route: Route) {
         if self.table.slot(slot).give_back(word) {
             // Its real takers may have passed its hint while we held it.
-            Publisher::supervisor(self.arena).suggest(slot, head);
+            Publisher::supervisor(self.arena).suggest(slot, route);
         }
     }
 
     // ---- running ----------------------------------------------------------------------------
 
-    fn run_single(&mut self, worker: &mut dyn Worker, lease: Lease) {
-        let slot = self.table.slot(lease.slot);
+    fn run_single(&mut self, worker: &mut dyn Worker, index: u32, word: Word) {
+        let lease = Lease { slot: index, word, head: self.letters.head(index) };
+        let slot = self.table.slot(index);
         let cause = slot.cause();
         if cause != NO_CAUSE {
             self.finish(&lease, Some(cause));
@@ -383,15 +394,15 @@ impl<'a> Participant<'a> {
     #[inline]
     fn released(&mut self, released: Released) {
         let Released { slot, generation } = released;
-        let head = self.letters.head(slot);
+        let route = self.letters.route(slot);
         let consumer = self.table.slot(slot);
-        if self.successor.is_none() && self.chain < MAX_CHAIN && self.eligible(&head) {
+        if self.successor.is_none() && self.chain < MAX_CHAIN && self.eligible(route) {
             if let Some(word) = consumer.take_pending(self.me, generation) {
                 self.chain += 1;
                 self.successor = Some((slot, word));
             }
         } else if consumer.make_ready(self.me, generation) {
-            self.publisher.suggest(slot, &head);
+            self.publisher.suggest(slot, route);
         }
     }
 
@@ -409,6 +420,7 @@ impl<'a> Participant<'a> {
             }
             return;
         }
+        self.record(lease, Code::Deadline, DEADLINE, u16::MAX);
         if let Some(word) = slot.fail_dead(condemned) {
             let cause = Code::Deadline.cause(lease.head.seq);
             let table = self.table;
@@ -421,9 +433,9 @@ impl<'a> Participant<'a> {
 
     // ---- sleeping -----------------------------------------------------------------------------
 
+    #[inline]
     pub(super) fn gang_visible(&self) -> bool {
-        self.arena.gang(self.kind).load(Relaxed) != 0
-            || self.arena.ready_groups(self.kind).has_some()
+        self.gang.load(Relaxed) != 0 || self.groups.has_some()
     }
 
     fn anything_visible(&self) -> bool {
@@ -439,6 +451,7 @@ impl<'a> Participant<'a> {
         let entry = self.arena.entry(self.me);
         let parked = self.arena.parked(self.kind);
         parked.announce(self.me, &entry.door);
+        self.arena.fence_ringers();
         let mut rung = false;
         if !self.anything_visible() {
             entry.slept.store(entry.slept.load(Relaxed) + 1, Relaxed);

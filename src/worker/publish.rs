@@ -6,7 +6,7 @@ use std::sync::atomic::fence;
 use crate::ids::WorkerKind;
 use crate::mailbox::door;
 use crate::mailbox::hint::{Cursor, HintRing};
-use crate::mailbox::letter::{ANYWHERE, GROUP, Head, URGENT};
+use crate::mailbox::letter::{ANYWHERE, GROUP, Route, URGENT};
 use crate::segment::Arena;
 use crate::sys::futex;
 
@@ -34,9 +34,9 @@ impl<'a> Publisher<'a> {
 
     /// Puts the ready task of `slot` where its takers look, and wakes one if all sleep.
     #[inline]
-    pub(crate) fn suggest(&mut self, slot: u32, head: &Head) {
-        let kind = head.pool();
-        if head.target == ANYWHERE && head.flags & (GROUP | URGENT) == 0 {
+    pub(crate) fn suggest(&mut self, slot: u32, route: Route) {
+        let kind = route.pool();
+        if route.target == ANYWHERE && route.flags & (GROUP | URGENT) == 0 {
             if let Some(rings) = &mut self.rings {
                 let (ring, cursor) = &mut rings[kind.index()];
                 if ring.push(cursor, slot) {
@@ -45,20 +45,20 @@ impl<'a> Publisher<'a> {
                 }
             }
         }
-        self.suggest_aside(slot, head);
+        self.suggest_aside(slot, route);
     }
 
     /// The same for what has no place in a ring.
     #[cold]
-    fn suggest_aside(&mut self, slot: u32, head: &Head) {
-        let kind = head.pool();
-        if head.flags & GROUP != 0 {
+    fn suggest_aside(&mut self, slot: u32, route: Route) {
+        let kind = route.pool();
+        if route.flags & GROUP != 0 {
             self.arena.ready_groups(kind).set(slot);
             self.wake_one(kind);
-        } else if head.target != ANYWHERE {
-            self.arena.pinned(head.target).set(slot);
+        } else if route.target != ANYWHERE {
+            self.arena.pinned(route.target).set(slot);
             fence(SeqCst);
-            let door = &self.arena.entry(head.target).door;
+            let door = &self.arena.entry(route.target).door;
             if door.load(Relaxed) == door::ASLEEP && door::knock(door) {
                 futex::wake(door, 1);
             }

@@ -225,7 +225,7 @@ impl<'a> Recovery<'a> {
                 let _ = self.table.slot(slot).revoke(word, Phase::Ready);
             }
         }
-        self.publisher.suggest(slot, &head);
+        self.publisher.suggest(slot, head.route);
         report.requeued += 1;
     }
 
@@ -273,7 +273,7 @@ impl<'a> Recovery<'a> {
             if cell.revoke(word, Phase::Ready).is_some() {
                 report.retried += 1;
                 self.verdicts.remove(&head.seq);
-                self.publisher.suggest(slot, head);
+                self.publisher.suggest(slot, head.route);
             }
             return;
         }
@@ -307,7 +307,7 @@ impl<'a> Recovery<'a> {
         let (table, letters) = (self.table, self.letters);
         table.walk(word.head(), cause, |released| {
             if table.slot(released.slot).make_ready(SUPERVISOR, released.generation) {
-                self.publisher.suggest(released.slot, &letters.head(released.slot));
+                self.publisher.suggest(released.slot, letters.route(released.slot));
             }
         });
         let _ = cell.retire(word.generation());
@@ -326,7 +326,7 @@ impl<'a> Recovery<'a> {
             let cell = self.table.slot(slot);
             let word = cell.load();
             let head = self.letters.head(slot);
-            let concerned = head.pool() == kind && worker.is_none_or(|w| head.target == w);
+            let concerned = head.pool() == kind && worker.is_none_or(|w| head.route.target == w);
             if !word.is(Phase::Ready) || !concerned {
                 continue;
             }

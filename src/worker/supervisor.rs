@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::nursery::{Nursery, describe_status};
-use super::participant::{Poke, monotonic_ns};
+use super::participant::{DEADLINE, Poke, monotonic_ns};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
 use crate::ids::WorkerKind;
 use crate::ring::Phase;
@@ -45,6 +45,7 @@ pub(crate) struct Health {
 
 impl Health {
     /// Why the executor cannot go on, if it cannot.
+    #[inline]
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
     }
@@ -351,7 +352,7 @@ impl Watch<'_> {
             }
             let verdict = Verdict {
                 code: Code::Deadline,
-                text: "it ran longer than its deadline".to_owned(),
+                text: DEADLINE.to_owned(),
                 worker,
                 member: u16::MAX,
             };
@@ -367,8 +368,10 @@ impl Watch<'_> {
             } else if self.processes.is_some() {
                 self.kill(worker);
             } else {
-                // A thread cannot be ended: slot and slabs stay pinned until it returns.
+                // A thread cannot be ended: slot and slabs stay pinned until it returns, and it
+                // completes the task itself.
                 *reported = at;
+                self.recovery.forget_before(self.health.tail.load(Acquire));
             }
         }
     }

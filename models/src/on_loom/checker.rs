@@ -1,0 +1,63 @@
+//! What the shared files need of loom.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::crash::Kill;
+
+pub(crate) use loom::sync::atomic::{AtomicU32 as RawU32, AtomicU64 as RawU64, fence as raw_fence};
+pub(crate) use loom::thread::spawn;
+pub(crate) use loom::thread_local;
+
+/// Whether a thread may also die before a load. It leaves the same memory as a death before the
+/// write that follows, and every schedule is looked at anyway, so that would only cost time here.
+pub(crate) const DIES_AT_LOADS: bool = false;
+
+/// Preemptions on top of each scenario's bound, for a longer run.
+fn more() -> usize {
+    std::env::var("MODEL_MORE_PREEMPTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Runs `model` in every interleaving with at most `bound` preemptions.
+pub(crate) fn explore(name: &str, bound: usize, model: impl Fn() + Send + Sync + 'static) {
+    let bound = bound + more();
+    let runs = run(bound, model);
+    println!("loom {name}: {runs} executions, at most {bound} preemptions");
+}
+
+fn run(bound: usize, model: impl Fn() + Send + Sync + 'static) -> u64 {
+    let runs = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&runs);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(bound);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    runs.load(Ordering::Relaxed)
+}
+
+/// The same for every point of death, until one is never reached; that last run is the one in
+/// which nobody dies.
+pub(crate) fn explore_kills(
+    name: &str,
+    bound: usize,
+    model: impl Fn(&Kill) + Send + Sync + 'static,
+) {
+    let bound = bound + more();
+    let model = Arc::new(model);
+    let mut runs = 0;
+    for point in 0.. {
+        let reached = Arc::new(AtomicBool::new(false));
+        let kill = Kill::at(point, Arc::clone(&reached));
+        let model = Arc::clone(&model);
+        runs += run(bound, move || model(&kill));
+        if !reached.load(Ordering::Relaxed) {
+            println!(
+                "loom {name}: {runs} executions, at most {bound} preemptions, \
+                 {point} points of death"
+            );
+            return;
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The sources and the scenarios on loom.
+
+pub(crate) mod checker;
+
+#[path = "../shared/crash.rs"]
+pub(crate) mod crash;
+#[path = "../shared/gang.rs"]
+pub(crate) mod gang;
+#[path = "../shared/mailbox.rs"]
+pub(crate) mod mailbox;
+#[path = "../shared/ring.rs"]
+pub(crate) mod ring;
+#[path = "../shared/sync.rs"]
+pub(crate) mod sync;
+#[path = "../shared/world.rs"]
+pub(crate) mod world;
+
+#[path = "../shared/model/mod.rs"]
+mod model;
+#[path = "../planted/mod.rs"]
+mod model_planted;

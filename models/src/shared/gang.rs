@@ -1,0 +1,275 @@
+//! A world with one group in it: slot, member words, doors; the steps of `src/worker/gang.rs` and
+//! what `src/worker/recover.rs` does to a group.
+
+use std::sync::atomic::{AtomicU32 as Count, Ordering::Relaxed as Counting};
+
+use super::mailbox::door;
+use super::mailbox::group::{GroupArea, Member, words};
+use super::ring::slot::{NO_CAUSE, Slot};
+use super::ring::table::{Edge, Found, Table, examine};
+use super::ring::word::{self, Phase, SUBMITTER, SUPERVISOR, Word};
+use super::sync::{AcqRel, AtomicU32, AtomicU64, Relaxed, SeqCst, fence};
+
+/// Workers are numbered from 0.
+pub(crate) const WORKERS: usize = 3;
+
+/// How one look at the group ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Formed {
+    /// Run as this member, under this lease.
+    Start(usize, Word),
+    /// Asleep at its own door.
+    Asleep,
+    /// Somebody else's business.
+    Over,
+}
+
+/// What a worker remembers between two looks: which member it is, in which attempt.
+pub(crate) type Joined = Option<(usize, u8)>;
+
+/// Steps that can be left out, to see that they are missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flaw {
+    /// All is done as it should be.
+    None,
+    /// A member that finds its attempt condemned leaves without saying that it is out.
+    LeavesQuietly,
+    /// Recovery does not look again when a forming group starts under its hands.
+    LooksOnce,
+    /// Recovery begins a new attempt without ringing those that joined the old one.
+    RingsNobody,
+    /// Recovery does not complete a group all of whose members are through.
+    ForgetsTheLast,
+    /// The starter rings nobody.
+    StartsQuietly,
+}
+
+/// One slot that holds a group.
+pub(crate) struct Gang {
+    flaw: Flaw,
+    slots: Vec<Slot>,
+    edges: Vec<Edge>,
+    area: Vec<AtomicU64>,
+    doors: Vec<AtomicU32>,
+    /// Starts and completions, by lap; bodies of each member in the present attempt.
+    pub(crate) starts: Count,
+    pub(crate) completions: Count,
+    pub(crate) bodies: [Count; 2],
+}
+
+impl Gang {
+    /// A ready group of two, lap 1.
+    pub(crate) fn new(flaw: Flaw) -> Self {
+        let gang = Self {
+            flaw,
+            slots: vec![Slot::new()],
+            edges: vec![Edge::new()],
+            area: (0..words(2)).map(|_| AtomicU64::new(0)).collect(),
+            doors: (0..WORKERS).map(|_| AtomicU32::new(door::AWAKE)).collect(),
+            starts: Count::new(0),
+            completions: Count::new(0),
+            bodies: [Count::new(0), Count::new(0)],
+        };
+        gang.slot().publish_ready(SUBMITTER, 1, NO_CAUSE);
+        gang
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slots[0]
+    }
+
+    pub(crate) fn area(&self) -> GroupArea<'_> {
+        GroupArea::new(&self.area)
+    }
+
+    fn table(&self) -> Table<'_> {
+        Table::new(&self.slots, &self.edges)
+    }
+
+    pub(crate) fn door(&self, worker: u16) -> &AtomicU32 {
+        &self.doors[usize::from(worker)]
+    }
+
+    /// One look after another until the worker starts, sleeps or leaves.
+    pub(crate) fn form(&self, me: u16, joined: &mut Joined) -> Formed {
+        let (slot, area) = (self.slot(), self.area());
+        loop {
+            let now = slot.load();
+            if now.is(Phase::Running)
+                && now.owner() == word::GROUP
+                && let Some((index, attempt)) = *joined
+                && now.attempt() == attempt
+            {
+                return Formed::Start(index, now);
+            }
+            if now.is(Phase::Condemned)
+                && let Some((index, attempt)) = *joined
+                && self.flaw != Flaw::LeavesQuietly
+            {
+                area.done(index, me, attempt, false);
+            }
+            if !now.is(Phase::Ready) || now.generation() != 1 {
+                return Formed::Over;
+            }
+            let attempt = now.attempt();
+            if joined.is_none_or(|(_, a)| a != attempt) {
+                let Some(index) = area.join(me, attempt) else { return Formed::Over };
+                *joined = Some((index, attempt));
+            }
+            if area.all_joined(attempt) {
+                if slot.start(now, word::GROUP).is_some() {
+                    self.starts.fetch_add(1, Counting);
+                    if self.flaw != Flaw::StartsQuietly {
+                        self.wake_members(attempt, Some(me));
+                    }
+                }
+                continue;
+            }
+            self.door(me).store(door::ASLEEP, Relaxed);
+            fence(SeqCst);
+            if slot.load() == now && !area.all_joined(attempt) {
+                return Formed::Asleep;
+            }
+            self.awake(me);
+        }
+    }
+
+    /// A plain store in the real one. Loom may read an exchange that hit the value before it as
+    /// the newer one, which cannot be: nothing comes between an exchange and what it has read.
+    fn awake(&self, worker: u16) {
+        self.door(worker).fetch_and(door::AWAKE, AcqRel);
+    }
+
+    /// Rings every member of `attempt` that sleeps.
+    pub(crate) fn wake_members(&self, attempt: u8, but: Option<u16>) {
+        fence(SeqCst);
+        let area = self.area();
+        for index in 0..area.len() {
+            if let Member::Joined(worker) = area.member(index, attempt)
+                && Some(worker) != but
+            {
+                door::knock(self.door(worker));
+            }
+        }
+    }
+
+    /// The body of a member, and its end.
+    pub(crate) fn run(&self, me: u16, index: usize, lease: Word) {
+        let attempt = lease.attempt();
+        self.bodies[index].fetch_add(1, Counting);
+        if !self.area().done(index, me, attempt, true) {
+            return;
+        }
+        if let Some(ok) = self.area().outcome(attempt) {
+            // Failed by recovery, then the slot is condemned and this changes nothing.
+            let cause = (!ok).then_some(1);
+            if self.table().finish(0, lease, me, cause, |_| {}).is_some() {
+                assert!(ok, "failed although nobody did");
+                self.completions.fetch_add(1, Counting);
+            }
+        }
+    }
+
+    /// A worker that found the group: forms, and runs if it starts.
+    pub(crate) fn attend(&self, me: u16, joined: &mut Joined) -> Formed {
+        let formed = self.form(me, joined);
+        if let Formed::Start(index, lease) = formed {
+            self.run(me, index, lease);
+        }
+        formed
+    }
+
+    /// What the futex sees: a read-modify-write, since that reads the newest value.
+    fn futex(&self, worker: u16) -> u32 {
+        self.door(worker).fetch_or(0, AcqRel)
+    }
+
+    /// Whether `worker` sleeps and nobody has rung it.
+    pub(crate) fn sleeps(&self, worker: u16) -> bool {
+        self.futex(worker) == door::ASLEEP
+    }
+
+    /// Those who were rung look again, until nobody is left who was.
+    pub(crate) fn wake_up(&self, sleepers: &mut [(u16, Joined)]) {
+        loop {
+            let woken = sleepers.iter().position(|(w, _)| self.futex(*w) == door::RUNG);
+            let Some(woken) = woken else { return };
+            let (worker, joined) = &mut sleepers[woken];
+            self.awake(*worker);
+            self.attend(*worker, joined);
+        }
+    }
+
+    // ---- the supervisor -------------------------------------------------------------------------
+
+    /// Puts right what `dead` has left.
+    pub(crate) fn recover(&self, dead: u16) {
+        let slot = self.slot();
+        match examine(&self.table(), 0, dead, SUPERVISOR) {
+            Found::Ready(word) if self.has_joined(word, dead) => {
+                if slot.revoke(word, Phase::Ready).is_none() {
+                    if self.flaw != Flaw::LooksOnce {
+                        self.lose(dead); // it has just started
+                    }
+                } else if self.flaw != Flaw::RingsNobody {
+                    self.wake_members(word.attempt(), None);
+                }
+            }
+            Found::Unwalked(word) => {
+                if let Some(word) = slot.adopt(word) {
+                    let _ = slot.retire(word.generation());
+                }
+            }
+            Found::Nothing => self.lose(dead),
+            Found::Ready(_) => {}
+            found => panic!("{found:?}"),
+        }
+        self.awake(dead);
+    }
+
+    fn has_joined(&self, word: Word, worker: u16) -> bool {
+        let area = self.area();
+        (0..area.len()).any(|i| area.member(i, word.attempt()) == Member::Joined(worker))
+    }
+
+    /// A running group without one of its members is condemned.
+    fn lose(&self, dead: u16) {
+        let word = self.slot().load();
+        let live = word.is(Phase::Running) || word.is(Phase::Condemned);
+        if !live || word.owner() != word::GROUP {
+            return;
+        }
+        let area = self.area();
+        let attempt = word.attempt();
+        for index in 0..area.len() {
+            if area.member(index, attempt) == Member::Joined(dead) {
+                if self.slot().condemn(word).is_some() {
+                    area.abort(attempt);
+                    self.wake_members(attempt, None);
+                }
+                area.done(index, dead, attempt, false);
+            }
+        }
+        // All are through, and the one that saw it may be the dead one.
+        if self.flaw != Flaw::ForgetsTheLast
+            && area.outcome(attempt) == Some(true)
+            && self.table().finish(0, word, SUPERVISOR, None, |_| {}).is_some()
+        {
+            self.completions.fetch_add(1, Counting);
+        }
+    }
+
+    /// The attempt of a condemned group ends when nobody is inside any more.
+    pub(crate) fn conclude(&self) {
+        let word = self.slot().load();
+        if word.is(Phase::Condemned) {
+            let area = self.area();
+            for index in 0..area.len() {
+                let member = area.member(index, word.attempt());
+                assert!(!matches!(member, Member::Joined(_)), "{member:?} would be killed");
+            }
+            area.reset_shared();
+            assert!(self.slot().revoke(word, Phase::Ready).is_some());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Workers die, parents die, and nothing hangs or is left. Covers defects D6, D7, D8 and D13 of
+//! the original.
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+mod common;
+
+mod death;
+mod factories;
+mod life;
+mod parent;
+
+tests! {
+    "process::death" in death {
+        by_sigkill, by_segfault, by_sigabrt, by_sigterm, by_illegal_instruction, by_exit_0,
+        by_exit_1, by_abort, by_stack_overflow, dependents_of_the_dead_do_not_run,
+        an_idle_worker_is_replaced, respawned_again_and_again, all_workers_at_once,
+        retries_are_counted, snapshot_restores_before_the_next_attempt,
+        chained_load_loses_nothing, independent_load_loses_nothing, kills_from_outside_lose_nothing,
+        a_scribbler_dies_alone, errors_keep_their_causes, a_panic_is_text,
+        long_text_is_cut_at_a_character, the_nursery_dies, stopped_worker_meets_its_deadline,
+    }
+    "process::parent" in parent {
+        killed_in_the_middle_of_a_run, killed_when_idle, killed_beside_subprocesses,
+        exits_without_dropping, panics_without_dropping, killed_while_building,
+        the_building_thread_may_end, a_forked_copy_is_inert,
+    }
+    "role" in parent { busy_host, idle_host, host_with_subprocesses, exiting_host, panicking_host,
+        building_host,
+    }
+    "process::life" in life {
+        a_thousand_builds_beside_a_busy_thread, descriptors_are_given_back, threads_are_given_back,
+        mappings_are_given_back, idle_costs_nothing, dropped_with_running_tasks,
+        dropped_with_a_body_that_will_not_stop, thread_mode_drop_waits_for_bodies,
+        workers_run_at_the_same_time, two_executors_side_by_side, subprocesses_end_with_their_worker,
+        stats_count, arena_name_in_maps,
+    }
+    "process::factories" in factories {
+        an_error_names_the_worker, a_panic_names_the_worker, an_exit_names_the_worker,
+        once_a_worker, again_for_a_replacement, only_the_sub_kind, refusing_later_gives_up,
+        bad_numbers_are_refused, no_room_is_refused, a_name_twice_is_refused,
+    }
+}

@@ -1,0 +1,265 @@
+//! The host dies, in every way: its workers, the nursery and their descendants are gone within a
+//! second (D13). Also hosts that fork, and threads that build and end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use mailring::{Error, Executor, Mode, TaskOptions};
+
+use crate::common::again;
+use crate::common::kit::{
+    Done, args, at, atom, cell, config, eventually, is_alive, kill, parent_of, small,
+};
+
+/// The promise is one second; a loaded machine gets more.
+const GONE: Duration = Duration::from_secs(5);
+
+/// Starts a host and reads the process numbers that it prints.
+fn start(role: &str) -> (Child, Vec<i32>) {
+    let mut host = again(role).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pids: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.len() >= 3, "{role} said {line:?}");
+    (host, pids)
+}
+
+/// Tells the test all processes of this executor, and those in `more`.
+fn announce(exec: &Executor, more: &[i32]) {
+    let workers = exec.worker_pids();
+    let mut line = format!("{}", parent_of(workers[0] as i32));
+    for pid in workers.iter().map(|&pid| pid as i32).chain(more.iter().copied()) {
+        line += &format!(" {pid}");
+    }
+    println!("{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+fn all_gone(since: Instant, pids: &[i32]) {
+    while let Some(pid) = pids.iter().find(|&&pid| is_alive(pid)) {
+        assert!(since.elapsed() < GONE, "process {pid} is there after {:?}", since.elapsed());
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    println!("all gone after {:?}", since.elapsed());
+}
+
+fn killed(role: &str) {
+    let (mut host, pids) = start(role);
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(pids.iter().all(|&pid| is_alive(pid)));
+    let since = Instant::now();
+    kill(host.id() as i32, libc::SIGKILL);
+    all_gone(since, &pids);
+    host.wait().unwrap();
+}
+
+pub(crate) fn killed_in_the_middle_of_a_run() {
+    for _ in 0..10 {
+        killed("role::busy_host");
+    }
+}
+
+pub(crate) fn busy_host() {
+    let mut builder = small(Mode::Process, 3);
+    let work = builder
+        .register("work", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
+        .unwrap();
+    let exec = builder.build().unwrap();
+    let data = exec.buffer::<u64>(8).unwrap();
+    announce(&exec, &[]);
+    let _ = exec.run(|orch| {
+        (0u64..).try_for_each(|i| {
+            orch.submit(work, args().inout(at(&data, i as usize % 8)), config()).map(drop)
+        })
+    });
+}
+
+pub(crate) fn killed_when_idle() {
+    killed("role::idle_host");
+}
+
+pub(crate) fn idle_host() {
+    let mut builder = small(Mode::Process, 2);
+    let _ = builder.register("nop", |_, _, _| Done::Ok(()));
+    let exec = builder.build().unwrap();
+    announce(&exec, &[]);
+    std::thread::sleep(Duration::from_secs(50));
+}
+
+/// Also what tasks have started, in the worker's process group or in a session of its own.
+pub(crate) fn killed_beside_subprocesses() {
+    killed("role::host_with_subprocesses");
+}
+
+pub(crate) fn host_with_subprocesses() {
+    use std::os::unix::process::CommandExt;
+    let mut builder = small(Mode::Process, 2);
+    let start = builder
+        .register("start", |args, _, _| {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("100").stdout(Stdio::null());
+            if args.scalar(0)? == 1 {
+                // SAFETY: one system call that takes nothing.
+                unsafe {
+                    command.pre_exec(|| {
+                        libc::setsid();
+                        Ok(())
+                    });
+                }
+            }
+            let mut child = command.spawn()?;
+            atom(&args, 0, 0).store(u64::from(child.id()), SeqCst);
+            if args.scalar(1)? == 1 {
+                child.wait()?; // the body goes on for as long as the child does
+            }
+            Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+        })
+        .unwrap();
+    let exec = builder.build().unwrap();
+    let pids = exec.buffer::<u64>(4).unwrap();
+    let (_, _handle) = exec
+        .submit_run(|orch| {
+            for (index, (session, wait)) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().enumerate()
+            {
+                let all = args().no_dep(at(&pids, index)).scalar(session).scalar(wait);
+                orch.submit(start, all, config())?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    eventually("four children", || pids.to_vec().iter().all(|&pid| pid != 0));
+    let children: Vec<i32> = pids.to_vec().iter().map(|&pid| pid as i32).collect();
+    announce(&exec, &children);
+    std::thread::sleep(Duration::from_secs(50));
+}
+
+fn ends_by_itself(role: &str) {
+    let (mut host, pids) = start(role);
+    host.wait().unwrap();
+    all_gone(Instant::now(), &pids);
+}
+
+pub(crate) fn exits_without_dropping() {
+    ends_by_itself("role::exiting_host");
+}
+
+pub(crate) fn exiting_host() {
+    let exec = endless();
+    announce(&exec, &[]);
+    std::process::exit(0);
+}
+
+pub(crate) fn panics_without_dropping() {
+    ends_by_itself("role::panicking_host");
+}
+
+pub(crate) fn panicking_host() {
+    let exec = std::mem::ManuallyDrop::new(endless());
+    announce(&exec, &[]);
+    panic!("the host panics, as the test asks");
+}
+
+/// An executor whose workers are inside bodies that will not end.
+fn endless() -> Executor {
+    let mut builder = small(Mode::Process, 2);
+    let sleep = builder
+        .register("sleep", |args, _, _| {
+            atom(&args, 0, 0).fetch_add(1, SeqCst);
+            std::thread::sleep(Duration::from_secs(100));
+            Done::Ok(())
+        })
+        .unwrap();
+    let exec = builder.build().unwrap();
+    let begun = exec.buffer::<u64>(1).unwrap();
+    let (_, _handle) = exec
+        .submit_run(|orch| {
+            (0..2).try_for_each(|_| {
+                orch.submit(sleep, args().no_dep(begun.tensor()), config()).map(drop)
+            })
+        })
+        .unwrap();
+    eventually("both began", || cell(&begun, 0).load(SeqCst) == 2);
+    exec
+}
+
+/// The host dies while workers are being forked: the harness finds what would be left.
+pub(crate) fn killed_while_building() {
+    for delay in 0..30u64 {
+        let mut host = again("role::building_host").stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(2000 + 300 * delay));
+        kill(host.id() as i32, libc::SIGKILL);
+        host.wait().unwrap();
+    }
+    let mark = std::env::var("MAILRING_TEST_MARK").unwrap();
+    let mark = format!("MAILRING_TEST_MARK={mark}");
+    let since = Instant::now();
+    while !crate::common::marked(&mark).is_empty() {
+        assert!(since.elapsed() < GONE, "left: {:?}", crate::common::marked(&mark));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn building_host() {
+    loop {
+        let mut builder = small(Mode::Process, 4);
+        let _ = builder.register("nop", |_, _, _| Done::Ok(()));
+        let _exec = builder.build().unwrap();
+    }
+}
+
+/// The signal of a parent's death fires when the forking *thread* ends; we must not rest on it.
+pub(crate) fn the_building_thread_may_end() {
+    let built = std::thread::spawn(|| {
+        let mut builder = small(Mode::Process, 2);
+        let add = builder
+            .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
+            .unwrap();
+        (builder.build().unwrap(), add)
+    });
+    let (exec, add) = built.join().unwrap();
+    let workers = exec.worker_pids();
+    std::thread::sleep(Duration::from_millis(200));
+    let sum = exec.buffer::<u64>(1).unwrap();
+    exec.run(|orch| {
+        (0..100).try_for_each(|_| orch.submit(add, args().inout(sum.tensor()), config()).map(drop))
+    })
+    .unwrap();
+    assert_eq!(sum.get(0), Some(100));
+    assert_eq!(exec.worker_pids(), workers);
+    assert_eq!(exec.stats().deaths, 0);
+}
+
+/// A host that forks: the copy in the child can neither submit nor end anything.
+pub(crate) fn a_forked_copy_is_inert() {
+    let mut builder = small(Mode::Process, 2);
+    let add = builder
+        .register("add", |args, _, _| {
+            // Also from a worker's copy of nothing: bodies may fork and wait themselves.
+            args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)
+        })
+        .unwrap();
+    let exec = builder.build().unwrap();
+    let sum = exec.buffer::<u64>(1).unwrap();
+    let run = || {
+        exec.run(|orch| {
+            let once = TaskOptions::new();
+            orch.submit_with(add, args().inout(sum.tensor()), config(), &once).map(drop)
+        })
+    };
+    run().unwrap();
+    // SAFETY: the child makes no use of threads, and ends with `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child; the status is a live local.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    run().unwrap();
+    assert_eq!(sum.get(0), Some(2));
+    assert!(!matches!(run(), Err(Error::Misuse(_))));
+    assert!(exec.worker_pids().iter().all(|&pid| is_alive(pid as i32)));
+}

@@ -1,0 +1,163 @@
+//! Any number of producers and of consumers: more producers than a word has bits are joined.
+
+use mailring::{Callable, Executor, Mode, TaskOptions};
+
+use crate::common::kit::{BOTH, args, at, config, small};
+
+struct Adder {
+    exec: Executor,
+    put: Callable,
+    sum: Callable,
+}
+
+fn adder(mode: Mode, window: usize) -> Adder {
+    let mut builder = small(mode, 3).slot_window(window);
+    let put = builder.register("put", |args, _, _| args.set(0, 0, args.scalar(0)?)).unwrap();
+    let sum = builder
+        .register("sum", |args, _, _| {
+            let (_, count) = args.elements::<u64>(0)?;
+            let mut sum = 0;
+            for i in 0..count {
+                sum += args.get::<u64>(0, i)?;
+            }
+            args.set::<u64>(1, 0, sum)
+        })
+        .unwrap();
+    Adder { exec: builder.build().unwrap(), put, sum }
+}
+
+/// `count` tasks write one element each, one task reads them all; several times over.
+fn fan_in(mode: Mode, window: usize, count: usize, rounds: u64) {
+    let Adder { exec, put, sum } = adder(mode, window);
+    let data = exec.buffer::<u64>(count).unwrap();
+    let out = exec.buffer::<u64>(1).unwrap();
+    for round in 0..rounds {
+        exec.run(|orch| {
+            for i in 0..count {
+                let value = i as u64 * round + 1;
+                orch.submit(put, args().output(at(&data, i)).scalar(value), config())?;
+            }
+            let all = args().input(data.tensor()).output(out.tensor());
+            orch.submit_with(sum, all, config(), &TaskOptions::new()).map(drop)
+        })
+        .unwrap();
+        let expected = (0..count as u64).map(|i| i * round + 1).sum();
+        assert_eq!(out.get(0), Some(expected), "{mode:?}, {count} producers, round {round}");
+    }
+}
+
+pub(crate) fn in_of_47_and_48() {
+    for mode in BOTH {
+        for count in [1, 2, 46, 47, 48, 49, 93, 94, 95] {
+            fan_in(mode, 256, count, 20);
+        }
+    }
+}
+
+pub(crate) fn in_of_hundreds() {
+    for mode in BOTH {
+        fan_in(mode, 1024, 700, 10);
+    }
+}
+
+/// More than 47 times 47: joins of joins. Also with a window that holds not nearly all of them.
+pub(crate) fn in_of_thousands() {
+    for mode in BOTH {
+        fan_in(mode, 4096, 2300, 5);
+        fan_in(mode, 1024, 2300, 5);
+        fan_in(mode, 64, 2300, 5);
+    }
+}
+
+pub(crate) fn out_of_thousands() {
+    for mode in BOTH {
+        for window in [4096, 64] {
+            let Adder { exec, put, sum } = adder(mode, window);
+            let data = exec.buffer::<u64>(4001).unwrap();
+            for round in 1..=3 {
+                exec.run(|orch| {
+                    orch.submit(put, args().output(at(&data, 0)).scalar(round), config())?;
+                    for i in 1..=4000 {
+                        let all = args().input(at(&data, 0)).output(at(&data, i));
+                        orch.submit(sum, all, config())?;
+                    }
+                    Ok(())
+                })
+                .unwrap();
+                assert!(data.to_vec().iter().all(|&v| v == round));
+            }
+        }
+    }
+}
+
+/// 20 layers of 40 tasks, each of which reads the whole layer before.
+pub(crate) fn all_to_all_layers() {
+    const WIDE: usize = 40;
+    for mode in BOTH {
+        let Adder { exec, put, sum } = adder(mode, 256);
+        let layers = [exec.buffer::<u64>(WIDE).unwrap(), exec.buffer::<u64>(WIDE).unwrap()];
+        exec.run(|orch| {
+            for i in 0..WIDE {
+                orch.submit(put, args().output(at(&layers[0], i)).scalar(1), config())?;
+            }
+            for depth in 0..10 {
+                let (from, to) = (&layers[depth % 2], &layers[1 - depth % 2]);
+                for i in 0..WIDE {
+                    let all = args().input(from.tensor()).output(at(to, i));
+                    orch.submit(sum, all, config())?;
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(layers[0].to_vec(), [(WIDE as u64).pow(10); WIDE]);
+    }
+}
+
+pub(crate) fn diamonds() {
+    for mode in BOTH {
+        let Adder { exec, put, sum } = adder(mode, 64);
+        let data = exec.buffer::<u64>(3).unwrap();
+        exec.run(|orch| {
+            orch.submit(put, args().output(at(&data, 0)).scalar(1), config())?;
+            for _ in 0..1000 {
+                for i in 1..3 {
+                    orch.submit(sum, args().input(at(&data, 0)).output(at(&data, i)), config())?;
+                }
+                let sides = data.view(1, &[2])?;
+                orch.submit(sum, args().input(sides).output(at(&data, 0)), config())?;
+                orch.submit(put, args().output(at(&data, 0)).scalar(1), config())?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(data.to_vec(), [1, 1, 1]);
+    }
+}
+
+/// Producers that left the window long ago count as finished, in this run and in later ones.
+pub(crate) fn in_from_the_past() {
+    for mode in BOTH {
+        let Adder { exec, put, sum } = adder(mode, 16);
+        let data = exec.buffer::<u64>(600).unwrap();
+        let out = exec.buffer::<u64>(2).unwrap();
+        for round in 0..20 {
+            exec.run(|orch| {
+                for i in 0..600 {
+                    orch.submit(put, args().output(at(&data, i)).scalar(round), config())?;
+                }
+                Ok(())
+            })
+            .unwrap();
+            exec.run(|orch| {
+                for i in 0..2 {
+                    let all = args().input(data.tensor()).output(at(&out, i));
+                    orch.submit(sum, all, config())?;
+                }
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(out.to_vec(), [600 * round; 2]);
+        }
+    }
+}

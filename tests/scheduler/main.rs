@@ -1,0 +1,51 @@
+//! Tasks wait for what they must wait for and for nothing else; failures, cancels and deadlines
+//! reach whom they must. Covers defects D1, D2, D5, D6, D10, D11 and D14 of the original.
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+mod common;
+
+mod cancel;
+mod fan;
+mod order;
+mod poison;
+mod runs;
+mod volume;
+
+tests! {
+    "scheduler::order" in order {
+        independent_tasks_in_submission_order, a_dependent_comes_after_its_producer,
+        producers_that_finish_during_wiring, urgent_goes_before_normal, pinned_to_a_worker,
+        a_blocked_pinned_task_blocks_nobody, pools_do_not_block_each_other, wait_inside_the_closure,
+        every_wait_strategy, a_task_starts_at_once, pinned_processors, readers_share_writers_wait,
+        config_and_scalars_arrive,
+    }
+    "scheduler::fan" in fan {
+        in_of_47_and_48, in_of_hundreds, in_of_thousands, out_of_thousands, all_to_all_layers,
+        diamonds, in_from_the_past,
+    }
+    "scheduler::poison" in poison {
+        dependents_do_not_run, the_first_root_by_submission, mere_order_does_not_poison,
+        overwriting_cures, from_beyond_the_window, not_into_the_next_run, the_smallest_root_of_two,
+        through_joins, a_hundred_roots, wait_tells_the_root, the_closures_own_error_comes_first,
+        a_panicking_closure_waits_for_its_tasks,
+    }
+    "scheduler::cancel" in cancel {
+        a_task_that_has_not_begun, a_task_that_is_through, a_running_body_sees_it,
+        a_scope_with_those_inside, a_run_from_its_handle, order_is_kept, deadline_in_a_process,
+        deadline_in_a_thread, deadline_of_quick_tasks, deadline_then_another_attempt,
+        bad_options_are_refused,
+    }
+    "scheduler::runs" in runs {
+        done_and_wait, a_timeout_leaves_the_run_alone, done_does_not_swallow_the_failure,
+        handles_in_other_threads, many_runs_in_flight, a_later_run_waits_for_an_earlier_one,
+        a_run_inside_a_run_is_refused, runs_of_two_threads_take_turns,
+        the_executor_inside_a_body_is_refused, an_executor_inside_a_body,
+        a_failure_that_left_the_window, an_empty_run,
+    }
+    "scheduler::volume" in volume {
+        ten_thousand_runs_stay_flat, a_million_tasks_over_one_buffer, outputs_flow_through_the_heap,
+        a_small_window_is_enough, try_submit_gives_back, back_pressure_has_an_end,
+        buffers_come_and_go,
+    }
+}

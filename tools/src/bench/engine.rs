@@ -1,0 +1,52 @@
+//! The executor that is measured: one worker beside the submitter, and bodies that do nothing.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use mailring::abi::{AbiError, ContinuousTensor};
+use mailring::{Buffer, Callable, Executor, Mode, TaskContext};
+
+/// Elements of the buffer that tasks name.
+const ELEMENTS: usize = 1 << 15;
+
+/// An executor, what to submit to it, and what the tasks name.
+pub(super) struct Engine {
+    pub(super) exec: Executor,
+    /// Does nothing.
+    pub(super) empty: Callable,
+    /// Stays inside its body until it is cancelled or killed.
+    pub(super) stay: Callable,
+    data: Buffer<u64>,
+}
+
+impl Engine {
+    /// With `pin`, worker `i` stays on the processor after the `i`-th.
+    pub(super) fn build(mode: Mode, workers: usize, pin: bool) -> Result<Self, Box<dyn StdError>> {
+        let mut builder = Executor::builder()
+            .name("mailring-bench")
+            .mode(mode)
+            .workers(workers)
+            .pin_cpus(pin)
+            .heap_bytes(1 << 20)
+            .buffer_bytes(1 << 20);
+        let empty = builder.register("empty", |_, _, _| Ok::<(), AbiError>(()))?;
+        let stay = builder.register("stay", |_, _, context: &TaskContext<'_>| {
+            while !context.cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok::<(), AbiError>(())
+        })?;
+        let exec = builder.build()?;
+        let data = exec.buffer(ELEMENTS)?;
+        Ok(Self { exec, empty, stay, data })
+    }
+
+    /// One element each, from `first` on.
+    pub(super) fn cells(
+        &self,
+        first: usize,
+        count: usize,
+    ) -> Result<Vec<ContinuousTensor>, AbiError> {
+        (first..first + count).map(|at| self.data.view(at, &[1])).collect()
+    }
+}

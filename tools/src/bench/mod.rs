@@ -1,0 +1,170 @@
+//! `mailring bench`: what the engine costs on this machine, beside what nothing at all costs.
+//!
+//! Every part has a file of its own and puts its measurements into [`Figures`]. All parts are
+//! measured in rounds, the floor in each of them: ratios compare what ran within the same second.
+
+mod engine;
+mod faults;
+mod figures;
+mod floor;
+mod idle;
+mod roundtrip;
+mod throughput;
+
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use mailring::Mode;
+
+use crate::cli::{Failure, Json};
+use crate::output;
+use crate::system::{Pinned, allowed_cpus};
+use engine::Engine;
+use figures::Figures;
+
+/// Examples under the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  mailring bench --quick
+  mailring bench --json bench.json
+  mailring bench --quick --json - | grep rtt
+
+The keys of the JSON file are listed by --help.";
+
+/// What the long help says: examples and the keys of the JSON file.
+pub(crate) fn help() -> String {
+    format!(
+        "{EXAMPLES}\n\nKeys of the JSON file. Each is a median; KEY_min and KEY_max are beside \
+         it:\n{}\nRound trip, independent and chained tasks: the submitter on the first \
+         processor, one worker on\nthe second, empty bodies. A ratio is taken within one round, \
+         then the median of all rounds.",
+        figures::describe_keys()
+    )
+}
+
+/// Options of `mailring bench`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Fewer repetitions: some ten seconds instead of a minute
+    #[arg(long)]
+    quick: bool,
+
+    #[command(flatten)]
+    json: Json,
+}
+
+/// How much of everything.
+struct Plan {
+    rounds: usize,
+    /// Round trips of the ping-pong and of single tasks, each round.
+    trips: usize,
+    /// Independent and chained tasks, each round.
+    tasks: usize,
+    /// Deaths of an idle and of a busy worker.
+    kills: usize,
+    idle: Duration,
+    idle_rounds: usize,
+}
+
+impl Plan {
+    fn of(options: &Options) -> Self {
+        let idle = Duration::from_secs(2);
+        if options.quick {
+            let (trips, tasks) = (50_000, 500_000);
+            Self { rounds: 5, trips, tasks, kills: 10, idle, idle_rounds: 1 }
+        } else {
+            let (trips, tasks) = (200_000, 3_000_000);
+            Self { rounds: 15, trips, tasks, kills: 50, idle, idle_rounds: 5 }
+        }
+    }
+
+    fn steps(&self) -> usize {
+        3 * self.rounds + self.kills + 2 * self.idle_rounds
+    }
+}
+
+/// Measures all parts and prints.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let plan = Plan::of(options);
+    let bar = output::progress(plan.steps() as u64, "steps");
+    let mut figures = Figures::default();
+    let cpus = allowed_cpus();
+    let (here, there) = (cpus[0], cpus[1 % cpus.len()]);
+    for _ in 0..plan.rounds {
+        round(&plan, here, there, &bar, &mut figures)?;
+    }
+    deaths(&plan, &bar, &mut figures)?;
+    for (mode, key) in
+        [(Mode::Process, "idle_cpu_percent"), (Mode::Thread, "thread.idle_cpu_percent")]
+    {
+        bar.set_message("idle");
+        let engine = build(mode, cpus.len().min(256), false)?;
+        for _ in 0..plan.idle_rounds {
+            figures.add(key, idle::cpu_percent(&engine.exec, plan.idle));
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let note = if here == there { " (only one: figures say little)" } else { "" };
+    let text = format!(
+        "mailring bench: {} rounds, submitter on processor {here}, worker on {there}{note}\n\n{}",
+        plan.rounds,
+        figures.text()
+    );
+    output::deliver(&text, &figures.json(), &options.json)
+}
+
+/// Only one executor at a time, so that none is built beside threads of another.
+fn build(mode: Mode, workers: usize, pin: bool) -> Result<Engine, Failure> {
+    Engine::build(mode, workers, pin).map_err(Failure::of("building the executor"))
+}
+
+/// The floor, and the same three measurements in both modes.
+fn round(
+    plan: &Plan,
+    here: usize,
+    there: usize,
+    bar: &ProgressBar,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    bar.set_message("ping-pong");
+    let floor = floor::ping_pong(plan.trips as u64, here, there);
+    let floor = floor.map_err(Failure::of("the ping-pong"))?;
+    figures.add("floor_pingpong_ns", floor);
+    bar.inc(1);
+    for (mode, name, ratio) in
+        [(Mode::Process, "process", "ratio"), (Mode::Thread, "thread", "ratio_thread")]
+    {
+        bar.set_message(name);
+        let engine = build(mode, 1, true)?;
+        // After the build: workers and supervisor are not to inherit it.
+        let _pinned = Pinned::to(here);
+        let failed = || Failure::of("a measurement");
+        let rtt = roundtrip::round_trip(&engine, plan.trips).map_err(failed())?;
+        let independent = throughput::independent(&engine, plan.tasks).map_err(failed())?;
+        let chain = throughput::chain(&engine, plan.tasks).map_err(failed())?;
+        for (what, ns) in [("rtt", rtt), ("independent", independent), ("chain", chain)] {
+            figures.add(&format!("{name}.{what}_ns"), ns);
+            figures.add(&format!("{ratio}_{what}"), ns / floor);
+        }
+        figures.add(&format!("{name}.independent_per_s"), 1e9 / independent);
+        bar.inc(1);
+    }
+    Ok(())
+}
+
+fn deaths(plan: &Plan, bar: &ProgressBar, figures: &mut Figures) -> Result<(), Failure> {
+    let engine = build(Mode::Process, 2, false)?;
+    for _ in 0..plan.kills {
+        bar.set_message("deaths");
+        let idle = faults::kill_idle(&engine).map_err(Failure::Failed)?;
+        let busy = faults::kill_busy(&engine).map_err(Failure::Failed)?;
+        figures.add("death_notice_idle_ms", idle.notice_ms);
+        figures.add("death_notice_busy_ms", busy.notice_ms);
+        figures.add("respawn_ms", idle.respawn_ms);
+        figures.add("respawn_ms", busy.respawn_ms);
+        bar.inc(1);
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The command line: what can be asked for, and how a command ends.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{bench, gp};
+
+/// Exit codes, for scripts; shown under every help.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all went well
+  1  a run failed, or a result is not what it must be
+  2  bad arguments
+
+Colour and progress appear on a terminal only; NO_COLOR turns colour off there too.";
+
+/// Runs graphs of tasks on forked workers through shared memory: a demonstration on real data,
+/// and measurements of this machine.
+#[derive(Parser, Debug)]
+#[command(name = "mailring", version, after_help = concat!(
+    "Examples:\n",
+    "  mailring gp\n",
+    "  mailring gp --kill 20\n",
+    "  mailring bench --quick --json bench.json\n",
+))]
+pub(crate) struct Cli {
+    /// Say on stderr what the library does; twice for more
+    #[arg(short, long, global = true, display_order = 900, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Gaussian-process regression on the wine quality data, by a graph of matrix tiles
+    #[command(after_help = gp::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", gp::EXAMPLES))]
+    Gp(gp::Options),
+    /// Measure latencies, throughput, recovery and idle cost beside a bare ping-pong
+    #[command(after_help = bench::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", bench::help()))]
+    Bench(bench::Options),
+}
+
+/// Where figures go, besides the report.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Json {
+    /// Also write the figures to FILE as JSON (`-`: to stdout, instead of the report)
+    #[arg(long = "json", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Arguments that cannot be: exit code 2.
+    Usage(String),
+    /// Everything else: exit code 1.
+    Failed(String),
+}
+
+impl Failure {
+    /// For `map_err`: the error's words behind what was tried.
+    pub(crate) fn of<E: Display>(tried: &str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Failed(format!("{tried}: {error}"))
+    }
+}
+
+/// Ends the process as clap does for arguments that it refuses itself.
+pub(crate) fn refuse(why: &str) -> ! {
+    Cli::command().error(ErrorKind::ValueValidation, why).exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for bad in [&["gp", "--tile", "0"][..], &["gp", "--workers", "0"], &["gp", "--mode", "x"]] {
+            let words = std::iter::once("mailring").chain(bad.iter().copied());
+            assert!(Cli::try_parse_from(words).is_err(), "{bad:?}");
+        }
+    }
+}
