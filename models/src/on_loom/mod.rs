@@ -2,10 +2,14 @@
 
 pub(crate) mod checker;
 
+#[path = "../shared/bedroom.rs"]
+pub(crate) mod bedroom;
 #[path = "../shared/crash.rs"]
 pub(crate) mod crash;
 #[path = "../shared/gang.rs"]
 pub(crate) mod gang;
+#[path = "../shared/hinted.rs"]
+pub(crate) mod hinted;
 #[path = "../shared/mailbox.rs"]
 pub(crate) mod mailbox;
 #[path = "../shared/ring.rs"]
