@@ -174,20 +174,22 @@ impl DistRing {
         let seq = self.next;
         let (slot, generation) = self.place(seq);
         let edges = self.edge_next;
-        let payload = self.payload.take(needs.payload)?;
-        let group = self.group.take(needs.group)?;
+        // Most tasks need neither, and to find a place takes a division.
+        let (mut payload, mut group) = (0, 0);
+        if needs.payload > 0 {
+            let cursor = self.payload.take(needs.payload)?;
+            payload = self.payload.place(cursor);
+        }
+        if needs.group > 0 {
+            let cursor = self.group.take(needs.group)?;
+            group = self.group.place(cursor);
+        }
         self.next += 1;
         self.edge_next += needs.edges;
+        let (behind_payload, behind_group) = (self.payload.top(), self.group.top());
         self.held[slot as usize] =
-            Held { edges: self.edge_next, payload: self.payload.top(), group: self.group.top() };
-        Some(Reservation {
-            seq,
-            slot,
-            generation,
-            edges,
-            payload: self.payload.place(payload),
-            group: self.group.place(group),
-        })
+            Held { edges: self.edge_next, payload: behind_payload, group: behind_group };
+        Some(Reservation { seq, slot, generation, edges, payload, group })
     }
 
     /// Lets retired slots leave the window, oldest first, at most `most`. `left` sees each with

@@ -70,7 +70,7 @@ impl SpanRing {
     }
 
     /// The place in the ring of a cursor.
-    #[inline]
+    #[inline(always)]
     pub fn place(&self, cursor: u64) -> u64 {
         cursor % self.capacity
     }

@@ -398,6 +398,11 @@ impl<'a> Participant<'a> {
         let consumer = self.table.slot(slot);
         if self.successor.is_none() && self.chain < MAX_CHAIN && self.eligible(route) {
             if let Some(word) = consumer.take_pending(self.me, generation) {
+                // It runs as soon as this walk is over: fetch what it will read first.
+                self.letters.lines(slot).into_iter().for_each(prefetch_read);
+                if word.head() != 0 {
+                    prefetch_read(self.table.edge(word.head() - 1));
+                }
                 self.chain += 1;
                 self.successor = Some((slot, word));
             }

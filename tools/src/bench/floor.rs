@@ -14,6 +14,7 @@ const LINE_BYTES: usize = 4096;
 
 /// The median round trip in nanoseconds, between a process on processor `here` and one on `there`.
 pub(super) fn ping_pong(trips: u64, here: usize, there: usize) -> io::Result<f64> {
+    let patience = if here == there { 1 } else { 4096 };
     let page = Page::map()?;
     let line = page.line();
     // SAFETY: the child touches its stack, the shared page and system calls only, so it does not
@@ -21,7 +22,7 @@ pub(super) fn ping_pong(trips: u64, here: usize, there: usize) -> io::Result<f64
     let child = unsafe { libc::fork() };
     match child {
         -1 => return Err(io::Error::last_os_error()),
-        0 => echo(line, trips, there),
+        0 => echo(line, trips, there, patience),
         _ => {}
     }
     let mut times: Vec<u64> = Vec::with_capacity(trips as usize);
@@ -30,7 +31,7 @@ pub(super) fn ping_pong(trips: u64, here: usize, there: usize) -> io::Result<f64
         for trip in 0..trips {
             let begin = Instant::now();
             line.store(2 * trip + 1, Release);
-            wait_for(line, 2 * trip + 2);
+            wait_for(line, 2 * trip + 2, patience);
             times.push(begin.elapsed().as_nanos() as u64);
         }
     }
@@ -41,24 +42,25 @@ pub(super) fn ping_pong(trips: u64, here: usize, there: usize) -> io::Result<f64
 }
 
 /// The other side: answers, and leaves without running anything of the parent's.
-fn echo(line: &AtomicU64, trips: u64, cpu: usize) -> ! {
+fn echo(line: &AtomicU64, trips: u64, cpu: usize, patience: u32) -> ! {
     // SAFETY: takes numbers only. Without the parent nobody would ever write to the line again.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     pin(&[cpu]);
     for trip in 0..trips {
-        wait_for(line, 2 * trip + 1);
+        wait_for(line, 2 * trip + 1, patience);
         line.store(2 * trip + 2, Release);
     }
     // SAFETY: ends the process at once.
     unsafe { libc::_exit(0) }
 }
 
-/// Spins; yields now and then, or two processes on one processor would wait for their time slices.
-fn wait_for(line: &AtomicU64, value: u64) {
+/// Spins `patience` times, then yields: with one processor for both sides, always at once, since
+/// the other can only answer when this one lets it.
+fn wait_for(line: &AtomicU64, value: u64, patience: u32) {
     let mut spins = 0u32;
     while line.load(Acquire) != value {
         spins += 1;
-        if spins.is_multiple_of(4096) {
+        if spins.is_multiple_of(patience) {
             std::thread::yield_now();
         }
         spin_loop();

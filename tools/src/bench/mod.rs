@@ -46,7 +46,7 @@ pub(crate) fn help() -> String {
 /// Options of `mailring bench`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Fewer repetitions: some ten seconds instead of a minute
+    /// Fewer repetitions: some ten seconds instead of a minute or two
     #[arg(long)]
     quick: bool,
 
@@ -74,8 +74,8 @@ impl Plan {
             let (trips, tasks) = (50_000, 500_000);
             Self { rounds: 5, trips, tasks, kills: 10, idle, idle_rounds: 1 }
         } else {
-            let (trips, tasks) = (200_000, 3_000_000);
-            Self { rounds: 15, trips, tasks, kills: 50, idle, idle_rounds: 5 }
+            let (trips, tasks) = (200_000, 2_000_000);
+            Self { rounds: 11, trips, tasks, kills: 50, idle, idle_rounds: 5 }
         }
     }
 
