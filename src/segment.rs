@@ -440,7 +440,7 @@ impl Arena {
     /// Writes one word of heap or buffers, for the submitter.
     pub(crate) fn write_word(&self, address: u64, value: u64) {
         let offset = (address - self.map.base().as_ptr() as u64) as usize;
-        assert!(offset >= self.at.hot && offset + 8 <= self.at.total && offset % 8 == 0);
+        assert!(offset >= self.at.hot && offset + 8 <= self.at.total && offset.is_multiple_of(8));
         self.part::<AtomicU64>(offset, 1)[0].store(value, Ordering::Relaxed);
     }
 

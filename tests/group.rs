@@ -479,7 +479,7 @@ fn all_members_tensors_count() {
                 }
                 // Through, though only the other member has named them.
                 assert_eq!(args.get::<u64>(1, 0)? + args.get::<u64>(1, 1)?, 30);
-                args.set(0, 0, 100)
+                args.set(0, 0, 100u64)
             })
             .unwrap();
         let sum = builder

@@ -109,7 +109,7 @@ impl<'a> TaskArgsView<'a> {
         if count == 0 {
             return Ok((std::ptr::dangling_mut(), 0));
         }
-        if address == 0 || address % align_of::<T>() != 0 {
+        if address == 0 || !address.is_multiple_of(align_of::<T>()) {
             return Err(wrong("its address is null or misaligned"));
         }
         Ok((std::ptr::with_exposed_provenance_mut(address), count))
@@ -197,7 +197,7 @@ pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
     let (counts, rest) = out.split_at_mut(BLOB_HEADER);
     counts[..4].copy_from_slice(&(args.tensors().len() as i32).to_ne_bytes());
     counts[4..].copy_from_slice(&(args.scalars().len() as i32).to_ne_bytes());
-    let (tensors, scalars) = rest.split_at_mut(args.tensors().len() * size_of::<ContinuousTensor>());
+    let (tensors, scalars) = rest.split_at_mut(size_of_val(args.tensors()));
     tensors.copy_from_slice(bytemuck::cast_slice(args.tensors()));
     scalars.copy_from_slice(bytemuck::cast_slice(args.scalars()));
     Ok(need)
@@ -219,7 +219,7 @@ pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
 /// ```
 pub fn read_blob(bytes: &[u8]) -> Result<TaskArgsView<'_>, AbiError> {
     let have = bytes.len();
-    if bytes.as_ptr() as usize % 8 != 0 {
+    if !(bytes.as_ptr() as usize).is_multiple_of(8) {
         return Err(AbiError::Misaligned(bytes.as_ptr() as usize));
     }
     if have < BLOB_HEADER {

@@ -15,6 +15,7 @@ use super::{ContinuousTensor, TensorArgType};
 const SPARE: usize = 32;
 
 thread_local! {
+    #[allow(clippy::vec_box, reason = "a list is moved between here and a builder as a pointer")]
     static SPARES: RefCell<Vec<Box<List>>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -42,7 +42,7 @@ impl<'a> HintRing<'a> {
 
     #[inline]
     fn lap(&self, position: u64) -> u64 {
-        (position >> self.entries.len().trailing_zeros()) + 1 & 0xffff_ffff
+        ((position >> self.entries.len().trailing_zeros()) + 1) & 0xffff_ffff
     }
 
     /// Where a writer starts: at the shared tail, or behind an entry that the last writer had

@@ -36,13 +36,14 @@ impl<'a> Publisher<'a> {
     #[inline]
     pub(crate) fn suggest(&mut self, slot: u32, route: Route) {
         let kind = route.pool();
-        if route.target == ANYWHERE && route.flags & (GROUP | URGENT) == 0 {
-            if let Some(rings) = &mut self.rings {
-                let (ring, cursor) = &mut rings[kind.index()];
-                if ring.push(cursor, slot) {
-                    self.wake_one(kind);
-                    return;
-                }
+        if route.target == ANYWHERE
+            && route.flags & (GROUP | URGENT) == 0
+            && let Some(rings) = &mut self.rings
+        {
+            let (ring, cursor) = &mut rings[kind.index()];
+            if ring.push(cursor, slot) {
+                self.wake_one(kind);
+                return;
             }
         }
         self.suggest_aside(slot, route);

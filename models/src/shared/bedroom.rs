@@ -9,12 +9,27 @@ use super::mailbox::hint::HintRing;
 use super::ring::slot::{NO_CAUSE, Slot};
 use super::ring::table::{Edge, Found, Table, examine};
 use super::ring::word::{Phase, SUBMITTER, SUPERVISOR};
-use super::sync::{AcqRel, AtomicU32, AtomicU64, Relaxed};
+use super::sync::{AcqRel, AtomicU32, AtomicU64, Relaxed, SeqCst};
 
 const WORKERS: u16 = 2;
 
+/// Steps that can be left out, to see that they are missed.
+#[allow(dead_code, reason = "the planted ones are looked for on loom only")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flaw {
+    /// All is done as it should be.
+    None,
+    /// Whoever takes from the set does not look whether anything is left in it.
+    CleanerRingsNobody,
+    /// No fence between the announcement and the last look.
+    NoFence,
+    /// Recovery does not ring.
+    RecoveryRingsNobody,
+}
+
 /// Everything that a sleeper looks at.
 pub(crate) struct Bedroom {
+    flaw: Flaw,
     slots: Vec<Slot>,
     head: AtomicU64,
     tail: AtomicU64,
@@ -26,9 +41,10 @@ pub(crate) struct Bedroom {
 }
 
 impl Bedroom {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(flaw: Flaw) -> Self {
         let words = |n: usize| (0..n).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         Self {
+            flaw,
             slots: vec![Slot::new(), Slot::new()],
             head: AtomicU64::new(0),
             tail: AtomicU64::new(0),
@@ -89,7 +105,12 @@ impl Bedroom {
     pub(crate) fn look_or_sleep(&self, me: u16) {
         for _ in 0..3 {
             while self.serve(me) {}
-            self.parked().announce(me, self.door(me));
+            if self.flaw == Flaw::NoFence {
+                self.door(me).store(ASLEEP, Relaxed);
+                self.parked[0].fetch_or(1 << me, SeqCst);
+            } else {
+                self.parked().announce(me, self.door(me));
+            }
             if !self.anything_visible() {
                 return;
             }
@@ -117,6 +138,10 @@ impl Bedroom {
             self.ring().take(lease, |_| {})
         };
         let Some((slot, word)) = by_bit().or_else(by_hint) else { return false };
+        if self.flaw != Flaw::CleanerRingsNobody && self.bits().has_some() {
+            // What was hidden for a moment while it was tidied may have sent somebody to sleep.
+            self.wake_one();
+        }
         let _ = self.slots[slot as usize].complete(word, me, true);
         true
     }
@@ -144,14 +169,16 @@ impl Bedroom {
             self.parked().forget(dead);
             self.door(dead).fetch_and(AWAKE, AcqRel);
         }
-        if self.parked().anybody() {
+        if self.flaw != Flaw::RecoveryRingsNobody && self.parked().anybody() {
             while self.parked().claim(|worker| self.door(worker)).is_some() {}
         }
     }
 
     fn again(&self, slot: u32) {
         self.bits().set(slot);
-        self.wake_one();
+        if self.flaw != Flaw::RecoveryRingsNobody {
+            self.wake_one();
+        }
     }
 
     // ---- the end --------------------------------------------------------------------------------

@@ -35,14 +35,16 @@ fn finished_once(gang: &Gang) {
 
 #[test]
 fn two_join_start_and_end() {
-    explore("groups", 3, || {
-        let gang = Arc::new(Gang::new(Flaw::None));
-        let other = attend!(gang, 1);
-        let mine = look(&gang, 0);
-        let other = other.join().unwrap();
-        gang.wake_up(&mut [(0, mine), (1, other)]);
-        finished_once(&gang);
-    });
+    explore("groups", 3, || two(Flaw::None));
+}
+
+pub(crate) fn two(flaw: Flaw) {
+    let gang = Arc::new(Gang::new(flaw));
+    let other = attend!(gang, 1);
+    let mine = look(&gang, 0);
+    let other = other.join().unwrap();
+    gang.wake_up(&mut [(0, mine), (1, other)]);
+    finished_once(&gang);
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn late_join_of_an_older_attempt() {
 }
 
 /// Member 0 dies at `kill`; member 1 and a replacement still bring the group to its end.
-pub(super) fn one_member_dies(kill: &Kill, flaw: Flaw) {
+pub(crate) fn one_member_dies(kill: &Kill, flaw: Flaw) {
     let gang = Arc::new(Gang::new(flaw));
     let first = {
         let (gang, kill) = (Arc::clone(&gang), kill.clone());

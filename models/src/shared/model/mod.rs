@@ -1,8 +1,8 @@
 //! The scenarios, the same for both checkers.
 
-mod bitmap;
-mod doors;
-mod groups;
+pub(crate) mod bitmap;
+pub(crate) mod doors;
+pub(crate) mod groups;
 mod hints;
 mod leases;
 mod reclaim;
