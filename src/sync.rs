@@ -13,9 +13,7 @@ pub(crate) fn prefetch_write<T>(target: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults and reads nothing that the program can see.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(
-            target.cast(),
-        );
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(target.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = target;
@@ -27,9 +25,7 @@ pub(crate) fn prefetch_read<T>(target: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults and reads nothing that the program can see.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            target.cast(),
-        );
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(target.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = target;

@@ -162,8 +162,11 @@ impl TaskArgs {
     /// There is no such tensor.
     pub fn set_tag(&mut self, index: usize, tag: TensorArgType) -> Result<(), AbiError> {
         let count = self.list.tags.len();
-        *self.list.tags.get_mut(index).ok_or(AbiError::OutOfRange { what: "tensor", index, count })? =
-            tag;
+        *self.list.tags.get_mut(index).ok_or(AbiError::OutOfRange {
+            what: "tensor",
+            index,
+            count,
+        })? = tag;
         Ok(())
     }
 

@@ -5,10 +5,12 @@ mod builder;
 mod handle;
 mod options;
 mod orchestrator;
+mod plan;
 mod rings;
 mod run;
 mod shared;
 mod submit;
+mod wire;
 
 pub use buffer::Buffer;
 pub use builder::{Builder, Mode};

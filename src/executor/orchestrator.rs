@@ -12,9 +12,7 @@ use super::handle::TaskHandle;
 use super::run::RunState;
 use super::shared::{Shared, Waited, kind_of};
 use crate::error::{Error, TaskFailure};
-use crate::graph::{
-    Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap,
-};
+use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
 use crate::ids::TaskId;
 use crate::limits::HEAP_RINGS;
 use crate::mailbox::letter::Letters;

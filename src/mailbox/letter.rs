@@ -106,8 +106,9 @@ impl Head {
     /// The words in front of every letter.
     #[inline(always)]
     fn words(&self) -> [u64; HEAD_WORDS] {
-        let CallConfig { block_dim, aicpu_thread_num, enable_profiling, enable_dump_tensor, .. } =
-            self.config;
+        let CallConfig {
+            block_dim, aicpu_thread_num, enable_profiling, enable_dump_tensor, ..
+        } = self.config;
         let Route { kind, flags, target } = self.route;
         [
             self.seq,

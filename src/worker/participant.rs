@@ -14,9 +14,7 @@ use crate::limits::MAX_CHAIN;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door;
 use crate::mailbox::hint::HintRing;
-use crate::mailbox::letter::{
-    ANYWHERE, GROUP, Head, JOIN, Letters, Route, SNAPSHOT, SavedRange,
-};
+use crate::mailbox::letter::{ANYWHERE, GROUP, Head, JOIN, Letters, Route, SNAPSHOT, SavedRange};
 use crate::ring::slot::NO_CAUSE;
 use crate::ring::table::Released;
 use crate::ring::{Phase, Table, Word};

@@ -11,204 +11,30 @@
 //! This is the room that turns offsets into references. All offsets come from the geometry that
 //! the host chose before the fork, never from shared memory; indices are cut to their range.
 
-use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod layout;
+mod records;
 
-use crossbeam_utils::CachePadded;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::WorkerKind;
-use crate::limits::{ERROR_TEXT, HEAP_ALIGN, HEAP_RINGS, MAX_WORKERS, PAYLOAD_BYTES};
+use crate::limits::{ERROR_TEXT, PAYLOAD_BYTES};
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door::Parked;
 use crate::mailbox::group::{self, GroupArea};
 use crate::mailbox::hint::HintRing;
 use crate::mailbox::letter::{Head, Letter, Letters};
 use crate::ring::{Edge, Slot, Table, dist_ring};
-use crate::sys::map::{Mapping, PAGE};
+use crate::sys::map::Mapping;
+use layout::{Offsets, lay_out};
+use records::{Pool, Superblock};
+
+pub(crate) use layout::Shape;
+pub(crate) use records::{Code, Control, ErrorRecord, Origin, Status, WorkerEntry};
 
 /// `b"mailring"`, little endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"mailring");
 const VERSION: u64 = 1;
-
-/// What the host chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) ring: dist_ring::Geometry,
-    /// Workers of each kind.
-    pub(crate) workers: [usize; 2],
-    pub(crate) buffer_bytes: usize,
-}
-
-impl Shape {
-    pub(crate) fn total_workers(&self) -> usize {
-        self.workers[0] + self.workers[1]
-    }
-
-    /// The kind of worker `index`.
-    pub(crate) fn kind_of(&self, index: usize) -> WorkerKind {
-        if index < self.workers[0] { WorkerKind::NextLevel } else { WorkerKind::Sub }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Offsets {
-    letters: usize,
-    edges: usize,
-    payload: usize,
-    trusted: usize,
-    control: usize,
-    pools: usize,
-    entries: usize,
-    slots: usize,
-    hints: usize,
-    hint_stride: usize,
-    bitmaps: usize,
-    bitmap_words: usize,
-    summary_words: usize,
-    errors: usize,
-    groups: usize,
-    hot: usize,
-    heaps: usize,
-    heap_stride: usize,
-    buffers: usize,
-    total: usize,
-}
-
-#[repr(C)]
-struct Superblock {
-    magic: u64,
-    version: u64,
-    window: u64,
-    workers: u64,
-    total: u64,
-}
-
-/// Words that belong to nobody in particular.
-#[repr(C)]
-pub(crate) struct Control {
-    /// Counts the events that a sleeping host may wait for.
-    pub(crate) host_door: CachePadded<AtomicU32>,
-    /// 1: workers leave when they find nothing to do.
-    pub(crate) shutdown: CachePadded<AtomicU32>,
-    /// When the supervisor looks at deadlines anyway, in nanoseconds of the monotonic clock.
-    pub(crate) next_look: CachePadded<AtomicU64>,
-    /// 1: a group has come to grief; the supervisor takes it back to 0.
-    pub(crate) trouble: AtomicU32,
-}
-
-#[repr(C)]
-struct Pool {
-    /// The group that forms: `slot | generation << 32`, plus bit 63 so that it is never 0; or 0.
-    gang: CachePadded<AtomicU64>,
-    parked: CachePadded<[AtomicU64; MAX_WORKERS / 64]>,
-}
-
-/// Where a worker stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub(crate) enum Status {
-    /// Forked, not yet ready.
-    Starting = 0,
-    /// At work.
-    Live = 1,
-    /// Dead, and no replacement will come.
-    Gone = 2,
-    /// Its factory failed; the text is in its error record.
-    Refused = 3,
-}
-
-/// One worker's own lines.
-#[repr(C, align(128))]
-pub(crate) struct WorkerEntry {
-    pub(crate) status: AtomicU32,
-    pub(crate) door: AtomicU32,
-    /// Its process, 0 for a thread.
-    pub(crate) pid: AtomicU32,
-    /// 1 inside the body of a task.
-    pub(crate) inside: AtomicU32,
-    /// The lease whose body was begun last: `slot | generation << 20 | attempt << 40 | 1 << 63`.
-    pub(crate) started: AtomicU64,
-    /// When the present body must be through, in nanoseconds of the monotonic clock; 0: never.
-    pub(crate) deadline: AtomicU64,
-    /// Bodies run.
-    pub(crate) ran: AtomicU64,
-    /// Times it went to sleep.
-    pub(crate) slept: AtomicU64,
-    /// Completions that came from a superseded attempt.
-    pub(crate) superseded: AtomicU64,
-    /// What the worker had to say when it could not start: text, ended by a zero.
-    said: [AtomicU64; 32],
-}
-
-impl WorkerEntry {
-    pub(crate) fn say(&self, text: &str) {
-        let mut bytes = text.bytes();
-        for word in &self.said {
-            let chunk: [u8; 8] = std::array::from_fn(|_| bytes.next().unwrap_or(0));
-            word.store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn said(&self) -> String {
-        let bytes = self.said.iter().flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes());
-        let bytes: Vec<u8> = bytes.take_while(|&b| b != 0).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-/// Why a task failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Code {
-    Error = 1,
-    Panic = 2,
-    Deadline = 3,
-    Died = 4,
-    Cancelled = 5,
-    Gone = 6,
-}
-
-impl Code {
-    pub(crate) fn from_bits(bits: u8) -> Self {
-        match bits {
-            2 => Self::Panic,
-            3 => Self::Deadline,
-            4 => Self::Died,
-            5 => Self::Cancelled,
-            6 => Self::Gone,
-            _ => Self::Error,
-        }
-    }
-
-    /// The cause word of a root.
-    pub(crate) fn cause(self, seq: u64) -> u64 {
-        seq << 8 | self as u64
-    }
-}
-
-/// How one attempt failed, as text. Written by whoever completes the slot, before it does.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct ErrorRecord {
-    pub(crate) seq: u64,
-    len: u32,
-    pub(crate) worker: u16,
-    pub(crate) attempt: u8,
-    pub(crate) code: u8,
-    /// The member of a group; `u16::MAX` for a single task.
-    pub(crate) member: u16,
-    _pad: [u8; 6],
-    text: [u8; ERROR_TEXT],
-}
-
-const _: () = assert!(size_of::<ErrorRecord>() == 1024);
-
-impl ErrorRecord {
-    pub(crate) fn text(&self) -> String {
-        let bytes = &self.text[..(self.len as usize).min(ERROR_TEXT)];
-        String::from_utf8_lossy(bytes).into_owned()
-    }
-}
 
 /// The mapping with its geometry. Everything is reached through here.
 pub(crate) struct Arena {
@@ -381,7 +207,7 @@ impl Arena {
             attempt: origin.attempt,
             code: origin.code as u8,
             member: origin.member,
-            _pad: [0; 6],
+            pad: [0; 6],
             text: [0; ERROR_TEXT],
         };
         record.text[..end].copy_from_slice(&text.as_bytes()[..end]);
@@ -479,48 +305,4 @@ pub(crate) enum Settled {
     Failed,
     /// It has left the window: completed, but how is known to the submitter only.
     Gone,
-}
-
-/// Who speaks in an error record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
-    pub(crate) seq: u64,
-    pub(crate) worker: u16,
-    pub(crate) attempt: u8,
-    pub(crate) code: Code,
-    pub(crate) member: u16,
-}
-
-fn lay_out(shape: &Shape) -> Offsets {
-    let window = shape.ring.window;
-    let workers = shape.total_workers();
-    let mut at = Offsets::default();
-    let mut end = 0usize;
-    let mut place = |bytes: usize, align: usize| {
-        let offset = end.next_multiple_of(align);
-        end = offset + bytes;
-        offset
-    };
-    place(size_of::<Superblock>(), PAGE);
-    at.letters = place(window * size_of::<Letter>(), PAGE);
-    at.edges = place(shape.ring.edges() * size_of::<Edge>(), PAGE);
-    at.payload = place(PAYLOAD_BYTES, PAGE);
-    at.trusted = place(0, PAGE);
-    at.control = place(size_of::<Control>(), PAGE);
-    at.pools = place(2 * size_of::<Pool>(), 128);
-    at.entries = place(workers * size_of::<WorkerEntry>(), 128);
-    at.slots = place(window * size_of::<Slot>(), 128);
-    at.hint_stride = (256 + window * 8).next_multiple_of(128);
-    at.hints = place((workers + 1) * 2 * at.hint_stride, 128);
-    at.summary_words = window.div_ceil(64 * 64).next_multiple_of(8);
-    at.bitmap_words = at.summary_words + window.div_ceil(64).next_multiple_of(8);
-    at.bitmaps = place((4 + workers) * at.bitmap_words * 8, 128);
-    at.errors = place(window * size_of::<ErrorRecord>(), 128);
-    at.groups = place(shape.ring.group_words * 8, 128);
-    at.hot = place(0, PAGE);
-    at.heap_stride = shape.ring.heap_bytes.next_multiple_of(PAGE);
-    at.heaps = place(HEAP_RINGS * at.heap_stride, PAGE.max(HEAP_ALIGN));
-    at.buffers = place(shape.buffer_bytes, PAGE);
-    at.total = place(0, PAGE);
-    at
 }

@@ -1,0 +1,209 @@
+//! What a submit asks for: checked, and added up. Nothing is changed here but what is noted as used.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use super::options::TaskOptions;
+use super::orchestrator::Orchestrator;
+use crate::abi::{AbiError, CallConfig, TaskArgs, TensorArgType};
+use crate::error::Error;
+use crate::graph::Access;
+use crate::ids::Callable;
+use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
+use crate::mailbox::letter::SavedRange;
+use crate::ring::heap::align_up;
+use crate::segment::Status;
+
+/// What a submit asks for, checked.
+pub(super) struct Request<'r> {
+    pub(super) callable: Callable,
+    pub(super) config: CallConfig,
+    pub(super) options: &'r TaskOptions,
+    pub(super) group: bool,
+    pub(super) deadline_us: u32,
+}
+
+/// What has been worked out about the bytes of a submit.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Bytes of the slab: outputs to allocate, then copies for a snapshot.
+    pub(super) slab: u64,
+    /// Whether any output is to be allocated.
+    pub(super) allocates: bool,
+    /// Ranges of a snapshot, with the offset of the copy in the slab.
+    pub(super) saved: Vec<SavedRange>,
+    /// Bytes of all blobs.
+    pub(super) blobs: usize,
+}
+
+impl Orchestrator {
+    #[inline]
+    pub(super) fn check<'r>(
+        &self,
+        callable: Callable,
+        config: CallConfig,
+        options: &'r TaskOptions,
+        members: Option<usize>,
+    ) -> Result<Request<'r>, Error> {
+        if !self.shared.is_fit() {
+            self.shared.check_place()?;
+            self.shared.check_health()?;
+        }
+        let kind = options.kind;
+        let shape = self.arena.shape();
+        let pool = shape.workers[kind.index()];
+        if pool == 0 {
+            return Err(Error::NoWorkers(kind));
+        }
+        if self.shared.calls_functions[kind.index()]
+            && callable.0 >= self.shared.functions.len() as u64
+        {
+            return Err(Error::UnknownFunction(callable.0));
+        }
+        if let Some(members) = members {
+            self.check_group(members, options)?;
+        }
+        if let Some(worker) = options.worker {
+            let index = usize::from(worker.0);
+            if index >= shape.total_workers() || shape.kind_of(index) != kind {
+                return Err(Error::WrongWorker { worker, kind });
+            }
+            let status = &self.arena.entry(worker.0).status;
+            if status.load(SeqCst) == Status::Gone as u32 {
+                return Err(Error::Options("that worker was given up; direct the task elsewhere"));
+            }
+        }
+        if options.retries >= MAX_ATTEMPTS {
+            return Err(Error::Retries(options.retries));
+        }
+        if options.retries > 0 && !options.idempotent && !options.snapshot {
+            return Err(Error::Options(
+                "retries need `idempotent` or `snapshot`: a body that was cut short may have \
+                 written half of its outputs",
+            ));
+        }
+        let deadline_us = match options.deadline {
+            None => 0,
+            Some(deadline) => micros(deadline)?,
+        };
+        Ok(Request { callable, config, options, group: members.is_some(), deadline_us })
+    }
+
+    fn check_group(&self, members: usize, options: &TaskOptions) -> Result<(), Error> {
+        if members == 0 {
+            return Err(Error::EmptyGroup);
+        }
+        let kind = options.kind;
+        let live = self.shared.health.live[kind.index()].load(SeqCst);
+        if members > live as usize {
+            return Err(Error::GroupTooLarge { members, pool: live as usize, kind });
+        }
+        if options.worker.is_some() {
+            return Err(Error::Options("a group takes whichever workers are idle: leave out `on`"));
+        }
+        if options.snapshot {
+            return Err(Error::Options(
+                "members of a group start at different times, so a snapshot of one could hold \
+                 what another has written already: retry groups with `idempotent`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks every tensor, notes what it names, and adds up what is to be allocated.
+    #[inline]
+    pub(super) fn plan(&mut self, request: &Request<'_>, args: &[TaskArgs]) -> Result<Plan, Error> {
+        let mut plan = Plan::default();
+        self.accesses.clear();
+        self.buffers.refresh(&self.shared);
+        let task = self.ring.next();
+        let mut index = 0;
+        for args in args {
+            args.check_order()?;
+            plan.blobs += args.blob_len();
+            for (tensor, &tag) in args.tensors().iter().zip(args.tags()) {
+                let bytes = match tensor.quick_nbytes() {
+                    Some(bytes) => bytes,
+                    None => tensor.nbytes()?,
+                };
+                if tensor.data() == 0 {
+                    self.plan_null(&mut plan, index, tag, bytes)?;
+                } else if bytes > 0 {
+                    let range = tensor.data()..tensor.data() + bytes;
+                    if !self.is_known(&range, task) {
+                        let address = range.start;
+                        return Err(Error::UnknownAddress { index, address, bytes });
+                    }
+                    if request.options.snapshot && tag.writes() {
+                        let copy = plan.slab; // relative to the slab; outputs are placed first
+                        plan.saved.push(SavedRange { address: range.start, len: bytes, copy });
+                    }
+                    self.accesses.push(Access::new(range, tag));
+                }
+                index += 1;
+            }
+        }
+        if plan.blobs > MAX_ARGS_BYTES {
+            return Err(Error::ArgsTooLarge(plan.blobs));
+        }
+        if request.options.snapshot {
+            let overflow = || Error::from(AbiError::SizeOverflow(Vec::new()));
+            let mut at = plan.slab.checked_add(64).ok_or_else(overflow)?; // the seal
+            for range in &mut plan.saved {
+                range.copy = at;
+                at = at.checked_add(range.len.next_multiple_of(64)).ok_or_else(overflow)?;
+            }
+            plan.slab = align_up(at).ok_or_else(overflow)?;
+        }
+        Ok(plan)
+    }
+
+    /// A tensor with a null address: to be allocated if it is an output, empty otherwise.
+    fn plan_null(
+        &self,
+        plan: &mut Plan,
+        index: usize,
+        tag: TensorArgType,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        match tag {
+            TensorArgType::Output if bytes > 0 => {
+                let total = align_up(bytes).and_then(|b| plan.slab.checked_add(b));
+                plan.slab = total.ok_or_else(|| AbiError::SizeOverflow(Vec::new()))?;
+                plan.allocates = true;
+                Ok(())
+            }
+            TensorArgType::NoDep | TensorArgType::Output => Ok(()),
+            _ if bytes == 0 => Ok(()),
+            _ => Err(Error::NullTensor(index)),
+        }
+    }
+
+    /// Whether the bytes lie in a buffer or a live slab; if so, it is held until `task` is through.
+    #[inline]
+    pub(super) fn is_known(&mut self, bytes: &std::ops::Range<u64>, task: u64) -> bool {
+        if self.buffers.note_use(bytes, task) {
+            return true;
+        }
+        let len = bytes.end - bytes.start;
+        let heap = self
+            .heaps
+            .iter()
+            .position(|&(base, size)| base <= bytes.start && bytes.end <= base + size);
+        let Some(heap) = heap else { return false };
+        let offset = bytes.start - self.heaps[heap].0;
+        match self.ring.heaps[heap].slab_of(offset, len) {
+            Some(slab) => {
+                slab.last_use = Some(slab.last_use.map_or(task, |last| last.max(task)));
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn micros(deadline: Duration) -> Result<u32, Error> {
+    u32::try_from(deadline.as_micros()).ok().filter(|&us| us > 0).ok_or(Error::Options(
+        "a deadline lies between one microsecond and 2^32 microseconds (71 minutes)",
+    ))
+}

@@ -1,0 +1,86 @@
+//! Where each part of the arena lies: sizes in, offsets out.
+
+use super::records::{Control, ErrorRecord, Pool, Superblock, WorkerEntry};
+use crate::ids::WorkerKind;
+use crate::limits::{HEAP_ALIGN, HEAP_RINGS, PAYLOAD_BYTES};
+use crate::mailbox::letter::Letter;
+use crate::ring::{Edge, Slot, dist_ring};
+use crate::sys::map::PAGE;
+
+/// What the host chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) ring: dist_ring::Geometry,
+    /// Workers of each kind.
+    pub(crate) workers: [usize; 2],
+    pub(crate) buffer_bytes: usize,
+}
+
+impl Shape {
+    pub(crate) fn total_workers(&self) -> usize {
+        self.workers[0] + self.workers[1]
+    }
+
+    /// The kind of worker `index`.
+    pub(crate) fn kind_of(&self, index: usize) -> WorkerKind {
+        if index < self.workers[0] { WorkerKind::NextLevel } else { WorkerKind::Sub }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Offsets {
+    pub(super) letters: usize,
+    pub(super) edges: usize,
+    pub(super) payload: usize,
+    pub(super) trusted: usize,
+    pub(super) control: usize,
+    pub(super) pools: usize,
+    pub(super) entries: usize,
+    pub(super) slots: usize,
+    pub(super) hints: usize,
+    pub(super) hint_stride: usize,
+    pub(super) bitmaps: usize,
+    pub(super) bitmap_words: usize,
+    pub(super) summary_words: usize,
+    pub(super) errors: usize,
+    pub(super) groups: usize,
+    pub(super) hot: usize,
+    pub(super) heaps: usize,
+    pub(super) heap_stride: usize,
+    pub(super) buffers: usize,
+    pub(super) total: usize,
+}
+
+pub(super) fn lay_out(shape: &Shape) -> Offsets {
+    let window = shape.ring.window;
+    let workers = shape.total_workers();
+    let mut at = Offsets::default();
+    let mut end = 0usize;
+    let mut place = |bytes: usize, align: usize| {
+        let offset = end.next_multiple_of(align);
+        end = offset + bytes;
+        offset
+    };
+    place(size_of::<Superblock>(), PAGE);
+    at.letters = place(window * size_of::<Letter>(), PAGE);
+    at.edges = place(shape.ring.edges() * size_of::<Edge>(), PAGE);
+    at.payload = place(PAYLOAD_BYTES, PAGE);
+    at.trusted = place(0, PAGE);
+    at.control = place(size_of::<Control>(), PAGE);
+    at.pools = place(2 * size_of::<Pool>(), 128);
+    at.entries = place(workers * size_of::<WorkerEntry>(), 128);
+    at.slots = place(window * size_of::<Slot>(), 128);
+    at.hint_stride = (256 + window * 8).next_multiple_of(128);
+    at.hints = place((workers + 1) * 2 * at.hint_stride, 128);
+    at.summary_words = window.div_ceil(64 * 64).next_multiple_of(8);
+    at.bitmap_words = at.summary_words + window.div_ceil(64).next_multiple_of(8);
+    at.bitmaps = place((4 + workers) * at.bitmap_words * 8, 128);
+    at.errors = place(window * size_of::<ErrorRecord>(), 128);
+    at.groups = place(shape.ring.group_words * 8, 128);
+    at.hot = place(0, PAGE);
+    at.heap_stride = shape.ring.heap_bytes.next_multiple_of(PAGE);
+    at.heaps = place(HEAP_RINGS * at.heap_stride, PAGE.max(HEAP_ALIGN));
+    at.buffers = place(shape.buffer_bytes, PAGE);
+    at.total = place(0, PAGE);
+    at
+}

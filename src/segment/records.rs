@@ -1,0 +1,154 @@
+//! The records of the arena that are not part of a protocol room: superblock, control words, the
+//! worker table, error texts.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::limits::{ERROR_TEXT, MAX_WORKERS};
+
+#[repr(C)]
+pub(super) struct Superblock {
+    pub(super) magic: u64,
+    pub(super) version: u64,
+    pub(super) window: u64,
+    pub(super) workers: u64,
+    pub(super) total: u64,
+}
+
+/// Words that belong to nobody in particular.
+#[repr(C)]
+pub(crate) struct Control {
+    /// Counts the events that a sleeping host may wait for.
+    pub(crate) host_door: CachePadded<AtomicU32>,
+    /// 1: workers leave when they find nothing to do.
+    pub(crate) shutdown: CachePadded<AtomicU32>,
+    /// When the supervisor looks at deadlines anyway, in nanoseconds of the monotonic clock.
+    pub(crate) next_look: CachePadded<AtomicU64>,
+    /// 1: a group has come to grief; the supervisor takes it back to 0.
+    pub(crate) trouble: AtomicU32,
+}
+
+#[repr(C)]
+pub(super) struct Pool {
+    /// The group that forms: `slot | generation << 32`, plus bit 63 so that it is never 0; or 0.
+    pub(super) gang: CachePadded<AtomicU64>,
+    pub(super) parked: CachePadded<[AtomicU64; MAX_WORKERS / 64]>,
+}
+
+/// Where a worker stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Status {
+    /// Forked, not yet ready.
+    Starting = 0,
+    /// At work.
+    Live = 1,
+    /// Dead, and no replacement will come.
+    Gone = 2,
+    /// Its factory failed; the text is in its error record.
+    Refused = 3,
+}
+
+/// One worker's own lines.
+#[repr(C, align(128))]
+pub(crate) struct WorkerEntry {
+    pub(crate) status: AtomicU32,
+    pub(crate) door: AtomicU32,
+    /// Its process, 0 for a thread.
+    pub(crate) pid: AtomicU32,
+    /// 1 inside the body of a task.
+    pub(crate) inside: AtomicU32,
+    /// The lease whose body was begun last: `slot | generation << 20 | attempt << 40 | 1 << 63`.
+    pub(crate) started: AtomicU64,
+    /// When the present body must be through, in nanoseconds of the monotonic clock; 0: never.
+    pub(crate) deadline: AtomicU64,
+    /// Bodies run.
+    pub(crate) ran: AtomicU64,
+    /// Times it went to sleep.
+    pub(crate) slept: AtomicU64,
+    /// Completions that came from a superseded attempt.
+    pub(crate) superseded: AtomicU64,
+    /// What the worker had to say when it could not start: text, ended by a zero.
+    said: [AtomicU64; 32],
+}
+
+impl WorkerEntry {
+    pub(crate) fn say(&self, text: &str) {
+        let mut bytes = text.bytes();
+        for word in &self.said {
+            let chunk: [u8; 8] = std::array::from_fn(|_| bytes.next().unwrap_or(0));
+            word.store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn said(&self) -> String {
+        let bytes = self.said.iter().flat_map(|w| w.load(Ordering::Relaxed).to_ne_bytes());
+        let bytes: Vec<u8> = bytes.take_while(|&b| b != 0).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Why a task failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Error = 1,
+    Panic = 2,
+    Deadline = 3,
+    Died = 4,
+    Cancelled = 5,
+    Gone = 6,
+}
+
+impl Code {
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        match bits {
+            2 => Self::Panic,
+            3 => Self::Deadline,
+            4 => Self::Died,
+            5 => Self::Cancelled,
+            6 => Self::Gone,
+            _ => Self::Error,
+        }
+    }
+
+    /// The cause word of a root.
+    pub(crate) fn cause(self, seq: u64) -> u64 {
+        seq << 8 | self as u64
+    }
+}
+
+/// How one attempt failed, as text. Written by whoever completes the slot, before it does.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct ErrorRecord {
+    pub(crate) seq: u64,
+    pub(super) len: u32,
+    pub(crate) worker: u16,
+    pub(crate) attempt: u8,
+    pub(crate) code: u8,
+    /// The member of a group; `u16::MAX` for a single task.
+    pub(crate) member: u16,
+    pub(super) pad: [u8; 6],
+    pub(super) text: [u8; ERROR_TEXT],
+}
+
+const _: () = assert!(size_of::<ErrorRecord>() == 1024);
+
+impl ErrorRecord {
+    pub(crate) fn text(&self) -> String {
+        let bytes = &self.text[..(self.len as usize).min(ERROR_TEXT)];
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// Who speaks in an error record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) seq: u64,
+    pub(crate) worker: u16,
+    pub(crate) attempt: u8,
+    pub(crate) code: Code,
+    pub(crate) member: u16,
+}
