@@ -279,9 +279,8 @@ fn impossible_groups_are_refused() {
                 TaskOptions::new().retries(1).snapshot(),
                 TaskOptions::new().retries(1),
             ] {
-                let error = orch
-                    .submit_group_with(nop, vec![args(); 2], config(), &options)
-                    .unwrap_err();
+                let error =
+                    orch.submit_group_with(nop, vec![args(); 2], config(), &options).unwrap_err();
                 assert!(matches!(error, Error::Options(_)), "{error}");
             }
             Ok(())
@@ -874,11 +873,8 @@ fn outputs_of_members_are_allocated() {
         let exec = builder.build().unwrap();
         let out = exec.buffer::<u64>(1).unwrap();
         exec.run(|orch| {
-            let null = mailring::abi::ContinuousTensor::new(
-                0,
-                &[1],
-                mailring::abi::DataType::Uint64,
-            )?;
+            let null =
+                mailring::abi::ContinuousTensor::new(0, &[1], mailring::abi::DataType::Uint64)?;
             let group = orch.submit_group(body, vec![args().output(null); 3], config())?;
             let all = (0..3).try_fold(args(), |all, i| Ok::<_, Error>(all.input(group.tensor(i)?)));
             assert!(group.tensor(3).is_err());
@@ -933,17 +929,16 @@ fn random_load(mode: Mode, seed: u64, kills: bool) {
             for _ in 0..if kills { 150 } else { 1500 } {
                 let mut mine = args();
                 let mut tos = Vec::new();
-                for i in 0..8 {
+                for (i, sum) in sums.iter_mut().enumerate() {
                     if random.chance(25) {
-                        sums[i] += 1;
-                        tos.push(sums[i]);
+                        *sum += 1;
+                        tos.push(*sum);
                         mine = mine.inout(at(&data, i));
                     }
                 }
                 let draw = random.next();
-                let scalars = |all: TaskArgs| {
-                    tos.iter().fold(all.scalar(draw), |all, &to| all.scalar(to))
-                };
+                let scalars =
+                    |all: TaskArgs| tos.iter().fold(all.scalar(draw), |all, &to| all.scalar(to));
                 let size = random.below(5);
                 if size == 0 {
                     orch.submit_with(body, scalars(mine), config(), &options)?;

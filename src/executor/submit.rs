@@ -182,7 +182,9 @@ impl Orchestrator {
         };
         let mut deps = std::mem::take(&mut self.deps);
         deps.clear();
-        self.map.lookup(&mut self.accesses, &mut deps);
+        if !self.accesses.is_empty() {
+            self.map.lookup(&mut self.accesses, &mut deps);
+        }
         let producers = deps.settle();
         let room = self.make_all_room(patience, own, producers, plan.slab);
         if let Err(error) = room {

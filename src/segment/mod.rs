@@ -147,6 +147,7 @@ impl Arena {
         Parked::asymmetric(&self.pool(kind).parked[..words], self.asymmetric)
     }
 
+    #[inline]
     pub(crate) fn entry(&self, worker: u16) -> &WorkerEntry {
         let entries: &[WorkerEntry] = self.part(self.at.entries, self.shape.total_workers());
         &entries[usize::from(worker) % entries.len()]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
 
 use crate::ids::WorkerKind;
-use crate::mailbox::door;
+use crate::mailbox::door::{self, Parked};
 use crate::mailbox::hint::{Cursor, HintRing};
 use crate::mailbox::letter::{ANYWHERE, GROUP, Route, URGENT};
 use crate::segment::Arena;
@@ -14,6 +14,7 @@ use crate::sys::futex;
 /// supervisor (bitmaps only, where doing it twice is doing it once).
 pub(crate) struct Publisher<'a> {
     arena: &'a Arena,
+    parked: [Parked<'a>; 2],
     rings: Option<[(HintRing<'a>, Cursor); 2]>,
 }
 
@@ -24,12 +25,13 @@ impl<'a> Publisher<'a> {
             let ring = arena.hints(producer, kind);
             (ring, ring.writer())
         });
-        Self { arena, rings: Some(rings) }
+        Self { rings: Some(rings), ..Self::supervisor(arena) }
     }
 
     /// Without rings of its own.
     pub(crate) fn supervisor(arena: &'a Arena) -> Self {
-        Self { arena, rings: None }
+        let parked = WorkerKind::ALL.map(|kind| arena.parked(kind));
+        Self { arena, parked, rings: None }
     }
 
     /// Puts the ready task of `slot` where its takers look, and wakes one if all sleep.
@@ -72,21 +74,28 @@ impl<'a> Publisher<'a> {
     /// Wakes one sleeper of the pool, if there is any.
     #[inline]
     pub(crate) fn wake_one(&self, kind: WorkerKind) {
-        let parked = self.arena.parked(kind);
-        if parked.anybody()
-            && let Some(worker) = parked.claim(|w| &self.arena.entry(w).door)
-        {
-            futex::wake(&self.arena.entry(worker).door, 1);
+        let parked = self.parked[kind.index()];
+        if parked.anybody() {
+            self.wake_sleeper(parked);
+        }
+    }
+
+    #[cold]
+    fn wake_sleeper(&self, parked: Parked<'a>) -> bool {
+        match parked.claim(|w| &self.arena.entry(w).door) {
+            Some(worker) => {
+                futex::wake(&self.arena.entry(worker).door, 1);
+                true
+            }
+            None => false,
         }
     }
 
     /// Wakes all sleepers of the pool.
     pub(crate) fn wake_all(&self, kind: WorkerKind) {
-        let parked = self.arena.parked(kind);
+        let parked = self.parked[kind.index()];
         if parked.anybody() {
-            while let Some(worker) = parked.claim(|w| &self.arena.entry(w).door) {
-                futex::wake(&self.arena.entry(worker).door, 1);
-            }
+            while self.wake_sleeper(parked) {}
         }
     }
 }

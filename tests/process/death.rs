@@ -19,7 +19,9 @@ fn dies(how: fn(), says: &str) {
         })
         .unwrap();
     let add = builder
-        .register("add", |args, _config, _context| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
+        .register("add", |args, _config, _context| {
+            args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)
+        })
         .unwrap();
     let exec = builder.build().unwrap();
     let sum = exec.buffer::<u64>(1).unwrap();
@@ -39,9 +41,8 @@ fn dies(how: fn(), says: &str) {
         assert!(failure.worker.is_some_and(|w| w.0 < 2), "{failure}");
         assert!(failure.message.contains(says), "{failure}");
         exec.run(|orch| {
-            (0..20).try_for_each(|_| {
-                orch.submit(add, args().inout(at(&sum, 0)), config()).map(drop)
-            })
+            (0..20)
+                .try_for_each(|_| orch.submit(add, args().inout(at(&sum, 0)), config()).map(drop))
         })
         .unwrap();
         assert_eq!(sum.get(0), Some(round * 21));
@@ -110,7 +111,12 @@ pub(crate) fn by_stack_overflow() {
 /// D8: what waits for the dead fails with it instead of waiting for ever.
 pub(crate) fn dependents_of_the_dead_do_not_run() {
     let mut builder = small(Mode::Process, 2);
-    let die = builder.register("die", |_, _, _| { raise(libc::SIGKILL); Done::Ok(()) }).unwrap();
+    let die = builder
+        .register("die", |_, _, _| {
+            raise(libc::SIGKILL);
+            Done::Ok(())
+        })
+        .unwrap();
     let mark = builder
         .register("mark", |args, _, _| {
             atom(&args, 1, 0).fetch_add(1, SeqCst);
@@ -167,7 +173,12 @@ pub(crate) fn an_idle_worker_is_replaced() {
 
 pub(crate) fn respawned_again_and_again() {
     let mut builder = small(Mode::Process, 1);
-    let die = builder.register("die", |_, _, _| { raise(libc::SIGKILL); Done::Ok(()) }).unwrap();
+    let die = builder
+        .register("die", |_, _, _| {
+            raise(libc::SIGKILL);
+            Done::Ok(())
+        })
+        .unwrap();
     let exec = builder.build().unwrap();
     for round in 1..=100 {
         let error = exec.run(|orch| orch.submit(die, args(), config()).map(drop));

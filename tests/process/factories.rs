@@ -191,9 +191,10 @@ pub(crate) fn refusing_later_gives_up() {
         .unwrap_err();
     println!("{error}");
     assert!(matches!(error, Error::Failed(_) | Error::Task(_)), "{error}");
-    eventually("the executor says so", || {
-        matches!(exec.run(|_| Ok(())), Err(Error::Failed(why)) if why.contains("given up"))
-    });
+    eventually(
+        "the executor says so",
+        || matches!(exec.run(|_| Ok(())), Err(Error::Failed(why)) if why.contains("given up")),
+    );
 }
 
 pub(crate) fn bad_numbers_are_refused() {

@@ -37,7 +37,7 @@ pub(crate) fn a_thousand_builds_beside_a_busy_thread() {
                 if hoard.len() > 200 {
                     hoard.clear();
                     lines += 1;
-                    if lines % 2048 == 0 {
+                    if lines.is_multiple_of(2048) {
                         println!("line {lines}");
                     }
                 }
@@ -247,9 +247,9 @@ pub(crate) fn two_executors_side_by_side() {
         });
         assert_eq!((sums[0].get(0), sums[1].get(0)), (Some(500), Some(500_000)));
         // One of them cannot use the memory of the other.
-        let foreign = one.0.run(|orch| {
-            orch.submit(one.1, args().inout(sums[1].tensor()), config()).map(drop)
-        });
+        let foreign = one
+            .0
+            .run(|orch| orch.submit(one.1, args().inout(sums[1].tensor()), config()).map(drop));
         assert!(foreign.unwrap_err().to_string().contains("no buffer of this executor"));
         drop(one);
         two.0

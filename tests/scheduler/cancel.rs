@@ -199,7 +199,9 @@ pub(crate) fn a_run_from_its_handle() {
         assert_eq!(kit.counted(), 0);
         // The executor is as good as before.
         kit.exec
-            .run(|orch| orch.submit(kit.count, args().no_dep(kit.state.tensor()), config()).map(drop))
+            .run(|orch| {
+                orch.submit(kit.count, args().no_dep(kit.state.tensor()), config()).map(drop)
+            })
             .unwrap();
         assert_eq!(kit.counted(), 1);
     }

@@ -214,10 +214,9 @@ pub(crate) fn a_blocked_pinned_task_blocks_nobody() {
 /// D14: a blocked pool does not block the other one, in either direction.
 pub(crate) fn pools_do_not_block_each_other() {
     for mode in BOTH {
-        for (blocked, free) in [
-            (TaskOptions::new(), TaskOptions::sub()),
-            (TaskOptions::sub(), TaskOptions::new()),
-        ] {
+        for (blocked, free) in
+            [(TaskOptions::new(), TaskOptions::sub()), (TaskOptions::sub(), TaskOptions::new())]
+        {
             let log = Log::new(mode, 1, 1);
             log.exec
                 .run(|orch| {

@@ -91,10 +91,8 @@ pub(crate) fn a_timeout_leaves_the_run_alone() {
 pub(crate) fn done_does_not_swallow_the_failure() {
     for mode in BOTH {
         let kit = kit(mode);
-        let ((), handle) = kit
-            .exec
-            .submit_run(|orch| orch.submit(kit.fail, args(), config()).map(drop))
-            .unwrap();
+        let ((), handle) =
+            kit.exec.submit_run(|orch| orch.submit(kit.fail, args(), config()).map(drop)).unwrap();
         eventually("done", || handle.done());
         for _ in 0..2 {
             failed_as(handle.wait(None), FailureKind::Error);
@@ -106,10 +104,8 @@ pub(crate) fn a_failure_that_left_the_window() {
     for mode in BOTH {
         let kit = kit(mode);
         let data = kit.exec.buffer::<u64>(1).unwrap();
-        let ((), handle) = kit
-            .exec
-            .submit_run(|orch| orch.submit(kit.fail, args(), config()).map(drop))
-            .unwrap();
+        let ((), handle) =
+            kit.exec.submit_run(|orch| orch.submit(kit.fail, args(), config()).map(drop)).unwrap();
         for _ in 0..3 {
             kit.exec
                 .run(|orch| {
@@ -186,7 +182,9 @@ pub(crate) fn a_later_run_waits_for_an_earlier_one() {
             .unwrap();
         let ((), second) = kit
             .exec
-            .submit_run(|orch| orch.submit(kit.add, args().inout(data.tensor()), config()).map(drop))
+            .submit_run(|orch| {
+                orch.submit(kit.add, args().inout(data.tensor()), config()).map(drop)
+            })
             .unwrap();
         assert!(!second.wait(Some(Duration::from_millis(30))).unwrap());
         assert_eq!(data.get(0), Some(0));
@@ -259,8 +257,7 @@ fn refused_here(exec: &Executor) -> Result<(), String> {
 pub(crate) fn the_executor_inside_a_body_is_refused() {
     static EXEC: OnceLock<Executor> = OnceLock::new();
     let mut builder = small(Mode::Thread, 1);
-    let refused =
-        builder.register("refused", |_, _, _| refused_here(EXEC.get().unwrap())).unwrap();
+    let refused = builder.register("refused", |_, _, _| refused_here(EXEC.get().unwrap())).unwrap();
     EXEC.set(builder.build().unwrap()).ok().unwrap();
     let exec = EXEC.get().unwrap();
     exec.run(|orch| orch.submit(refused, args(), config()).map(drop)).unwrap();
@@ -297,9 +294,8 @@ pub(crate) fn an_executor_inside_a_body() {
                     let exec = builder.build().map_err(|error| error.to_string())?;
                     let data = exec.buffer::<u64>(1).map_err(|error| error.to_string())?;
                     let ran = exec.run(|orch| {
-                        (0..100).try_for_each(|_| {
-                            orch.submit(add, args_of(&data), config()).map(drop)
-                        })
+                        (0..100)
+                            .try_for_each(|_| orch.submit(add, args_of(&data), config()).map(drop))
                     });
                     ran.map_err(|error| error.to_string())?;
                     args.set::<u64>(0, 0, data.get(0).unwrap_or(0))

@@ -122,7 +122,11 @@ pub(crate) fn a_small_window_is_enough() {
             exec.run(|orch| {
                 for i in 0..5000 {
                     // Joins need slots of the same window.
-                    orch.submit(add, args().inout(at(&data, i % 5)).input(data.tensor()), config())?;
+                    orch.submit(
+                        add,
+                        args().inout(at(&data, i % 5)).input(data.tensor()),
+                        config(),
+                    )?;
                 }
                 Ok(())
             })
