@@ -135,7 +135,8 @@ pub struct PinnedHeap {
     pub pinned: u64,
     /// Bytes there are.
     pub capacity: u64,
-    /// Depth of the scope that holds the oldest slab; 1 is that of the run.
+    /// Depth of the scope that holds the oldest slab; 1 is that of the run, 0 means that the
+    /// arguments of the submit itself name the slab.
     pub scope: usize,
     /// Bytes asked for.
     pub bytes: u64,
@@ -150,11 +151,15 @@ pub struct PinnedHeap {
 impl std::fmt::Display for PinnedHeap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { ring, pinned, capacity, scope, bytes, task, name, oldest_bytes } = self;
+        write!(f, "heap ring {ring} is full: {pinned} of {capacity} bytes pinned by ")?;
+        match scope {
+            0 => write!(f, "an argument of this very submit")?,
+            depth => write!(f, "the open scope {depth} of the calling thread")?,
+        }
         write!(
             f,
-            "heap ring {ring} is full: {pinned} of {capacity} bytes pinned by the open scope \
-             {scope} of the calling thread, {bytes} more asked for, oldest slab from {task} \
-             (`{name}`, {oldest_bytes} bytes); close the scope first or raise heap_bytes"
+            ", {bytes} more asked for, oldest slab from {task} (`{name}`, {oldest_bytes} bytes); \
+             close the scope first or raise heap_bytes"
         )
     }
 }

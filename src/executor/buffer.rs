@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use super::shared::Shared;
 use crate::abi::{AbiError, ContinuousTensor, Element};
 use crate::error::Error;
+use crate::graph::TensorMap;
 use crate::segment::Arena;
 
 /// Buffers begin at multiples of this.
@@ -22,6 +23,8 @@ const GIVE_BACK: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) bytes: Range<u64>,
+    /// Grows with every buffer that is made.
+    id: u64,
     /// The last task that names it, plus one.
     pub(super) last_use: AtomicU64,
 }
@@ -34,6 +37,8 @@ pub(super) struct Space {
     free: BTreeMap<u64, u64>,
     /// Everything beyond was never used, so it is zero.
     touched: u64,
+    /// Buffers made so far.
+    made: u64,
     pub(super) held: Vec<Arc<Record>>,
     leaving: Vec<Arc<Record>>,
 }
@@ -41,7 +46,7 @@ pub(super) struct Space {
 impl Space {
     pub(super) fn new(base: u64, capacity: u64) -> Self {
         let free = BTreeMap::from([(base, base + capacity)]);
-        Self { base, capacity, free, touched: base, held: Vec::new(), leaving: Vec::new() }
+        Self { base, capacity, free, touched: base, made: 0, held: Vec::new(), leaving: Vec::new() }
     }
 
     fn take(&mut self, bytes: u64, tail: u64, arena: &Arena) -> Option<(Arc<Record>, Range<u64>)> {
@@ -54,7 +59,12 @@ impl Space {
         }
         let used_before = start..(start + need).min(self.touched).max(start);
         self.touched = self.touched.max(start + need);
-        let record = Arc::new(Record { bytes: start..start + need, last_use: AtomicU64::new(0) });
+        let record = Arc::new(Record {
+            bytes: start..start + need,
+            id: self.made,
+            last_use: AtomicU64::new(0),
+        });
+        self.made += 1;
         let at = self.held.partition_point(|r| r.bytes.start < start);
         self.held.insert(at, Arc::clone(&record));
         Some((record, used_before))
@@ -243,20 +253,39 @@ impl<T: Element> Drop for Buffer<T> {
 pub(super) struct HeldBuffers {
     version: u64,
     known: bool,
+    /// Buffers made before the last look.
+    seen: u64,
     held: Vec<Arc<Record>>,
     last: usize,
 }
 
 impl HeldBuffers {
     #[inline]
-    pub(super) fn refresh(&mut self, shared: &Shared) {
+    pub(super) fn refresh(&mut self, shared: &Shared, map: &mut TensorMap) {
         let version = shared.space_version.load(Acquire);
         if version != self.version || !self.known {
             let space = shared.space.lock().unwrap_or_else(PoisonError::into_inner);
             self.version = shared.space_version.load(Relaxed);
             self.held.clone_from(&space.held);
+            // New ones may lie where others were: what was known of those bytes is not theirs.
+            for record in self.held.iter().filter(|record| record.id >= self.seen) {
+                map.erase(&record.bytes);
+            }
+            self.seen = space.made;
             self.last = 0;
             self.known = true;
+        }
+    }
+
+    /// Takes `note_use` back for a task that was not submitted after all.
+    pub(super) fn unmark(&mut self, bytes: &Range<u64>, task: u64) {
+        let holder = self.held.iter().find(|r| {
+            r.bytes.start <= bytes.start
+                && bytes.end <= r.bytes.end
+                && r.last_use.load(Relaxed) == task + 1
+        });
+        if let Some(record) = holder {
+            record.last_use.store(task, Relaxed);
         }
     }
 

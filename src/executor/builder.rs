@@ -155,7 +155,7 @@ impl Builder {
     /// (default 1 s).
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.grace = grace.min(Duration::from_secs(24 * 3600));
         self
     }
 

@@ -130,7 +130,7 @@ impl Executor {
     }
 
     fn enter<R>(&self, f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>) -> Result<R, Error> {
-        self.shared.check_place()?;
+        self.shared.check_process()?;
         let me = std::thread::current().id();
         if *self.inside.lock().unwrap_or_else(PoisonError::into_inner) == Some(me) {
             return Err(Error::Misuse(
@@ -151,7 +151,7 @@ impl Executor {
     /// # Errors
     /// The buffer space is used up.
     pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
-        self.shared.check_place()?;
+        self.shared.check_process()?;
         Buffer::new(&self.shared, len)
     }
 
@@ -187,9 +187,10 @@ impl Executor {
             ..Stats::default()
         };
         for entry in entries {
-            stats.bodies += entry.ran.load(Relaxed);
-            stats.sleeps += entry.slept.load(Relaxed);
-            stats.superseded += entry.superseded.load(Relaxed);
+            // Workers write these; a scribbled one gives a wrong figure, not a panic.
+            stats.bodies = stats.bodies.wrapping_add(entry.ran.load(Relaxed));
+            stats.sleeps = stats.sleeps.wrapping_add(entry.slept.load(Relaxed));
+            stats.superseded = stats.superseded.wrapping_add(entry.superseded.load(Relaxed));
         }
         stats
     }
@@ -206,7 +207,7 @@ impl Drop for Leave<'_> {
 impl Drop for Executor {
     fn drop(&mut self) {
         let Some(crew) = self.crew.take() else { return };
-        if self.shared.check_place().is_err() {
+        if self.shared.check_process().is_err() {
             crew.abandon(); // a copy in another process ends nothing
             return;
         }
@@ -215,5 +216,7 @@ impl Drop for Executor {
         orchestrator.cancel_everything();
         orchestrator.settle(Instant::now() + grace);
         crew.end(&self.shared, grace.min(Duration::from_secs(5)));
+        // Whoever still waits for a run on another thread is told.
+        self.shared.health.close(&self.shared.arena);
     }
 }

@@ -85,7 +85,8 @@ impl Orchestrator {
         self.run = Arc::clone(&run);
         self.runs.push_back(Arc::clone(&run));
         self.failed.clear();
-        self.buffers.refresh(&self.shared);
+        self.map.keep_from(u64::MAX);
+        self.buffers.refresh(&self.shared, &mut self.map);
         debug_assert_eq!(self.scopes.depth(), 0);
         self.begin().map_err(scope_error)?;
         let value = catch_unwind(AssertUnwindSafe(|| submit(self)));
@@ -132,6 +133,7 @@ impl Orchestrator {
         let Some(run) = self.runs.iter().find(|run| run.contains(seq)) else { return };
         if Arc::ptr_eq(run, &self.run) {
             self.failed.insert(seq, cause);
+            self.map.keep_from(run.first);
         }
         if let Some(failure) = self.shared.root_failure(seq, run.name(seq)) {
             tracing::warn!(task = seq, %failure, "task failed");

@@ -11,7 +11,7 @@ use crate::graph::Access;
 use crate::ids::Callable;
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
 use crate::mailbox::letter::SavedRange;
-use crate::ring::heap::align_up;
+use crate::ring::heap::{Slab, align_up};
 use crate::segment::Status;
 
 /// What a submit asks for, checked.
@@ -115,7 +115,7 @@ impl Orchestrator {
     pub(super) fn plan(&mut self, request: &Request<'_>, args: &[TaskArgs]) -> Result<Plan, Error> {
         let mut plan = Plan::default();
         self.accesses.clear();
-        self.buffers.refresh(&self.shared);
+        self.buffers.refresh(&self.shared, &mut self.map);
         let task = self.ring.next();
         let mut index = 0;
         for args in args {
@@ -185,20 +185,37 @@ impl Orchestrator {
         if self.buffers.note_use(bytes, task) {
             return true;
         }
-        let len = bytes.end - bytes.start;
-        let heap = self
-            .heaps
-            .iter()
-            .position(|&(base, size)| base <= bytes.start && bytes.end <= base + size);
-        let Some(heap) = heap else { return false };
-        let offset = bytes.start - self.heaps[heap].0;
-        match self.ring.heaps[heap].slab_of(offset, len) {
+        match self.slab_of(bytes) {
             Some(slab) => {
                 slab.last_use = Some(slab.last_use.map_or(task, |last| last.max(task)));
                 true
             }
             None => false,
         }
+    }
+
+    fn slab_of(&mut self, bytes: &std::ops::Range<u64>) -> Option<&mut Slab> {
+        let inside = |&(base, size): &(u64, u64)| base <= bytes.start && bytes.end <= base + size;
+        let heap = self.heaps.iter().position(inside)?;
+        let offset = bytes.start - self.heaps[heap].0;
+        self.ring.heaps[heap].slab_of(offset, bytes.end - bytes.start)
+    }
+
+    /// A submit that fails has named its bytes as used by a task that will not be: by the one
+    /// before it, then, which is the most that can be true.
+    #[cold]
+    pub(super) fn unmark(&mut self) {
+        let task = self.ring.next();
+        let accesses = std::mem::take(&mut self.accesses);
+        for access in &accesses {
+            if let Some(slab) = self.slab_of(&access.bytes)
+                && slab.last_use == Some(task)
+            {
+                slab.last_use = task.checked_sub(1);
+            }
+            self.buffers.unmark(&access.bytes, task);
+        }
+        self.accesses = accesses;
     }
 }
 

@@ -73,7 +73,14 @@ impl Orchestrator {
         self.make_heap_room(bytes, patience)?;
         let (index, task, scope) = self.slab_owner();
         match self.ring.heaps[index].take(bytes, task, scope, used) {
-            Some(offset) => Ok(self.heaps[index].0 + offset),
+            Some(offset) => {
+                let address = self.heaps[index].0 + offset;
+                if !used {
+                    // Nobody writes it yet; what is known of its bytes is from an earlier life.
+                    self.map.erase(&(address..address + bytes));
+                }
+                Ok(address)
+            }
             None => Err(Error::Failed("a heap ring had room and then had none".to_owned())),
         }
     }
@@ -103,14 +110,17 @@ impl Orchestrator {
             let Some(oldest) = heap.oldest().copied() else {
                 return Err(Error::Failed("an empty heap ring has no room".to_owned()));
             };
-            if self.scopes.is_open(oldest.scope) {
-                // Only this thread can close that scope, and it is here: nothing that runs helps.
+            let holder = oldest.last_use.unwrap_or(oldest.task);
+            let own = holder >= self.ring.next();
+            if own || self.scopes.is_open(oldest.scope) {
+                // Only this thread can close that scope (or withdraw the arguments that name the
+                // slab), and it is here: nothing that runs helps.
                 let (pinned, last) = (heap.used(), oldest.task);
                 return Err(Error::HeapDeadlock(Box::new(PinnedHeap {
                     ring: index,
                     pinned,
                     capacity,
-                    scope: usize::from(oldest.scope.depth) + 1,
+                    scope: if own { 0 } else { usize::from(oldest.scope.depth) + 1 },
                     bytes,
                     task: TaskId(last),
                     name: self.slab_name(&oldest),
@@ -122,8 +132,7 @@ impl Orchestrator {
             }
             timer.progress(self.ring.tail() != before);
             tracing::trace!(ring = index, bytes, "heap ring full");
-            let holder = oldest.last_use.unwrap_or(oldest.task);
-            self.await_task(holder.min(self.ring.next() - 1), &timer, "a heap ring")?;
+            self.await_task(holder, &timer, "a heap ring")?;
             if self.ring.tail() <= holder {
                 self.await_task(self.ring.tail(), &timer, "a heap ring")?;
             }

@@ -103,7 +103,7 @@ impl RunHandle {
     /// # Errors
     /// The first root failure of the run; or the executor has failed.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, Error> {
-        self.shared.check_place()?;
+        self.shared.check_process()?;
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
         let from = self.cursor.load(Acquire);
         match self.shared.wait_range(from..self.run.end(), until) {
@@ -113,7 +113,7 @@ impl RunHandle {
         }
         // Roots that have not left the window yet are read where they lie; the submitter adds
         // those that have, before it lets their slots go.
-        for seq in from.max(self.shared.health.tail.load(Acquire))..self.run.end() {
+        for seq in self.run.first.max(self.shared.health.tail.load(Acquire))..self.run.end() {
             if self.shared.arena.settled(seq) == Settled::Failed
                 && let Some(failure) = self.shared.root_failure(seq, self.run.name(seq))
             {

@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(super) space_version: AtomicU64,
     pub(super) submitted: AtomicU64,
     lineage: u32,
+    pid: u32,
 }
 
 /// How waiting ended.
@@ -80,6 +81,7 @@ impl Shared {
             space_version: AtomicU64::new(0),
             submitted: AtomicU64::new(0),
             lineage: lineage(),
+            pid: std::process::id(),
         }
     }
 
@@ -103,6 +105,16 @@ impl Shared {
         Ok(())
     }
 
+    /// Refuses a copy of an executor in a child that the host forked by itself.
+    pub(super) fn check_process(&self) -> Result<(), Error> {
+        if std::process::id() != self.pid && lineage() == self.lineage {
+            return Err(Error::Misuse(
+                "this executor belongs to the process that built it, and this is a child of it",
+            ));
+        }
+        self.check_place()
+    }
+
     pub(super) fn check_health(&self) -> Result<(), Error> {
         match self.health.failure() {
             Some(why) => Err(Error::Failed(why.to_owned())),
@@ -124,7 +136,7 @@ impl Shared {
                 return Waited::Settled;
             }
             if self.wait.pause(round).is_some() {
-                round += 1;
+                round = round.wrapping_add(1);
                 if round % 64 == 0 && until.is_some_and(|at| Instant::now() >= at) {
                     return Waited::TimedOut;
                 }
@@ -133,7 +145,7 @@ impl Shared {
                 }
                 continue;
             }
-            if self.health.failure().is_some() {
+            if self.health.failure().is_some() || self.is_corrupt(seq) {
                 return Waited::Failed;
             }
             let left = until.map(|at| at.saturating_duration_since(Instant::now()));
@@ -147,6 +159,18 @@ impl Shared {
                 futex::wait(door, seen, Some(left.map_or(RECHECK, |l| l.min(RECHECK))));
             }
         }
+    }
+
+    /// A word that no step of the protocol writes: somebody wrote where it must not.
+    fn is_corrupt(&self, seq: u64) -> bool {
+        let (slot, _) = place(seq, self.window_shift());
+        let word = self.arena.table().slot(slot).load();
+        if word.phase().is_some() {
+            return false;
+        }
+        let why = format!("slot {slot} holds {word:?}, which is no state; a worker wrote there");
+        self.health.fail(why, &self.arena);
+        true
     }
 
     /// Waits until all tasks of the range have retired.
@@ -183,12 +207,13 @@ impl Shared {
         let cause = self.arena.cause_of(slot, seq);
         let record = self.arena.read_error(slot);
         let head = self.arena.letters().head(slot);
+        std::sync::atomic::fence(Acquire);
         let word = cell.load();
         if word.generation() != generation || head.seq != seq || cause >> 8 != seq {
             return None;
         }
         let code = Code::from_bits(cause as u8);
-        let (worker, attempt, member, message) = if record.seq == seq {
+        let (worker, attempt, member, message) = if record.seq_plus_one == seq + 1 {
             let worker = Some(record.worker).filter(|&w| w < u16::MAX && code != Code::Gone);
             let began = code != Code::Cancelled || !record.text().is_empty();
             let worker = worker.filter(|_| began).map(WorkerId);

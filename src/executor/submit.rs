@@ -165,7 +165,13 @@ impl Orchestrator {
         args: &mut [TaskArgs],
         patience: Patience,
     ) -> Result<TaskHandle, Error> {
-        let mut plan = self.plan(request, args)?;
+        let mut plan = match self.plan(request, args) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.unmark();
+                return Err(error);
+            }
+        };
         let spilled = request.group
             || plan.blobs > INLINE_ARGS
             || request.deadline_us != 0
@@ -189,6 +195,7 @@ impl Orchestrator {
         let room = self.make_all_room(patience, own, producers, plan.slab);
         if let Err(error) = room {
             self.deps = deps;
+            self.unmark();
             return Err(error);
         }
         // From here on nothing fails.
@@ -216,11 +223,11 @@ impl Orchestrator {
                 self.letters.write_inline(reserved.slot, &head, &args[0]);
             }
         }
-        if request.group {
-            self.arena.group(&head).reset();
+        if let Some(area) = self.arena.group(&head).filter(|_| request.group) {
+            area.reset();
         }
-        let keep_from = self.keep_from();
-        self.map.record(&self.accesses, reserved.seq, keep_from);
+        let tail = self.ring.tail();
+        self.map.record(&self.accesses, reserved.seq, tail);
         if let Some(name) = &request.options.name {
             self.run.set_name(reserved.seq, name.clone());
             self.named = true;
@@ -329,12 +336,5 @@ impl Orchestrator {
             deadline_us: request.deadline_us,
             group: reserved.group as u32,
         }
-    }
-
-    /// The oldest task whose entry in the tensor map still matters: the oldest that may run, or
-    /// the first of the run that failed, since its readers are to fail with it.
-    #[inline]
-    fn keep_from(&self) -> u64 {
-        if self.failed.is_empty() { self.ring.tail() } else { self.run.first }
     }
 }

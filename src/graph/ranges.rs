@@ -89,6 +89,7 @@ pub(super) struct RangeMap {
     exact: ByAddress<u32>,
     order: BTreeMap<u64, u32>,
     sweep_at: usize,
+    keep: u64,
 }
 
 impl Default for RangeMap {
@@ -100,6 +101,7 @@ impl Default for RangeMap {
             exact: ByAddress::default(),
             order: BTreeMap::new(),
             sweep_at: 0,
+            keep: 0,
         }
     }
 }
@@ -107,6 +109,12 @@ impl Default for RangeMap {
 impl RangeMap {
     pub(super) fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// A sweep keeps what this task or a later one has written or read.
+    #[inline]
+    pub(super) fn keep(&mut self, from: u64) {
+        self.keep = from;
     }
 
     /// The segment that is exactly this range.
@@ -156,7 +164,7 @@ impl RangeMap {
             self.segments[index as usize].add_reader(task, tail);
             return;
         }
-        self.cut(range, tail);
+        self.cut(range);
         let inside: SmallVec<[u32; 8]> =
             self.order.range(range.clone()).map(|(_, &index)| index).collect();
         let mut at = range.start;
@@ -176,14 +184,14 @@ impl RangeMap {
 
     /// `task` writes the range: what was known of it is superseded.
     #[inline]
-    pub(super) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64, tail: u64) {
+    pub(super) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64) {
         if let Some(index) = self.exact_near(guess, range) {
             let segment = &mut self.segments[index as usize];
             segment.writer = task + 1;
             segment.readers.clear();
             return;
         }
-        self.cut(range, tail);
+        self.cut(range);
         let inside: SmallVec<[u64; 8]> = self.order.range(range.clone()).map(|(&s, _)| s).collect();
         for start in inside {
             self.remove(start);
@@ -199,7 +207,7 @@ impl RangeMap {
 
     /// Forgets the range.
     pub(super) fn erase(&mut self, range: &Range<u64>) {
-        self.cut(range, 0);
+        self.cut(range);
         let inside: Vec<u64> = self.order.range(range.clone()).map(|(&s, _)| s).collect();
         for start in inside {
             self.remove(start);
@@ -237,9 +245,9 @@ impl RangeMap {
     }
 
     /// Splits segments so that none crosses either end of the range; sweeps now and then.
-    fn cut(&mut self, range: &Range<u64>, tail: u64) {
+    fn cut(&mut self, range: &Range<u64>) {
         if self.order.len() > self.sweep_at.max(SWEEP_FROM) {
-            self.sweep(tail);
+            self.sweep(self.keep);
         }
         for at in [range.start, range.end] {
             let before = self.order.range(..at).next_back().map(|(_, &index)| index);

@@ -95,6 +95,7 @@ impl Dependencies {
 /// Last writers and readers of every byte (or address) that a live task names.
 pub struct TensorMap {
     known: Known,
+    keep_from: u64,
 }
 
 enum Known {
@@ -110,7 +111,14 @@ impl TensorMap {
                 Hazards::Strict => Known::Strict(RangeMap::default()),
                 Hazards::Compatible => Known::Compatible(ByAddress::default()),
             },
+            keep_from: u64::MAX,
         }
+    }
+
+    /// Entries of this task and later ones are kept even when it has left the window: it failed,
+    /// and those that read what it wrote are to fail with it. `u64::MAX`: no such task.
+    pub fn keep_from(&mut self, task: u64) {
+        self.keep_from = task;
     }
 
     /// Adds to `out` whom a task with these accesses must wait for. Changes nothing, so a submit
@@ -162,12 +170,13 @@ impl TensorMap {
     pub fn record(&mut self, accesses: &[Access], task: u64, tail: u64) {
         match &mut self.known {
             Known::Strict(map) => {
+                map.keep(self.keep_from.min(tail));
                 // Reads first: a range that the task reads and writes ends up written.
                 for access in accesses.iter().filter(|a| a.tag == TensorArgType::Input) {
                     map.read(&access.bytes, access.seen, task, tail);
                 }
                 for access in accesses.iter().filter(|a| a.tag.writes()) {
-                    map.write(&access.bytes, access.seen, task, tail);
+                    map.write(&access.bytes, access.seen, task);
                 }
             }
             Known::Compatible(map) => {

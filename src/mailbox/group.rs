@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! | abort | shared bytes (8 words) | member 0 | epoch 0 | member 1 | epoch 1 | ...
-//! member word:  phase 8 | owner 16 | attempt 8
+//! member word:  phase 8 | owner 16 | attempt 8 | tag 32 (which group these words serve now)
 //! epoch word:   barriers passed 32 | attempt 8
 //! ```
 //!
@@ -42,17 +42,31 @@ pub enum Member {
 #[derive(Clone, Copy)]
 pub struct GroupArea<'a> {
     words: &'a [AtomicU64],
+    tag: u32,
 }
 
-fn pack(phase: u64, owner: u16, attempt: u8) -> u64 {
-    phase | u64::from(owner) << 8 | u64::from(attempt) << 24
-}
+const JOINED: u64 = 1;
+const DONE_OK: u64 = 2;
+const DONE_FAIL: u64 = 3;
+/// Inside, and about to be killed: it may not get out any more.
+const EVICTED: u64 = 4;
 
 impl<'a> GroupArea<'a> {
     /// Over [`words`] words.
     pub fn new(words: &'a [AtomicU64]) -> Self {
+        Self::tagged(words, 0)
+    }
+
+    /// The same for words that serve one group after another: a worker that was about to join the
+    /// group before finds another tag and claims nothing.
+    pub fn tagged(words: &'a [AtomicU64], tag: u32) -> Self {
         debug_assert!(words.len() > MEMBERS);
-        Self { words }
+        Self { words, tag }
+    }
+
+    fn pack(&self, phase: u64, owner: u16, attempt: u8) -> u64 {
+        let key = u64::from(self.tag) << 8 | u64::from(attempt);
+        phase | u64::from(owner) << 8 | key << 24
     }
 
     /// Members.
@@ -75,6 +89,9 @@ impl<'a> GroupArea<'a> {
         for word in self.words {
             word.store(0, Relaxed);
         }
+        for index in 0..self.len() {
+            self.member_word(index).store(u64::from(self.tag) << 32, Relaxed);
+        }
     }
 
     /// Clears what members of a former attempt left in the shared bytes.
@@ -88,13 +105,13 @@ impl<'a> GroupArea<'a> {
     pub fn member(&self, index: usize, attempt: u8) -> Member {
         let word = self.member_word(index).load(Acquire);
         let owner = (word >> 8) as u16;
-        if word >> 24 != u64::from(attempt) {
+        if word >> 24 != self.pack(0, 0, attempt) >> 24 {
             return Member::Free;
         }
         match word & 0xff {
-            1 => Member::Joined(owner),
-            2 => Member::Done { owner, ok: true },
-            3 => Member::Done { owner, ok: false },
+            JOINED | EVICTED => Member::Joined(owner),
+            DONE_OK => Member::Done { owner, ok: true },
+            DONE_FAIL => Member::Done { owner, ok: false },
             _ => Member::Free,
         }
     }
@@ -108,8 +125,10 @@ impl<'a> GroupArea<'a> {
         (0..self.len()).find(|&index| {
             let word = self.member_word(index);
             let now = word.load(Acquire);
-            let free = now >> 24 != u64::from(attempt) || now & 0xff == 0;
-            free && word.compare_exchange(now, pack(1, me, attempt), SeqCst, Relaxed).is_ok()
+            let old_attempt = (now >> 24) & 0xff != u64::from(attempt);
+            let free = now >> 32 == u64::from(self.tag) && (old_attempt || now & 0xff == 0);
+            let mine = self.pack(JOINED, me, attempt);
+            free && word.compare_exchange(now, mine, SeqCst, Relaxed).is_ok()
         })
     }
 
@@ -119,15 +138,30 @@ impl<'a> GroupArea<'a> {
         (0..self.len()).all(|i| !matches!(self.member(i, attempt), Member::Free))
     }
 
-    /// Member `index` is through. Fails when the word is not the caller's any more.
+    /// Member `index` is through. Fails when the word is not the caller's any more: it is about to
+    /// be killed.
     pub fn done(&self, index: usize, me: u16, attempt: u8, ok: bool) -> bool {
-        let to = pack(if ok { 2 } else { 3 }, me, attempt);
-        let done = self
-            .member_word(index)
-            .compare_exchange(pack(1, me, attempt), to, SeqCst, Relaxed)
-            .is_ok();
+        let to = self.pack(if ok { DONE_OK } else { DONE_FAIL }, me, attempt);
+        let from = self.pack(JOINED, me, attempt);
+        let done = self.member_word(index).compare_exchange(from, to, SeqCst, Relaxed).is_ok();
         fence(SeqCst);
         done
+    }
+
+    /// Keeps a member inside, so that killing its worker hits nothing but this member.
+    pub fn evict(&self, index: usize, owner: u16, attempt: u8) -> bool {
+        let (from, to) = (self.pack(JOINED, owner, attempt), self.pack(EVICTED, owner, attempt));
+        self.member_word(index).compare_exchange(from, to, SeqCst, Relaxed).is_ok()
+    }
+
+    /// The worker of member `index` has died inside.
+    pub fn bury(&self, index: usize, owner: u16, attempt: u8) {
+        for inside in [JOINED, EVICTED] {
+            let from = self.pack(inside, owner, attempt);
+            let to = self.pack(DONE_FAIL, owner, attempt);
+            let _ = self.member_word(index).compare_exchange(from, to, SeqCst, Relaxed);
+        }
+        fence(SeqCst);
     }
 
     /// `Some` when every member is through: whether all of them ended well.

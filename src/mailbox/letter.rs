@@ -218,7 +218,7 @@ impl Letters {
         };
         if head.has(SPILLED) {
             let place = word(HEAD_WORDS);
-            if place + SPILL_HEAD as u64 <= u64::from(self.payload_words) {
+            if place < u64::from(self.payload_words) - SPILL_HEAD as u64 {
                 // SAFETY: in bounds by the check.
                 let rest = unsafe { self.payload.add(place as usize).read_volatile() };
                 // SAFETY: as above.

@@ -79,15 +79,12 @@ impl HeapRing {
 
     /// Gives back the oldest slabs for as long as `free` says so.
     pub fn reclaim(&mut self, mut free: impl FnMut(&Slab) -> bool) {
-        while let Some(slab) = self.slabs.front() {
-            if !free(slab) {
-                return;
-            }
-            self.span.release_to(slab.end);
+        while self.slabs.front().is_some_and(&mut free) {
             self.slabs.pop_front();
         }
-        let top = self.span.top();
-        self.span.release_to(top);
+        // What was skipped at the wrap goes with the last slab before it.
+        let held = self.slabs.front().map_or(self.span.top(), |slab| slab.begin);
+        self.span.release_to(held);
     }
 
     /// The oldest slab: the one that everything behind it waits for.

@@ -189,10 +189,13 @@ impl Arena {
         self.bitmap(4 + usize::from(worker) % self.shape.total_workers())
     }
 
-    pub(crate) fn group(&self, head: &Head) -> GroupArea<'_> {
+    /// The words of a group; `None` for a letter that is no group's (one that was being rewritten
+    /// while it was read).
+    pub(crate) fn group(&self, head: &Head) -> Option<GroupArea<'_>> {
         let words: &[AtomicU64] = self.part(self.at.groups, self.shape.ring.group_words);
         let from = head.group as usize;
-        GroupArea::new(&words[from..from + group::words(usize::from(head.members))])
+        let to = from.checked_add(group::words(usize::from(head.members)))?;
+        words.get(from..to).map(|words| GroupArea::tagged(words, head.seq as u32))
     }
 
     /// Records why the task of `slot` failed. The caller holds the slot.
@@ -202,7 +205,7 @@ impl Arena {
             end -= 1;
         }
         let mut record = ErrorRecord {
-            seq: origin.seq,
+            seq_plus_one: origin.seq + 1,
             len: end as u32,
             worker: origin.worker,
             attempt: origin.attempt,

@@ -123,7 +123,8 @@ impl Code {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct ErrorRecord {
-    pub(crate) seq: u64,
+    /// The task, plus one: a record that was never written is no task's.
+    pub(crate) seq_plus_one: u64,
     pub(super) len: u32,
     pub(crate) worker: u16,
     pub(crate) attempt: u8,

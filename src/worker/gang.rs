@@ -54,7 +54,7 @@ impl<'a> Participant<'a> {
         if group.word.cancelled() || slot.cause() != NO_CAUSE {
             return self.refuse(&group);
         }
-        let area = self.arena.group(&group.head);
+        let Some(area) = self.arena.group(&group.head) else { return false };
         match self.form(&group, &area) {
             Some(Formed::Start { index, word }) => {
                 self.run_member(worker, &group, &area, index, word);
@@ -181,8 +181,11 @@ impl<'a> Participant<'a> {
                 continue;
             }
             if self.wait.pause(round).is_some() {
-                round += 1;
+                round = round.wrapping_add(1);
                 continue;
+            }
+            if !self.still_named(group, now) {
+                return Some(Formed::Over);
             }
             entry.door.store(door::ASLEEP, Relaxed);
             fence(std::sync::atomic::Ordering::SeqCst);
@@ -192,6 +195,21 @@ impl<'a> Participant<'a> {
             entry.door.store(door::AWAKE, Relaxed);
             round = 0;
         }
+    }
+
+    /// Whether the pool still forms this group. The word may have been cleared by one who saw the
+    /// group between two attempts; then it is named again, or, if another one forms already, the
+    /// attempt is given up, so that two groups never wait for each other's workers.
+    fn still_named(&self, group: &Candidate, now: Word) -> bool {
+        let gang = self.arena.gang(self.kind);
+        let name = gang_word(group.slot, group.word.generation());
+        if gang.load(Acquire) == name || gang.compare_exchange(0, name, AcqRel, Relaxed).is_ok() {
+            return true;
+        }
+        if self.table.slot(group.slot).revoke(now, Phase::Ready).is_some() {
+            self.arena.ready_groups(self.kind).set(group.slot);
+        }
+        false
     }
 
     fn run_member(
@@ -220,6 +238,7 @@ impl<'a> Participant<'a> {
             self.report_trouble();
         }
         if !area.done(index, self.me, attempt, result.is_ok()) {
+            self.await_end(); // evicted: the supervisor kills this worker now
             return;
         }
         // Several members may see that all are through; one exchange completes the group.

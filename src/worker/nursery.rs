@@ -72,7 +72,7 @@ impl Nursery {
         match unsafe { process::fork() }? {
             ForkResult::Child => {
                 drop(ours);
-                nursery(brood, &theirs, &host)
+                contain(|| nursery(brood, &theirs, &host))
             }
             ForkResult::Parent { child } => {
                 let pidfd = process::pidfd_open(child)?;
@@ -190,7 +190,7 @@ fn spawn(
                 libc::close(socket.as_raw_fd());
                 libc::close(host.as_raw_fd());
             }
-            live(brood, worker, nursery)
+            contain(|| live(brood, worker, nursery))
         }
         ForkResult::Parent { child } => {
             // Not reaped yet, so the number is still this child's.
@@ -204,6 +204,13 @@ fn spawn(
             }
         }
     }
+}
+
+/// Runs the life of a forked process. A panic of it must not unwind into what the fork copied:
+/// frames, destructors and handlers of the host.
+fn contain(life: impl FnOnce()) -> ! {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+    process::exit_now(101)
 }
 
 /// A worker's life.

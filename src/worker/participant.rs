@@ -166,7 +166,7 @@ impl<'a> Participant<'a> {
                 return;
             }
             if self.wait.pause(round).is_some() {
-                round += 1;
+                round = round.wrapping_add(1);
                 continue;
             }
             woken = self.park();
@@ -247,6 +247,9 @@ impl<'a> Participant<'a> {
     /// (it may be another lap's) and again after the lease, when it stands still.
     #[inline]
     fn lease(&self, slot: u32) -> Option<(u32, Word)> {
+        let slot = slot & (self.table.window() - 1); // a scribbled hint names some slot
+        // Slot and letter are two misses; let them come at the same time.
+        prefetch_write(self.table.slot(slot));
         if !self.eligible(self.letters.route(slot)) {
             return None;
         }
@@ -261,7 +264,14 @@ impl<'a> Participant<'a> {
 
     #[cold]
     fn give_back(&self, slot: u32, word: Word, route: Route) {
-        if self.table.slot(slot).give_back(word) {
+        let cell = self.table.slot(slot);
+        let back = if route.has(GROUP) {
+            // Those who had joined saw it taken and went away: their words must not count.
+            cell.revoke(word, Phase::Ready).is_some()
+        } else {
+            cell.give_back(word)
+        };
+        if back {
             // Its real takers may have passed its hint while we held it.
             Publisher::supervisor(self.arena).suggest(slot, route);
         }
@@ -275,14 +285,15 @@ impl<'a> Participant<'a> {
         let cause = slot.cause();
         if cause != NO_CAUSE {
             self.finish(&lease, Some(cause));
-        } else if lease.word.cancelled() || slot.load().cancelled() {
-            self.fail(&lease, Code::Cancelled, "");
         } else if lease.head.has(JOIN) {
             self.finish(&lease, None);
+        } else if lease.word.cancelled() || slot.load().cancelled() {
+            self.fail(&lease, Code::Cancelled, "");
         } else {
             match self.call(worker, &lease, 0, None) {
+                // A body that was told to stop is not asked how it went.
+                _ if slot.load().cancelled() => self.fail(&lease, Code::Cancelled, ""),
                 Ok(()) => self.finish(&lease, None),
-                Err(_) if slot.load().cancelled() => self.fail(&lease, Code::Cancelled, ""),
                 Err((code, text)) => self.fail(&lease, code, &text),
             }
         }
@@ -302,6 +313,8 @@ impl<'a> Participant<'a> {
         }
         let entry = self.arena.entry(self.me);
         entry.started.store(started_word(lease.slot, lease.word), Release);
+        // No store of the body may come before it, not even in the compiler's order.
+        std::sync::atomic::compiler_fence(SeqCst);
         if head.deadline_us != 0 {
             let end = monotonic_ns() + u64::from(head.deadline_us) * 1000;
             entry.deadline.store(end, SeqCst);
@@ -319,17 +332,18 @@ impl<'a> Participant<'a> {
         // SAFETY: the lease is held until `finish`, after the call.
         let args = unsafe { self.letters.args(lease.slot, head, member) };
         entry.inside.store(1, Relaxed);
-        let run = || worker.run(head.callable, args, &head.config, &context);
-        let result = match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err((Code::Error, describe(error.as_ref()))),
-            Err(panic) => Err((Code::Panic, panic_text(panic.as_ref()))),
+        // The text of an error is the user's code as well.
+        let run = || {
+            let result = worker.run(head.callable, args, &head.config, &context);
+            result.map_err(|error| (Code::Error, describe(error.as_ref())))
         };
+        let result = catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|panic| Err((Code::Panic, panic_text(panic.as_ref()))));
         entry.inside.store(0, Relaxed);
         if head.deadline_us != 0 {
             entry.deadline.store(0, SeqCst);
         }
-        entry.ran.store(entry.ran.load(Relaxed) + 1, Relaxed);
+        entry.ran.store(entry.ran.load(Relaxed).wrapping_add(1), Relaxed);
         result
     }
 
@@ -418,10 +432,7 @@ impl<'a> Participant<'a> {
         let slot = self.table.slot(lease.slot);
         let condemned = lease.word.with_phase(Phase::Condemned);
         if self.in_process {
-            while slot.load().same_lease(condemned) {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            return;
+            return self.await_end();
         }
         self.record(lease, Code::Deadline, DEADLINE, u16::MAX);
         if let Some(word) = slot.fail_dead(condemned) {
@@ -430,6 +441,15 @@ impl<'a> Participant<'a> {
             table.walk(word.head(), Some(cause), |released| self.released(released));
             if slot.retire(word.generation()) {
                 self.arena.ring_host();
+            }
+        }
+    }
+
+    /// In a process: waits for the kill that is on its way.
+    pub(super) fn await_end(&self) {
+        if self.in_process {
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
             }
         }
     }
@@ -457,7 +477,7 @@ impl<'a> Participant<'a> {
         self.arena.fence_ringers();
         let mut rung = false;
         if !self.anything_visible() {
-            entry.slept.store(entry.slept.load(Relaxed) + 1, Relaxed);
+            entry.slept.store(entry.slept.load(Relaxed).wrapping_add(1), Relaxed);
             while entry.door.load(Acquire) == door::ASLEEP {
                 futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
                 if self.anything_visible() {

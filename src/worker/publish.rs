@@ -81,21 +81,22 @@ impl<'a> Publisher<'a> {
     }
 
     #[cold]
-    fn wake_sleeper(&self, parked: Parked<'a>) -> bool {
-        match parked.claim(|w| &self.arena.entry(w).door) {
-            Some(worker) => {
-                futex::wake(&self.arena.entry(worker).door, 1);
-                true
-            }
-            None => false,
+    fn wake_sleeper(&self, parked: Parked<'a>) {
+        if let Some(worker) = parked.claim(|w| &self.arena.entry(w).door) {
+            futex::wake(&self.arena.entry(worker).door, 1);
         }
     }
 
     /// Wakes all sleepers of the pool.
     pub(crate) fn wake_all(&self, kind: WorkerKind) {
-        let parked = self.parked[kind.index()];
-        if parked.anybody() {
-            while self.wake_sleeper(parked) {}
+        let shape = self.arena.shape();
+        fence(SeqCst);
+        for worker in 0..shape.total_workers() {
+            // Once each: one who goes back to sleep has looked after we published.
+            let door = &self.arena.entry(worker as u16).door;
+            if shape.kind_of(worker) == kind && door::knock(door) {
+                futex::wake(door, 1);
+            }
         }
     }
 }

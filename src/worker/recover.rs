@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::fence;
 
 use super::Publisher;
 use super::context::wake_members;
@@ -61,10 +62,22 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// Takes the lease that worker `worker` holds, for good. The worker is to be killed if this
-    /// succeeds; a group's other members as well.
-    pub(crate) fn condemn_current(&mut self, worker: u16, verdict: &Verdict) -> Option<Condemned> {
-        let started = self.arena.entry(worker).started.load(Acquire);
+    /// The letter of a slot that stands as `word`: read, and the word looked at again, since a
+    /// slot that is not held may be completed and reused at any time.
+    fn head_of(&self, slot: u32, word: Word) -> Option<Head> {
+        let head = self.letters.head(slot);
+        fence(Acquire);
+        self.table.slot(slot).load().same_lease(word).then_some(head)
+    }
+
+    /// Takes the lease that worker `worker` has begun, for good. The worker is to be killed if
+    /// this succeeds; a group's other members as well.
+    pub(crate) fn condemn_started(
+        &mut self,
+        worker: u16,
+        started: u64,
+        verdict: &Verdict,
+    ) -> Option<Condemned> {
         let slot = started as u32 & 0xf_ffff;
         if started >> 63 != 1 || slot >= self.table.window() {
             return None;
@@ -73,9 +86,9 @@ impl<'a> Recovery<'a> {
         if !word.is(Phase::Running) || started_word(slot, word) != started {
             return None;
         }
-        let head = self.letters.head(slot);
+        let head = self.head_of(slot, word)?;
         if word.owner() == word::GROUP {
-            let area = self.arena.group(&head);
+            let area = self.arena.group(&head)?;
             let inside = (0..area.len())
                 .find(|&i| area.member(i, word.attempt()) == Member::Joined(worker))?;
             let verdict = Verdict { member: inside as u16, ..verdict.clone() };
@@ -96,9 +109,10 @@ impl<'a> Recovery<'a> {
         head: &Head,
         verdict: Verdict,
     ) -> Option<Condemned> {
+        let area = self.arena.group(head)?;
         let condemned = self.table.slot(slot).condemn(word)?;
-        self.verdicts.insert(head.seq, verdict);
-        let area = self.arena.group(head);
+        // What condemned it first is the cause; deaths that follow are our own doing.
+        self.verdicts.entry(head.seq).or_insert(verdict);
         area.abort(word.attempt());
         wake_members(self.arena, &area, word.attempt(), None);
         Some(Condemned { slot, word: condemned, group: true })
@@ -113,17 +127,16 @@ impl<'a> Recovery<'a> {
             if word.owner() != word::GROUP || !(condemned || word.is(Phase::Running)) {
                 continue;
             }
-            let head = self.letters.head(slot);
-            if !head.has(GROUP) {
+            let Some(head) = self.head_of(slot, word).filter(|head| head.has(GROUP)) else {
                 continue;
-            }
-            let area = self.arena.group(&head);
+            };
+            let Some(area) = self.arena.group(&head) else { continue };
             if !condemned && !area.aborted(word.attempt()) {
                 continue;
             }
             let inside = (0..area.len())
                 .filter_map(|i| match area.member(i, word.attempt()) {
-                    Member::Joined(worker) => Some(worker),
+                    Member::Joined(worker) => Some((i, worker)),
                     _ => None,
                 })
                 .collect();
@@ -133,7 +146,8 @@ impl<'a> Recovery<'a> {
     }
 
     /// Marks a running group whose member has failed, so that only the supervisor completes it.
-    pub(crate) fn condemn_failed_group(&mut self, group: &Troubled) {
+    /// False when it is through.
+    pub(crate) fn condemn_failed_group(&mut self, group: &Troubled) -> bool {
         let record = self.arena.read_error(group.slot);
         let verdict = Verdict {
             code: Code::from_bits(record.code),
@@ -141,16 +155,27 @@ impl<'a> Recovery<'a> {
             worker: record.worker,
             member: record.member,
         };
-        if self.table.slot(group.slot).condemn(group.word).is_some() {
-            self.verdicts.insert(group.seq, verdict);
+        let condemned = self.table.slot(group.slot).condemn(group.word).is_some();
+        if condemned {
+            self.verdicts.entry(group.seq).or_insert(verdict);
         }
+        condemned
+    }
+
+    /// Keeps a member inside so that it can be killed. False when it is out, or dead already.
+    pub(crate) fn evict_member(&self, group: &Troubled, index: usize, worker: u16) -> bool {
+        let head = self.head_of(group.slot, group.word.with_phase(Phase::Condemned));
+        let area = head.and_then(|head| self.arena.group(&head));
+        area.is_some_and(|area| area.evict(index, worker, group.word.attempt()))
     }
 
     /// Ends the attempt of a condemned group once nobody is inside any more.
     pub(crate) fn conclude_group(&mut self, group: &Troubled, report: &mut Report) {
         debug_assert!(group.inside.is_empty());
-        let head = self.letters.head(group.slot);
-        self.arena.group(&head).reset_shared();
+        let Some(head) = self.head_of(group.slot, group.word) else { return };
+        if let Some(area) = self.arena.group(&head) {
+            area.reset_shared();
+        }
         self.conclude(group.slot, group.word, &head, true, report);
     }
 
@@ -165,7 +190,11 @@ impl<'a> Recovery<'a> {
         for slot in 0..self.table.window() {
             match examine(&self.table, slot, dead, SUPERVISOR) {
                 Found::Nothing => self.look_for_member(slot, dead, how),
-                Found::Ready(word) => self.ready_again(slot, word, dead, &mut report),
+                Found::Ready(word) => {
+                    self.ready_again(slot, word, dead, &mut report);
+                    // The group may have started, with the dead as a member, since we looked.
+                    self.look_for_member(slot, dead, how);
+                }
                 Found::Leased(word) => {
                     let head = self.letters.head(slot);
                     let began = started == started_word(slot, word) && !head.has(JOIN);
@@ -216,34 +245,38 @@ impl<'a> Recovery<'a> {
 
     /// A ready task: its hint may be lost. A forming group that the dead had joined forms anew.
     fn ready_again(&mut self, slot: u32, word: Word, dead: u16, report: &mut Report) {
-        let head = self.letters.head(slot);
-        if head.has(GROUP) {
-            let area = self.arena.group(&head);
-            let joined =
-                (0..area.len()).any(|i| area.member(i, word.attempt()) == Member::Joined(dead));
-            if joined {
-                let _ = self.table.slot(slot).revoke(word, Phase::Ready);
+        let Some(head) = self.head_of(slot, word) else { return };
+        if let Some(area) = self.arena.group(&head).filter(|_| head.has(GROUP)) {
+            let attempt = word.attempt();
+            let joined = (0..area.len()).any(|i| area.member(i, attempt) == Member::Joined(dead));
+            if joined && self.table.slot(slot).revoke(word, Phase::Ready).is_some() {
+                wake_members(self.arena, &area, attempt, None);
             }
         }
         self.publisher.suggest(slot, head.route);
         report.requeued += 1;
     }
 
-    /// A running group loses the member that the dead was: the whole attempt is condemned.
+    /// A running group loses the member that the dead was: the whole attempt is condemned. If the
+    /// dead was through, and the last one, it may have died before it completed the group.
     fn look_for_member(&mut self, slot: u32, dead: u16, how: &str) {
         let word = self.table.slot(slot).load();
         let live = word.is(Phase::Running) || word.is(Phase::Condemned);
         if !live || word.owner() != word::GROUP {
             return;
         }
-        let head = self.letters.head(slot);
-        if !head.has(GROUP) {
-            return;
-        }
-        let area = self.arena.group(&head);
+        let Some(head) = self.head_of(slot, word).filter(|head| head.has(GROUP)) else { return };
+        let Some(area) = self.arena.group(&head) else { return };
         let attempt = word.attempt();
         for index in 0..area.len() {
-            if area.member(index, attempt) == Member::Joined(dead) {
+            if area.member(index, attempt) != Member::Joined(dead) {
+                continue;
+            }
+            if word.is(Phase::Running) && area.aborted(attempt) {
+                // A member has spoken for the group already.
+                let group = Troubled { slot, word, seq: head.seq, inside: Vec::new() };
+                self.condemn_failed_group(&group);
+            } else {
                 let verdict = Verdict {
                     code: Code::Died,
                     text: how.to_owned(),
@@ -251,8 +284,22 @@ impl<'a> Recovery<'a> {
                     member: index as u16,
                 };
                 let _ = self.condemn_group(slot, word, &head, verdict);
-                area.done(index, dead, attempt, false);
             }
+            area.bury(index, dead, attempt);
+        }
+        let now = self.table.slot(slot).load();
+        if now.is(Phase::Running)
+            && now.same_lease(word)
+            && let Some(ok) = area.outcome(attempt)
+        {
+            let code = Code::from_bits(self.arena.read_error(slot).code);
+            let cause = (!ok).then(|| code.cause(head.seq));
+            let (table, letters) = (self.table, self.letters);
+            let _ = table.finish(slot, now, SUPERVISOR, cause, |released| {
+                if table.slot(released.slot).make_ready(SUPERVISOR, released.generation) {
+                    self.publisher.suggest(released.slot, letters.route(released.slot));
+                }
+            });
         }
     }
 
@@ -320,16 +367,17 @@ impl<'a> Recovery<'a> {
         self.verdicts.retain(|&task, _| task >= seq);
     }
 
-    /// Fails every task that waits for a worker of this kind or number, when none will come.
-    pub(crate) fn fail_unreachable(&mut self, kind: WorkerKind, worker: Option<u16>, why: &str) {
+    /// Fails every ready task that nobody will come for.
+    pub(crate) fn fail_unreachable(&mut self, why: &str, concerned: impl Fn(&Head) -> bool) {
         for slot in 0..self.table.window() {
             let cell = self.table.slot(slot);
             let word = cell.load();
-            let head = self.letters.head(slot);
-            let concerned = head.pool() == kind && worker.is_none_or(|w| head.route.target == w);
-            if !word.is(Phase::Ready) || !concerned {
+            if !word.is(Phase::Ready) {
                 continue;
             }
+            let Some(head) = self.head_of(slot, word).filter(|head| concerned(head)) else {
+                continue;
+            };
             if let Some(word) = cell.start(word, SUPERVISOR) {
                 let origin = Origin {
                     seq: head.seq,
@@ -355,11 +403,11 @@ pub(crate) struct Condemned {
     pub(crate) group: bool,
 }
 
-/// A group that is to end, and the workers still in it.
+/// A group that is to end, and who is still in it: member and worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Troubled {
     pub(crate) slot: u32,
     pub(crate) word: Word,
     pub(crate) seq: u64,
-    pub(crate) inside: Vec<u16>,
+    pub(crate) inside: Vec<(usize, u16)>,
 }

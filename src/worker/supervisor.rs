@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -15,12 +16,15 @@ use super::nursery::{Nursery, describe_status};
 use super::participant::{DEADLINE, Poke, monotonic_ns};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
 use crate::ids::WorkerKind;
+use crate::mailbox::letter::GROUP;
 use crate::ring::Phase;
 use crate::segment::{Arena, Code, Status};
 use crate::sys::process;
 
 /// Starts of one worker that may fail one after the other before it is given up.
 const FAILED_STARTS: u32 = 5;
+/// How often tasks that nobody can run are looked for, while some worker is gone for good.
+const STRANDED: Duration = Duration::from_millis(20);
 /// How long to wait before a fork is tried again.
 const FORK_RETRY: Duration = Duration::from_millis(50);
 
@@ -53,6 +57,12 @@ impl Health {
     pub(crate) fn fail(&self, why: String, arena: &Arena) {
         tracing::error!(why, "executor failed");
         let _ = self.failed.set(why);
+        arena.ring_host();
+    }
+
+    /// The executor was dropped: whoever still waits is told.
+    pub(crate) fn close(&self, arena: &Arena) {
+        let _ = self.failed.set("it was dropped".to_owned());
         arena.ring_host();
     }
 
@@ -115,13 +125,18 @@ impl Supervisor {
             troubled: HashMap::new(),
             reported: vec![0; workers],
         };
-        while !health.stopping.load(SeqCst) {
-            let wake = watch.next_wake();
-            watch.sleep(&poke, wake);
-            watch.look_at_deaths();
-            watch.look_at_deadlines();
-            watch.look_at_groups();
-            watch.look_at_starts();
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            while !health.stopping.load(SeqCst) {
+                let wake = watch.next_wake();
+                watch.sleep(&poke, wake);
+                watch.look_at_deaths();
+                watch.look_at_deadlines();
+                watch.look_at_groups();
+                watch.look_at_starts();
+            }
+        }));
+        if looked.is_err() {
+            health.fail("its supervisor panicked".to_owned(), &arena);
         }
         watch.processes
     }
@@ -149,9 +164,17 @@ impl Watch<'_> {
     /// The earliest time at which there is something to do.
     fn next_wake(&self) -> Option<Instant> {
         let now = Instant::now();
-        let groups = self.troubled.values().map(|&since| since + self.grace);
+        // Nobody can be killed in THREAD mode, so there the members report by themselves.
+        let kills = self.processes.is_some().then_some(&self.troubled);
+        let groups = kills.into_iter().flatten().map(|(_, &since)| since + self.grace);
         let starts = self.respawn_at.iter().flatten().copied();
-        let other = groups.chain(starts).min().map(|at| at.max(now + Duration::from_millis(1)));
+        // Tasks become ready that only a worker that was given up could run.
+        let stranded = self.anybody_gone().then(|| now + STRANDED);
+        let other = groups
+            .chain(starts)
+            .chain(stranded)
+            .min()
+            .map(|at| at.max(now + Duration::from_millis(1)));
         let now_ns = monotonic_ns();
         // Announce first, look second: a worker that starts a body between the two pokes us.
         let next_look = &self.arena.control().next_look;
@@ -305,19 +328,24 @@ impl Watch<'_> {
             if self.arena.shape().workers[kind.index()] == 0 {
                 continue;
             }
-            if self.health.live[kind.index()].load(SeqCst) == 0 {
+            let live = self.health.live[kind.index()].load(SeqCst) as usize;
+            if live == 0 {
                 let why = format!("every {kind} worker was given up");
                 if self.health.failure().is_none() {
                     self.health.fail(why.clone(), self.arena);
                 }
-                self.recovery.fail_unreachable(kind, None, &why);
+                self.recovery.fail_unreachable(&why, |head| head.pool() == kind);
             }
+            let why =
+                format!("only {live} {kind} workers are left, fewer than the group has members");
+            self.recovery.fail_unreachable(&why, |head| {
+                head.pool() == kind && head.has(GROUP) && usize::from(head.members) > live
+            });
         }
         for worker in 0..self.workers() {
             if self.arena.entry(worker).status.load(Relaxed) == Status::Gone as u32 {
-                let kind = self.arena.shape().kind_of(usize::from(worker));
                 let why = format!("worker {worker}, which alone may run it, was given up");
-                self.recovery.fail_unreachable(kind, Some(worker), &why);
+                self.recovery.fail_unreachable(&why, |head| head.route.target == worker);
             }
         }
     }
@@ -341,6 +369,9 @@ impl Watch<'_> {
         let now = monotonic_ns();
         for worker in 0..self.workers() {
             let entry = self.arena.entry(worker);
+            // The lease first: a worker clears its deadline before it begins another body, so an
+            // expired deadline seen after it is this lease's own.
+            let started = entry.started.load(Acquire);
             let at = entry.deadline.load(SeqCst);
             let reported = &mut self.reported[usize::from(worker)];
             if at == 0 || at > now {
@@ -357,7 +388,7 @@ impl Watch<'_> {
                 member: u16::MAX,
             };
             let Some(Condemned { slot, word, group }) =
-                self.recovery.condemn_current(worker, &verdict)
+                self.recovery.condemn_started(worker, started, &verdict)
             else {
                 continue; // through in the meantime
             };
@@ -406,12 +437,15 @@ impl Watch<'_> {
     }
 
     fn evict(&mut self, group: &Troubled) {
-        if group.word.is(Phase::Running) {
-            self.recovery.condemn_failed_group(group);
+        if group.word.is(Phase::Running) && !self.recovery.condemn_failed_group(group) {
+            return; // through in the meantime
         }
-        for &worker in &group.inside {
-            tracing::warn!(worker, task = group.seq, "member killed after the grace");
-            self.kill(worker);
+        for &(index, worker) in &group.inside {
+            // One that gets out now is a worker like any other again.
+            if self.recovery.evict_member(group, index, worker) {
+                tracing::warn!(worker, task = group.seq, "member killed after the grace");
+                self.kill(worker);
+            }
         }
         // Their deaths are seen by themselves; once more only if one of them does not die.
         self.troubled.insert(group.seq, Instant::now());

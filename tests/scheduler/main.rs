@@ -17,7 +17,7 @@ tests! {
         independent_tasks_in_submission_order, a_dependent_comes_after_its_producer,
         producers_that_finish_during_wiring, urgent_goes_before_normal, pinned_to_a_worker,
         a_blocked_pinned_task_blocks_nobody, pools_do_not_block_each_other, wait_inside_the_closure,
-        every_wait_strategy, a_task_starts_at_once, pinned_processors, readers_share_writers_wait,
+        every_wait_strategy, a_task_starts_at_once, no_wake_up_is_lost, pinned_processors, readers_share_writers_wait,
         config_and_scalars_arrive,
     }
     "scheduler::fan" in fan {

@@ -25,6 +25,7 @@ fn adder(mode: Mode, workers: usize, window: usize) -> (Executor, Callable) {
     (builder.build().unwrap(), add)
 }
 
+/// D5: nor does the end of a run free what a worker still looks at: slots are only used again.
 pub(crate) fn ten_thousand_runs_stay_flat() {
     for mode in BOTH {
         let (exec, add) = adder(mode, 2, 256);

@@ -9,6 +9,11 @@ pub(crate) use loom::sync::atomic::{AtomicU32 as RawU32, AtomicU64 as RawU64, fe
 pub(crate) use loom::thread::spawn;
 pub(crate) use loom::thread_local;
 
+/// A bound that no scenario comes to: every interleaving is looked at. Loom does not see all that
+/// a smaller bound would allow, so the larger scenarios are given as much as time permits, and
+/// shuttle's schedules besides.
+pub(crate) const ALL: usize = 40;
+
 /// Whether a thread may also die before a load. It leaves the same memory as a death before the
 /// write that follows, and every schedule is looked at anyway, so that would only cost time here.
 pub(crate) const DIES_AT_LOADS: bool = false;
@@ -22,7 +27,11 @@ fn more() -> usize {
 pub(crate) fn explore(name: &str, bound: usize, model: impl Fn() + Send + Sync + 'static) {
     let bound = bound + more();
     let runs = run(bound, model);
-    println!("loom {name}: {runs} executions, at most {bound} preemptions");
+    println!("loom {name}: {runs} executions, {}", limit(bound));
+}
+
+fn limit(bound: usize) -> String {
+    if bound >= ALL { "all there are".to_owned() } else { format!("{bound} preemptions") }
 }
 
 fn run(bound: usize, model: impl Fn() + Send + Sync + 'static) -> u64 {
@@ -53,10 +62,7 @@ pub(crate) fn explore_kills(
         let model = Arc::clone(&model);
         runs += run(bound, move || model(&kill));
         if !reached.load(Ordering::Relaxed) {
-            println!(
-                "loom {name}: {runs} executions, at most {bound} preemptions, \
-                 {point} points of death"
-            );
+            println!("loom {name}: {runs} executions, {}, {point} points of death", limit(bound));
             return;
         }
     }

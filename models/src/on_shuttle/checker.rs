@@ -15,6 +15,9 @@ pub(crate) use shuttle::sync::atomic::{
 pub(crate) use shuttle::thread::spawn;
 pub(crate) use shuttle::thread_local;
 
+/// Loom's bound; nothing here.
+pub(crate) const ALL: usize = 0;
+
 /// A schedule is cheap here, so a thread may die before any operation at all.
 pub(crate) const DIES_AT_LOADS: bool = true;
 

@@ -11,7 +11,7 @@ mod release;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::checker::{explore, explore_kills};
+use super::checker::{ALL, explore, explore_kills};
 use super::crash::Kill;
 
 fn caught(name: &str, bound: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -19,11 +19,7 @@ fn caught(name: &str, bound: usize, model: impl Fn() + Send + Sync + 'static) {
     report(name, end);
 }
 
-fn caught_with_a_death(
-    name: &str,
-    bound: usize,
-    model: impl Fn(&Kill) + Send + Sync + 'static,
-) {
+fn caught_with_a_death(name: &str, bound: usize, model: impl Fn(&Kill) + Send + Sync + 'static) {
     let end = catch_unwind(AssertUnwindSafe(|| explore_kills(name, bound, model)));
     report(name, end);
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::super::checker::{explore, explore_kills, spawn};
+use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::{Kill, mortal};
 use super::super::mailbox::bitmap::Bitmap;
 use super::super::ring::slot::{NO_CAUSE, Slot};
@@ -141,26 +141,26 @@ pub(crate) fn takers(kill: Option<&Kill>, another: bool, cleaning: Cleaning) {
 
 #[test]
 fn reuse_under_a_cleaner() {
-    explore("bitmap, same slot", 3, || takers(None, false, Cleaning::Proper));
+    explore("bitmap, same slot", ALL, || takers(None, false, Cleaning::Proper));
 }
 
 #[test]
 fn neighbour_under_a_cleaner() {
-    explore("bitmap, same leaf", 3, || takers(None, true, Cleaning::Proper));
+    explore("bitmap, same leaf", 4, || takers(None, true, Cleaning::Proper));
 }
 
 #[test]
 fn death_of_a_cleaner() {
     for (name, another) in [("bitmap, death, same slot", false), ("bitmap, death, same leaf", true)]
     {
-        explore_kills(name, 2, move |kill| takers(Some(kill), another, Cleaning::Proper));
+        explore_kills(name, 3, move |kill| takers(Some(kill), another, Cleaning::Proper));
     }
 }
 
 /// A setter dies between state, leaf and summary.
 #[test]
 fn death_of_a_setter() {
-    explore_kills("bitmap, death of the setter", 3, |kill| {
+    explore_kills("bitmap, death of the setter", ALL, |kill| {
         let set = Arc::new(Set::new(Cleaning::Proper));
         set.make_ready(0, 1);
         let setter = {

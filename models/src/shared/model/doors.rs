@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::super::bedroom::{Bedroom, Flaw};
-use super::super::checker::{explore, explore_kills, spawn};
+use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::{Kill, mortal};
 
 macro_rules! sleeper {
@@ -18,7 +18,7 @@ macro_rules! sleeper {
 
 #[test]
 fn push_and_park() {
-    explore("doors, ring", 3, || ring_one(Flaw::None));
+    explore("doors, ring", ALL, || ring_one(Flaw::None));
 }
 
 pub(crate) fn ring_one(flaw: Flaw) {
@@ -31,7 +31,7 @@ pub(crate) fn ring_one(flaw: Flaw) {
 
 #[test]
 fn set_and_park() {
-    explore("doors, set", 3, || {
+    explore("doors, set", ALL, || {
         let room = Arc::new(Bedroom::new(Flaw::None));
         let sleeper = sleeper!(room, 0);
         room.set(0);
@@ -78,7 +78,7 @@ pub(crate) fn busy_cleaner(flaw: Flaw) {
 /// A ringer dies anywhere; recovery rings again.
 #[test]
 fn death_of_the_ringer() {
-    explore_kills("doors, death of the ringer", 2, |kill| ringer_dies(Flaw::None, kill));
+    explore_kills("doors, death of the ringer", 3, |kill| ringer_dies(Flaw::None, kill));
 }
 
 pub(crate) fn ringer_dies(flaw: Flaw, kill: &Kill) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::checker::{explore, explore_kills, spawn};
+use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::mortal;
 use super::super::ring::slot::{Completion, NO_CAUSE, Slot};
 use super::super::ring::word::{Phase, SUBMITTER};
@@ -18,7 +18,7 @@ fn leased() -> (Arc<Slot>, super::super::ring::word::Word) {
 /// A deadline against the end of the task: exactly one wins.
 #[test]
 fn condemn_or_complete() {
-    explore("leases, condemn", 3, || {
+    explore("leases, condemn", ALL, || {
         let (slot, lease) = leased();
         let worker = {
             let slot = Arc::clone(&slot);
@@ -39,7 +39,7 @@ fn condemn_or_complete() {
 /// another lap.
 #[test]
 fn cancel_and_take() {
-    explore("leases, cancel", 3, || {
+    explore("leases, cancel", ALL, || {
         let slot = Arc::new(Slot::new());
         slot.publish_ready(SUBMITTER, 1, NO_CAUSE);
         let worker = {
@@ -67,7 +67,7 @@ fn cancel_and_death() {
     fn body(_: &World, _: u32) -> Option<u64> {
         None
     }
-    explore_kills("leases, cancel and death", 3, |kill| {
+    explore_kills("leases, cancel and death", ALL, |kill| {
         let world = Arc::new(World::new(1, body));
         world.publish(0, 1);
         let worker = {
@@ -89,7 +89,7 @@ fn cancel_and_death() {
 /// on only if it completed, and then the supervisor has not condemned.
 #[test]
 fn condemn_reaches_no_other_task() {
-    explore("leases, next task", 3, || {
+    explore("leases, next task", ALL, || {
         let world = Arc::new([Slot::new(), Slot::new()]);
         for slot in &*world {
             slot.publish_ready(SUBMITTER, 1, NO_CAUSE);

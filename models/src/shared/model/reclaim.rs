@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::super::checker::{explore, explore_kills, spawn};
+use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::{Kill, mortal};
 use super::super::mailbox::hint::HintRing;
 use super::super::ring::table::EdgeKind;
@@ -102,11 +102,7 @@ fn two_laps(kill: Option<&Kill>) {
 }
 
 /// Publishes the second lap of slot 0, if the first has retired.
-fn reuse(
-    world: &World,
-    hints: &Hints,
-    cursor: &mut super::super::mailbox::hint::Cursor,
-) -> bool {
+fn reuse(world: &World, hints: &Hints, cursor: &mut super::super::mailbox::hint::Cursor) -> bool {
     if !world.slot(0).load().is_retired() {
         return false;
     }
@@ -119,10 +115,10 @@ fn reuse(
 
 #[test]
 fn stale_hint_of_an_older_lap() {
-    explore("reclaim", 2, || two_laps(None));
+    explore("reclaim", ALL, || two_laps(None));
 }
 
 #[test]
 fn death_around_reuse() {
-    explore_kills("reclaim, death", 1, |kill| two_laps(Some(kill)));
+    explore_kills("reclaim, death", 4, |kill| two_laps(Some(kill)));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::checker::{explore, explore_kills, spawn};
+use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::mortal;
 use super::super::ring::slot::{NO_CAUSE, Watch};
 use super::super::ring::table::EdgeKind;
@@ -35,14 +35,14 @@ fn watched(with_consumer: bool) {
 
 #[test]
 fn watch_and_retire() {
-    explore("watch, list empty", 3, || watched(false));
-    explore("watch, list to walk", 3, || watched(true));
+    explore("watch, list empty", ALL, || watched(false));
+    explore("watch, list to walk", ALL, || watched(true));
 }
 
 /// A waiter that asks for a lap that has gone never sleeps.
 #[test]
 fn watch_of_another_lap() {
-    explore("watch, next lap", 3, || {
+    explore("watch, next lap", ALL, || {
         let world = Arc::new(World::new(2, body));
         world.publish(0, 1);
         let worker = {
@@ -62,7 +62,7 @@ fn watch_of_another_lap() {
 /// Whoever dies between completing and retiring, the supervisor retires and rings.
 #[test]
 fn watch_and_death() {
-    explore_kills("watch, death", 3, |kill| {
+    explore_kills("watch, death", ALL, |kill| {
         let world = Arc::new(World::new(2, body));
         world.publish(0, 1);
         world.wire(1, 1, &[(0, 1, EdgeKind::Data)], 0);

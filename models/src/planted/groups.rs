@@ -1,0 +1,38 @@
+//! Groups and the recovery of their members.
+
+use super::super::gang::Flaw;
+use super::super::model::groups::{one_member_dies, two};
+use super::{ALL, caught, caught_with_a_death};
+
+#[test]
+fn start_that_rings_nobody() {
+    caught("the starter rings nobody", ALL, || two(Flaw::StartsQuietly));
+}
+
+#[test]
+fn member_that_leaves_quietly() {
+    caught_with_a_death("a member leaves a condemned group quietly", ALL, |kill| {
+        one_member_dies(kill, Flaw::LeavesQuietly);
+    });
+}
+
+#[test]
+fn recovery_that_looks_once() {
+    caught_with_a_death("a group starts under the hands of recovery", ALL, |kill| {
+        one_member_dies(kill, Flaw::LooksOnce);
+    });
+}
+
+#[test]
+fn recovery_that_forgets_the_last() {
+    caught_with_a_death("the last member dies before it completes", ALL, |kill| {
+        one_member_dies(kill, Flaw::ForgetsTheLast);
+    });
+}
+
+#[test]
+fn new_attempt_that_rings_nobody() {
+    caught_with_a_death("a new attempt rings nobody", ALL, |kill| {
+        one_member_dies(kill, Flaw::RingsNobody);
+    });
+}

@@ -1,0 +1,60 @@
+//! Groups: one node, N members, N different workers at the same time. Covers defect D14 of the
+//! original (a group larger than its pool hung; groups and singles blocked each other).
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+mod common;
+
+mod failures;
+mod forming;
+mod members;
+mod random;
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use mailring::abi::{CallConfig, TaskArgs, TaskArgsView};
+use mailring::{Callable, Error, Executor, TaskContext};
+
+use common::kit::{atom, config};
+
+tests! {
+    "group::members" in members {
+        members_run_at_the_same_time, each_on_another_worker, index_size_and_shared_bytes, shared_bytes_begin_as_zeros, many_barriers, each_has_its_own_arguments, a_group_of_one, one_of_all_workers,
+    }
+    "group::forming" in forming {
+        larger_than_the_pool_is_refused, impossible_groups_are_refused, two_groups_do_not_deadlock, singles_flow_past_a_waiting_group, singles_do_not_starve_a_group, complete_when_the_last_member_is, chains_of_groups, all_members_tensors_count, sub_groups_use_the_other_pool, outputs_of_members_are_allocated,
+    }
+    "group::failures" in failures {
+        an_error_fails_the_group, a_panic_fails_the_group, the_others_see_cancelled, a_barrier_does_not_wait_for_the_failed, a_killed_member_fails_the_group, members_that_will_not_stop_are_killed, retried_as_a_whole, retried_until_there_are_no_more, poisoned_groups_do_not_run, a_group_poisons_its_dependents, cancelled_before_it_begins, cancelled_while_it_runs, a_deadline_ends_all_members,
+    }
+    "group::random" in random {
+        random_groups_and_singles, random_groups_and_kills,
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+fn raise(signal: i32) {
+    // SAFETY: passes no pointers.
+    unsafe { libc::raise(signal) };
+}
+
+/// One argument list for each member: the same tensor for all, the index as scalar.
+fn members(count: u64, each: &TaskArgs) -> Vec<TaskArgs> {
+    (0..count).map(|i| each.clone().scalar(i)).collect()
+}
+
+fn run_group(exec: &Executor, callable: Callable, all: Vec<TaskArgs>) -> Result<(), Error> {
+    exec.run(|orch| orch.submit_group(callable, all, config()).map(drop))
+}
+
+/// Meets the other members, then counts.
+fn barrier_body(
+    args: TaskArgsView<'_>,
+    _config: &CallConfig,
+    context: &TaskContext<'_>,
+) -> Result<(), BoxError> {
+    context.group().expect("a member").barrier()?;
+    atom(&args, 0, 0).fetch_add(1, SeqCst);
+    Ok(())
+}

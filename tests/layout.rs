@@ -1,0 +1,133 @@
+//! The rooms of the crate and who may know whom. Read from the source, since a compiler allows
+//! every direction inside one crate.
+
+#[macro_use]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+tests! {
+    "layout" in crate {
+        rooms_know_only_what_they_may, every_room_has_a_rule, only_the_front_knows_the_executor,
+        files_are_short, the_lock_free_rooms_use_the_facade,
+    }
+}
+
+/// Which modules of the crate a room may name. A room may always name itself.
+const RULES: &[(&str, &[&str])] = &[
+    ("limits", &[]),
+    ("sync", &[]),
+    ("sys", &[]),
+    ("ids", &[]),
+    ("abi", &["limits"]),
+    ("ring", &["sync", "limits"]),
+    ("mailbox", &["sync", "abi", "ids", "limits"]),
+    ("graph", &["ring", "abi", "limits"]),
+    ("segment", &["ring", "mailbox", "sys", "ids", "limits"]),
+    ("error", &["abi", "ids", "limits", "ring"]),
+    ("worker", &["abi", "error", "ids", "limits", "mailbox", "ring", "segment", "sync", "sys"]),
+    (
+        "executor",
+        &[
+            "abi", "error", "graph", "ids", "limits", "mailbox", "ring", "segment", "sync", "sys",
+            "worker",
+        ],
+    ),
+];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![source()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(source()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the source was not found");
+    found
+}
+
+fn room_of(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Modules named as `crate::x` anywhere outside comments. Names of the front page (types, by their
+/// capital letter) count as `front`.
+fn named(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in text.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = &line[at + "crate::".len()..];
+            let name: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let is_type = name.chars().next().is_none_or(char::is_uppercase);
+            found.insert(if is_type { "front".to_owned() } else { name });
+        }
+    }
+    found
+}
+
+fn rooms_know_only_what_they_may() {
+    let rules: BTreeMap<_, _> = RULES.iter().copied().collect();
+    for (path, text) in files() {
+        let room = room_of(&path);
+        let Some(allowed) = rules.get(room.as_str()) else { continue };
+        for name in named(&text) {
+            // The executor is the front; others go to the rooms themselves.
+            let may = name == room
+                || allowed.contains(&name.as_str())
+                || (name == "front" && matches!(room.as_str(), "executor" | "error"));
+            assert!(may, "{}: `crate::{name}` is not for {room}", path.display());
+        }
+    }
+}
+
+fn every_room_has_a_rule() {
+    let rules: BTreeSet<_> = RULES.iter().map(|rule| rule.0.to_owned()).collect();
+    let rooms: BTreeSet<_> = files().iter().map(|(path, _)| room_of(path)).collect();
+    let unknown: Vec<_> = rooms.difference(&rules).filter(|room| *room != "lib").collect();
+    assert!(unknown.is_empty(), "say in RULES what {unknown:?} may know");
+}
+
+fn only_the_front_knows_the_executor() {
+    for (path, text) in files() {
+        if !matches!(room_of(&path).as_str(), "executor" | "lib") {
+            assert!(!named(&text).contains("executor"), "{}", path.display());
+        }
+    }
+}
+
+fn files_are_short() {
+    for (path, text) in files() {
+        let lines = text.lines().count();
+        assert!(lines <= 600, "{} has {lines} lines: split it", path.display());
+    }
+}
+
+/// What is model-checked gets its atomics from the facade alone.
+fn the_lock_free_rooms_use_the_facade() {
+    for (path, text) in files() {
+        if matches!(room_of(&path).as_str(), "ring" | "mailbox") {
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                // A fence for the compiler alone is nothing that a checker could see.
+                let outside =
+                    line.contains("std::sync::atomic") && !line.contains("compiler_fence");
+                assert!(!outside, "{}: {line}", path.display());
+            }
+        }
+    }
+}

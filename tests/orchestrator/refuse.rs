@@ -1,0 +1,280 @@
+//! Bad input gets a clear error and changes nothing: after each refusal the same run goes on and
+//! ends well.
+
+use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TensorArgType};
+use mailring::{Buffer, Callable, Error, Executor, Mode, Orchestrator, WorkerKind};
+
+use crate::common::kit::{BOTH, Done, args, at, config, small};
+
+struct Kit {
+    exec: Executor,
+    add: Callable,
+    data: Buffer<u64>,
+}
+
+fn kit(mode: Mode) -> Kit {
+    let mut builder = small(mode, 2).heap_bytes(64 << 10);
+    let add = builder
+        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
+        .unwrap();
+    let exec = builder.build().unwrap();
+    let data = exec.buffer(4).unwrap();
+    Kit { exec, add, data }
+}
+
+/// Every way to submit is refused with text that holds `says`, before and after tasks that work.
+fn refused(bad: impl Fn(&Kit) -> TaskArgs, says: &str) {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let good = |orch: &mut Orchestrator| {
+            orch.submit(kit.add, args().inout(at(&kit.data, 0)), config()).map(drop)
+        };
+        kit.exec
+            .run(|orch| {
+                good(orch)?;
+                for _ in 0..200 {
+                    let group = vec![args().inout(at(&kit.data, 1)), bad(&kit)];
+                    for error in [
+                        orch.submit(kit.add, bad(&kit), config()).unwrap_err(),
+                        orch.try_submit(kit.add, bad(&kit), config()).unwrap_err().error,
+                        orch.submit_group(kit.add, group, config()).unwrap_err(),
+                    ] {
+                        let text = error.to_string();
+                        assert!(text.contains(says), "{says:?} is not in {text:?}");
+                    }
+                }
+                let refused = orch.try_submit(kit.add, bad(&kit), config()).unwrap_err();
+                assert_eq!(refused.args, bad(&kit), "the arguments come back as they were");
+                good(orch)
+            })
+            .unwrap();
+        assert_eq!(kit.data.to_vec(), [2, 0, 0, 0]);
+        assert_eq!(kit.exec.stats().submitted, 2);
+        kit.exec.run(good).unwrap();
+        assert_eq!(kit.data.get(0), Some(3));
+    }
+}
+
+fn raw(kit: &Kit, shape: [u32; 5], dims: u32, dtype: u8) -> ContinuousTensor {
+    ContinuousTensor::from_raw(kit.data.address(), shape, dims, dtype)
+}
+
+pub(crate) fn too_many_dimensions() {
+    refused(|kit| args().inout(raw(kit, [1; 5], 6, 8)), "at most 5 dimensions, not 6");
+    refused(|kit| args().no_dep(raw(kit, [1; 5], u32::MAX, 8)), "dimensions");
+    let error = ContinuousTensor::new(0, &[1; 6], DataType::Uint8).unwrap_err();
+    assert_eq!(error, AbiError::TooManyDims(6));
+}
+
+pub(crate) fn an_unknown_dtype() {
+    for dtype in [9, 14, 255] {
+        refused(
+            |kit| args().inout(raw(kit, [1; 5], 1, dtype)),
+            &format!("{dtype} is no data type"),
+        );
+        assert_eq!(DataType::try_from(dtype), Err(AbiError::UnknownDtype(dtype)));
+    }
+}
+
+pub(crate) fn sizes_that_overflow() {
+    refused(|kit| args().inout(raw(kit, [u32::MAX; 5], 5, 5)), "64 bits can count");
+    refused(
+        |_| args().output(ContinuousTensor::from_raw(0, [u32::MAX; 5], 5, 5)),
+        "64 bits can count",
+    );
+    // Each fits, all together do not; and one that runs over the end of all addresses.
+    let large = ContinuousTensor::from_raw(0, [u32::MAX, u32::MAX, 0, 0, 0], 2, 5);
+    refused(|_| args().output(large).output(large), "64 bits can count");
+    let end = ContinuousTensor::from_raw(u64::MAX - 3, [4, 0, 0, 0, 0], 1, 5);
+    refused(|_| args().input(end), "end of the address space");
+    refused(|_| args().output(large), "can never fit");
+}
+
+pub(crate) fn a_tensor_after_a_scalar() {
+    refused(|kit| args().scalar(1).inout(kit.data.tensor()), "after a scalar");
+    let mut late = TaskArgs::new();
+    late.add_scalar(1);
+    let tensor = ContinuousTensor::new(0, &[1], DataType::Uint8).unwrap();
+    let error = late.add_tensor(tensor, TensorArgType::Input).unwrap_err();
+    assert_eq!(error, AbiError::TensorAfterScalar { tensor: 0 });
+    assert_eq!(late, args().scalar(1), "nothing is changed");
+}
+
+pub(crate) fn more_arguments_than_a_letter_holds() {
+    let many = |scalars: usize| {
+        let mut all = args();
+        (0..scalars).for_each(|i| _ = all.add_scalar(i as u64));
+        all
+    };
+    let kit = kit(Mode::Process);
+    let kib = (2 << 20) / 8;
+    kit.exec
+        .run(|orch| {
+            let error = orch.submit(kit.add, many(kib), config()).unwrap_err();
+            assert!(matches!(error, Error::ArgsTooLarge(2_097_160)), "{error}");
+            assert!(error.to_string().contains("tensors"), "{error}");
+            let error = orch
+                .submit_group(kit.add, vec![many(kib / 2), many(kib / 2)], config())
+                .unwrap_err();
+            assert!(matches!(error, Error::ArgsTooLarge(_)), "{error}");
+            // The largest that can be, many times over: the payload ring is reused.
+            let mut most = args().inout(at(&kit.data, 0));
+            (0..kib - 1 - 5).for_each(|i| _ = most.add_scalar(i as u64));
+            for _ in 0..20 {
+                orch.submit(kit.add, most.clone(), config())?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(kit.data.get(0), Some(20));
+}
+
+pub(crate) fn addresses_of_nobody() {
+    let mine = Box::new([0u64; 4]);
+    let here = mine.as_ptr() as u64;
+    for tag in [
+        TensorArgType::Input,
+        TensorArgType::Output,
+        TensorArgType::InOut,
+        TensorArgType::OutputExisting,
+        TensorArgType::NoDep,
+    ] {
+        let make = |address: u64| {
+            let tensor = ContinuousTensor::from_raw(address, [4, 0, 0, 0, 0], 1, 8);
+            let mut all = args();
+            all.add_tensor(tensor, tag).unwrap();
+            all
+        };
+        refused(|_| make(here), "no buffer of this executor");
+        refused(|_| make(8), "no buffer of this executor");
+        // One byte over the end, and in front; the buffer is 64 bytes long inside.
+        refused(|kit| make(kit.data.address() + 40), "no buffer of this executor");
+        refused(|kit| make(kit.data.address() - 8), "no buffer of this executor");
+    }
+}
+
+pub(crate) fn null_where_nothing_is_allocated() {
+    let null = ContinuousTensor::new(0, &[4], DataType::Uint64).unwrap();
+    refused(|_| args().input(null), "has a null address");
+    refused(|_| args().output(null).inout(null), "has a null address");
+    refused(|_| args().output_existing(null), "null address");
+}
+
+pub(crate) fn unknown_functions() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        kit.exec
+            .run(|orch| {
+                for id in [1, 2, 1 << 40, u64::MAX] {
+                    let error = orch.submit(Callable(id), args(), config()).unwrap_err();
+                    assert!(matches!(error, Error::UnknownFunction(found) if found == id));
+                    let error = orch.submit_group(Callable(id), vec![args()], config());
+                    assert!(matches!(error, Err(Error::UnknownFunction(_))));
+                }
+                orch.submit(kit.add, args().inout(at(&kit.data, 0)), config()).map(drop)
+            })
+            .unwrap();
+        assert_eq!(kit.exec.stats().submitted, 1);
+    }
+}
+
+pub(crate) fn pools_without_workers() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let mut builder = small(mode, 0).sub_workers(1);
+        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let subs = builder.build().unwrap();
+        let error = kit.exec.run(|orch| orch.submit_sub(kit.add, args()).map(drop)).unwrap_err();
+        assert!(matches!(error, Error::NoWorkers(WorkerKind::Sub)), "{error}");
+        let error = subs.run(|orch| orch.submit(nop, args(), config()).map(drop)).unwrap_err();
+        assert!(matches!(error, Error::NoWorkers(WorkerKind::NextLevel)), "{error}");
+        subs.run(|orch| orch.submit_sub(nop, args()).map(drop)).unwrap();
+    }
+}
+
+pub(crate) fn a_scope_end_without_begin() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        kit.exec
+            .run(|orch| {
+                let error = orch.scope_end().unwrap_err();
+                assert!(error.to_string().contains("without an open scope"), "{error}");
+                orch.submit(kit.add, args().inout(at(&kit.data, 0)), config()).map(drop)
+            })
+            .unwrap();
+        assert_eq!(kit.data.get(0), Some(1));
+    }
+}
+
+/// D9: a submit that was refused for want of heap space holds no slot, no bytes, no edge, and the
+/// run ends.
+pub(crate) fn a_failed_submit_leaves_no_trace() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let null = |kib: u32| ContinuousTensor::new(0, &[kib << 7], DataType::Uint64).unwrap();
+        for _ in 0..20 {
+            kit.exec
+                .run(|orch| {
+                    orch.submit(kit.add, args().output(null(60)), config())?;
+                    for _ in 0..1000 {
+                        let all = args().output(null(5)).inout(kit.data.tensor());
+                        let error = orch.submit(kit.add, all, config()).unwrap_err();
+                        assert!(matches!(error, Error::HeapDeadlock { .. }), "{error}");
+                        let all = args().output(null(65)).inout(kit.data.tensor());
+                        let error = orch.submit(kit.add, all, config()).unwrap_err();
+                        assert!(matches!(error, Error::Ring(_)), "{error}");
+                    }
+                    // Nothing of the buffer waits for any of them.
+                    orch.submit(kit.add, args().inout(at(&kit.data, 1)), config())?;
+                    let handle = orch.submit(kit.add, args().output(null(4)), config())?;
+                    assert_eq!(handle.tensor(0)?.data() % 1024, 0);
+                    Ok(())
+                })
+                .unwrap();
+        }
+        assert_eq!(kit.data.to_vec(), [0, 20, 0, 0]);
+        assert_eq!(kit.exec.stats().submitted, 60);
+    }
+}
+
+pub(crate) fn buffers_that_cannot_be() {
+    let kit = kit(Mode::Process);
+    for elements in [usize::MAX, 1 << 33, (16 << 20) / 8 + 1] {
+        assert!(kit.exec.buffer::<u64>(elements).is_err());
+    }
+    for (first, shape) in
+        [(0, &[5][..]), (4, &[1]), (3, &[2]), (usize::MAX, &[1]), (0, &[1; 6]), (1, &[u32::MAX; 5])]
+    {
+        assert!(kit.data.view(first, shape).is_err(), "{first} {shape:?}");
+    }
+    assert!(kit.data.view(3, &[1]).is_ok() && kit.data.view(4, &[0]).is_ok());
+    assert!(kit.data.set(4, 1).is_err() && kit.data.get(4).is_none());
+    assert!(kit.data.copy_from_slice(&[0; 5]).is_err());
+    assert_eq!(kit.data.to_vec(), [0; 4]);
+}
+
+/// Memory that was given back cannot be named any more.
+pub(crate) fn a_slab_that_is_gone() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let stale = kit
+            .exec
+            .run(|orch| {
+                let tensor = orch.alloc(&[4], DataType::Uint64)?;
+                orch.submit(kit.add, args().inout(tensor), config())?;
+                Ok(tensor)
+            })
+            .unwrap();
+        let error = kit
+            .exec
+            .run(|orch| orch.submit(kit.add, args().inout(stale), config()).map(drop))
+            .unwrap_err();
+        assert!(matches!(error, Error::UnknownAddress { index: 0, .. }), "{error}");
+        let freed = kit.exec.buffer::<u64>(4).unwrap().tensor();
+        let error = kit
+            .exec
+            .run(|orch| orch.submit(kit.add, args().inout(freed), config()).map(drop))
+            .unwrap_err();
+        assert!(matches!(error, Error::UnknownAddress { .. }), "{error}");
+    }
+}

@@ -1,0 +1,446 @@
+//! Scopes: how they open and close, and which heap bytes they hold for how long.
+
+#[macro_use]
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use mailring::abi::{ContinuousTensor, DataType};
+use mailring::graph::{ScopeError, ScopeStack};
+use mailring::{Callable, Error, Executor, Mode, Orchestrator};
+
+use common::kit::{BOTH, args, atom, await_value, cell, config, eventually, small};
+
+tests! {
+    "scope" in crate {
+        none_at_first, ending_none_is_an_error, first_opened_last_closed, an_empty_scope,
+        sixty_four_and_no_more, a_scope_is_never_mistaken_for_another, heap_ring_by_depth,
+        depth_through_a_run, by_hand, the_runs_own_scope_stays, left_open_ends_with_the_run,
+        an_error_closes_it, a_panic_closes_it, the_value_comes_back,
+        slabs_are_held_by_the_scope, slabs_come_back_after_it, a_task_holds_them_longer,
+        depth_classes_have_rings_of_their_own, a_full_ring_does_not_hinder_the_others,
+        a_deadlock_is_said_at_once, a_deadlock_names_an_alloc, unused_allocs_are_given_back,
+        a_scope_does_not_wait, a_handle_outlives_its_scope,
+    }
+}
+
+// ---- the stack ----------------------------------------------------------------------------------
+
+fn none_at_first() {
+    let stack = ScopeStack::new();
+    assert_eq!(stack.depth(), 0);
+    assert_eq!(stack.innermost(), None);
+    assert!(!stack.is_open(stack.current()), "no scope holds what is made in none");
+}
+
+fn ending_none_is_an_error() {
+    let mut stack = ScopeStack::new();
+    assert_eq!(stack.end(), Err(ScopeError::NoneOpen));
+    stack.begin(0).unwrap();
+    stack.end().unwrap();
+    assert_eq!(stack.end(), Err(ScopeError::NoneOpen));
+    assert!(ScopeError::NoneOpen.to_string().contains("without"));
+}
+
+fn first_opened_last_closed() {
+    let mut stack = ScopeStack::new();
+    for first in [10, 20, 30] {
+        stack.begin(first).unwrap();
+    }
+    for (depth, first) in [(3, 30), (2, 20), (1, 10)] {
+        assert_eq!(stack.depth(), depth);
+        assert_eq!(stack.innermost().map(|scope| scope.first), Some(first));
+        assert_eq!(stack.end().unwrap().first, first);
+    }
+    assert_eq!(stack.depth(), 0);
+}
+
+fn an_empty_scope() {
+    let mut stack = ScopeStack::new();
+    stack.begin(7).unwrap();
+    assert_eq!(stack.end().unwrap().first, 7);
+}
+
+fn sixty_four_and_no_more() {
+    let mut stack = ScopeStack::new();
+    (0..64).for_each(|n| stack.begin(n).unwrap());
+    assert_eq!(stack.begin(64), Err(ScopeError::TooDeep));
+    assert_eq!(stack.depth(), 64, "a refused begin changes nothing");
+    assert_eq!(stack.end().unwrap().first, 63);
+    stack.begin(99).unwrap();
+}
+
+fn a_scope_is_never_mistaken_for_another() {
+    let mut stack = ScopeStack::new();
+    stack.begin(0).unwrap();
+    stack.begin(0).unwrap();
+    let inner = stack.current();
+    assert!(stack.is_open(inner));
+    stack.end().unwrap();
+    assert!(!stack.is_open(inner));
+    stack.begin(0).unwrap();
+    assert!(!stack.is_open(inner), "same depth, another scope");
+    assert!(stack.is_open(stack.current()));
+}
+
+fn heap_ring_by_depth() {
+    let mut stack = ScopeStack::new();
+    for depth in 0..64 {
+        stack.begin(0).unwrap();
+        assert_eq!(stack.heap_ring(), depth.min(3));
+    }
+}
+
+// ---- through a run ------------------------------------------------------------------------------
+
+struct Kit {
+    exec: Executor,
+    /// Adds one to element 1 of its first tensor, waits until element 0 is 1.
+    gate: Callable,
+    /// Writes all bytes of its first tensor.
+    fill: Callable,
+}
+
+/// Heap rings of 8 KiB.
+fn kit(mode: Mode) -> Kit {
+    let mut builder = small(mode, 2).heap_bytes(8 << 10);
+    let gate = builder
+        .register("gate", |args, _, _| {
+            atom(&args, 0, 1).fetch_add(1, SeqCst);
+            if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
+        })
+        .unwrap();
+    let fill = builder
+        .register("fill", |args, _, _| {
+            let (_, count) = args.elements::<u8>(0)?;
+            (0..count).try_for_each(|i| args.set(0, i, 9u8))
+        })
+        .unwrap();
+    Kit { exec: builder.build().unwrap(), gate, fill }
+}
+
+fn bytes(len: u32) -> ContinuousTensor {
+    ContinuousTensor::new(0, &[len], DataType::Uint8).unwrap()
+}
+
+fn dive(orch: &mut Orchestrator, depth: usize) -> Result<(), Error> {
+    assert_eq!(orch.scope_depth(), depth);
+    if depth < 64 {
+        return orch.scope(|orch| dive(orch, depth + 1));
+    }
+    let error = orch.scope(|_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::ScopeDepth), "{error}");
+    assert!(error.to_string().contains("64"), "{error}");
+    assert_eq!(orch.scope_depth(), 64);
+    Ok(())
+}
+
+fn depth_through_a_run() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        for _ in 0..3 {
+            kit.exec
+                .run(|orch| {
+                    dive(orch, 1)?;
+                    assert_eq!(orch.scope_depth(), 1);
+                    Ok(())
+                })
+                .unwrap();
+        }
+    }
+}
+
+fn by_hand() {
+    let kit = kit(Mode::Process);
+    kit.exec
+        .run(|orch| {
+            for depth in 2..=64 {
+                orch.scope_begin()?;
+                assert_eq!(orch.scope_depth(), depth);
+                if depth < 8 {
+                    orch.submit(kit.fill, args().output(bytes(1)), config())?;
+                }
+            }
+            assert!(matches!(orch.scope_begin(), Err(Error::ScopeDepth)));
+            for depth in (1..64).rev() {
+                orch.scope_end()?;
+                assert_eq!(orch.scope_depth(), depth);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn the_runs_own_scope_stays() {
+    let kit = kit(Mode::Process);
+    kit.exec
+        .run(|orch| {
+            let error = orch.scope_end().unwrap_err();
+            assert!(matches!(error, Error::NoScope), "{error}");
+            assert_eq!(orch.scope_depth(), 1);
+            orch.scope(|orch| {
+                // A scope closed by hand inside its own closure is closed once.
+                orch.scope_end()
+            })?;
+            assert_eq!(orch.scope_depth(), 1);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn left_open_ends_with_the_run() {
+    let kit = kit(Mode::Process);
+    for _ in 0..10 {
+        kit.exec
+            .run(|orch| {
+                (0..5).try_for_each(|_| orch.scope_begin())?;
+                // Half of what a ring has: it is there again in the next round.
+                (0..4).try_for_each(|_| {
+                    orch.submit(kit.fill, args().output(bytes(1024)), config()).map(drop)
+                })
+            })
+            .unwrap();
+    }
+}
+
+fn an_error_closes_it() {
+    let kit = kit(Mode::Process);
+    kit.exec
+        .run(|orch| {
+            let inner = orch.scope(|orch| {
+                orch.scope_begin()?;
+                Err::<(), _>(Error::other("no"))
+            });
+            assert_eq!(inner.unwrap_err().to_string(), "no");
+            assert_eq!(orch.scope_depth(), 1);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn a_panic_closes_it() {
+    let kit = kit(Mode::Process);
+    kit.exec
+        .run(|orch| {
+            for _ in 0..20 {
+                let panic = catch_unwind(AssertUnwindSafe(|| {
+                    orch.scope(|orch| -> Result<(), Error> {
+                        orch.submit(kit.fill, args().output(bytes(4096)), config())?;
+                        orch.scope(|_| panic!("inside"))
+                    })
+                }));
+                assert!(panic.is_err());
+                assert_eq!(orch.scope_depth(), 1);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn the_value_comes_back() {
+    let kit = kit(Mode::Process);
+    let value = kit.exec.run(|orch| orch.scope(|orch| orch.scope(|_| Ok("inside".to_owned()))));
+    assert_eq!(value.unwrap(), "inside");
+}
+
+// ---- heap bytes ---------------------------------------------------------------------------------
+
+/// What was made in a scope is there until it closes, even when nobody names it any more.
+fn slabs_are_held_by_the_scope() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        kit.exec
+            .run(|orch| {
+                let mut made = Vec::new();
+                for _ in 0..8 {
+                    let handle = orch.submit(kit.fill, args().output(bytes(1000)), config())?;
+                    orch.wait(&handle)?;
+                    made.push(handle.tensor(0)?.data());
+                }
+                made.sort_unstable();
+                assert!(made.windows(2).all(|pair| pair[1] - pair[0] == 1024), "{made:?}");
+                assert!(made.iter().all(|address| address % 1024 == 0));
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+fn slabs_come_back_after_it() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        kit.exec
+            .run(|orch| {
+                for _ in 0..200 {
+                    orch.scope(|orch| {
+                        orch.submit(kit.fill, args().output(bytes(3000)), config())?;
+                        let temporary = orch.alloc(&[2000], DataType::Uint8)?;
+                        orch.submit(kit.fill, args().output_existing(temporary), config())
+                    })?;
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+/// The scope has closed, a task that names the bytes has not begun: they are not given away.
+fn a_task_holds_them_longer() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let state = kit.exec.buffer::<u64>(2).unwrap();
+        let out = kit.exec.buffer::<u8>(4096).unwrap();
+        let ran = kit.exec.run(|orch| {
+            let made = orch.scope(|orch| {
+                let made = orch.submit(kit.fill, args().output(bytes(4096)), config())?;
+                let gated = args().no_dep(state.tensor()).input(made.tensor(0)?);
+                orch.submit(kit.gate, gated, config())?;
+                Ok(made)
+            })?;
+            eventually("the gate is held", || cell(&state, 1).load(SeqCst) == 1);
+            let first = made.tensor(0)?.data();
+            orch.scope(|orch| {
+                let other = orch.submit(kit.fill, args().output(bytes(4096)), config())?;
+                assert_ne!(other.tensor(0)?.data(), first);
+                Ok(())
+            })?;
+            cell(&state, 0).store(1, SeqCst);
+            orch.scope(|orch| orch.submit(kit.fill, args().output(bytes(8192)), config()))?;
+            // Its own handle does not hold them: naming them now is refused.
+            let late = args().input(made.tensor(0)?).output(out.tensor());
+            orch.submit(kit.fill, late, config()).map(drop)
+        });
+        // The large slab above lies over the old bytes, so they may be named again as part of it.
+        assert!(matches!(ran, Ok(()) | Err(Error::UnknownAddress { .. })), "{ran:?}");
+    }
+}
+
+fn depth_classes_have_rings_of_their_own() {
+    fn addresses(orch: &mut Orchestrator, found: &mut Vec<u64>, depth: usize) -> Result<(), Error> {
+        found.push(orch.alloc(&[1], DataType::Uint8)?.data());
+        if depth == 6 {
+            return Ok(());
+        }
+        orch.scope(|orch| addresses(orch, found, depth + 1))
+    }
+    for mode in BOTH {
+        let kit = kit(mode);
+        let mut found = Vec::new();
+        kit.exec.run(|orch| addresses(orch, &mut found, 1)).unwrap();
+        for pair in found[..4].windows(2) {
+            assert_eq!(pair[1] - pair[0], 8192, "{found:?}");
+        }
+        assert_eq!(found[4] - found[3], 1024, "all deeper ones share the last: {found:?}");
+        assert_eq!(found[5] - found[4], 1024);
+    }
+}
+
+fn a_full_ring_does_not_hinder_the_others() {
+    let kit = kit(Mode::Process);
+    kit.exec
+        .run(|orch| {
+            orch.submit(kit.fill, args().output(bytes(8192)), config())?;
+            for _ in 0..50 {
+                orch.scope(|orch| orch.submit(kit.fill, args().output(bytes(8192)), config()))?;
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// The bytes are held by a scope that only the blocked thread can close.
+fn a_deadlock_is_said_at_once() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        kit.exec
+            .run(|orch| {
+                let named = mailring::TaskOptions::new().name("hoarder");
+                for _ in 0..2 {
+                    let all = args().output(bytes(3072));
+                    orch.submit_with(kit.fill, all, config(), &named)?;
+                }
+                let began = Instant::now();
+                let error =
+                    orch.submit(kit.fill, args().output(bytes(2500)), config()).unwrap_err();
+                assert!(began.elapsed() < Duration::from_secs(5));
+                let text = error.to_string();
+                for part in ["hoarder", "6144 of 8192", "3072", "scope 1", "close the scope"] {
+                    assert!(text.contains(part), "{part:?} is not in {text:?}");
+                }
+                let Error::HeapDeadlock(pinned) = error else { panic!("{error}") };
+                assert_eq!((pinned.ring, pinned.scope), (0, 1));
+                let error = orch.try_submit(kit.fill, args().output(bytes(2500)), config());
+                assert!(matches!(error.unwrap_err().error, Error::HeapDeadlock { .. }));
+                // What fits is still taken.
+                orch.submit(kit.fill, args().output(bytes(2000)), config())?;
+                orch.scope(|orch| {
+                    orch.submit(kit.fill, args().output(bytes(8192)), config())?;
+                    let error = orch.alloc(&[1], DataType::Uint8).unwrap_err();
+                    let Error::HeapDeadlock(pinned) = error else { panic!("{error}") };
+                    assert_eq!((pinned.ring, pinned.scope), (1, 2));
+                    Ok(())
+                })
+            })
+            .unwrap();
+        assert_eq!(kit.exec.stats().submitted, 4);
+    }
+}
+
+fn a_deadlock_names_an_alloc() {
+    let kit = kit(Mode::Process);
+    kit.exec
+        .run(|orch| {
+            orch.alloc(&[8000], DataType::Uint8)?;
+            let error = orch.alloc(&[1], DataType::Uint8).unwrap_err();
+            assert!(error.to_string().contains("alloc"), "{error}");
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn unused_allocs_are_given_back() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        for _ in 0..100 {
+            kit.exec
+                .run(|orch| {
+                    orch.alloc(&[8192], DataType::Uint8)?;
+                    orch.scope(|orch| orch.alloc(&[8192], DataType::Uint8))?;
+                    orch.scope(|orch| orch.alloc(&[8192], DataType::Uint8)).map(drop)
+                })
+                .unwrap();
+        }
+    }
+}
+
+fn a_scope_does_not_wait() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let state = kit.exec.buffer::<u64>(2).unwrap();
+        kit.exec
+            .run(|orch| {
+                orch.scope(|orch| {
+                    orch.submit(kit.gate, args().no_dep(state.tensor()), config()).map(drop)
+                })?;
+                // Were it to wait, nobody would ever open.
+                cell(&state, 0).store(1, SeqCst);
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+fn a_handle_outlives_its_scope() {
+    let kit = kit(Mode::Process);
+    kit.exec
+        .run(|orch| {
+            let handle =
+                orch.scope(|orch| orch.submit(kit.fill, args().output(bytes(10)), config()))?;
+            orch.wait(&handle)?;
+            assert!(!orch.cancel(&handle));
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,436 @@
+//! Which earlier tasks a task waits for. Strict: by every byte. Compatible: by the tag table of
+//! the original. Covers its defects D3 (the map has one owner here, and the compiler knows it), D4
+//! (an older writer erased a newer one's entry) and D16 (sub-views).
+
+#[macro_use]
+mod common;
+
+use mailring::abi::TensorArgType::{self, InOut, Input, NoDep, Output, OutputExisting};
+use mailring::graph::{Access, Dependencies, Producer, TensorMap};
+use mailring::{Error, Hazards};
+
+use common::kit::{BOTH, Random, args, at, config, failure, small};
+
+tests! {
+    "tensormap" in crate {
+        empty_knows_nobody, a_writer_is_found, the_last_writer_wins, erase_forgets_a_range_only,
+        erasing_nothing, a_hundred_ranges, many_ranges_are_swept,
+        read_after_write, write_after_write, write_after_read, reads_do_not_wait_for_reads,
+        a_write_supersedes_its_readers, no_dep_is_not_looked_at, disjoint_ranges_are_free,
+        one_shared_byte_is_enough, tiles_of_a_row, a_view_inside_a_view, a_view_around_views,
+        a_superseded_producer_keeps_the_newer_mapping, part_of_a_range_is_overwritten,
+        the_same_task_is_named_once, data_outweighs_order, own_arguments_do_not_wait,
+        compatible_tag_table, compatible_knows_first_bytes_only, compatible_order_of_arguments,
+        compatible_erase, like_a_map_of_single_bytes, overlaps_through_a_run,
+        compatible_has_no_edge_through_a_run,
+    }
+}
+
+/// A map, and what its tasks are to wait for.
+struct Map {
+    map: TensorMap,
+    next: u64,
+    tail: u64,
+}
+
+impl Map {
+    fn new(hazards: Hazards) -> Self {
+        Self { map: TensorMap::new(hazards), next: 0, tail: 0 }
+    }
+
+    fn strict() -> Self {
+        Self::new(Hazards::Strict)
+    }
+
+    fn compatible() -> Self {
+        Self::new(Hazards::Compatible)
+    }
+
+    /// Submits a task; the result is whom it waits for: `(task, whether for its data)`.
+    fn task(&mut self, accesses: &[(TensorArgType, u64, u64)]) -> Vec<(u64, bool)> {
+        let mut accesses: Vec<Access> =
+            accesses.iter().map(|&(tag, from, to)| Access::new(from..to, tag)).collect();
+        let mut found = Dependencies::default();
+        self.map.lookup(&mut accesses, &mut found);
+        let found = found.settle().iter().map(|&Producer { task, data }| (task, data)).collect();
+        self.map.record(&accesses, self.next, self.tail);
+        self.next += 1;
+        found
+    }
+}
+
+const NOBODY: [(u64, bool); 0] = [];
+
+fn empty_knows_nobody() {
+    for map in [Map::strict().map, Map::compatible().map] {
+        assert!(map.is_empty());
+        assert_eq!((map.writer(0), map.writer(4096)), (None, None));
+    }
+    assert_eq!(Map::strict().task(&[(InOut, 0, 100)]), NOBODY);
+}
+
+fn a_writer_is_found() {
+    for mut map in [Map::strict(), Map::compatible()] {
+        map.task(&[(Output, 64, 128)]);
+        assert_eq!(map.map.len(), 1);
+        assert_eq!((map.map.writer(64), map.map.writer(128)), (Some(0), None));
+        assert_eq!(map.task(&[(Input, 64, 128)]), [(0, true)]);
+    }
+}
+
+fn the_last_writer_wins() {
+    for mut map in [Map::strict(), Map::compatible()] {
+        (0..5).for_each(|_| _ = map.task(&[(Output, 64, 128)]));
+        assert_eq!((map.map.writer(64), map.map.len()), (Some(4), 1));
+        assert_eq!(map.task(&[(Input, 64, 128)]), [(4, true)]);
+    }
+}
+
+fn erase_forgets_a_range_only() {
+    let mut map = Map::strict();
+    (0..4).for_each(|i| _ = map.task(&[(Output, i * 10, i * 10 + 10)]));
+    map.map.erase(&(10..25));
+    let writers: Vec<_> = [0, 9, 10, 20, 24, 25, 29, 30].map(|at| map.map.writer(at)).into();
+    let expected = [Some(0), Some(0), None, None, None, Some(2), Some(2), Some(3)];
+    assert_eq!(writers, expected);
+}
+
+fn erasing_nothing() {
+    for mut map in [Map::strict(), Map::compatible()] {
+        map.task(&[(Output, 64, 128)]);
+        map.map.erase(&(128..1000));
+        map.map.erase(&(0..64));
+        assert_eq!(map.map.writer(64), Some(0));
+    }
+}
+
+fn a_hundred_ranges() {
+    for mut map in [Map::strict(), Map::compatible()] {
+        (0..100).for_each(|i| assert_eq!(map.task(&[(Output, i * 64, i * 64 + 64)]), NOBODY));
+        assert_eq!(map.map.len(), 100);
+        for i in (0..100).rev() {
+            assert_eq!(map.task(&[(Input, i * 64, i * 64 + 64)]), [(i, true)]);
+        }
+        assert_eq!(map.map.len(), 100);
+    }
+}
+
+/// The map stays about as large as what is alive, and what is alive stays in it.
+fn many_ranges_are_swept() {
+    let mut map = Map::strict();
+    for i in 0..1_000_000u64 {
+        map.tail = i.saturating_sub(100);
+        map.task(&[(Output, i * 16, i * 16 + 9), (Input, i * 16 + 9, i * 16 + 16)]);
+    }
+    assert!(map.map.len() < 500_000, "{} ranges for 100 tasks", map.map.len());
+    let i = 999_950;
+    assert_eq!(map.map.writer(i * 16), Some(i));
+}
+
+// ---- strict -------------------------------------------------------------------------------------
+
+fn read_after_write() {
+    for tag in [Output, InOut, OutputExisting] {
+        let mut map = Map::strict();
+        map.task(&[(tag, 0, 8)]);
+        assert_eq!(map.task(&[(Input, 0, 8)]), [(0, true)]);
+        assert_eq!(map.task(&[(Input, 0, 8)]), [(0, true)], "every reader, not the first alone");
+    }
+}
+
+fn write_after_write() {
+    for tag in [Output, OutputExisting] {
+        let mut map = Map::strict();
+        map.task(&[(Output, 0, 8)]);
+        assert_eq!(map.task(&[(tag, 0, 8)]), [(0, false)], "must come later, does not read");
+    }
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 8)]);
+    assert_eq!(map.task(&[(InOut, 0, 8)]), [(0, true)]);
+}
+
+fn write_after_read() {
+    for tag in [Output, InOut, OutputExisting] {
+        let mut map = Map::strict();
+        map.task(&[(Input, 0, 8)]);
+        map.task(&[(Input, 0, 8)]);
+        assert_eq!(map.task(&[(tag, 0, 8)]), [(0, false), (1, false)]);
+    }
+}
+
+fn reads_do_not_wait_for_reads() {
+    let mut map = Map::strict();
+    (0..50).for_each(|_| assert_eq!(map.task(&[(Input, 0, 8)]), NOBODY));
+    assert_eq!(map.task(&[(Output, 4, 5)]).len(), 50);
+}
+
+fn a_write_supersedes_its_readers() {
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 8)]);
+    map.task(&[(Input, 0, 8)]);
+    map.task(&[(Output, 0, 8)]);
+    assert_eq!(map.task(&[(Output, 0, 8)]), [(2, false)], "task 2 waits for the others already");
+}
+
+fn no_dep_is_not_looked_at() {
+    for mut map in [Map::strict(), Map::compatible()] {
+        map.task(&[(InOut, 0, 8)]);
+        assert_eq!(map.task(&[(NoDep, 0, 8)]), NOBODY);
+        assert_eq!(map.task(&[(InOut, 0, 8)]), [(0, true)], "and leaves no trace");
+    }
+}
+
+/// D16: views of one backing buffer that share nothing do not wait for each other.
+fn disjoint_ranges_are_free() {
+    let mut map = Map::strict();
+    for i in [3, 0, 7, 1, 6, 2, 5, 4] {
+        assert_eq!(map.task(&[(InOut, i * 8, i * 8 + 8)]), NOBODY);
+    }
+}
+
+/// D16: and views that share one byte do, whatever their base addresses.
+fn one_shared_byte_is_enough() {
+    for (from, to, shares) in
+        [(0, 8, false), (0, 9, true), (15, 30, true), (16, 30, false), (9, 10, true), (0, 99, true)]
+    {
+        let mut map = Map::strict();
+        map.task(&[(Output, 8, 16)]);
+        let expected: &[_] = if shares { &[(0, true)] } else { &[] };
+        assert_eq!(map.task(&[(Input, from, to)]), expected, "{from}..{to}");
+    }
+}
+
+fn tiles_of_a_row() {
+    let mut map = Map::strict();
+    (0..10).for_each(|i| _ = map.task(&[(Output, i * 10, i * 10 + 10)]));
+    assert_eq!(map.task(&[(Input, 25, 51)]), [2, 3, 4, 5].map(|task| (task, true)));
+    // A gap in the middle is nobody's.
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 10)]);
+    map.task(&[(Output, 20, 30)]);
+    assert_eq!(map.task(&[(Input, 10, 20)]), NOBODY);
+    assert_eq!(map.task(&[(Output, 5, 25)]), [(0, false), (1, false), (2, false)]);
+}
+
+fn a_view_inside_a_view() {
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 100)]);
+    map.task(&[(Output, 40, 60)]);
+    assert_eq!(map.task(&[(Input, 0, 40)]), [(0, true)]);
+    assert_eq!(map.task(&[(Input, 45, 50)]), [(1, true)]);
+    assert_eq!(map.task(&[(Input, 60, 100)]), [(0, true)]);
+    assert_eq!(map.task(&[(Input, 0, 100)]), [(0, true), (1, true)]);
+}
+
+fn a_view_around_views() {
+    let mut map = Map::strict();
+    map.task(&[(Output, 10, 20)]);
+    map.task(&[(Input, 30, 40)]);
+    map.task(&[(Output, 0, 50)]);
+    for (from, to) in [(0, 10), (10, 20), (30, 40), (0, 50), (19, 21)] {
+        assert_eq!(map.task(&[(Input, from, to)]), [(2, true)], "{from}..{to}");
+    }
+}
+
+/// D4: that an older writer is through and leaves must not hide the newer one.
+fn a_superseded_producer_keeps_the_newer_mapping() {
+    for mut map in [Map::strict(), Map::compatible()] {
+        map.task(&[(Output, 0, 8)]);
+        map.task(&[(InOut, 0, 8)]);
+        map.tail = 1; // task 0 has left the window
+        map.task(&[(Output, 100, 108)]);
+        assert_eq!(map.map.writer(0), Some(1));
+        assert_eq!(map.task(&[(Input, 0, 8)]), [(1, true)]);
+    }
+}
+
+fn part_of_a_range_is_overwritten() {
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 100)]);
+    map.task(&[(Input, 0, 100)]);
+    map.task(&[(Output, 30, 31)]);
+    assert_eq!(map.task(&[(Output, 29, 30)]), [(0, false), (1, false)]);
+    assert_eq!(map.task(&[(Output, 30, 31)]), [(2, false)]);
+    assert_eq!(map.task(&[(Output, 31, 32)]), [(0, false), (1, false)]);
+}
+
+fn the_same_task_is_named_once() {
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 8), (Output, 16, 24), (Output, 32, 40)]);
+    assert_eq!(map.task(&[(Input, 0, 8), (Input, 16, 24), (Input, 0, 100)]), [(0, true)]);
+}
+
+fn data_outweighs_order() {
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 8), (Output, 8, 16)]);
+    assert_eq!(map.task(&[(Output, 0, 8), (Input, 8, 16)]), [(0, true)]);
+}
+
+fn own_arguments_do_not_wait() {
+    for mut map in [Map::strict(), Map::compatible()] {
+        let all = [(Input, 0, 8), (Output, 0, 8), (InOut, 0, 8), (Input, 0, 8)];
+        assert_eq!(map.task(&all), NOBODY);
+        assert_eq!(map.map.writer(0), Some(0));
+    }
+}
+
+// ---- compatible ---------------------------------------------------------------------------------
+
+/// Every tag after every tag, as the table of the original has it.
+fn compatible_tag_table() {
+    let all = [Input, Output, InOut, OutputExisting, NoDep];
+    for first in all {
+        for second in all {
+            let mut map = Map::compatible();
+            map.task(&[(first, 64, 72)]);
+            let found = map.task(&[(second, 64, 72)]);
+            let edge =
+                matches!(first, Output | InOut | OutputExisting) && matches!(second, Input | InOut);
+            assert_eq!(found.len(), usize::from(edge), "{second:?} after {first:?}");
+            assert!(found.iter().all(|&(task, data)| task == 0 && data));
+            // Who is the producer now?
+            let expected = match (first, second) {
+                (_, Output | InOut | OutputExisting) => Some(1),
+                (Output | InOut | OutputExisting, _) => Some(0),
+                _ => None,
+            };
+            assert_eq!(map.map.writer(64), expected, "{second:?} after {first:?}");
+        }
+    }
+}
+
+fn compatible_knows_first_bytes_only() {
+    let mut map = Map::compatible();
+    map.task(&[(Output, 64, 128)]);
+    assert_eq!(map.task(&[(Input, 65, 66)]), NOBODY);
+    assert_eq!(map.task(&[(Input, 0, 1000)]), NOBODY);
+    assert_eq!(map.task(&[(Input, 64, 65)]), [(0, true)]);
+}
+
+fn compatible_order_of_arguments() {
+    let mut map = Map::compatible();
+    map.task(&[(Output, 64, 72)]);
+    assert_eq!(map.task(&[(Input, 64, 72), (Output, 64, 72)]), [(0, true)]);
+    assert_eq!(map.task(&[(Output, 64, 72), (Input, 64, 72)]), NOBODY, "its own output hides it");
+    assert_eq!(map.task(&[(NoDep, 64, 72), (Input, 64, 72)]), [(2, true)]);
+    assert_eq!(map.task(&[(Output, 80, 88), (Input, 64, 72)]), [(2, true)]);
+}
+
+fn compatible_erase() {
+    let mut map = Map::compatible();
+    (0..10).for_each(|i| _ = map.task(&[(Output, i * 8, i * 8 + 8)]));
+    map.map.erase(&(16..40));
+    let left: Vec<u64> = (0..10).filter(|i| map.map.writer(i * 8).is_some()).collect();
+    assert_eq!(left, [0, 1, 5, 6, 7, 8, 9]);
+}
+
+// ---- at random, and through a run ---------------------------------------------------------------
+
+/// The plain way to know it: a writer and readers for each byte.
+#[derive(Clone, Default)]
+struct Byte {
+    writer: Option<u64>,
+    readers: Vec<u64>,
+}
+
+fn like_a_map_of_single_bytes() {
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let mut bytes = vec![Byte::default(); 64];
+        let mut map = Map::strict();
+        for task in 0..120u64 {
+            let mut accesses = Vec::new();
+            for _ in 0..1 + random.below(4) {
+                let tag = [Input, Output, InOut, OutputExisting, NoDep][random.below(5)];
+                let from = random.below(64);
+                let most = if random.chance(20) { 64 - from } else { 8.min(64 - from) };
+                let to = from + 1 + random.below(most);
+                accesses.push((tag, from as u64, to as u64));
+            }
+            let mut expected = std::collections::BTreeMap::<u64, bool>::new();
+            for &(tag, from, to) in accesses.iter().filter(|a| a.0 != NoDep) {
+                for byte in &bytes[from as usize..to as usize] {
+                    if let Some(writer) = byte.writer {
+                        *expected.entry(writer).or_default() |= tag.reads();
+                    }
+                    if tag.writes() {
+                        for &reader in &byte.readers {
+                            expected.entry(reader).or_default();
+                        }
+                    }
+                }
+            }
+            for writes in [false, true] {
+                for &(tag, from, to) in accesses.iter().filter(|a| a.0 != NoDep) {
+                    for byte in &mut bytes[from as usize..to as usize] {
+                        if writes && tag.writes() {
+                            *byte = Byte { writer: Some(task), readers: Vec::new() };
+                        } else if !writes && tag == Input {
+                            byte.readers.push(task);
+                        }
+                    }
+                }
+            }
+            let expected: Vec<_> = expected.into_iter().collect();
+            assert_eq!(map.task(&accesses), expected, "seed {seed}, task {task}: {accesses:?}");
+        }
+    }
+}
+
+/// D16: a matrix as a whole, by rows, by overlapping windows: every sum is right.
+fn overlaps_through_a_run() {
+    for mode in BOTH {
+        let mut builder = small(mode, 3);
+        let add = builder
+            .register("add", |args, _, _| {
+                let (_, count) = args.elements::<u64>(0)?;
+                (0..count).try_for_each(|i| args.set(0, i, args.get::<u64>(0, i)? + 1))
+            })
+            .unwrap();
+        let exec = builder.build().unwrap();
+        let data = exec.buffer::<u64>(100).unwrap();
+        let mut expected = [0u64; 100];
+        let mut random = Random(5);
+        exec.run(|orch| {
+            for _ in 0..3000 {
+                let from = random.below(100);
+                let len = 1 + random.below((100 - from).min(12));
+                expected[from..from + len].iter_mut().for_each(|v| *v += 1);
+                let part = data.view(from, &[len as u32])?;
+                orch.submit(add, args().inout(part), config())?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(data.to_vec(), expected);
+    }
+}
+
+/// The same graph in both modes: an output after a failed output waits in neither, a reader of a
+/// sub-view of what failed is reached in strict mode only.
+fn compatible_has_no_edge_through_a_run() {
+    for mode in BOTH {
+        for (hazards, expected) in [(Hazards::Strict, [1, 0, 0]), (Hazards::Compatible, [1, 1, 0])]
+        {
+            let mut builder = small(mode, 1).hazards(hazards);
+            let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
+            let mark = builder.register("mark", |args, _, _| args.set(1, 0, 1u64)).unwrap();
+            let exec = builder.build().unwrap();
+            let data = exec.buffer::<u64>(12).unwrap();
+            let ran = exec.buffer::<u64>(3).unwrap();
+            failure(exec.run(|orch| {
+                let three = [data.view(0, &[4])?, data.view(4, &[4])?, data.view(8, &[4])?];
+                for whole in three {
+                    orch.submit(fail, args().output(whole), config())?;
+                }
+                let mut mark = |first: mailring::abi::TaskArgs, i| -> Result<(), Error> {
+                    orch.submit(mark, first.no_dep(at(&ran, i)), config()).map(drop)
+                };
+                mark(args().output(three[0]), 0)?;
+                mark(args().input(at(&data, 5)), 1)?;
+                mark(args().input(three[2]), 2)
+            }));
+            assert_eq!(ran.to_vec(), expected, "{mode:?} {hazards:?}");
+        }
+    }
+}
