@@ -24,6 +24,8 @@
 //! Everything is a test; `cargo test model` runs all of it, with `-- --nocapture` the number of
 //! executions and points of death of each scenario is printed.
 
+#![allow(clippy::duplicate_mod, reason = "the same sources against two checkers is what this is for")]
+
 #[cfg(test)]
 #[path = "../../src/limits.rs"]
 #[allow(dead_code, unreachable_pub, reason = "only the sources included here use it")]

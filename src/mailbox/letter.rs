@@ -166,7 +166,7 @@ impl Letters {
     ///
     /// # Safety
     /// Both areas are mapped for as long as the value or a copy of it is used, aligned, and
-    /// written by nobody but through [`write`](Self::write).
+    /// written by nobody but through this type.
     pub unsafe fn new(
         letters: *mut Letter,
         window: u32,

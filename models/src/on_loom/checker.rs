@@ -9,6 +9,24 @@ pub(crate) use loom::sync::atomic::{AtomicU32 as RawU32, AtomicU64 as RawU64, fe
 pub(crate) use loom::thread::spawn;
 pub(crate) use loom::thread_local;
 
+/// Makes loom notice every pair of a load and a write.
+///
+/// It looks for races with the last access to an atomic only. A load of one thread is forgotten
+/// as soon as another thread loads the same word before it writes it, and then the order "write
+/// first, load after" is never tried. An exchange on a word beside it, before each load, makes
+/// loads race with each other, so that the last one is not always the same. It orders no memory.
+pub(crate) struct Reads(RawU32);
+
+impl Reads {
+    pub(crate) fn new() -> Self {
+        Self(RawU32::new(0))
+    }
+
+    pub(crate) fn note(&self) {
+        self.0.fetch_or(0, Ordering::Relaxed);
+    }
+}
+
 /// A bound that no scenario comes to: every interleaving is looked at. Loom does not see all that
 /// a smaller bound would allow, so the larger scenarios are given as much as time permits, and
 /// shuttle's schedules besides.

@@ -15,6 +15,18 @@ pub(crate) use shuttle::sync::atomic::{
 pub(crate) use shuttle::thread::spawn;
 pub(crate) use shuttle::thread_local;
 
+/// Needed on loom only.
+pub(crate) struct Reads;
+
+impl Reads {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "as on loom")]
+    pub(crate) fn note(&self) {}
+}
+
 /// Loom's bound; nothing here.
 pub(crate) const ALL: usize = 0;
 

@@ -6,7 +6,7 @@ use super::super::checker::spawn;
 use super::super::crash::mortal;
 use super::super::hinted::Hinted;
 use super::super::sync::{AcqRel, Acquire, Relaxed};
-use super::{ALL, caught_with_a_death};
+use super::caught_with_a_death;
 
 /// Moves the head on first and leases after.
 fn pop_then_lease(place: &Hinted, me: u16) {
@@ -24,7 +24,7 @@ fn pop_then_lease(place: &Hinted, me: u16) {
 
 #[test]
 fn pop_before_lease() {
-    caught_with_a_death("pop before lease", ALL, |kill| {
+    caught_with_a_death("pop before lease", 3, |kill| {
         let place = Arc::new(Hinted::new());
         let mut cursor = place.ring().writer();
         place.offer(&mut cursor, 0);

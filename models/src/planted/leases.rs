@@ -8,12 +8,12 @@ use super::super::crash::mortal;
 use super::super::ring::slot::{Completion, NO_CAUSE, Slot};
 use super::super::ring::word::{Phase, SUBMITTER};
 use super::super::world::World;
-use super::{ALL, caught, caught_with_a_death};
+use super::{caught, caught_with_a_death};
 
 /// The supervisor looks, and kills without taking the lease first.
 #[test]
 fn kill_before_condemn() {
-    caught("kill before condemn", ALL, || {
+    caught("kill before condemn", 3, || {
         let slots = Arc::new([Slot::new(), Slot::new()]);
         for slot in &*slots {
             slot.publish_ready(SUBMITTER, 1, NO_CAUSE);
@@ -46,7 +46,7 @@ fn body(_: &World, _: u32) -> Option<u64> {
 /// of the dead one.
 #[test]
 fn respawn_before_recover() {
-    caught_with_a_death("respawn before recover", ALL, |kill| {
+    caught_with_a_death("respawn before recover", 3, |kill| {
         let world = Arc::new(World::new(2, body));
         world.publish(0, 1);
         world.publish(1, 1);
@@ -75,7 +75,7 @@ fn respawn_before_recover() {
 /// Takes the task away from a holder that is only slow.
 #[test]
 fn revoke_without_a_fence() {
-    caught("revoke without a fence", ALL, || {
+    caught("revoke without a fence", 3, || {
         let world = Arc::new(World::new(1, body));
         world.publish(0, 1);
         let slow = {

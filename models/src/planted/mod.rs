@@ -11,7 +11,7 @@ mod release;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::checker::{ALL, explore, explore_kills};
+use super::checker::{explore, explore_kills};
 use super::crash::Kill;
 
 fn caught(name: &str, bound: usize, model: impl Fn() + Send + Sync + 'static) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed as Counting};
 use super::super::checker::spawn;
 use super::super::crash::mortal;
 use super::super::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
-use super::{ALL, caught, caught_with_a_death};
+use super::{caught, caught_with_a_death};
 
 const RUNNING: u64 = 1;
 const DONE: u64 = 2;
@@ -16,7 +16,7 @@ const CLOSED: u64 = u64::MAX;
 /// Whoever finds it closed lets the consumer go; then the producer is run again.
 #[test]
 fn close_before_the_state() {
-    caught_with_a_death("close the list before the state", ALL, |kill| {
+    caught_with_a_death("close the list before the state", 3, |kill| {
         let state = Arc::new(AtomicU64::new(RUNNING));
         let list = Arc::new(AtomicU64::new(0));
         let producer = {
@@ -52,7 +52,7 @@ impl Consumer {
 
 #[test]
 fn redo_by_what_was_changed() {
-    caught_with_a_death("redo by what was changed", ALL, |kill| {
+    caught_with_a_death("redo by what was changed", 3, |kill| {
         let consumer = Arc::new(Consumer { fan_in: AtomicU64::new(1), ready: AtomicU64::new(0) });
         let walker = {
             let (consumer, kill) = (Arc::clone(&consumer), kill.clone());
@@ -68,7 +68,7 @@ fn redo_by_what_was_changed() {
 /// Completes with an exchange that releases nothing.
 #[test]
 fn relaxed_completion() {
-    caught("relaxed completion", ALL, || {
+    caught("relaxed completion", 3, || {
         let state = Arc::new(AtomicU64::new(RUNNING));
         let value = Arc::new(AtomicU64::new(0));
         let producer = {
@@ -88,7 +88,7 @@ fn relaxed_completion() {
 /// Two producers on two words without a tree above them: each reads the other's old value.
 #[test]
 fn two_words_without_a_root() {
-    caught("two fan-in words without a root", ALL, || {
+    caught("two fan-in words without a root", 3, || {
         let words = Arc::new([AtomicU64::new(1), AtomicU64::new(1)]);
         let released = Arc::new(AtomicU32::new(0));
         let clear = |mine: usize| {
@@ -110,7 +110,7 @@ fn two_words_without_a_root() {
 /// Publishes the slot before what belongs to it.
 #[test]
 fn publish_before_the_letter() {
-    caught("publish before the letter", ALL, || {
+    caught("publish before the letter", 3, || {
         let state = Arc::new(AtomicU64::new(0));
         let letter = Arc::new(AtomicU64::new(0));
         let taker = {

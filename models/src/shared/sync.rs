@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::checker::{DIES_AT_LOADS, RawU32, RawU64, raw_fence};
+use super::checker::{DIES_AT_LOADS, RawU32, RawU64, Reads, raw_fence};
 use super::crash;
 
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -15,23 +15,27 @@ pub(crate) fn fence(order: Ordering) {
 
 macro_rules! atomic {
     ($name:ident, $raw:ident, $int:ty) => {
-        pub(crate) struct $name($raw);
+        pub(crate) struct $name {
+            raw: $raw,
+            reads: Reads,
+        }
 
         impl $name {
             pub(crate) fn new(value: $int) -> Self {
-                Self($raw::new(value))
+                Self { raw: $raw::new(value), reads: Reads::new() }
             }
 
             pub(crate) fn load(&self, order: Ordering) -> $int {
                 if DIES_AT_LOADS {
                     crash::point();
                 }
-                self.0.load(order)
+                self.reads.note();
+                self.raw.load(order)
             }
 
             pub(crate) fn store(&self, value: $int, order: Ordering) {
                 crash::point();
-                self.0.store(value, order);
+                self.raw.store(value, order);
             }
 
             pub(crate) fn compare_exchange(
@@ -42,17 +46,17 @@ macro_rules! atomic {
                 lost: Ordering,
             ) -> Result<$int, $int> {
                 crash::point();
-                self.0.compare_exchange(from, to, won, lost)
+                self.raw.compare_exchange(from, to, won, lost)
             }
 
             pub(crate) fn fetch_and(&self, bits: $int, order: Ordering) -> $int {
                 crash::point();
-                self.0.fetch_and(bits, order)
+                self.raw.fetch_and(bits, order)
             }
 
             pub(crate) fn fetch_or(&self, bits: $int, order: Ordering) -> $int {
                 crash::point();
-                self.0.fetch_or(bits, order)
+                self.raw.fetch_or(bits, order)
             }
         }
 

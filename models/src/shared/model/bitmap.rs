@@ -141,19 +141,19 @@ pub(crate) fn takers(kill: Option<&Kill>, another: bool, cleaning: Cleaning) {
 
 #[test]
 fn reuse_under_a_cleaner() {
-    explore("bitmap, same slot", ALL, || takers(None, false, Cleaning::Proper));
+    explore("bitmap, same slot", 4, || takers(None, false, Cleaning::Proper));
 }
 
 #[test]
 fn neighbour_under_a_cleaner() {
-    explore("bitmap, same leaf", 4, || takers(None, true, Cleaning::Proper));
+    explore("bitmap, same leaf", 3, || takers(None, true, Cleaning::Proper));
 }
 
 #[test]
 fn death_of_a_cleaner() {
     for (name, another) in [("bitmap, death, same slot", false), ("bitmap, death, same leaf", true)]
     {
-        explore_kills(name, 3, move |kill| takers(Some(kill), another, Cleaning::Proper));
+        explore_kills(name, 2, move |kill| takers(Some(kill), another, Cleaning::Proper));
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn busy_cleaner(flaw: Flaw) {
 /// A ringer dies anywhere; recovery rings again.
 #[test]
 fn death_of_the_ringer() {
-    explore_kills("doors, death of the ringer", 3, |kill| ringer_dies(Flaw::None, kill));
+    explore_kills("doors, death of the ringer", 2, |kill| ringer_dies(Flaw::None, kill));
 }
 
 pub(crate) fn ringer_dies(flaw: Flaw, kill: &Kill) {
@@ -98,7 +98,7 @@ pub(crate) fn ringer_dies(flaw: Flaw, kill: &Kill) {
 /// A sleeper dies anywhere, perhaps with the only ring; recovery hands it on.
 #[test]
 fn death_of_a_sleeper() {
-    explore_kills("doors, death of a sleeper", 2, |kill| {
+    explore_kills("doors, death of a sleeper", 1, |kill| {
         let room = Arc::new(Bedroom::new(Flaw::None));
         let first = {
             let (room, kill) = (Arc::clone(&room), kill.clone());

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::super::checker::{ALL, explore, explore_kills, spawn};
+use super::super::checker::{explore, explore_kills, spawn};
 use super::super::crash::{Kill, mortal};
 use super::super::mailbox::hint::HintRing;
 use super::super::ring::table::EdgeKind;
@@ -115,10 +115,10 @@ fn reuse(world: &World, hints: &Hints, cursor: &mut super::super::mailbox::hint:
 
 #[test]
 fn stale_hint_of_an_older_lap() {
-    explore("reclaim", ALL, || two_laps(None));
+    explore("reclaim", 3, || two_laps(None));
 }
 
 #[test]
 fn death_around_reuse() {
-    explore_kills("reclaim, death", 4, |kill| two_laps(Some(kill)));
+    explore_kills("reclaim, death", 2, |kill| two_laps(Some(kill)));
 }

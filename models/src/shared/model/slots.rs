@@ -72,12 +72,12 @@ fn nobody_dies(kind: EdgeKind) {
 
 #[test]
 fn poisoned_consumer() {
-    explore("slots, data edge", 5, || nobody_dies(EdgeKind::Data));
+    explore("slots, data edge", 4, || nobody_dies(EdgeKind::Data));
 }
 
 #[test]
 fn ordered_consumer() {
-    explore("slots, order edge", 5, || nobody_dies(EdgeKind::Order));
+    explore("slots, order edge", 4, || nobody_dies(EdgeKind::Order));
 }
 
 /// The worker on `mine` dies; its slots are recovered while the other one works, and a
