@@ -125,8 +125,11 @@ impl<'a> GroupArea<'a> {
         (0..self.len()).find(|&index| {
             let word = self.member_word(index);
             let now = word.load(Acquire);
-            let old_attempt = (now >> 24) & 0xff != u64::from(attempt);
-            let free = now >> 32 == u64::from(self.tag) && (old_attempt || now & 0xff == 0);
+            // A word of an older attempt is free, one of a newer attempt is not: it is we who are
+            // late then. Attempts are counted modulo 64.
+            let behind = u64::from(attempt).wrapping_sub(now >> 24 & 0xff) & 0x3f;
+            let free = now >> 32 == u64::from(self.tag)
+                && ((1..32).contains(&behind) || behind == 0 && now & 0xff == 0);
             let mine = self.pack(JOINED, me, attempt);
             free && word.compare_exchange(now, mine, SeqCst, Relaxed).is_ok()
         })
