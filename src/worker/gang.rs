@@ -158,6 +158,17 @@ impl<'a> Participant<'a> {
             {
                 return Some(Formed::Start { index, word: now });
             }
+            if now.is(Phase::Condemned)
+                && let Some((index, attempt)) = joined
+                && now.attempt() == attempt
+            {
+                // It started and was condemned before we woke: we never were inside.
+                if !area.done(index, self.me, attempt, false) {
+                    self.await_end();
+                }
+                self.report_trouble();
+                return Some(Formed::Over);
+            }
             if !now.is(Phase::Ready) {
                 return Some(Formed::Over);
             }

@@ -187,8 +187,9 @@ impl<'a> Participant<'a> {
         }
         if let Some((slot, word)) = self.take_single() {
             self.after_group = false;
-            if woken {
-                // Whoever rang claimed one sleeper for perhaps many tasks.
+            if woken || self.urgent.has_some() {
+                // Whoever rang claimed one sleeper for perhaps many tasks; and one who fell asleep
+                // while we cleaned the set may have missed what we put back.
                 self.publisher.wake_one(self.kind);
             }
             self.run_single(worker, slot, word);

@@ -82,8 +82,10 @@ fn watch(name: &str, show: bool) -> Result<(), Failed> {
     if !show {
         command.stdout(said.try_clone()?).stderr(said.try_clone()?);
     }
-    let limit = std::env::var("MAILRING_WATCHDOG").ok().and_then(|s| s.parse().ok());
-    let limit = limit.map_or(WATCHDOG, Duration::from_secs);
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let more = Duration::from_millis(30) * number("MAILRING_KILLS").unwrap_or(0);
+    let limit = number("MAILRING_WATCHDOG");
+    let limit = limit.map_or(WATCHDOG + more, |s| Duration::from_secs(u64::from(s)));
     let ended = await_end(&mut command.spawn()?, limit);
     let late = if ended.is_none() { stacks(&mark) } else { String::new() };
     let left = match ended {

@@ -156,10 +156,10 @@ impl Bedroom {
         for slot in 0..self.slots.len() as u32 {
             match examine(&table, slot, dead.unwrap_or(SUBMITTER), SUPERVISOR) {
                 Found::Ready(_) => self.again(slot),
-                Found::Leased(word) => {
-                    if self.slots[slot as usize].revoke(word, Phase::Ready).is_some() {
-                        self.again(slot);
-                    }
+                Found::Leased(word)
+                    if self.slots[slot as usize].revoke(word, Phase::Ready).is_some() =>
+                {
+                    self.again(slot);
                 }
                 _ => {}
             }

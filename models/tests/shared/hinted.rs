@@ -79,10 +79,10 @@ impl Hinted {
         for slot in 0..SLOTS as u32 {
             match examine(&table, slot, dead, SUPERVISOR) {
                 Found::Ready(_) => self.set().set(slot),
-                Found::Leased(word) => {
-                    if self.slots[slot as usize].revoke(word, Phase::Ready).is_some() {
-                        self.set().set(slot);
-                    }
+                Found::Leased(word)
+                    if self.slots[slot as usize].revoke(word, Phase::Ready).is_some() =>
+                {
+                    self.set().set(slot);
                 }
                 _ => {}
             }

@@ -35,7 +35,7 @@ fn finished_once(gang: &Gang) {
 
 #[test]
 fn two_join_start_and_end() {
-    explore("groups", 4, || two(Flaw::None));
+    explore("groups", 3, || two(Flaw::None));
 }
 
 pub(crate) fn two(flaw: Flaw) {

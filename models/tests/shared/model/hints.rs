@@ -68,7 +68,7 @@ fn taker_dies(kill: &Kill) {
 
 #[test]
 fn death_of_a_taker() {
-    explore_kills("hints, death of a taker", 2, taker_dies);
+    explore_kills("hints, death of a taker", 1, taker_dies);
 }
 
 /// A writer dies anywhere in its pushes; a new one resumes in the same ring.

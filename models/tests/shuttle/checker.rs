@@ -33,20 +33,23 @@ pub(crate) const ALL: usize = 0;
 /// A schedule is cheap here, so a thread may die before any operation at all.
 pub(crate) const DIES_AT_LOADS: bool = true;
 
-/// Schedules of each scenario: random ones, and with the priorities of PCT.
-const RANDOM: usize = 4_000;
-const PCT: usize = 1_000;
+/// Schedules of each scenario, unless more are asked for. A quarter of them by the priorities of
+/// PCT, the others at random.
+const SCHEDULES: usize = 8_000;
 const PCT_DEPTH: usize = 3;
 /// No thread of a scenario takes more steps than this; a point beyond its last one kills nobody.
 const LAST_POINT: u32 = 60;
 
 /// Runs `model` in many schedules. The bound is loom's.
 pub(crate) fn explore(name: &str, _bound: usize, model: impl Fn() + Send + Sync + 'static) {
+    let asked = std::env::var("MODEL_SCHEDULES").ok().and_then(|n| n.parse().ok());
+    let schedules: usize = asked.unwrap_or(SCHEDULES);
+    let (pct, random) = (schedules / 4, schedules - schedules / 4);
     let model = Arc::new(model);
     let again = Arc::clone(&model);
-    Runner::new(RandomScheduler::new(RANDOM), config()).run(move || model());
-    Runner::new(PctScheduler::new(PCT_DEPTH, PCT), config()).run(move || again());
-    println!("shuttle {name}: {RANDOM} random and {PCT} PCT schedules");
+    Runner::new(RandomScheduler::new(random), config()).run(move || model());
+    Runner::new(PctScheduler::new(PCT_DEPTH, pct), config()).run(move || again());
+    println!("shuttle {name}: {random} random and {pct} PCT schedules");
 }
 
 /// The same with a point of death drawn for each schedule.

@@ -66,13 +66,18 @@ pub(crate) fn busy_cleaner(flaw: Flaw) {
     room.set(0);
     let busy = {
         let room = Arc::clone(&room);
-        spawn(move || room.serve(1))
+        spawn(move || {
+            // Busy from here on; if it found nothing, it is idle like the other one.
+            if !room.serve(1) {
+                room.look_or_sleep(1);
+            }
+        })
     };
     let sleeper = sleeper!(room, 0);
     room.set(1);
     busy.join().unwrap();
     sleeper.join().unwrap();
-    room.nobody_sleeps_through(0..1);
+    room.nobody_sleeps_through(0..2);
 }
 
 /// A ringer dies anywhere; recovery rings again.

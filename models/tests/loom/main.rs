@@ -1,4 +1,4 @@
-//! The sources and the scenarios on loom.
+//! The sources, the scenarios and the planted defects on loom.
 
 pub(crate) mod checker;
 
@@ -21,5 +21,9 @@ pub(crate) mod world;
 
 #[path = "../shared/model/mod.rs"]
 mod model;
-#[path = "../planted/mod.rs"]
+#[path = "planted/mod.rs"]
 mod model_planted;
+
+#[path = "../../../src/limits.rs"]
+#[allow(dead_code, unreachable_pub, reason = "only the sources included here use it")]
+mod limits;

@@ -21,3 +21,7 @@ pub(crate) mod world;
 
 #[path = "../shared/model/mod.rs"]
 mod model;
+
+#[path = "../../../src/limits.rs"]
+#[allow(dead_code, unreachable_pub, reason = "only the sources included here use it")]
+mod limits;
