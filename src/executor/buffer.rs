@@ -107,7 +107,7 @@ impl Space {
 /// `len` elements of shared memory, zeroed when made. Every worker sees it at the same address.
 ///
 /// Reading and writing it here while a task uses it gives torn values, never anything worse:
-/// the methods copy. Between runs, and for bytes that no unfinished task names, all is as written.
+/// the methods copy. (A child that the host forks by itself does not have the memory.) Between runs, and for bytes that no unfinished task names, all is as written.
 pub struct Buffer<T: Element> {
     shared: Arc<Shared>,
     record: Arc<Record>,

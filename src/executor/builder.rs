@@ -23,7 +23,7 @@ use crate::sys::{futex, machine};
 use crate::worker::nursery::{Brood, Nursery};
 use crate::worker::participant::{Participant, Poke, WaitStrategy};
 use crate::worker::supervisor::{Health, Processes, Supervisor};
-use crate::worker::{BoxError, Factory, Functions, Publisher, TaskContext, Worker};
+use crate::worker::{BoxError, Factory, Functions, Publisher, TaskContext, Worker, make};
 
 /// Where workers live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -358,16 +358,16 @@ fn live_in_thread(brood: &Brood, worker: u16) {
         machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
     }
     let entry = arena.entry(worker);
-    let make = &brood.factories[arena.shape().kind_of(usize::from(worker)).index()];
-    match make(WorkerId(worker)) {
+    let kind = arena.shape().kind_of(usize::from(worker));
+    match make(&brood.factories[kind.index()], WorkerId(worker)) {
         Ok(mut served) => {
             entry.status.store(Status::Live as u32, SeqCst);
             arena.ring_host();
             let poke = Poke(std::os::fd::AsFd::as_fd(&*brood.poke));
             Participant::new(arena, worker, brood.wait, poke, false).serve(served.as_mut());
         }
-        Err(error) => {
-            entry.say(&crate::worker::describe(error.as_ref()));
+        Err(why) => {
+            entry.say(&why);
             entry.status.store(Status::Refused as u32, SeqCst);
             arena.ring_host();
         }

@@ -152,7 +152,17 @@ impl Executor {
     /// The buffer space is used up.
     pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
         self.shared.check_process()?;
-        Buffer::new(&self.shared, len)
+        match Buffer::new(&self.shared, len) {
+            // Dropped ones are free once their last task has left the window, and tasks leave it
+            // when somebody asks.
+            Err(Error::BufferSpace { .. }) => {
+                if let Ok(mut orchestrator) = self.orchestrator.try_lock() {
+                    orchestrator.reclaim()?;
+                }
+                Buffer::new(&self.shared, len)
+            }
+            made => made,
+        }
     }
 
     /// Workers of a kind.
@@ -160,24 +170,30 @@ impl Executor {
         self.shared.arena.shape().workers[kind.index()]
     }
 
-    /// The process ids of the workers; zeros in THREAD mode and for workers that are being
-    /// replaced.
+    /// The process ids of the workers; zeros in THREAD mode, for workers that are being replaced,
+    /// and in a child of the host.
     pub fn worker_pids(&self) -> Vec<u32> {
-        let workers = self.shared.arena.shape().total_workers() as u16;
-        (0..workers).map(|w| self.shared.arena.entry(w).pid.load(SeqCst)).collect()
+        let workers = self.shared.arena.shape().total_workers();
+        if self.shared.check_process().is_err() {
+            return vec![0; workers];
+        }
+        (0..workers).map(|w| self.shared.arena.entry(w as u16).pid.load(SeqCst)).collect()
     }
 
     /// Whether worker `worker` is inside the body of a task at this moment.
     pub fn is_busy(&self, worker: crate::WorkerId) -> bool {
-        let entry = self.shared.arena.entry(worker.0);
-        entry.inside.load(Relaxed) != 0
+        let entry = || self.shared.arena.entry(worker.0);
+        self.shared.check_process().is_ok() && entry().inside.load(Relaxed) != 0
     }
 
-    /// Counters since it was built.
+    /// Counters since it was built. In a child of the host, which does not have the memory of the
+    /// workers, their part is zero.
     pub fn stats(&self) -> Stats {
         let arena = &self.shared.arena;
         let health = &self.shared.health;
-        let entries = (0..arena.shape().total_workers() as u16).map(|w| arena.entry(w));
+        let mapped = self.shared.check_process().is_ok();
+        let workers = if mapped { arena.shape().total_workers() as u16 } else { 0 };
+        let entries = (0..workers).map(|w| arena.entry(w));
         let mut stats = Stats {
             submitted: self.shared.submitted.load(Relaxed),
             deaths: health.deaths.load(Relaxed),

@@ -89,6 +89,9 @@ impl RunHandle {
 
     /// Whether every task of the run is through, well or not.
     pub fn done(&self) -> bool {
+        if self.shared.check_process().is_err() {
+            return false;
+        }
         let end = self.run.end();
         let mut at = self.cursor.load(Acquire);
         while at < end && self.shared.arena.settled(at) != Settled::Open {
@@ -129,6 +132,9 @@ impl RunHandle {
     /// Cancels what has not completed: tasks that have not begun never will, running ones see
     /// [`cancelled`](crate::TaskContext::cancelled). Returns how many were marked.
     pub fn cancel(&self) -> u64 {
+        if self.shared.check_process().is_err() {
+            return 0;
+        }
         let from = self.cursor.load(Acquire);
         self.shared.cancel_range(from..self.run.end())
     }

@@ -1,7 +1,7 @@
 //! Registered functions, and the worker that calls them.
 
-use std::any::Any;
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{TaskContext, Worker};
@@ -82,9 +82,26 @@ pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The text of a panic.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+/// Runs the user's code; a panic of it comes back as text.
+///
+/// The payload of a panic is the user's as well: dropping it may panic again, and then it is left
+/// where it is.
+pub(crate) fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    let payload = match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => return Ok(value),
+        Err(payload) => payload,
+    };
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic with a value that is no text".to_owned())
+    let text = text
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic with a value that is no text".to_owned());
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+    Err(text)
+}
+
+/// Makes a worker; what goes wrong comes back as text.
+pub(crate) fn make(factory: &Factory, worker: WorkerId) -> Result<Box<dyn Worker>, String> {
+    guard(|| factory(worker).map_err(|error| describe(error.as_ref()))).unwrap_or_else(Err)
 }

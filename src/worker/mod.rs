@@ -11,7 +11,7 @@ pub(crate) mod recover;
 pub(crate) mod supervisor;
 
 pub use context::{Cancelled, GroupContext, TaskContext};
-pub(crate) use functions::{BoxError, Factory, Functions, describe};
+pub(crate) use functions::{BoxError, Factory, Functions, describe, make};
 pub(crate) use publish::Publisher;
 
 use crate::abi::{CallConfig, TaskArgsView};

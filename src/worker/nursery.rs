@@ -23,6 +23,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 use super::Factory;
+use super::functions::make;
 use super::participant::{Participant, Poke, WaitStrategy};
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
@@ -237,12 +238,9 @@ fn live(brood: &Brood, worker: u16, nursery: Pid) -> ! {
     }
     let entry = arena.entry(worker);
     let kind = arena.shape().kind_of(usize::from(worker));
-    let make = &brood.factories[kind.index()];
-    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| make(WorkerId(worker))));
-    let mut served = match made {
-        Ok(Ok(served)) => served,
-        Ok(Err(error)) => refuse(arena, worker, &super::describe(error.as_ref())),
-        Err(panic) => refuse(arena, worker, &super::functions::panic_text(panic.as_ref())),
+    let mut served = match make(&brood.factories[kind.index()], WorkerId(worker)) {
+        Ok(served) => served,
+        Err(why) => refuse(arena, worker, &why),
     };
     entry.pid.store(getpid().as_raw() as u32, Relaxed);
     entry.status.store(Status::Live as u32, Release);

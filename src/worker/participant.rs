@@ -2,12 +2,11 @@
 //! nothing. The same code in a process and in a thread.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
-use super::functions::panic_text;
+use super::functions::guard;
 use super::{GroupContext, Publisher, TaskContext, Worker, describe};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
@@ -338,8 +337,7 @@ impl<'a> Participant<'a> {
             let result = worker.run(head.callable, args, &head.config, &context);
             result.map_err(|error| (Code::Error, describe(error.as_ref())))
         };
-        let result = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|panic| Err((Code::Panic, panic_text(panic.as_ref()))));
+        let result = guard(run).unwrap_or_else(|text| Err((Code::Panic, text)));
         entry.inside.store(0, Relaxed);
         if head.deadline_us != 0 {
             entry.deadline.store(0, SeqCst);

@@ -53,7 +53,8 @@ pub(crate) fn memory_of_a_failed_task_is_clean_when_allocated_again() {
                                 let slab = orch.alloc(&[SLAB * 128], DataType::Uint64)?;
                                 assert_eq!(slab.data(), old.data(), "the same memory");
                                 let reader = orch.submit(read, args().input(slab), config())?;
-                                orch.wait(&reader)
+                                orch.wait(&reader).expect("not poisoned");
+                                Ok(())
                             })?;
                         }
                         Ok(())
@@ -80,8 +81,9 @@ pub(crate) fn outputs_over_a_failed_task_are_clean() {
                         assert_eq!(new.tensor(0)?.data(), old.data(), "the same memory");
                         let all = args().input(new.tensor(0)?);
                         let reader = orch.submit(read, all, config())?;
-                        orch.wait(&new)?;
-                        orch.wait(&reader)
+                        orch.wait(&new).expect("not poisoned");
+                        orch.wait(&reader).expect("not poisoned");
+                        Ok(())
                     })?;
                 }
                 Ok(())
@@ -109,10 +111,10 @@ pub(crate) fn a_buffer_made_again_in_the_same_run_is_clean() {
                     let buffer = exec.buffer::<u64>(6000)?;
                     assert_eq!(buffer.address(), old, "the same memory");
                     let reader = orch.submit(read, args().input(buffer.tensor()), config())?;
-                    orch.wait(&reader)?;
+                    orch.wait(&reader).expect("not poisoned");
                     let all = args().inout(buffer.view(5999, &[1])?);
                     let reader = orch.submit(read, all, config())?;
-                    orch.wait(&reader)?;
+                    orch.wait(&reader).expect("not poisoned");
                     assert_eq!(buffer.get(5999), Some(0), "zeroed");
                 }
                 Ok(())
