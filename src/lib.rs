@@ -28,8 +28,10 @@
 //! The rooms are public so that tests and bindings can reach them; programs need the front page
 //! only. Linux on x86-64 and aarch64.
 
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
-compile_error!("mailring needs Linux on a 64-bit little-endian machine (x86-64 or aarch64)");
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!("mailring needs Linux on x86-64 or aarch64");
+#[cfg(target_endian = "big")]
+compile_error!("mailring needs a little-endian machine: its byte layouts are those of the wire");
 
 pub mod abi;
 pub mod graph;

@@ -82,6 +82,7 @@ impl Orchestrator {
         self.shared.check_health()?;
         self.reclaim()?;
         let run = Arc::new(RunState::new(self.ring.next()));
+        let _span = tracing::debug_span!("run", first = run.first).entered();
         self.run = Arc::clone(&run);
         self.runs.push_back(Arc::clone(&run));
         self.failed.clear();

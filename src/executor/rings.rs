@@ -56,7 +56,7 @@ impl Orchestrator {
             // A quarter of the window at a time, so that a worker wakes us once for many tasks.
             let ahead = self.ring.tail() + self.ring.window() / 4;
             let target = ahead.min(self.ring.next() - 1);
-            tracing::trace!(task = target, "window full");
+            tracing::debug!(awaited = target, "back-pressure: slot window full");
             self.await_task(target, &timer, "the slot window")?;
             self.await_task(self.ring.tail(), &timer, "the slot window")?;
         }
@@ -131,7 +131,7 @@ impl Orchestrator {
                 return Err(Error::WouldBlock { what: "a heap ring", why: self.oldest_task() });
             }
             timer.progress(self.ring.tail() != before);
-            tracing::trace!(ring = index, bytes, "heap ring full");
+            tracing::debug!(ring = index, bytes, "back-pressure: heap ring full");
             self.await_task(holder, &timer, "a heap ring")?;
             if self.ring.tail() <= holder {
                 self.await_task(self.ring.tail(), &timer, "a heap ring")?;

@@ -240,6 +240,7 @@ impl Watch<'_> {
     /// The fence is passed: the worker's process is gone. Recover, then replace.
     fn bury(&mut self, worker: u16) {
         let Some(processes) = &mut self.processes else { return };
+        let _span = tracing::info_span!("recovery", worker).entered();
         self.health.last_death_ns.store(monotonic_ns(), Relaxed);
         self.health.deaths.fetch_add(1, Relaxed);
         processes.pidfds[usize::from(worker)] = None;
