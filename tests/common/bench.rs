@@ -155,8 +155,8 @@ impl Bench {
         }
         options = match self.kind.deaths {
             Deaths::Nobody => options,
-            Deaths::Outside if repeatable => options.retries(30).idempotent(),
-            Deaths::Outside => options.retries(30).snapshot(),
+            Deaths::Outside if repeatable => options.retries(60).idempotent(),
+            Deaths::Outside => options.retries(60).snapshot(),
             Deaths::Bodies if group => options,
             // Bodies read what they overwrite, so only a snapshot makes another attempt right.
             Deaths::Bodies => options.retries(2).snapshot(),

@@ -93,12 +93,19 @@ impl Kit {
     }
 }
 
-/// Kills a random worker every 3 ms or so until told to stop; how many were sent.
+/// Kills a random worker every 3 ms or so until told to stop; how many were sent. On a busy machine
+/// it waits for some bodies to end between two kills, or no attempt would ever get through.
 fn killer(exec: &Executor, stop: &AtomicBool) -> u64 {
     let mut random = Random(0x5161);
     let mut kills = 0;
+    let mut bodies = 0;
     while !stop.load(SeqCst) {
         std::thread::sleep(Duration::from_micros(2000 + random.next() % 2000));
+        let ended = exec.stats().bodies;
+        if ended < bodies + 20 {
+            continue;
+        }
+        bodies = ended;
         let pids = exec.worker_pids();
         let pid = pids[random.below(pids.len())];
         if pid > 1 {
@@ -113,7 +120,7 @@ fn killer(exec: &Executor, stop: &AtomicBool) -> u64 {
 /// neither be waited for nor be taken for another.
 pub(crate) fn killed_at_random_moments() {
     let kit = kit(Mode::Process, WaitStrategy::Adaptive);
-    let options = TaskOptions::new().retries(20).idempotent();
+    let options = TaskOptions::new().retries(60).idempotent();
     let stop = AtomicBool::new(false);
     let until = Instant::now() + Duration::from_secs(4);
     std::thread::scope(|scope| {
