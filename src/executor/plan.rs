@@ -135,8 +135,8 @@ impl Orchestrator {
                         return Err(Error::UnknownAddress { index, address, bytes });
                     }
                     if request.options.snapshot && tag.writes() {
-                        let copy = plan.slab; // relative to the slab; outputs are placed first
-                        plan.saved.push(SavedRange { address: range.start, len: bytes, copy });
+                        // The copies are placed below, behind the outputs.
+                        plan.saved.push(SavedRange { address: range.start, len: bytes, copy: 0 });
                     }
                     self.accesses.push(Access::new(range, tag));
                 }

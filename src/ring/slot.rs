@@ -317,12 +317,6 @@ impl Slot {
         self.step_lease(lease, |w| w.with_phase(to).with_owner(SUPERVISOR).next_attempt())
     }
 
-    /// `Backoff` to `Ready`.
-    #[must_use]
-    pub fn end_backoff(&self, lease: Word) -> bool {
-        self.step_lease(lease, |w| w.with_phase(Phase::Ready)).is_some()
-    }
-
     /// Completes the task of a dead holder as failed. The list is then to be walked and retired.
     #[must_use]
     pub fn fail_dead(&self, lease: Word) -> Option<Word> {

@@ -15,7 +15,7 @@ use crate::ids::WorkerKind;
 use crate::mailbox::door;
 use crate::mailbox::group::Member;
 use crate::mailbox::letter::{GROUP, Head, JOIN, Letters};
-use crate::ring::table::{Found, examine};
+use crate::ring::table::{Found, Released, examine};
 use crate::ring::word::{self, SUPERVISOR};
 use crate::ring::{Phase, Table, Word};
 use crate::segment::{Arena, Code, Origin};
@@ -294,12 +294,8 @@ impl<'a> Recovery<'a> {
         {
             let code = Code::from_bits(self.arena.read_error(slot).code);
             let cause = (!ok).then(|| code.cause(head.seq));
-            let (table, letters) = (self.table, self.letters);
-            let _ = table.finish(slot, now, SUPERVISOR, cause, |released| {
-                if table.slot(released.slot).make_ready(SUPERVISOR, released.generation) {
-                    self.publisher.suggest(released.slot, letters.route(released.slot));
-                }
-            });
+            let table = self.table;
+            let _ = table.finish(slot, now, SUPERVISOR, cause, |released| self.released(released));
         }
     }
 
@@ -346,17 +342,21 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// A consumer waits for nobody any more.
+    fn released(&mut self, released: Released) {
+        let Released { slot, generation } = released;
+        if self.table.slot(slot).make_ready(SUPERVISOR, generation) {
+            self.publisher.suggest(slot, self.letters.route(slot));
+        }
+    }
+
     /// Walks and retires a completed slot that is ours.
     fn walk(&mut self, slot: u32, word: Word) {
         let cell = self.table.slot(slot);
         let seq = self.letters.head(slot).seq;
         let cause = word.is_failed().then(|| self.arena.cause_of(slot, seq));
-        let (table, letters) = (self.table, self.letters);
-        table.walk(word.head(), cause, |released| {
-            if table.slot(released.slot).make_ready(SUPERVISOR, released.generation) {
-                self.publisher.suggest(released.slot, letters.route(released.slot));
-            }
-        });
+        let table = self.table;
+        table.walk(word.head(), cause, |released| self.released(released));
         let _ = cell.retire(word.generation());
         self.arena.ring_host();
     }
