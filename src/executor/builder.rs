@@ -57,7 +57,17 @@ pub struct Builder {
     grace: Duration,
     pin: bool,
     functions: Functions,
-    factories: [Option<Factory>; 2],
+    services: [Option<Service>; 2],
+}
+
+/// Workers that do not call registered functions: who makes them, and what messages say of them.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) factory: Factory,
+    /// What callables 0, 1, ... are called, if those are all there are.
+    pub(crate) callables: Option<Vec<String>>,
+    /// What each worker has at its side (`device 3`), if anything.
+    pub(crate) beside: Vec<String>,
 }
 
 impl Builder {
@@ -75,7 +85,7 @@ impl Builder {
             grace: Duration::from_secs(1),
             pin: false,
             functions: Functions::default(),
-            factories: [None, None],
+            services: [None, None],
         }
     }
 
@@ -186,11 +196,18 @@ impl Builder {
     /// factory runs in the worker's process (or thread), each time one starts.
     #[must_use]
     pub fn worker_factory(
-        mut self,
+        self,
         kind: WorkerKind,
         factory: impl Fn(WorkerId) -> Result<Box<dyn Worker>, BoxError> + Send + Sync + 'static,
     ) -> Self {
-        self.factories[kind.index()] = Some(Arc::new(factory));
+        let factory = Arc::new(factory);
+        self.serve(kind, Service { factory, callables: None, beside: Vec::new() })
+    }
+
+    /// The same, with what messages can say of such workers.
+    #[must_use]
+    pub(crate) fn serve(mut self, kind: WorkerKind, service: Service) -> Self {
+        self.services[kind.index()] = Some(service);
         self
     }
 
@@ -217,13 +234,20 @@ impl Builder {
         for kind in WorkerKind::ALL {
             health.live[kind.index()].store(self.workers[kind.index()] as u32, SeqCst);
         }
-        let calls_functions = self.factories.each_ref().map(Option::is_none);
-        let functions = self.functions.clone();
-        let factories = self.factories.map(|factory| {
-            factory.unwrap_or_else(|| {
+        let catalogue = self.services.each_ref().map(|service| match service {
+            None => Some(self.functions.names()),
+            Some(service) => service.callables.as_deref().map(Arc::from),
+        });
+        let beside = self.services.each_ref().map(|service| {
+            service.as_ref().map(|service| service.beside.clone()).unwrap_or_default()
+        });
+        let functions = self.functions;
+        let factories = self.services.map(|service| match service {
+            Some(service) => service.factory,
+            None => {
                 let functions = functions.clone();
                 Arc::new(move |_| Ok(Box::new(functions.clone()) as Box<dyn Worker>))
-            })
+            }
         });
         let brood = Brood {
             arena: Arc::clone(&arena),
@@ -236,8 +260,7 @@ impl Builder {
             Arc::clone(&arena),
             Arc::clone(&health),
             Arc::clone(&poke),
-            self.functions,
-            calls_functions,
+            catalogue,
             self.wait,
             self.back_pressure,
             self.grace,
@@ -247,7 +270,7 @@ impl Builder {
             Mode::Process => (Some(fork_all(&brood)?), Vec::new()),
             Mode::Thread => (None, start_all(&brood)?),
         };
-        let supervisor = Supervisor { arena, health, poke, grace: self.grace, processes };
+        let supervisor = Supervisor { arena, health, poke, grace: self.grace, processes, beside };
         let supervisor = std::thread::Builder::new()
             .name("mailring-super".to_owned())
             .spawn(move || supervisor.run())

@@ -55,8 +55,8 @@ impl Orchestrator {
         if pool == 0 {
             return Err(Error::NoWorkers(kind));
         }
-        if self.shared.calls_functions[kind.index()]
-            && callable.0 >= self.shared.functions.len() as u64
+        if let Some(known) = &self.shared.catalogue[kind.index()]
+            && callable.0 >= known.len() as u64
         {
             return Err(Error::UnknownFunction(callable.0));
         }

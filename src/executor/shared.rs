@@ -14,7 +14,6 @@ use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Settled};
 use crate::sys::futex;
-use crate::worker::Functions;
 use crate::worker::nursery::lineage;
 use crate::worker::participant::{RECHECK, WaitStrategy};
 use crate::worker::supervisor::Health;
@@ -33,9 +32,8 @@ pub(crate) struct Shared {
     pub(super) arena: Arc<Arena>,
     pub(super) health: Arc<Health>,
     pub(super) poke: Arc<OwnedFd>,
-    pub(super) functions: Functions,
-    /// Kinds whose workers call registered functions, so that a callable can be checked.
-    pub(super) calls_functions: [bool; 2],
+    /// What the callables of each kind are called, where all are known.
+    pub(super) catalogue: [Option<Arc<[String]>>; 2],
     pub(super) wait: WaitStrategy,
     pub(super) back_pressure: Option<Duration>,
     pub(super) grace: Duration,
@@ -61,8 +59,7 @@ impl Shared {
         arena: Arc<Arena>,
         health: Arc<Health>,
         poke: Arc<OwnedFd>,
-        functions: Functions,
-        calls_functions: [bool; 2],
+        catalogue: [Option<Arc<[String]>>; 2],
         wait: WaitStrategy,
         back_pressure: Option<Duration>,
         grace: Duration,
@@ -72,8 +69,7 @@ impl Shared {
             arena,
             health,
             poke,
-            functions,
-            calls_functions,
+            catalogue,
             wait,
             back_pressure,
             grace,
@@ -238,8 +234,9 @@ impl Shared {
     }
 
     pub(super) fn callable_name(&self, kind: u8, callable: u64) -> String {
-        let known = self.calls_functions[usize::from(kind & 1)];
-        let name = known.then(|| self.functions.name(callable)).flatten();
+        let known = self.catalogue[usize::from(kind & 1)].as_ref();
+        let index = usize::try_from(callable).unwrap_or(usize::MAX);
+        let name = known.and_then(|names| names.get(index)).map(String::as_str);
         name.map_or_else(|| format!("callable {callable:#x}"), str::to_owned)
     }
 }

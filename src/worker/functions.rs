@@ -43,12 +43,9 @@ impl Functions {
         Some(self.list.len() as u64 - 1)
     }
 
-    pub(crate) fn name(&self, callable: u64) -> Option<&str> {
-        self.list.get(usize::try_from(callable).ok()?).map(|(name, _)| name.as_str())
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
+    /// The names, in the order of the numbers.
+    pub(crate) fn names(&self) -> Arc<[String]> {
+        self.list.iter().map(|(name, _)| name.clone()).collect()
     }
 }
 

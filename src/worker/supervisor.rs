@@ -80,6 +80,8 @@ pub(crate) struct Supervisor {
     pub(crate) grace: Duration,
     /// PROCESS mode: who forks, and one descriptor a worker.
     pub(crate) processes: Option<Processes>,
+    /// By kind: what each worker has at its side, for messages.
+    pub(crate) beside: [Vec<String>; 2],
 }
 
 pub(crate) struct Processes {
@@ -112,7 +114,7 @@ impl Processes {
 impl Supervisor {
     /// Runs until told to stop. Gives the processes back.
     pub(crate) fn run(self) -> Option<Processes> {
-        let Self { arena, health, poke, grace, processes } = self;
+        let Self { arena, health, poke, grace, processes, beside } = self;
         let workers = arena.shape().total_workers();
         let mut watch = Watch {
             recovery: Recovery::new(&arena),
@@ -120,6 +122,7 @@ impl Supervisor {
             health: &health,
             grace,
             processes,
+            beside,
             respawn_at: vec![None; workers],
             failed_starts: vec![0; workers],
             troubled: HashMap::new(),
@@ -148,6 +151,7 @@ struct Watch<'a> {
     recovery: Recovery<'a>,
     grace: Duration,
     processes: Option<Processes>,
+    beside: [Vec<String>; 2],
     respawn_at: Vec<Option<Instant>>,
     failed_starts: Vec<u32>,
     /// By task: when a group was first seen in trouble.
@@ -248,6 +252,7 @@ impl Watch<'_> {
             Ok(status) => describe_status(status),
             Err(error) => format!("its process is gone ({error})"),
         };
+        let how = self.with_beside(worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");
         match self.recovery.pass(worker, &how) {
@@ -351,6 +356,18 @@ impl Watch<'_> {
         }
     }
 
+    /// How a worker ended, and what it had at its side.
+    fn with_beside(&self, worker: u16, how: String) -> String {
+        let shape = self.arena.shape();
+        let index = usize::from(worker);
+        let kind = shape.kind_of(index).index();
+        let within = index - if kind == 0 { 0 } else { shape.workers[0] };
+        match self.beside[kind].get(within) {
+            Some(beside) => format!("{how}; it had {beside}"),
+            None => how,
+        }
+    }
+
     fn kill(&self, worker: u16) {
         if let Some(processes) = &self.processes
             && let Some(Some(pidfd)) = processes.pidfds.get(usize::from(worker))
@@ -374,17 +391,16 @@ impl Watch<'_> {
             // expired deadline seen after it is this lease's own.
             let started = entry.started.load(Acquire);
             let at = entry.deadline.load(SeqCst);
-            let reported = &mut self.reported[usize::from(worker)];
             if at == 0 || at > now {
-                *reported = 0;
+                self.reported[usize::from(worker)] = 0;
                 continue;
             }
-            if *reported == at {
+            if self.reported[usize::from(worker)] == at {
                 continue;
             }
             let verdict = Verdict {
                 code: Code::Deadline,
-                text: DEADLINE.to_owned(),
+                text: self.with_beside(worker, DEADLINE.to_owned()),
                 worker,
                 member: u16::MAX,
             };
@@ -402,7 +418,7 @@ impl Watch<'_> {
             } else {
                 // A thread cannot be ended: slot and slabs stay pinned until it returns, and it
                 // completes the task itself.
-                *reported = at;
+                self.reported[usize::from(worker)] = at;
                 self.recovery.forget_before(self.health.tail.load(Acquire));
             }
         }
