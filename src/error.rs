@@ -224,8 +224,18 @@ pub enum Error {
         kind: WorkerKind,
     },
     /// A callable that was never registered.
-    #[error("callable {0} is no registered function; the builder's `register` returns them")]
+    #[error("callable {0:#x} is no registered function; the builder's `register` returns them")]
     UnknownFunction(u64),
+    /// A function cannot be registered after the start.
+    #[error("cannot register `{symbol}` of {path}: {why}")]
+    Library {
+        /// The shared object.
+        path: String,
+        /// The function.
+        symbol: String,
+        /// What is in the way.
+        why: String,
+    },
     /// Options that contradict each other.
     #[error("{0}")]
     Options(&'static str),

@@ -23,6 +23,7 @@
 //! | [`ring`] | task slots, the window, heap rings |
 //! | [`mailbox`] | hints, sets, doors, letters, group words |
 //! | [`graph`] | tensor map, scopes |
+//! | [`native`] | bodies in C |
 //! | [`limits`] | every bound |
 //!
 //! The rooms are public so that tests and bindings can reach them; programs need the front page
@@ -39,6 +40,12 @@ pub mod limits;
 pub mod mailbox;
 pub mod ring;
 
+/// Functions with the calling convention of C, as bodies of tasks: for bindings, and for what
+/// [`Executor::register_library`] loads.
+pub mod native {
+    pub use crate::worker::native::{NativeContext, NativeFunction, call_native};
+}
+
 mod error;
 mod executor;
 mod ids;
@@ -49,8 +56,8 @@ mod worker;
 
 pub use error::{BuildError, Error, FailureKind, PinnedHeap, TaskFailure};
 pub use executor::{
-    Buffer, Builder, Executor, Mode, Orchestrator, Priority, Refused, RunHandle, Stats, TaskHandle,
-    TaskOptions,
+    Buffer, Builder, Executor, Mode, OpenRun, Orchestrator, Priority, Refused, RunHandle, Stats,
+    TaskHandle, TaskOptions,
 };
 pub use graph::Hazards;
 pub use ids::{Callable, TaskId, WorkerId, WorkerKind};

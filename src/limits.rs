@@ -39,6 +39,8 @@ pub const GROUP_SHARED_BYTES: usize = 64;
 pub const ERROR_TEXT: usize = 1000;
 /// Tasks that a worker runs as successors of each other before it looks at its letters again.
 pub const MAX_CHAIN: u32 = 64;
+/// Functions registered after the start that can be known at the same time.
+pub const MAX_LATE_FUNCTIONS: usize = 512;
 /// Attempts of one task, at most (the attempt field of the state word has six bits).
 pub const MAX_ATTEMPTS: u32 = 63;
 /// Root errors of one run that are kept with their text; further ones are counted.

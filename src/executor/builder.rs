@@ -2,12 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::shared::{Shared, serve_on};
+use super::turn::Turn;
 use super::{Executor, Orchestrator};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::BuildError;
@@ -20,6 +20,7 @@ use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape, Status};
 use crate::sys::{futex, machine};
+use crate::worker::library::Registered;
 use crate::worker::nursery::{Brood, Nursery};
 use crate::worker::participant::{Participant, Poke, WaitStrategy};
 use crate::worker::supervisor::{Health, Processes, Supervisor};
@@ -241,12 +242,16 @@ impl Builder {
         let beside = self.services.each_ref().map(|service| {
             service.as_ref().map(|service| service.beside.clone()).unwrap_or_default()
         });
+        let calls_functions = self.services.each_ref().map(Option::is_none);
         let functions = self.functions;
         let factories = self.services.map(|service| match service {
             Some(service) => service.factory,
             None => {
-                let functions = functions.clone();
-                Arc::new(move |_| Ok(Box::new(functions.clone()) as Box<dyn Worker>))
+                let (functions, arena) = (functions.clone(), Arc::clone(&arena));
+                Arc::new(move |_| {
+                    let worker = Registered::new(functions.clone(), Arc::clone(&arena));
+                    Ok(Box::new(worker) as Box<dyn Worker>)
+                })
             }
         });
         let brood = Brood {
@@ -261,6 +266,7 @@ impl Builder {
             Arc::clone(&health),
             Arc::clone(&poke),
             catalogue,
+            calls_functions,
             self.wait,
             self.back_pressure,
             self.grace,
@@ -276,8 +282,7 @@ impl Builder {
             .spawn(move || supervisor.run())
             .map_err(BuildError::system("starting the supervisor"))?;
         Ok(Executor {
-            orchestrator: Mutex::new(orchestrator),
-            inside: Mutex::new(None),
+            turn: Arc::new(Turn::new(orchestrator)),
             shared,
             crew: Some(Crew { supervisor, threads }),
         })

@@ -3,6 +3,8 @@
 mod buffer;
 mod builder;
 mod handle;
+mod late;
+mod open;
 mod options;
 mod orchestrator;
 mod plan;
@@ -10,19 +12,20 @@ mod rings;
 mod run;
 mod shared;
 mod submit;
+mod turn;
 mod wire;
 
 pub use buffer::Buffer;
 pub use builder::{Builder, Mode};
 pub use handle::TaskHandle;
+pub use open::OpenRun;
 pub use options::{Priority, TaskOptions};
 pub use orchestrator::Orchestrator;
 pub use run::RunHandle;
 pub use submit::Refused;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use crate::abi::Element;
@@ -30,6 +33,7 @@ use crate::error::Error;
 use crate::ids::WorkerKind;
 use builder::Crew;
 use shared::Shared;
+use turn::Turn;
 
 /// Workers, the memory they share with this process, and the ring that tasks go through.
 ///
@@ -61,9 +65,7 @@ use shared::Shared;
 /// # }
 /// ```
 pub struct Executor {
-    orchestrator: Mutex<Orchestrator>,
-    /// Who is inside `run` or `submit_run` now.
-    inside: Mutex<Option<ThreadId>>,
+    turn: Arc<Turn>,
     shared: Arc<Shared>,
     crew: Option<Crew>,
 }
@@ -131,18 +133,17 @@ impl Executor {
 
     fn enter<R>(&self, f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>) -> Result<R, Error> {
         self.shared.check_process()?;
-        let me = std::thread::current().id();
-        if *self.inside.lock().unwrap_or_else(PoisonError::into_inner) == Some(me) {
-            return Err(Error::Misuse(
-                "a run inside a run of the same executor would wait for itself; \
-                 submit to the `orch` that is open, in a nested scope if need be",
-            ));
-        }
-        let mut orchestrator = self.orchestrator.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
-        // The mark must go even when the closure panics.
-        let _leave = Leave(&self.inside);
-        f(&mut orchestrator)
+        let mut held = self.turn.take()?;
+        f(&mut held)
+    }
+
+    /// Begins a run that is ended by hand. Waits until no other run is open.
+    ///
+    /// # Errors
+    /// The calling thread has a run of this executor open; the executor has failed.
+    pub fn begin(&self) -> Result<OpenRun, Error> {
+        self.shared.check_process()?;
+        OpenRun::begin(self.turn.take()?)
     }
 
     /// Zeroed shared memory for `len` elements that lives until it is dropped: inputs and results
@@ -156,7 +157,7 @@ impl Executor {
             // Dropped ones are free once their last task has left the window, and tasks leave it
             // when somebody asks.
             Err(Error::BufferSpace { .. }) => {
-                if let Ok(mut orchestrator) = self.orchestrator.try_lock() {
+                if let Some(mut orchestrator) = self.turn.try_take() {
                     orchestrator.reclaim()?;
                 }
                 Buffer::new(&self.shared, len)
@@ -212,14 +213,6 @@ impl Executor {
     }
 }
 
-struct Leave<'a>(&'a Mutex<Option<ThreadId>>);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
 impl Drop for Executor {
     fn drop(&mut self) {
         let Some(crew) = self.crew.take() else { return };
@@ -228,9 +221,11 @@ impl Drop for Executor {
             return;
         }
         let grace = self.shared.grace;
-        let orchestrator = self.orchestrator.get_mut().unwrap_or_else(PoisonError::into_inner);
-        orchestrator.cancel_everything();
-        orchestrator.settle(Instant::now() + grace);
+        // A run that is open by hand keeps it; its tasks are ended with the workers.
+        if let Some(mut orchestrator) = self.turn.try_take() {
+            orchestrator.cancel_everything();
+            orchestrator.settle(Instant::now() + grace);
+        }
         crew.end(&self.shared, grace.min(Duration::from_secs(5)));
         // Whoever still waits for a run on another thread is told.
         self.shared.health.close(&self.shared.arena);

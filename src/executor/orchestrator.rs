@@ -79,23 +79,10 @@ impl Orchestrator {
         &mut self,
         submit: impl FnOnce(&mut Self) -> Result<R, Error>,
     ) -> Result<(Result<R, Error>, Arc<RunState>), Error> {
-        self.shared.check_health()?;
-        self.reclaim()?;
-        let run = Arc::new(RunState::new(self.ring.next()));
+        let run = self.open_run()?;
         let _span = tracing::debug_span!("run", first = run.first).entered();
-        self.run = Arc::clone(&run);
-        self.runs.push_back(Arc::clone(&run));
-        self.failed.clear();
-        self.map.keep_from(u64::MAX);
-        self.buffers.refresh(&self.shared, &mut self.map);
-        debug_assert_eq!(self.scopes.depth(), 0);
-        self.begin().map_err(scope_error)?;
         let value = catch_unwind(AssertUnwindSafe(|| submit(self)));
-        while self.scopes.depth() > 0 {
-            let _ = self.scopes.end(); // scopes that the closure left open end with the run
-        }
-        run.close(self.ring.next());
-        self.shared.submitted.store(self.ring.next(), Relaxed);
+        self.close_run(&run);
         match value {
             Ok(value) => Ok((value, run)),
             Err(panic) => {
@@ -104,6 +91,30 @@ impl Orchestrator {
                 resume_unwind(panic)
             }
         }
+    }
+
+    /// Begins a run: everything that is submitted from here on is its own.
+    pub(super) fn open_run(&mut self) -> Result<Arc<RunState>, Error> {
+        self.shared.check_health()?;
+        self.reclaim()?;
+        let run = Arc::new(RunState::new(self.ring.next()));
+        self.run = Arc::clone(&run);
+        self.runs.push_back(Arc::clone(&run));
+        self.failed.clear();
+        self.map.keep_from(u64::MAX);
+        self.buffers.refresh(&self.shared, &mut self.map);
+        debug_assert_eq!(self.scopes.depth(), 0);
+        self.begin().map_err(scope_error)?;
+        Ok(run)
+    }
+
+    /// Nothing more is submitted to the run. Scopes that it left open end with it.
+    pub(super) fn close_run(&mut self, run: &RunState) {
+        while self.scopes.depth() > 0 {
+            let _ = self.scopes.end();
+        }
+        run.close(self.ring.next());
+        self.shared.submitted.store(self.ring.next(), Relaxed);
     }
 
     /// Waits for every task of the run; its first root failure, if there is one.
@@ -179,6 +190,16 @@ impl Orchestrator {
             self.shared.health.fail(why.clone(), self.arena);
             Error::Failed(why)
         })
+    }
+
+    /// The number of the oldest task in the window.
+    pub(super) fn first_in_window(&self) -> u64 {
+        self.ring.tail()
+    }
+
+    /// The number of the next task.
+    pub(super) fn next_task(&self) -> u64 {
+        self.ring.next()
     }
 
     // ---- scopes ---------------------------------------------------------------------------------

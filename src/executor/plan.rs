@@ -8,11 +8,12 @@ use super::orchestrator::Orchestrator;
 use crate::abi::{AbiError, CallConfig, TaskArgs, TensorArgType};
 use crate::error::Error;
 use crate::graph::Access;
-use crate::ids::Callable;
+use crate::ids::{Callable, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
 use crate::mailbox::letter::SavedRange;
 use crate::ring::heap::{Slab, align_up};
 use crate::segment::Status;
+use crate::worker::library::LateId;
 
 /// What a submit asks for, checked.
 pub(super) struct Request<'r> {
@@ -57,6 +58,7 @@ impl Orchestrator {
         }
         if let Some(known) = &self.shared.catalogue[kind.index()]
             && callable.0 >= known.len() as u64
+            && !self.is_late(kind, callable)
         {
             return Err(Error::UnknownFunction(callable.0));
         }
@@ -87,6 +89,13 @@ impl Orchestrator {
             Some(deadline) => micros(deadline)?,
         };
         Ok(Request { callable, config, options, group: members.is_some(), deadline_us })
+    }
+
+    /// Whether workers of this kind call the function, which was registered after the start.
+    #[cold]
+    fn is_late(&self, kind: WorkerKind, callable: Callable) -> bool {
+        self.shared.calls_functions[kind.index()]
+            && LateId::of(callable.0).is_some_and(|id| self.shared.late_live.has(id))
     }
 
     fn check_group(&self, members: usize, options: &TaskOptions) -> Result<(), Error> {

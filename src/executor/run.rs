@@ -29,8 +29,9 @@ impl RunState {
         }
     }
 
+    /// Sets its end, once.
     pub(super) fn close(&self, end: u64) {
-        self.end.store(end, Release);
+        let _ = self.end.compare_exchange(u64::MAX, end, Release, Acquire);
     }
 
     pub(super) fn end(&self) -> u64 {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::buffer::Space;
+use super::late::{LateFunctions, LateLive};
 use crate::error::{Error, FailureKind, TaskFailure};
 use crate::ids::{TaskId, WorkerId};
 use crate::ring::dist_ring::place;
@@ -34,6 +35,10 @@ pub(crate) struct Shared {
     pub(super) poke: Arc<OwnedFd>,
     /// What the callables of each kind are called, where all are known.
     pub(super) catalogue: [Option<Arc<[String]>>; 2],
+    /// Kinds whose workers call registered functions, and so late ones as well.
+    pub(super) calls_functions: [bool; 2],
+    pub(super) late: Mutex<LateFunctions>,
+    pub(super) late_live: LateLive,
     pub(super) wait: WaitStrategy,
     pub(super) back_pressure: Option<Duration>,
     pub(super) grace: Duration,
@@ -60,6 +65,7 @@ impl Shared {
         health: Arc<Health>,
         poke: Arc<OwnedFd>,
         catalogue: [Option<Arc<[String]>>; 2],
+        calls_functions: [bool; 2],
         wait: WaitStrategy,
         back_pressure: Option<Duration>,
         grace: Duration,
@@ -70,6 +76,9 @@ impl Shared {
             health,
             poke,
             catalogue,
+            calls_functions,
+            late: Mutex::new(LateFunctions::new()),
+            late_live: LateLive::new(),
             wait,
             back_pressure,
             grace,
@@ -237,7 +246,10 @@ impl Shared {
         let known = self.catalogue[usize::from(kind & 1)].as_ref();
         let index = usize::try_from(callable).unwrap_or(usize::MAX);
         let name = known.and_then(|names| names.get(index)).map(String::as_str);
-        name.map_or_else(|| format!("callable {callable:#x}"), str::to_owned)
+        let late =
+            || self.late_name(callable).filter(|_| self.calls_functions[usize::from(kind & 1)]);
+        let name = name.map(str::to_owned).or_else(late);
+        name.unwrap_or_else(|| format!("callable {callable:#x}"))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where each part of the arena lies: sizes in, offsets out.
 
-use super::records::{Control, ErrorRecord, Pool, Superblock, WorkerEntry};
+use super::records::{Control, ErrorRecord, LateRecord, Pool, Superblock, WorkerEntry};
 use crate::ids::WorkerKind;
-use crate::limits::{HEAP_ALIGN, HEAP_RINGS, PAYLOAD_BYTES};
+use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
 use crate::mailbox::letter::Letter;
 use crate::ring::{Edge, Slot, dist_ring};
 use crate::sys::map::PAGE;
@@ -32,6 +32,7 @@ pub(super) struct Offsets {
     pub(super) letters: usize,
     pub(super) edges: usize,
     pub(super) payload: usize,
+    pub(super) late: usize,
     pub(super) trusted: usize,
     pub(super) control: usize,
     pub(super) pools: usize,
@@ -65,6 +66,7 @@ pub(super) fn lay_out(shape: &Shape) -> Offsets {
     at.letters = place(window * size_of::<Letter>(), PAGE);
     at.edges = place(shape.ring.edges() * size_of::<Edge>(), PAGE);
     at.payload = place(PAYLOAD_BYTES, PAGE);
+    at.late = place(MAX_LATE_FUNCTIONS * size_of::<LateRecord>(), PAGE);
     at.trusted = place(0, PAGE);
     at.control = place(size_of::<Control>(), PAGE);
     at.pools = place(2 * size_of::<Pool>(), 128);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! trusted: written by the submitter alone, read-only in worker processes
-//!   superblock | letters (192 B a slot) | edges (16 B each) | payload ring
+//!   superblock | letters (192 B a slot) | edges (16 B each) | payload ring | late functions
 //! shared: written by all
 //!   control | pools | worker table | slots (64 B each) | hint rings | bitmaps | error texts
 //!   | group words | heap ring 0..3 | buffers
@@ -18,7 +18,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::WorkerKind;
-use crate::limits::{ERROR_TEXT, PAYLOAD_BYTES};
+use crate::limits::{ERROR_TEXT, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door::Parked;
 use crate::mailbox::group::{self, GroupArea};
@@ -30,7 +30,10 @@ use layout::{Offsets, lay_out};
 use records::{Pool, Superblock};
 
 pub(crate) use layout::Shape;
-pub(crate) use records::{Code, Control, ErrorRecord, Origin, Status, WorkerEntry};
+pub(crate) use records::{
+    Code, Control, ErrorRecord, LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL, Origin, Status,
+    WorkerEntry,
+};
 
 /// `b"mailring"`, little endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"mailring");
@@ -230,6 +233,30 @@ impl Arena {
         let index = slot as usize & (self.shape.ring.window - 1);
         // SAFETY: inside the mapping.
         unsafe { self.map.base().add(self.at.errors).cast::<ErrorRecord>().add(index).as_ptr() }
+    }
+
+    /// Writes down a late function. Only the host does, and nobody reads the place before a task
+    /// names it.
+    pub(crate) fn write_late(&self, index: u32, record: &LateRecord) {
+        if let Some(place) = self.late_at(index) {
+            // SAFETY: inside the mapping, aligned; no task that names this place has been published
+            // since its former function was unregistered.
+            unsafe { place.write_volatile(*record) };
+        }
+    }
+
+    /// A copy of what is known of the late function at `index`.
+    pub(crate) fn late(&self, index: u32) -> Option<LateRecord> {
+        // SAFETY: as above; every bit pattern is a record.
+        self.late_at(index).map(|place| unsafe { place.read_volatile() })
+    }
+
+    fn late_at(&self, index: u32) -> Option<*mut LateRecord> {
+        let index = index as usize;
+        // SAFETY: inside the mapping.
+        let base = unsafe { self.map.base().add(self.at.late).cast::<LateRecord>() };
+        // SAFETY: the index is below the number of places.
+        (index < MAX_LATE_FUNCTIONS).then(|| unsafe { base.add(index).as_ptr() })
     }
 
     /// Address and bytes of heap ring `ring`.

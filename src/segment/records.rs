@@ -153,3 +153,49 @@ pub(crate) struct Origin {
     pub(crate) code: Code,
     pub(crate) member: u16,
 }
+
+/// Bytes of the path of a late function's shared object, at most.
+pub(crate) const MAX_LATE_PATH: usize = 1024;
+/// Bytes of its symbol, at most.
+pub(crate) const MAX_LATE_SYMBOL: usize = 256;
+
+/// A function that was registered after the start. Written by the host alone, before the first
+/// task that names it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct LateRecord {
+    /// How often its place was given; 0: never.
+    pub(crate) generation: u32,
+    path_len: u32,
+    symbol_len: u32,
+    pub(crate) digest: [u8; 32],
+    path: [u8; MAX_LATE_PATH],
+    symbol: [u8; MAX_LATE_SYMBOL],
+}
+
+impl LateRecord {
+    /// Path and symbol are cut to what there is room for.
+    pub(crate) fn new(generation: u32, digest: [u8; 32], path: &[u8], symbol: &[u8]) -> Self {
+        let (path_len, symbol_len) =
+            (path.len().min(MAX_LATE_PATH), symbol.len().min(MAX_LATE_SYMBOL));
+        let mut record = Self {
+            generation,
+            path_len: path_len as u32,
+            symbol_len: symbol_len as u32,
+            digest,
+            path: [0; MAX_LATE_PATH],
+            symbol: [0; MAX_LATE_SYMBOL],
+        };
+        record.path[..path_len].copy_from_slice(&path[..path_len]);
+        record.symbol[..symbol_len].copy_from_slice(&symbol[..symbol_len]);
+        record
+    }
+
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path[..(self.path_len as usize).min(MAX_LATE_PATH)]
+    }
+
+    pub(crate) fn symbol(&self) -> &[u8] {
+        &self.symbol[..(self.symbol_len as usize).min(MAX_LATE_SYMBOL)]
+    }
+}

@@ -21,12 +21,19 @@ pub struct Cancelled;
 pub struct TaskContext<'a> {
     pub(crate) worker: WorkerId,
     pub(crate) task: TaskId,
-    pub(crate) slot: &'a Slot,
+    /// `None`: the body is called by hand, outside of any task.
+    pub(crate) slot: Option<&'a Slot>,
     pub(crate) lease: Word,
     pub(crate) group: Option<GroupContext<'a>>,
 }
 
 impl<'a> TaskContext<'a> {
+    /// For a body that is called by hand: task 0 on worker 0, never cancelled, no group.
+    pub fn detached() -> Self {
+        let lease = Word::new(Phase::Running, 0, 0);
+        Self { worker: WorkerId(0), task: TaskId(0), slot: None, lease, group: None }
+    }
+
     /// The worker that runs it.
     pub fn worker(&self) -> WorkerId {
         self.worker
@@ -45,7 +52,8 @@ impl<'a> TaskContext<'a> {
     /// Whether the task should stop: it was cancelled, its deadline has passed, or another member
     /// of its group failed. A body that returns after this is not asked how it went.
     pub fn cancelled(&self) -> bool {
-        let now = self.slot.load();
+        let Some(slot) = self.slot else { return false };
+        let now = slot.load();
         now.cancelled()
             || now.is(Phase::Condemned)
             || !now.same_lease(self.lease)

@@ -4,6 +4,8 @@
 mod context;
 mod functions;
 mod gang;
+pub(crate) mod library;
+pub(crate) mod native;
 pub(crate) mod nursery;
 pub(crate) mod participant;
 mod publish;
@@ -33,4 +35,44 @@ pub trait Worker {
         config: &CallConfig,
         context: &TaskContext<'_>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Runs a callable on arguments in their encoded form, outside of any task: a loop of one's
+    /// own that receives blobs, or a test.
+    ///
+    /// ```
+    /// use mailring::abi::{CallConfig, TaskArgs, TaskArgsView, write_blob};
+    /// use mailring::{TaskContext, Worker};
+    ///
+    /// struct Sum(u64);
+    /// impl Worker for Sum {
+    ///     fn run(
+    ///         &mut self,
+    ///         _callable: u64,
+    ///         args: TaskArgsView<'_>,
+    ///         _config: &CallConfig,
+    ///         _context: &TaskContext<'_>,
+    ///     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///         self.0 += args.scalars().iter().sum::<u64>();
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let mut words = [0u64; 3];
+    /// write_blob(&TaskArgs::new().scalar(4).scalar(5), bytemuck::cast_slice_mut(&mut words))?;
+    /// let mut sum = Sum(0);
+    /// sum.run_from_blob(0, bytemuck::cast_slice(&words), &CallConfig::default())?;
+    /// assert_eq!(sum.0, 9);
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The bytes are no blob ([`AbiError`](crate::abi::AbiError)), or what the callable returned.
+    fn run_from_blob(
+        &mut self,
+        callable: u64,
+        blob: &[u8],
+        config: &CallConfig,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let args = crate::abi::read_blob(blob)?;
+        self.run(callable, args, config, &TaskContext::detached())
+    }
 }

@@ -325,7 +325,7 @@ impl<'a> Participant<'a> {
         let context = TaskContext {
             worker: WorkerId(self.me),
             task: TaskId(head.seq),
-            slot: self.table.slot(lease.slot),
+            slot: Some(self.table.slot(lease.slot)),
             lease: lease.word,
             group,
         };

@@ -1,0 +1,189 @@
+//! Registering functions after the start, by shared object and symbol.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use super::Executor;
+use super::shared::Shared;
+use crate::error::Error;
+use crate::ids::Callable;
+use crate::limits::MAX_LATE_FUNCTIONS;
+use crate::segment::{LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL};
+use crate::worker::library::{LateId, digest};
+
+/// The host's books of late functions.
+pub(super) struct LateFunctions {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    generation: u32,
+    digest: [u8; 32],
+    path: PathBuf,
+    name: String,
+    standing: Standing,
+}
+
+enum Standing {
+    Registered,
+    /// Free again when this task has left the window; `None`: as soon as that can be found out.
+    Leaving(Option<u64>),
+}
+
+impl Entry {
+    /// Whether this is the function, and its own file still is what it was.
+    fn is(&self, its: [u8; 32], symbol: &str, path: &Path) -> bool {
+        let unchanged = || std::fs::read(&self.path).is_ok_and(|now| digest(&now, symbol) == its);
+        self.digest == its && (self.path == path || unchanged())
+    }
+}
+
+impl LateFunctions {
+    pub(super) fn new() -> Self {
+        Self { entries: Vec::new() }
+    }
+
+    pub(super) fn name(&self, id: LateId) -> Option<&str> {
+        let entry = self.entries.get(id.index as usize)?;
+        (entry.generation == id.generation).then_some(entry.name.as_str())
+    }
+}
+
+/// By place: the generation that can be submitted now, or 0. Read by every submit of such a task.
+pub(super) struct LateLive(Box<[AtomicU32]>);
+
+impl LateLive {
+    pub(super) fn new() -> Self {
+        Self((0..MAX_LATE_FUNCTIONS).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    #[inline]
+    pub(super) fn has(&self, id: LateId) -> bool {
+        id.generation != 0
+            && self.0.get(id.index as usize).is_some_and(|g| g.load(Acquire) == id.generation)
+    }
+}
+
+fn refuse(path: &Path, symbol: &str, why: impl Into<String>) -> Error {
+    let path = path.display().to_string();
+    Error::Library { path, symbol: symbol.to_owned(), why: why.into() }
+}
+
+impl Executor {
+    /// Registers function `symbol` of the shared object at `path`, without a restart of workers.
+    /// Each worker loads it with the first task that names it.
+    ///
+    /// The function is known by what is in the file: registering the same content and symbol again
+    /// gives the same callable, and a file that was changed since is refused by the workers. It is
+    /// called as a [`NativeFunction`](crate::native::NativeFunction) with a null `user`, by workers
+    /// that call registered functions.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no shared object, or does not have the symbol; the table is
+    /// full. What loading it says is the error of the first task.
+    ///
+    /// # Safety
+    /// The shared object's initialisers can run in a worker, and the symbol is a function of that
+    /// type.
+    pub unsafe fn register_library(
+        &self,
+        path: impl AsRef<Path>,
+        symbol: &str,
+    ) -> Result<Callable, Error> {
+        self.shared.check_process()?;
+        let asked = path.as_ref();
+        let path = asked.canonicalize().map_err(|e| refuse(asked, symbol, e.to_string()))?;
+        let content = std::fs::read(&path).map_err(|e| refuse(&path, symbol, e.to_string()))?;
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.len() > MAX_LATE_PATH || symbol.len() > MAX_LATE_SYMBOL || symbol.is_empty() {
+            let why = format!(
+                "a path has at most {MAX_LATE_PATH} bytes, a symbol 1 to {MAX_LATE_SYMBOL}"
+            );
+            return Err(refuse(&path, symbol, why));
+        }
+        if !content.starts_with(b"\x7fELF") {
+            return Err(refuse(&path, symbol, "it is no shared object"));
+        }
+        // The string table holds every exported name between zeros; a name that is not there is
+        // not exported. (One that is there may still not be: the worker's loader says so.)
+        let entry = [b"\0", symbol.as_bytes(), b"\0"].concat();
+        if !content.windows(entry.len()).any(|window| window == entry) {
+            return Err(refuse(&path, symbol, "it has no such symbol"));
+        }
+        let digest = digest(&content, symbol);
+        let mut late = self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = late.entries.iter_mut().enumerate().find(|(_, e)| e.is(digest, symbol, &path));
+        if let Some((index, entry)) = known {
+            entry.standing = Standing::Registered;
+            let id = LateId { index: index as u32, generation: entry.generation };
+            self.shared.late_live.0[index].store(id.generation, Release);
+            return Ok(Callable(id.callable()));
+        }
+        let index = match late.entries.len() {
+            used if used < MAX_LATE_FUNCTIONS => used,
+            _ => self.find_left(&mut late).ok_or_else(|| {
+                let why = format!(
+                    "{MAX_LATE_FUNCTIONS} functions are registered; unregister some, outside of runs"
+                );
+                refuse(&path, symbol, why)
+            })?,
+        };
+        let generation =
+            late.entries.get(index).map_or(1, |e| (e.generation + 1) & 0x7FFF_FFFF).max(1);
+        let name = symbol.to_owned();
+        let record = LateRecord::new(generation, digest, bytes, symbol.as_bytes());
+        let entry = Entry { generation, digest, path, name, standing: Standing::Registered };
+        match late.entries.get_mut(index) {
+            Some(place) => *place = entry,
+            None => late.entries.push(entry),
+        }
+        let id = LateId { index: index as u32, generation };
+        self.shared.arena.write_late(id.index, &record);
+        self.shared.late_live.0[index].store(generation, Release);
+        Ok(Callable(id.callable()))
+    }
+
+    /// A place whose function was unregistered and whose last task is through.
+    fn find_left(&self, late: &mut LateFunctions) -> Option<usize> {
+        let mut held = self.turn.try_take()?;
+        held.reclaim().ok()?;
+        let (tail, next) = (held.first_in_window(), held.next_task());
+        for entry in &mut late.entries {
+            if let Standing::Leaving(until @ None) = &mut entry.standing {
+                *until = Some(next);
+            }
+        }
+        late.entries
+            .iter()
+            .position(|e| matches!(e.standing, Standing::Leaving(Some(until)) if until <= tail))
+    }
+
+    /// Takes a function that was registered after the start back: it cannot be submitted any more.
+    /// Tasks that were submitted before run it.
+    ///
+    /// # Errors
+    /// No such function is registered.
+    pub fn unregister(&self, callable: Callable) -> Result<(), Error> {
+        self.shared.check_process()?;
+        let known = LateId::of(callable.0).filter(|&id| self.shared.late_live.has(id));
+        let id = known.ok_or(Error::UnknownFunction(callable.0))?;
+        let mut late = self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = late.entries.get_mut(id.index as usize) else {
+            return Err(Error::UnknownFunction(callable.0));
+        };
+        entry.standing = Standing::Leaving(None);
+        self.shared.late_live.0[id.index as usize].store(0, Release);
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// What a late function is called.
+    pub(super) fn late_name(&self, callable: u64) -> Option<String> {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        late.name(LateId::of(callable)?).map(str::to_owned)
+    }
+}

@@ -1,0 +1,79 @@
+//! A run that is opened and closed by hand, for callers that cannot pass a closure.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::orchestrator::Orchestrator;
+use super::run::{RunHandle, RunState};
+use super::turn::Held;
+use crate::error::Error;
+
+/// A run between its begin and its end; what it can do is on [`Orchestrator`].
+///
+/// No other run of the executor begins while it lives. It may be moved to another thread, which
+/// must then not begin a run of the same executor itself: that would wait for ever. Dropping it
+/// closes the run without waiting for its tasks.
+///
+/// ```rust,standalone_crate
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use mailring::abi::{CallConfig, TaskArgs};
+/// let mut builder = mailring::Executor::builder().workers(1);
+/// let set = builder.register("set", |args, _config, _context| args.set(0, 0, 7u64))?;
+/// let exec = builder.build()?;
+/// let cell = exec.buffer::<u64>(1)?;
+/// let mut run = exec.begin()?;
+/// run.submit(set, TaskArgs::new().output(&cell), CallConfig::default())?;
+/// run.end()?;
+/// assert_eq!(cell.to_vec(), [7]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct OpenRun {
+    held: Held,
+    run: Arc<RunState>,
+}
+
+impl OpenRun {
+    pub(super) fn begin(mut held: Held) -> Result<Self, Error> {
+        let run = held.open_run()?;
+        Ok(Self { held, run })
+    }
+
+    /// Closes the run and waits for all its tasks.
+    ///
+    /// # Errors
+    /// The first root failure of the run in the order of submission.
+    pub fn end(mut self) -> Result<(), Error> {
+        let run = Arc::clone(&self.run);
+        self.held.close_run(&run);
+        self.held.finish_run(&run)
+    }
+
+    /// Closes the run without waiting.
+    pub fn detach(mut self) -> RunHandle {
+        let run = Arc::clone(&self.run);
+        self.held.close_run(&run);
+        RunHandle::new(Arc::clone(&self.held.shared), run)
+    }
+}
+
+impl Deref for OpenRun {
+    type Target = Orchestrator;
+
+    fn deref(&self) -> &Orchestrator {
+        &self.held
+    }
+}
+
+impl DerefMut for OpenRun {
+    fn deref_mut(&mut self) -> &mut Orchestrator {
+        &mut self.held
+    }
+}
+
+impl Drop for OpenRun {
+    fn drop(&mut self) {
+        let run = Arc::clone(&self.run);
+        self.held.close_run(&run); // does nothing the second time
+    }
+}

@@ -1,0 +1,95 @@
+//! Whose turn it is to submit. There is one orchestrator, the only writer of the ring; it is handed
+//! from run to run.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+
+use super::orchestrator::Orchestrator;
+use crate::error::Error;
+
+/// The orchestrator while nobody has it, and who has it otherwise.
+pub(super) struct Turn {
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+struct State {
+    orchestrator: Option<Box<Orchestrator>>,
+    holder: Option<ThreadId>,
+}
+
+impl Turn {
+    pub(super) fn new(orchestrator: Orchestrator) -> Self {
+        let orchestrator = Some(Box::new(orchestrator));
+        Self { state: Mutex::new(State { orchestrator, holder: None }), freed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the run that is open has been closed, and takes its place.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Held, Error> {
+        let me = std::thread::current().id();
+        let mut state = self.state();
+        loop {
+            if let Some(orchestrator) = state.orchestrator.take() {
+                state.holder = Some(me);
+                return Ok(Held { turn: Arc::clone(self), orchestrator: Some(orchestrator) });
+            }
+            if state.holder == Some(me) {
+                return Err(Error::Misuse(
+                    "a run inside a run of the same executor would wait for itself; \
+                     submit to the `orch` that is open, in a nested scope if need be",
+                ));
+            }
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The orchestrator, if no run is open.
+    pub(super) fn try_take(self: &Arc<Self>) -> Option<Held> {
+        let mut state = self.state();
+        let orchestrator = state.orchestrator.take()?;
+        state.holder = Some(std::thread::current().id());
+        Some(Held { turn: Arc::clone(self), orchestrator: Some(orchestrator) })
+    }
+}
+
+/// The orchestrator in the hands of a run. Goes back when it is dropped, also by a panic.
+pub(super) struct Held {
+    turn: Arc<Turn>,
+    /// Taken out by the drop alone.
+    orchestrator: Option<Box<Orchestrator>>,
+}
+
+impl Deref for Held {
+    type Target = Orchestrator;
+
+    fn deref(&self) -> &Orchestrator {
+        match &self.orchestrator {
+            Some(orchestrator) => orchestrator,
+            None => unreachable!("only the drop takes it"),
+        }
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Orchestrator {
+        match &mut self.orchestrator {
+            Some(orchestrator) => orchestrator,
+            None => unreachable!("only the drop takes it"),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.turn.state();
+        state.orchestrator = self.orchestrator.take();
+        state.holder = None;
+        drop(state);
+        self.turn.freed.notify_one();
+    }
+}
