@@ -56,8 +56,8 @@ mod worker;
 
 pub use error::{BuildError, Error, FailureKind, PinnedHeap, TaskFailure};
 pub use executor::{
-    Buffer, Builder, Executor, Mode, OpenRun, Orchestrator, Priority, Refused, RunHandle, Stats,
-    TaskHandle, TaskOptions,
+    Buffer, Builder, Executor, Level, Mode, OpenRun, Orchestrator, Priority, Refused, RunHandle,
+    Stats, TaskHandle, TaskOptions,
 };
 pub use graph::Hazards;
 pub use ids::{Callable, TaskId, WorkerId, WorkerKind};

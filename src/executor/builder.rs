@@ -20,6 +20,7 @@ use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape, Status};
 use crate::sys::{futex, machine};
+use crate::worker::lent::Lent;
 use crate::worker::library::Registered;
 use crate::worker::nursery::{Brood, Nursery};
 use crate::worker::participant::{Participant, Poke, WaitStrategy};
@@ -45,6 +46,7 @@ const START: Duration = Duration::from_secs(30);
 /// whatever they captured are there by virtue of the fork. Build early: beside threads of the
 /// host that hold locks (other than the allocator's), functions that take the same locks would
 /// wait for ever.
+#[derive(Clone)]
 pub struct Builder {
     name: String,
     mode: Mode,
@@ -230,6 +232,7 @@ impl Builder {
         let arena = Arc::new(
             Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?,
         );
+        let lent = Lent::ambient();
         let poke = Arc::new(event().map_err(BuildError::system("eventfd"))?);
         let health = Arc::new(Health::default());
         for kind in WorkerKind::ALL {
@@ -260,6 +263,7 @@ impl Builder {
             wait: self.wait,
             pin: self.pin.then(|| machine::allowed_cpus().into()),
             poke: Arc::clone(&poke),
+            lent: lent.clone(),
         };
         let shared = Arc::new(Shared::new(
             Arc::clone(&arena),
@@ -267,6 +271,7 @@ impl Builder {
             Arc::clone(&poke),
             catalogue,
             calls_functions,
+            lent,
             self.wait,
             self.back_pressure,
             self.grace,
@@ -325,6 +330,7 @@ fn fork_all(brood: &Brood) -> Result<Processes, BuildError> {
             "building beside other threads: a lock that one of them holds now stays locked in the workers"
         );
     }
+    brood.lent.to_children().map_err(BuildError::system("lending memory to the level below"))?;
     let nursery = Nursery::start(brood).map_err(BuildError::system("forking the nursery"))?;
     let _ = brood.arena.not_for_children();
     let workers = brood.arena.shape().total_workers() as u16;
@@ -380,6 +386,7 @@ fn start_all(brood: &Brood) -> Result<Vec<JoinHandle<()>>, BuildError> {
 fn live_in_thread(brood: &Brood, worker: u16) {
     let arena = &brood.arena;
     serve_on(arena);
+    brood.lent.enter(arena);
     if let Some(cpus) = &brood.pin
         && !cpus.is_empty()
     {

@@ -189,6 +189,7 @@ impl Orchestrator {
     }
 
     /// Whether the bytes lie in a buffer or a live slab; if so, it is held until `task` is through.
+    /// Memory of a higher level is held by the task of that level that this is a part of.
     #[inline]
     pub(super) fn is_known(&mut self, bytes: &std::ops::Range<u64>, task: u64) -> bool {
         if self.buffers.note_use(bytes, task) {
@@ -199,7 +200,7 @@ impl Orchestrator {
                 slab.last_use = Some(slab.last_use.map_or(task, |last| last.max(task)));
                 true
             }
-            None => false,
+            None => self.shared.lent.holds(bytes),
         }
     }
 

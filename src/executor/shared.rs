@@ -15,6 +15,7 @@ use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Settled};
 use crate::sys::futex;
+use crate::worker::lent::Lent;
 use crate::worker::nursery::lineage;
 use crate::worker::participant::{RECHECK, WaitStrategy};
 use crate::worker::supervisor::Health;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(super) catalogue: [Option<Arc<[String]>>; 2],
     /// Kinds whose workers call registered functions, and so late ones as well.
     pub(super) calls_functions: [bool; 2],
+    /// Memory of the levels above.
+    pub(super) lent: Lent,
     pub(super) late: Mutex<LateFunctions>,
     pub(super) late_live: LateLive,
     pub(super) wait: WaitStrategy,
@@ -66,6 +69,7 @@ impl Shared {
         poke: Arc<OwnedFd>,
         catalogue: [Option<Arc<[String]>>; 2],
         calls_functions: [bool; 2],
+        lent: Lent,
         wait: WaitStrategy,
         back_pressure: Option<Duration>,
         grace: Duration,
@@ -77,6 +81,7 @@ impl Shared {
             poke,
             catalogue,
             calls_functions,
+            lent,
             late: Mutex::new(LateFunctions::new()),
             late_live: LateLive::new(),
             wait,

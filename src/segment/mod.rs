@@ -265,6 +265,12 @@ impl Arena {
         (base + (ring * self.at.heap_stride) as u64, self.shape.ring.heap_bytes as u64)
     }
 
+    /// The addresses of everything that tensors can lie in: heap rings and buffers, whole pages.
+    pub(crate) fn tensor_bytes(&self) -> std::ops::Range<u64> {
+        let base = self.map.base().as_ptr() as u64;
+        base + self.at.heaps as u64..base + self.at.total as u64
+    }
+
     /// Address and bytes of the part for buffers.
     pub(crate) fn buffers(&self) -> (u64, u64) {
         (self.map.base().as_ptr() as u64 + self.at.buffers as u64, self.shape.buffer_bytes as u64)

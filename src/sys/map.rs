@@ -13,6 +13,15 @@ pub(crate) struct Mapping {
     map: MmapRaw,
 }
 
+/// Processes that are forked from here on get this part of a mapping of ours (whole pages).
+pub(crate) fn lend_to_children(bytes: std::ops::Range<u64>) -> io::Result<()> {
+    let start = std::ptr::without_provenance_mut::<libc::c_void>(bytes.start as usize);
+    let len = (bytes.end - bytes.start) as usize;
+    // SAFETY: changes nothing about the bytes; a range that is not mapped is an error.
+    let code = unsafe { libc::madvise(start, len, libc::MADV_DOFORK) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The size of a page.
 pub(crate) const PAGE: usize = 4096;
 

@@ -53,8 +53,10 @@ pub(crate) fn adopt_orphans() {
 }
 
 /// Names the process, for `ps` (15 bytes are kept).
-pub(crate) fn set_name(name: &std::ffi::CStr) {
-    let _ = nix::sys::prctl::set_name(name);
+pub(crate) fn set_name(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _ = nix::sys::prctl::set_name(&name);
+    }
 }
 
 /// Default handlers and an empty mask: what the host had installed is not for its children.
@@ -118,15 +120,23 @@ pub(crate) fn receive(
     Ok((message.bytes, got))
 }
 
-/// The children of process `pid`, by their numbers.
-pub(crate) fn children_of(pid: i32) -> Vec<i32> {
+/// The children of this process, which has one thread, by their numbers.
+pub(crate) fn children() -> Vec<i32> {
+    let own = std::process::id();
+    match std::fs::read_to_string(format!("/proc/self/task/{own}/children")) {
+        Ok(list) => list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        Err(_) => children_by_parent(own), // a kernel without that file
+    }
+}
+
+fn children_by_parent(parent: u32) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|&candidate| {
         let stat = std::fs::read_to_string(format!("/proc/{candidate}/stat")).unwrap_or_default();
         // The name in parentheses may hold anything, so the fields are counted behind it.
         let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        behind.split_whitespace().nth(1).and_then(|p| p.parse().ok()) == Some(pid)
+        behind.split_whitespace().nth(1).and_then(|p| p.parse().ok()) == Some(parent)
     })
     .collect()
 }

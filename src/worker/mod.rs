@@ -4,6 +4,7 @@
 mod context;
 mod functions;
 mod gang;
+pub(crate) mod lent;
 pub(crate) mod library;
 pub(crate) mod native;
 pub(crate) mod nursery;

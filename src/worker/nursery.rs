@@ -24,6 +24,7 @@ use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 use super::Factory;
 use super::functions::make;
+use super::lent::Lent;
 use super::participant::{Participant, Poke, WaitStrategy};
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
@@ -39,6 +40,10 @@ pub(crate) fn lineage() -> u32 {
     LINEAGE.load(Relaxed)
 }
 
+/// What the processes are called in `ps`.
+const NURSERY: &str = "mailring-nurse";
+const WORKER: &str = "mailring-worker";
+
 const SPAWN: u8 = 1;
 const REAP: u8 = 2;
 const SHUTDOWN: u8 = 3;
@@ -51,6 +56,8 @@ pub(crate) struct Brood {
     pub(crate) wait: WaitStrategy,
     pub(crate) pin: Option<Arc<[usize]>>,
     pub(crate) poke: Arc<OwnedFd>,
+    /// Memory of the levels above.
+    pub(crate) lent: Lent,
 }
 
 /// The host's end.
@@ -122,7 +129,7 @@ impl Nursery {
 /// The nursery's life.
 fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
-    process::set_name(c"mailring-nurse");
+    process::set_name(NURSERY);
     process::adopt_orphans();
     process::reset_signals();
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -162,6 +169,7 @@ fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
             },
             REAP => {
                 let status = pid.take().map_or(0, reap);
+                end_levels(&pids);
                 strays = true;
                 process::send(socket, &status.to_ne_bytes(), None)
             }
@@ -221,7 +229,7 @@ fn live(brood: &Brood, worker: u16, nursery: Pid) -> ! {
         process::exit_now(0); // the nursery died before we asked to be told
     }
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
-    process::set_name(c"mailring-worker");
+    process::set_name(WORKER);
     // A group of its own, so that what its tasks start can be ended with it.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let arena = &brood.arena;
@@ -236,6 +244,7 @@ fn live(brood: &Brood, worker: u16, nursery: Pid) -> ! {
     {
         machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
     }
+    brood.lent.enter(arena);
     let entry = arena.entry(worker);
     let kind = arena.shape().kind_of(usize::from(worker));
     let mut served = match make(&brood.factories[kind.index()], WorkerId(worker)) {
@@ -276,9 +285,36 @@ fn reap(pid: Pid) -> i32 {
     status
 }
 
+/// Ends what is left of a level below the dead worker. It shares memory with us, so this comes
+/// before anybody looks at what the worker left.
+///
+/// A nursery that has come to us as an orphan has lost its host; its workers come to us when it is
+/// dead, and what is below them after that.
+fn end_levels(pids: &[Option<Pid>]) {
+    loop {
+        let children = process::children();
+        let strays =
+            children.into_iter().map(Pid::from_raw).filter(|pid| !pids.contains(&Some(*pid)));
+        let levels: Vec<Pid> = strays.filter(|pid| is_ours(*pid)).collect();
+        if levels.is_empty() {
+            return;
+        }
+        for pid in levels {
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
+        }
+    }
+}
+
+/// Whether this process is a nursery or a worker, by the name it gave itself.
+fn is_ours(pid: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm"))
+        .is_ok_and(|name| name.trim_end() == NURSERY || name.trim_end() == WORKER)
+}
+
 /// Collects orphans that have ended; they came to us when their parents died.
 fn bury_strays(pids: &[Option<Pid>]) {
-    for child in process::children_of(getpid().as_raw()) {
+    for child in process::children() {
         let child = Pid::from_raw(child);
         if !pids.contains(&Some(child)) {
             let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
@@ -298,7 +334,7 @@ fn end_all(pids: &[Option<Pid>]) {
         match quick {
             Err(Errno::ECHILD) => return,
             Ok(nix::sys::wait::WaitStatus::StillAlive) => {
-                for child in process::children_of(getpid().as_raw()) {
+                for child in process::children() {
                     let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
                 }
                 // One of them ends now; its orphans are seen in the next round.
