@@ -285,6 +285,38 @@ pub enum Error {
         /// Bytes there are.
         capacity: u64,
     },
+    /// Memory that came after the fork cannot be had.
+    #[error("importing memory: {what} failed: {source}")]
+    Import {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is shorter than the buffer over it.
+    #[error("importing memory: the file has {available} bytes, and the buffer would have {asked}")]
+    ImportTooShort {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes there are.
+        available: u64,
+    },
+    /// No addresses are left for imports.
+    #[error(
+        "no addresses for an import of {asked} bytes: {used} of {capacity} are in use; drop \
+         imported buffers or raise import_bytes"
+    )]
+    ImportSpace {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes in use.
+        used: u64,
+        /// Bytes there are.
+        capacity: u64,
+    },
+    /// The table of imports is full.
+    #[error("{0} imported buffers are there, the most there can be; drop some")]
+    Imports(usize),
     /// Called in a place where it cannot work.
     #[error("{0}")]
     Misuse(&'static str),

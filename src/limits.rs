@@ -41,6 +41,10 @@ pub const ERROR_TEXT: usize = 1000;
 pub const MAX_CHAIN: u32 = 64;
 /// Functions registered after the start that can be known at the same time.
 pub const MAX_LATE_FUNCTIONS: usize = 512;
+/// Addresses for memory that comes after the fork, unless the builder says otherwise.
+pub const DEFAULT_IMPORT_BYTES: usize = 16 << 30;
+/// Buffers over memory that came after the fork, at the same time.
+pub const MAX_IMPORTS: usize = 256;
 /// Attempts of one task, at most (the attempt field of the state word has six bits).
 pub const MAX_ATTEMPTS: u32 = 63;
 /// Root errors of one run that are kept with their text; further ones are counted.

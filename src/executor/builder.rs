@@ -14,7 +14,8 @@ use crate::error::BuildError;
 use crate::graph::Hazards;
 use crate::ids::{Callable, WorkerId, WorkerKind};
 use crate::limits::{
-    DEFAULT_BUFFER_BYTES, DEFAULT_HEAP_BYTES, DEFAULT_WINDOW, MAX_WINDOW, MAX_WORKERS, MIN_WINDOW,
+    DEFAULT_BUFFER_BYTES, DEFAULT_HEAP_BYTES, DEFAULT_IMPORT_BYTES, DEFAULT_WINDOW, MAX_WINDOW,
+    MAX_WORKERS, MIN_WINDOW,
 };
 use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
@@ -23,7 +24,7 @@ use crate::sys::{futex, machine};
 use crate::worker::lent::Lent;
 use crate::worker::library::Registered;
 use crate::worker::nursery::{Brood, Nursery};
-use crate::worker::participant::{Participant, Poke, WaitStrategy};
+use crate::worker::participant::{Participant, Place, Poke, WaitStrategy};
 use crate::worker::supervisor::{Health, Processes, Supervisor};
 use crate::worker::{BoxError, Factory, Functions, Publisher, TaskContext, Worker, make};
 
@@ -54,6 +55,7 @@ pub struct Builder {
     window: usize,
     heap_bytes: usize,
     buffer_bytes: usize,
+    import_bytes: usize,
     hazards: Hazards,
     wait: WaitStrategy,
     back_pressure: Option<Duration>,
@@ -82,6 +84,7 @@ impl Builder {
             window: DEFAULT_WINDOW,
             heap_bytes: DEFAULT_HEAP_BYTES,
             buffer_bytes: DEFAULT_BUFFER_BYTES,
+            import_bytes: DEFAULT_IMPORT_BYTES,
             hazards: Hazards::default(),
             wait: WaitStrategy::default(),
             back_pressure: None,
@@ -139,6 +142,14 @@ impl Builder {
     #[must_use]
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
+        self
+    }
+
+    /// Addresses set aside for buffers over memory that comes after the fork (default 16 GiB; they
+    /// cost nothing). Fewer, or none, where the system does not give them.
+    #[must_use]
+    pub fn import_bytes(mut self, bytes: usize) -> Self {
+        self.import_bytes = bytes;
         self
     }
 
@@ -228,6 +239,7 @@ impl Builder {
             },
             workers: self.workers,
             buffer_bytes: self.buffer_bytes,
+            import_bytes: self.import_bytes,
         };
         let arena = Arc::new(
             Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?,
@@ -276,12 +288,14 @@ impl Builder {
             self.back_pressure,
             self.grace,
         ));
+        let imports = Arc::clone(&shared.imports);
         let orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
         let (processes, threads) = match self.mode {
             Mode::Process => (Some(fork_all(&brood)?), Vec::new()),
             Mode::Thread => (None, start_all(&brood)?),
         };
-        let supervisor = Supervisor { arena, health, poke, grace: self.grace, processes, beside };
+        let supervisor =
+            Supervisor { arena, health, poke, grace: self.grace, processes, beside, imports };
         let supervisor = std::thread::Builder::new()
             .name("mailring-super".to_owned())
             .spawn(move || supervisor.run())
@@ -334,17 +348,17 @@ fn fork_all(brood: &Brood) -> Result<Processes, BuildError> {
     let nursery = Nursery::start(brood).map_err(BuildError::system("forking the nursery"))?;
     let _ = brood.arena.not_for_children();
     let workers = brood.arena.shape().total_workers() as u16;
-    let mut pidfds = Vec::with_capacity(usize::from(workers));
+    let mut reins = Vec::with_capacity(usize::from(workers));
     for worker in 0..workers {
         match nursery.spawn(worker) {
-            Ok(pidfd) => pidfds.push(Some(pidfd)),
+            Ok(held) => reins.push(Some(held)),
             Err(source) => {
                 nursery.shutdown();
                 return Err(BuildError::System { what: "forking a worker", source });
             }
         }
     }
-    let processes = Processes { nursery, pidfds };
+    let processes = Processes { nursery, reins };
     match await_live(&brood.arena, |worker| processes.ending(worker)) {
         Ok(()) => {
             tracing::info!(workers, "workers started");
@@ -399,7 +413,7 @@ fn live_in_thread(brood: &Brood, worker: u16) {
             entry.status.store(Status::Live as u32, SeqCst);
             arena.ring_host();
             let poke = Poke(std::os::fd::AsFd::as_fd(&*brood.poke));
-            Participant::new(arena, worker, brood.wait, poke, false).serve(served.as_mut());
+            Participant::new(arena, worker, brood.wait, poke, Place::Thread).serve(served.as_mut());
         }
         Err(why) => {
             entry.say(&why);

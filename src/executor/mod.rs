@@ -3,6 +3,7 @@
 mod buffer;
 mod builder;
 mod handle;
+mod import;
 mod late;
 mod level;
 mod open;
@@ -12,6 +13,7 @@ mod plan;
 mod rings;
 mod run;
 mod shared;
+mod space;
 mod submit;
 mod turn;
 mod wire;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Instant;
 
-use super::buffer::HeldBuffers;
 use super::handle::TaskHandle;
 use super::run::RunState;
 use super::shared::{Shared, Waited, kind_of};
+use super::space::HeldBuffers;
 use crate::error::{Error, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
 use crate::ids::TaskId;

@@ -125,6 +125,7 @@ impl Orchestrator {
         let mut plan = Plan::default();
         self.accesses.clear();
         self.buffers.refresh(&self.shared, &mut self.map);
+        self.buffers.imported = false;
         let task = self.ring.next();
         let mut index = 0;
         for args in args {

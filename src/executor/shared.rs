@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering::Acquire;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::buffer::Space;
 use super::late::{LateFunctions, LateLive};
+use super::space::Space;
 use crate::error::{Error, FailureKind, TaskFailure};
 use crate::ids::{TaskId, WorkerId};
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Settled};
 use crate::sys::futex;
+use crate::worker::imports::Imports;
 use crate::worker::lent::Lent;
 use crate::worker::nursery::lineage;
 use crate::worker::participant::{RECHECK, WaitStrategy};
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(super) wait: WaitStrategy,
     pub(super) back_pressure: Option<Duration>,
     pub(super) grace: Duration,
+    pub(super) imports: Arc<Imports>,
     pub(super) space: Mutex<Space>,
     /// Changes with every buffer that comes or goes.
     pub(super) space_version: AtomicU64,
@@ -74,8 +76,9 @@ impl Shared {
         back_pressure: Option<Duration>,
         grace: Duration,
     ) -> Self {
-        let (base, bytes) = arena.buffers();
         Self {
+            space: Mutex::new(Space::new(&arena)),
+            imports: Arc::default(),
             arena,
             health,
             poke,
@@ -87,7 +90,6 @@ impl Shared {
             wait,
             back_pressure,
             grace,
-            space: Mutex::new(Space::new(base, bytes)),
             space_version: AtomicU64::new(0),
             submitted: AtomicU64::new(0),
             lineage: lineage(),

@@ -14,7 +14,9 @@ use crate::graph::{Access, Producer};
 use crate::ids::Callable;
 use crate::limits::{INLINE_ARGS, MAX_FAN_IN};
 use crate::mailbox::group;
-use crate::mailbox::letter::{ANYWHERE, GROUP, Head, Letters, Route, SNAPSHOT, SPILLED, URGENT};
+use crate::mailbox::letter::{
+    ANYWHERE, GROUP, Head, IMPORTED, Letters, Route, SNAPSHOT, SPILLED, URGENT,
+};
 use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::heap::align_up;
 
@@ -327,7 +329,8 @@ impl Orchestrator {
                 flags: flag(options.priority == Priority::Urgent, URGENT)
                     | flag(spilled, SPILLED)
                     | flag(saved, SNAPSHOT)
-                    | flag(request.group, GROUP),
+                    | flag(request.group, GROUP)
+                    | flag(self.buffers.imported, IMPORTED),
                 target: options.worker.map_or(ANYWHERE, |worker| worker.0),
             },
             payload: (reserved.payload / 8) as u32,

@@ -32,13 +32,15 @@ pub const SPILLED: u8 = 4;
 pub const SNAPSHOT: u8 = 8;
 /// One node, several members.
 pub const GROUP: u8 = 16;
+/// Some tensor lies in memory that came after the fork.
+pub const IMPORTED: u8 = 32;
 
 /// Who may take a task: enough to leave a task alone that is not for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The pool, as [`WorkerKind`].
     pub kind: u8,
-    /// [`JOIN`], [`URGENT`], [`SPILLED`], [`SNAPSHOT`], [`GROUP`].
+    /// [`JOIN`], [`URGENT`], [`SPILLED`], [`SNAPSHOT`], [`GROUP`], [`IMPORTED`].
     pub flags: u8,
     /// The one worker that may take it, or [`ANYWHERE`].
     pub target: u16,

@@ -1,8 +1,10 @@
 //! Where each part of the arena lies: sizes in, offsets out.
 
-use super::records::{Control, ErrorRecord, LateRecord, Pool, Superblock, WorkerEntry};
+use super::records::{
+    Control, ErrorRecord, ImportPlace, LateRecord, Pool, Superblock, WorkerEntry,
+};
 use crate::ids::WorkerKind;
-use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
+use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_IMPORTS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
 use crate::mailbox::letter::Letter;
 use crate::ring::{Edge, Slot, dist_ring};
 use crate::sys::map::PAGE;
@@ -14,6 +16,8 @@ pub(crate) struct Shape {
     /// Workers of each kind.
     pub(crate) workers: [usize; 2],
     pub(crate) buffer_bytes: usize,
+    /// Addresses for memory that comes after the fork.
+    pub(crate) import_bytes: usize,
 }
 
 impl Shape {
@@ -33,6 +37,7 @@ pub(super) struct Offsets {
     pub(super) edges: usize,
     pub(super) payload: usize,
     pub(super) late: usize,
+    pub(super) imports: usize,
     pub(super) trusted: usize,
     pub(super) control: usize,
     pub(super) pools: usize,
@@ -67,6 +72,7 @@ pub(super) fn lay_out(shape: &Shape) -> Offsets {
     at.edges = place(shape.ring.edges() * size_of::<Edge>(), PAGE);
     at.payload = place(PAYLOAD_BYTES, PAGE);
     at.late = place(MAX_LATE_FUNCTIONS * size_of::<LateRecord>(), PAGE);
+    at.imports = place(MAX_IMPORTS * size_of::<ImportPlace>(), PAGE);
     at.trusted = place(0, PAGE);
     at.control = place(size_of::<Control>(), PAGE);
     at.pools = place(2 * size_of::<Pool>(), 128);

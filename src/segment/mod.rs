@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! trusted: written by the submitter alone, read-only in worker processes
-//!   superblock | letters (192 B a slot) | edges (16 B each) | payload ring | late functions
+//!   superblock | letters (192 B a slot) | edges (16 B each) | payload ring
+//!   | late functions | imports
 //! shared: written by all
 //!   control | pools | worker table | slots (64 B each) | hint rings | bitmaps | error texts
 //!   | group words | heap ring 0..3 | buffers
@@ -18,21 +19,21 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::WorkerKind;
-use crate::limits::{ERROR_TEXT, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
+use crate::limits::{ERROR_TEXT, MAX_IMPORTS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door::Parked;
 use crate::mailbox::group::{self, GroupArea};
 use crate::mailbox::hint::HintRing;
 use crate::mailbox::letter::{Head, Letter, Letters};
 use crate::ring::{Edge, Slot, Table, dist_ring};
-use crate::sys::map::Mapping;
+use crate::sys::map::{Mapping, Window};
 use layout::{Offsets, lay_out};
-use records::{Pool, Superblock};
+use records::{ImportPlace, Pool, Superblock};
 
 pub(crate) use layout::Shape;
 pub(crate) use records::{
-    Code, Control, ErrorRecord, LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL, Origin, Status,
-    WorkerEntry,
+    Code, Control, ErrorRecord, ImportRecord, LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL, Origin,
+    Status, WorkerEntry,
 };
 
 /// `b"mailring"`, little endian.
@@ -42,6 +43,8 @@ const VERSION: u64 = 1;
 /// The mapping with its geometry. Everything is reached through here.
 pub(crate) struct Arena {
     map: Mapping,
+    /// For what is mapped later.
+    window: Window,
     shape: Shape,
     at: Offsets,
     /// Whether sleepers fence for the ringers (see [`Parked`]); decided before the fork.
@@ -53,8 +56,9 @@ impl Arena {
     pub(crate) fn new(name: &str, shape: Shape) -> io::Result<Self> {
         let at = lay_out(&shape);
         let map = Mapping::new(name, at.total)?;
+        let window = Window::new(shape.import_bytes);
         let asymmetric = crate::sys::membarrier::register();
-        let arena = Self { map, shape, at, asymmetric };
+        let arena = Self { map, window, shape, at, asymmetric };
         arena.map.populate(0, at.edges + shape.ring.edges() * size_of::<Edge>());
         arena.map.populate(at.control, at.hints - at.control);
         for slot in 0..shape.ring.window as u32 {
@@ -233,6 +237,27 @@ impl Arena {
         let index = slot as usize & (self.shape.ring.window - 1);
         // SAFETY: inside the mapping.
         unsafe { self.map.base().add(self.at.errors).cast::<ErrorRecord>().add(index).as_ptr() }
+    }
+
+    /// Where memory that comes after the fork is mapped.
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn imports(&self) -> &[ImportPlace] {
+        self.part(self.at.imports, MAX_IMPORTS)
+    }
+
+    /// What lies at a place for such memory.
+    pub(crate) fn import(&self, index: u32) -> ImportRecord {
+        self.imports().get(index as usize).map(ImportPlace::read).unwrap_or_default()
+    }
+
+    /// Writes down what lies there. Only the host does.
+    pub(crate) fn write_import(&self, index: u32, record: ImportRecord) {
+        if let Some(place) = self.imports().get(index as usize) {
+            place.write(record);
+        }
     }
 
     /// Writes down a late function. Only the host does, and nobody reads the place before a task

@@ -1,6 +1,7 @@
 //! The records of the arena that are not part of a protocol room: superblock, control words, the
 //! worker table, error texts.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
@@ -197,5 +198,51 @@ impl LateRecord {
 
     pub(crate) fn symbol(&self) -> &[u8] {
         &self.symbol[..(self.symbol_len as usize).min(MAX_LATE_SYMBOL)]
+    }
+}
+
+/// Which addresses belong to a place for memory that came after the fork.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ImportRecord {
+    /// How often the place was given; 0: it is free.
+    pub(crate) generation: u32,
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+}
+
+impl ImportRecord {
+    pub(crate) fn bytes(&self) -> Range<u64> {
+        self.first..self.end
+    }
+
+    pub(crate) fn holds(&self, address: u64) -> bool {
+        self.generation != 0 && self.bytes().contains(&address)
+    }
+}
+
+/// An [`ImportRecord`] in the arena. Only the host writes it, and it is free in between; who reads
+/// it meanwhile finds it free.
+#[repr(C)]
+pub(super) struct ImportPlace {
+    generation: AtomicU32,
+    first: AtomicU64,
+    end: AtomicU64,
+}
+
+impl ImportPlace {
+    pub(super) fn write(&self, record: ImportRecord) {
+        self.generation.store(0, Ordering::SeqCst);
+        self.first.store(record.first, Ordering::SeqCst);
+        self.end.store(record.end, Ordering::SeqCst);
+        self.generation.store(record.generation, Ordering::SeqCst);
+    }
+
+    pub(super) fn read(&self) -> ImportRecord {
+        let generation = self.generation.load(Ordering::SeqCst);
+        let (first, end) = (self.first.load(Ordering::SeqCst), self.end.load(Ordering::SeqCst));
+        if self.generation.load(Ordering::SeqCst) != generation {
+            return ImportRecord::default();
+        }
+        ImportRecord { generation, first, end }
     }
 }

@@ -1,7 +1,8 @@
 //! Shared memory: a sealed memfd, mapped once before any fork.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -13,10 +14,97 @@ pub(crate) struct Mapping {
     map: MmapRaw,
 }
 
+/// A memfd of `len` bytes of zeros.
+pub(crate) fn memory_file(name: &str, len: usize) -> io::Result<OwnedFd> {
+    let name = std::ffi::CString::new(name.replace('\0', " "))?;
+    let fd = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    nix::unistd::ftruncate(&fd, i64::try_from(len).map_err(io::Error::other)?)?;
+    Ok(fd)
+}
+
+/// The length of a file that can be mapped.
+pub(crate) fn file_bytes(file: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(nix::sys::stat::fstat(file)?.st_size.max(0) as u64)
+}
+
+/// Keeps a memfd from being made shorter, if it is one that can be sealed.
+pub(crate) fn seal_length(file: BorrowedFd<'_>) {
+    let _ = fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK));
+}
+
+/// Addresses without memory, set aside before the fork: what is mapped there later can lie at the
+/// same place in every process.
+pub(crate) struct Window {
+    base: u64,
+    len: u64,
+}
+
+impl Window {
+    /// Sets `len` bytes aside; none at all where the system does not give them.
+    pub(crate) fn new(len: usize) -> Self {
+        let len = len / PAGE * PAGE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping, at an address of the system's choice.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+        if len == 0 || base == libc::MAP_FAILED {
+            return Self { base: 0, len: 0 };
+        }
+        Self { base: base as u64, len: len as u64 }
+    }
+
+    /// Its addresses.
+    pub(crate) fn bytes(&self) -> Range<u64> {
+        self.base..self.base + self.len
+    }
+
+    /// Maps the beginning of a file at these addresses, for this process alone and not for its
+    /// children.
+    pub(crate) fn map(&self, at: &Range<u64>, file: BorrowedFd<'_>) -> io::Result<()> {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        self.place(at, prot, libc::MAP_SHARED, file.as_raw_fd())?;
+        let (start, len) = parts(at);
+        // SAFETY: the range was mapped just now, by us.
+        let code = unsafe { libc::madvise(start, len, libc::MADV_DONTFORK) };
+        if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Takes what is mapped at these addresses away.
+    pub(crate) fn unmap(&self, at: &Range<u64>) {
+        // A failure leaves the old mapping, which nobody names.
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let _ = self.place(at, libc::PROT_NONE, flags, -1);
+    }
+
+    fn place(&self, at: &Range<u64>, prot: i32, flags: i32, fd: i32) -> io::Result<()> {
+        let own = self.bytes();
+        if at.start < own.start || at.end > own.end || at.is_empty() {
+            return Err(io::Error::other("outside of the window for later memory"));
+        }
+        let (start, len) = parts(at);
+        // SAFETY: inside the addresses that we set aside, so nothing else is replaced.
+        let got = unsafe { libc::mmap(start, len, prot, flags | libc::MAP_FIXED, fd, 0) };
+        if got == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            let (start, len) = parts(&self.bytes());
+            // SAFETY: ours alone, and nobody has the addresses any more.
+            unsafe { libc::munmap(start, len) };
+        }
+    }
+}
+
+fn parts(bytes: &Range<u64>) -> (*mut libc::c_void, usize) {
+    let start = std::ptr::with_exposed_provenance_mut(bytes.start as usize);
+    (start, (bytes.end - bytes.start) as usize)
+}
+
 /// Processes that are forked from here on get this part of a mapping of ours (whole pages).
-pub(crate) fn lend_to_children(bytes: std::ops::Range<u64>) -> io::Result<()> {
-    let start = std::ptr::without_provenance_mut::<libc::c_void>(bytes.start as usize);
-    let len = (bytes.end - bytes.start) as usize;
+pub(crate) fn lend_to_children(bytes: &Range<u64>) -> io::Result<()> {
+    let (start, len) = parts(bytes);
     // SAFETY: changes nothing about the bytes; a range that is not mapped is an error.
     let code = unsafe { libc::madvise(start, len, libc::MADV_DOFORK) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -31,10 +119,7 @@ impl Mapping {
     /// The file is sealed against shrinking, so no process can take pages away under another,
     /// and its descriptor is closed: only the mapping keeps the memory.
     pub(crate) fn new(name: &str, len: usize) -> io::Result<Self> {
-        let name = std::ffi::CString::new(name.replace('\0', " "))?;
-        let fd: OwnedFd =
-            memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        nix::unistd::ftruncate(&fd, len as i64)?;
+        let fd = memory_file(name, len)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
         let map = MmapOptions::new().len(len).map_raw(&fd)?;

@@ -1,7 +1,7 @@
 //! Processes: fork, pidfd, death signals, descriptors passed between relatives.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{ForkResult, Pid};
@@ -27,11 +27,17 @@ pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Sends `signal` to exactly the process behind the descriptor.
-pub(crate) fn pidfd_kill(pidfd: &OwnedFd, signal: i32) {
-    // SAFETY: no pointer but a null one is passed. A process that is gone is an error we want
-    // to ignore.
-    unsafe {
+/// Whether the system has such descriptors. Some old ones, and some tools that stand between a
+/// program and the system, do not.
+pub(crate) fn has_pidfds() -> bool {
+    pidfd_open(nix::unistd::getpid()).is_ok()
+}
+
+/// Sends `signal` to exactly the process behind the descriptor. False when that is no pidfd, or
+/// the system has no such call.
+pub(crate) fn pidfd_kill(pidfd: &OwnedFd, signal: i32) -> bool {
+    // SAFETY: no pointer but a null one is passed.
+    let code = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
             pidfd.as_raw_fd(),
@@ -40,6 +46,33 @@ pub(crate) fn pidfd_kill(pidfd: &OwnedFd, signal: i32) {
             0,
         )
     };
+    code == 0 || nix::errno::Errno::last() == nix::errno::Errno::ESRCH // gone is good enough
+}
+
+/// What tells the parent that a child has ended, made before the fork: nothing where there are
+/// pidfds, or else a pipe whose writing end only the child keeps.
+pub(crate) struct Tether(Option<(OwnedFd, OwnedFd)>);
+
+impl Tether {
+    pub(crate) fn new() -> nix::Result<Self> {
+        if has_pidfds() {
+            return Ok(Self(None));
+        }
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|ends| Self(Some(ends)))
+    }
+
+    /// In the child: keeps the writing end for as long as the process lives.
+    pub(crate) fn hold(self) -> Option<OwnedFd> {
+        self.0.map(|(_, write)| write)
+    }
+
+    /// In the parent: a descriptor that becomes readable when the child has ended.
+    pub(crate) fn watch(self, child: Pid) -> io::Result<OwnedFd> {
+        match self.0 {
+            Some((read, _)) => Ok(read),
+            None => pidfd_open(child),
+        }
+    }
 }
 
 /// This process is killed when the thread that forked it ends.
@@ -78,28 +111,34 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Sends a datagram, with a descriptor if there is one.
-pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fd: Option<RawFd>) -> nix::Result<()> {
+/// Sends a datagram, with descriptors if there are any.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> nix::Result<()> {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-    let fds = fd.map(|fd| [fd]);
-    let control = fds.as_ref().map(|fds| [ControlMessage::ScmRights(fds)]);
-    let control: &[ControlMessage<'_>] = control.as_ref().map_or(&[], |c| c);
+    let rights = [ControlMessage::ScmRights(fds)];
+    let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     let parts = [io::IoSlice::new(bytes)];
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(
+            socket.as_fd().as_raw_fd(),
+            &parts,
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
             Err(nix::Error::EINTR) => {}
             done => return done.map(drop),
         }
     }
 }
 
-/// Receives a datagram and a descriptor, if one came with it. No bytes: the other side is gone.
+/// Receives a datagram and the descriptors that came with it, two at most. No bytes: the other side
+/// is gone.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
-) -> nix::Result<(usize, Option<OwnedFd>)> {
+) -> nix::Result<(usize, Vec<OwnedFd>)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut space = nix::cmsg_space!([RawFd; 2]);
     let mut parts = [io::IoSliceMut::new(bytes)];
     let message = loop {
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -108,12 +147,12 @@ pub(crate) fn receive(
             done => break done?,
         }
     };
-    let mut got = None;
+    let mut got = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = control {
             for fd in fds {
                 // SAFETY: the kernel has just installed it for us.
-                got = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                got.push(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         }
     }

@@ -36,6 +36,6 @@ impl Lent {
     /// Lets processes that are forked from here on have the memory: the workers of the level below.
     /// They end with this process, before its own executor looks at what it left.
     pub(crate) fn to_children(&self) -> std::io::Result<()> {
-        self.0.iter().try_for_each(|range| crate::sys::map::lend_to_children(range.clone()))
+        self.0.iter().try_for_each(crate::sys::map::lend_to_children)
     }
 }

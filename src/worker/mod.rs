@@ -4,6 +4,7 @@
 mod context;
 mod functions;
 mod gang;
+pub(crate) mod imports;
 pub(crate) mod lent;
 pub(crate) mod library;
 pub(crate) mod native;

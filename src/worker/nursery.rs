@@ -19,15 +19,17 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 use super::Factory;
 use super::functions::make;
 use super::lent::Lent;
-use super::participant::{Participant, Poke, WaitStrategy};
+use super::participant::{Participant, Place, Poke, WaitStrategy};
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
+use crate::sys::process::Tether;
 use crate::sys::{machine, process};
 
 /// Another number in every process that we forked: what was built in one process is not used in
@@ -47,6 +49,7 @@ const WORKER: &str = "mailring-worker";
 const SPAWN: u8 = 1;
 const REAP: u8 = 2;
 const SHUTDOWN: u8 = 3;
+const KILL: u8 = 4;
 
 /// What every worker process needs; inherited by fork.
 #[derive(Clone)]
@@ -60,57 +63,68 @@ pub(crate) struct Brood {
     pub(crate) lent: Lent,
 }
 
+/// What the host holds of a worker process.
+pub(crate) struct Reins {
+    /// Becomes readable when the process has ended.
+    pub(crate) death: OwnedFd,
+    /// Where the worker asks for memory that came after the fork; `None` when it has hung up.
+    pub(crate) line: Option<OwnedFd>,
+}
+
 /// The host's end.
 pub(crate) struct Nursery {
     socket: OwnedFd,
     pid: Pid,
-    pidfd: OwnedFd,
+    death: OwnedFd,
 }
 
 impl Nursery {
     /// Forks the nursery. No thread of ours runs yet; if the host has others, only steps that
     /// take no lock of ours happen in the child before it is ready.
     pub(crate) fn start(brood: &Brood) -> std::io::Result<Self> {
-        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        let host = process::pidfd_open(getpid())?;
+        // Without pidfds the end of the host is the end of its socket.
+        let host = process::pidfd_open(getpid()).ok();
+        let tether = Tether::new()?;
         // SAFETY: the child runs `nursery`, which only calls what is safe after a fork of a
         // process with threads: system calls, and the allocator, which the C library makes usable.
         match unsafe { process::fork() }? {
             ForkResult::Child => {
                 drop(ours);
-                contain(|| nursery(brood, &theirs, &host))
+                let own = Own { socket: theirs, host, tether: tether.hold() };
+                contain(|| nursery(brood, &own))
             }
             ForkResult::Parent { child } => {
-                let pidfd = process::pidfd_open(child)?;
-                Ok(Self { socket: ours, pid: child, pidfd })
+                let death = tether.watch(child)?;
+                Ok(Self { socket: ours, pid: child, death })
             }
         }
     }
 
-    pub(crate) fn pidfd(&self) -> &OwnedFd {
-        &self.pidfd
+    /// Becomes readable when the nursery has ended.
+    pub(crate) fn death(&self) -> &OwnedFd {
+        &self.death
     }
 
-    fn ask(&self, op: u8, worker: u16) -> std::io::Result<(i32, Option<OwnedFd>)> {
+    fn ask(&self, op: u8, worker: u16) -> std::io::Result<(i32, Vec<OwnedFd>)> {
         let mut request = [op, 0, 0];
         request[1..].copy_from_slice(&worker.to_ne_bytes());
-        process::send(&self.socket, &request, None)?;
+        process::send(&self.socket, &request, &[])?;
         let mut reply = [0; 4];
-        let (got, fd) = process::receive(self.socket.as_fd(), &mut reply)?;
+        let (got, fds) = process::receive(self.socket.as_fd(), &mut reply)?;
         if got != reply.len() {
             return Err(std::io::Error::other("the nursery is gone"));
         }
-        Ok((i32::from_ne_bytes(reply), fd))
+        Ok((i32::from_ne_bytes(reply), fds))
     }
 
-    /// Forks worker `worker`; the descriptor becomes readable when it has died.
-    pub(crate) fn spawn(&self, worker: u16) -> std::io::Result<OwnedFd> {
-        let (code, fd) = self.ask(SPAWN, worker)?;
-        match fd {
-            Some(fd) => Ok(fd),
-            None => Err(std::io::Error::from_raw_os_error(-code)),
+    /// Forks worker `worker`.
+    pub(crate) fn spawn(&self, worker: u16) -> std::io::Result<Reins> {
+        let (code, mut fds) = self.ask(SPAWN, worker)?;
+        match (fds.pop(), fds.pop()) {
+            (Some(line), Some(death)) => Ok(Reins { death, line: Some(line) }),
+            _ => Err(std::io::Error::from_raw_os_error(-code)),
         }
     }
 
@@ -119,15 +133,41 @@ impl Nursery {
         self.ask(REAP, worker).map(|(status, _)| status)
     }
 
+    /// Kills worker `worker`, where the host has no means of its own.
+    pub(crate) fn kill(&self, worker: u16) {
+        let _ = self.ask(KILL, worker);
+    }
+
     /// Ends the nursery and everybody below it.
     pub(crate) fn shutdown(self) {
-        let _ = process::send(&self.socket, &[SHUTDOWN, 0, 0], None);
+        let _ = process::send(&self.socket, &[SHUTDOWN, 0, 0], &[]);
         let _ = waitpid(self.pid, None);
     }
 }
 
+/// The nursery's own descriptors, which no worker is to have.
+struct Own {
+    socket: OwnedFd,
+    /// Becomes readable when the host has ended.
+    host: Option<OwnedFd>,
+    tether: Option<OwnedFd>,
+}
+
+impl Own {
+    /// In a worker: the host's side of things is not for it, nor for what its tasks start.
+    fn close(&self) {
+        for fd in
+            [Some(&self.socket), self.host.as_ref(), self.tether.as_ref()].into_iter().flatten()
+        {
+            // SAFETY: these are our descriptors, and this process ends without using them again.
+            unsafe { libc::close(fd.as_raw_fd()) };
+        }
+    }
+}
+
 /// The nursery's life.
-fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
+fn nursery(brood: &Brood, own: &Own) -> ! {
+    let socket = &own.socket;
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
     process::set_name(NURSERY);
     process::adopt_orphans();
@@ -136,10 +176,8 @@ fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
     let mut pids = vec![None; brood.arena.shape().total_workers()];
     let mut strays = false;
     loop {
-        let mut fds = [
-            PollFd::new(host.as_fd(), PollFlags::POLLIN),
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        fds.extend(own.host.iter().map(|host| PollFd::new(host.as_fd(), PollFlags::POLLIN)));
         // Orphans of a dead worker are collected later: its replacement comes first.
         let timeout = if strays { PollTimeout::from(100u8) } else { PollTimeout::NONE };
         match poll(&mut fds, timeout) {
@@ -152,7 +190,7 @@ fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
             }
             Ok(_) => {}
         }
-        if fds[0].revents().is_some_and(|events| !events.is_empty()) {
+        if fds.get(1).is_some_and(|host| host.any() == Some(true)) {
             break; // the host is dead
         }
         let mut request = [0; 3];
@@ -160,18 +198,25 @@ fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
         let worker = u16::from_ne_bytes([request[1], request[2]]);
         let Some(pid) = pids.get_mut(usize::from(worker)) else { continue };
         let sent = match request[0] {
-            SPAWN => match spawn(brood, worker, socket, host) {
-                Ok((child, pidfd)) => {
+            SPAWN => match spawn(brood, worker, own) {
+                Ok((child, death, line)) => {
                     *pid = Some(child);
-                    process::send(socket, &child.as_raw().to_ne_bytes(), Some(pidfd.as_raw_fd()))
+                    let fds = [death.as_raw_fd(), line.as_raw_fd()];
+                    process::send(socket, &child.as_raw().to_ne_bytes(), &fds)
                 }
-                Err(error) => process::send(socket, &(-(error as i32)).to_ne_bytes(), None),
+                Err(error) => process::send(socket, &(-(error as i32)).to_ne_bytes(), &[]),
             },
             REAP => {
                 let status = pid.take().map_or(0, reap);
                 end_levels(&pids);
                 strays = true;
-                process::send(socket, &status.to_ne_bytes(), None)
+                process::send(socket, &status.to_ne_bytes(), &[])
+            }
+            KILL => {
+                if let Some(pid) = *pid {
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+                process::send(socket, &0i32.to_ne_bytes(), &[])
             }
             _ => break,
         };
@@ -183,28 +228,23 @@ fn nursery(brood: &Brood, socket: &OwnedFd, host: &OwnedFd) -> ! {
     process::exit_now(0)
 }
 
-fn spawn(
-    brood: &Brood,
-    worker: u16,
-    socket: &OwnedFd,
-    host: &OwnedFd,
-) -> Result<(Pid, OwnedFd), Errno> {
+fn spawn(brood: &Brood, worker: u16, own: &Own) -> Result<(Pid, OwnedFd, OwnedFd), Errno> {
     let nursery = getpid();
+    let (for_host, line) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let tether = Tether::new()?;
     // SAFETY: this process has one thread.
     match unsafe { process::fork() }? {
         ForkResult::Child => {
-            // The host's side of things is not for the worker, nor for what its tasks start.
-            // SAFETY: these are our descriptors, and this process ends without using them again.
-            unsafe {
-                libc::close(socket.as_raw_fd());
-                libc::close(host.as_raw_fd());
-            }
-            contain(|| live(brood, worker, nursery))
+            own.close();
+            drop(for_host);
+            let _tether = tether.hold();
+            contain(|| live(brood, worker, nursery, &line))
         }
         ForkResult::Parent { child } => {
             // Not reaped yet, so the number is still this child's.
-            match process::pidfd_open(child) {
-                Ok(pidfd) => Ok((child, pidfd)),
+            match tether.watch(child) {
+                Ok(death) => Ok((child, death, for_host)),
                 Err(error) => {
                     let _ = kill(child, Signal::SIGKILL);
                     let _ = waitpid(child, None);
@@ -223,7 +263,7 @@ fn contain(life: impl FnOnce()) -> ! {
 }
 
 /// A worker's life.
-fn live(brood: &Brood, worker: u16, nursery: Pid) -> ! {
+fn live(brood: &Brood, worker: u16, nursery: Pid, line: &OwnedFd) -> ! {
     process::die_with_parent_thread();
     if getppid() != nursery {
         process::exit_now(0); // the nursery died before we asked to be told
@@ -256,7 +296,8 @@ fn live(brood: &Brood, worker: u16, nursery: Pid) -> ! {
     arena.ring_host();
     quiet_panics();
     let poke = Poke(brood.poke.as_fd());
-    Participant::new(arena, worker, brood.wait, poke, true).serve(served.as_mut());
+    let place = Place::Process { line: line.as_fd() };
+    Participant::new(arena, worker, brood.wait, poke, place).serve(served.as_mut());
     drop(served); // a device is let go properly
     process::exit_now(0)
 }

@@ -7,13 +7,16 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
 use super::functions::guard;
+use super::imports::Mapped;
 use super::{GroupContext, Publisher, TaskContext, Worker, describe};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door;
 use crate::mailbox::hint::HintRing;
-use crate::mailbox::letter::{ANYWHERE, GROUP, Head, JOIN, Letters, Route, SNAPSHOT, SavedRange};
+use crate::mailbox::letter::{
+    ANYWHERE, GROUP, Head, IMPORTED, JOIN, Letters, Route, SNAPSHOT, SavedRange,
+};
 use crate::ring::slot::NO_CAUSE;
 use crate::ring::table::Released;
 use crate::ring::{Phase, Table, Word};
@@ -85,6 +88,18 @@ impl Poke<'_> {
     }
 }
 
+/// Where a worker lives.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// In a process of its own, with a line to the host.
+    Process {
+        /// Where it asks for memory that came after the fork.
+        line: BorrowedFd<'a>,
+    },
+    /// In a thread of the host.
+    Thread,
+}
+
 /// A worker's view of the arena, and what it holds.
 pub(crate) struct Participant<'a> {
     pub(super) arena: &'a Arena,
@@ -107,6 +122,7 @@ pub(crate) struct Participant<'a> {
     pub(super) after_group: bool,
     /// In a process, a worker that lost its lease is about to be killed; a thread goes on.
     in_process: bool,
+    imports: Mapped<'a>,
 }
 
 impl<'a> Participant<'a> {
@@ -115,7 +131,7 @@ impl<'a> Participant<'a> {
         me: u16,
         wait: WaitStrategy,
         poke: Poke<'a>,
-        in_process: bool,
+        place: Place<'a>,
     ) -> Self {
         let shape = arena.shape();
         let kind = shape.kind_of(usize::from(me));
@@ -143,7 +159,11 @@ impl<'a> Participant<'a> {
             successor: None,
             chain: 0,
             after_group: false,
-            in_process,
+            in_process: matches!(place, Place::Process { .. }),
+            imports: Mapped::new(match place {
+                Place::Process { line } => Some(line),
+                Place::Thread => None,
+            }),
         }
     }
 
@@ -168,6 +188,7 @@ impl<'a> Participant<'a> {
                 round = round.wrapping_add(1);
                 continue;
             }
+            self.imports.release_stale(self.arena);
             woken = self.park();
             round = 0;
         }
@@ -308,6 +329,12 @@ impl<'a> Participant<'a> {
         group: Option<GroupContext<'a>>,
     ) -> Result<(), (Code, String)> {
         let head = &lease.head;
+        // SAFETY: the lease is held until `finish`, after the call.
+        let args = unsafe { self.letters.args(lease.slot, head, member) };
+        if head.has(IMPORTED) {
+            let mapped = self.imports.ensure(self.arena, args.tensors());
+            mapped.map_err(|why| (Code::Error, why))?;
+        }
         if head.has(SNAPSHOT) {
             self.snapshot(head);
         }
@@ -329,8 +356,6 @@ impl<'a> Participant<'a> {
             lease: lease.word,
             group,
         };
-        // SAFETY: the lease is held until `finish`, after the call.
-        let args = unsafe { self.letters.args(lease.slot, head, member) };
         entry.inside.store(1, Relaxed);
         // The text of an error is the user's code as well.
         let run = || {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::nursery::{Nursery, describe_status};
+use super::imports::Imports;
+use super::nursery::{Nursery, Reins, describe_status};
 use super::participant::{DEADLINE, Poke, monotonic_ns};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
 use crate::ids::WorkerKind;
@@ -82,18 +83,20 @@ pub(crate) struct Supervisor {
     pub(crate) processes: Option<Processes>,
     /// By kind: what each worker has at its side, for messages.
     pub(crate) beside: [Vec<String>; 2],
+    pub(crate) imports: Arc<Imports>,
 }
 
 pub(crate) struct Processes {
     pub(crate) nursery: Nursery,
-    pub(crate) pidfds: Vec<Option<OwnedFd>>,
+    /// By worker.
+    pub(crate) reins: Vec<Option<Reins>>,
 }
 
 impl Processes {
     /// How worker `worker` has died, if it has.
     pub(crate) fn ending(&self, worker: u16) -> Option<String> {
-        let pidfd = self.pidfds.get(usize::from(worker))?.as_ref()?;
-        is_readable(pidfd).then(|| match self.nursery.reap(worker) {
+        let reins = self.reins.get(usize::from(worker))?.as_ref()?;
+        is_readable(&reins.death).then(|| match self.nursery.reap(worker) {
             Ok(status) => describe_status(status),
             Err(error) => format!("its process is gone ({error})"),
         })
@@ -102,10 +105,10 @@ impl Processes {
     /// Waits for all workers to leave, at most for `grace`; then ends them and the nursery.
     pub(crate) fn end(self, grace: Duration) {
         let until = Instant::now() + grace;
-        for pidfd in self.pidfds.iter().flatten() {
+        for reins in self.reins.iter().flatten() {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
+            let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
         }
         self.nursery.shutdown();
     }
@@ -114,7 +117,7 @@ impl Processes {
 impl Supervisor {
     /// Runs until told to stop. Gives the processes back.
     pub(crate) fn run(self) -> Option<Processes> {
-        let Self { arena, health, poke, grace, processes, beside } = self;
+        let Self { arena, health, poke, grace, processes, beside, imports } = self;
         let workers = arena.shape().total_workers();
         let mut watch = Watch {
             recovery: Recovery::new(&arena),
@@ -123,6 +126,7 @@ impl Supervisor {
             grace,
             processes,
             beside,
+            imports: &imports,
             respawn_at: vec![None; workers],
             failed_starts: vec![0; workers],
             troubled: HashMap::new(),
@@ -133,6 +137,7 @@ impl Supervisor {
                 let wake = watch.next_wake();
                 watch.sleep(&poke, wake);
                 watch.look_at_deaths();
+                watch.look_at_lines();
                 watch.look_at_deadlines();
                 watch.look_at_groups();
                 watch.look_at_starts();
@@ -152,6 +157,7 @@ struct Watch<'a> {
     grace: Duration,
     processes: Option<Processes>,
     beside: [Vec<String>; 2],
+    imports: &'a Imports,
     respawn_at: Vec<Option<Instant>>,
     failed_starts: Vec<u32>,
     /// By task: when a group was first seen in trouble.
@@ -161,6 +167,18 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// Workers that ask for memory.
+    fn look_at_lines(&mut self) {
+        let Some(processes) = &mut self.processes else { return };
+        for reins in processes.reins.iter_mut().flatten() {
+            if reins.line.as_ref().is_some_and(is_readable)
+                && !reins.line.as_ref().is_some_and(|line| self.imports.answer(line))
+            {
+                reins.line = None;
+            }
+        }
+    }
+
     fn workers(&self) -> u16 {
         self.arena.shape().total_workers() as u16
     }
@@ -200,9 +218,10 @@ impl Watch<'_> {
     fn sleep(&self, poke: &OwnedFd, wake: Option<Instant>) {
         let mut fds = vec![PollFd::new(poke.as_fd(), PollFlags::POLLIN)];
         if let Some(processes) = &self.processes {
-            fds.push(PollFd::new(processes.nursery.pidfd().as_fd(), PollFlags::POLLIN));
-            let alive = processes.pidfds.iter().flatten();
-            fds.extend(alive.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+            fds.push(PollFd::new(processes.nursery.death().as_fd(), PollFlags::POLLIN));
+            let alive = processes.reins.iter().flatten();
+            let both = alive.flat_map(|reins| [Some(&reins.death), reins.line.as_ref()]);
+            fds.extend(both.flatten().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
         }
         let timeout = wake.map_or(PollTimeout::NONE, |at| {
             // Rounded up: waking early would turn the last millisecond into a spin.
@@ -222,7 +241,7 @@ impl Watch<'_> {
 
     fn look_at_deaths(&mut self) {
         let Some(processes) = &self.processes else { return };
-        if is_readable(processes.nursery.pidfd()) {
+        if is_readable(processes.nursery.death()) {
             if self.health.failure().is_none() {
                 self.health.fail("its nursery process died".to_owned(), self.arena);
             }
@@ -230,10 +249,10 @@ impl Watch<'_> {
             return;
         }
         let dead: Vec<u16> = processes
-            .pidfds
+            .reins
             .iter()
             .enumerate()
-            .filter(|(_, fd)| fd.as_ref().is_some_and(is_readable))
+            .filter(|(_, reins)| reins.as_ref().is_some_and(|reins| is_readable(&reins.death)))
             .map(|(worker, _)| worker as u16)
             .collect();
         for worker in dead {
@@ -247,7 +266,7 @@ impl Watch<'_> {
         let _span = tracing::info_span!("recovery", worker).entered();
         self.health.last_death_ns.store(monotonic_ns(), Relaxed);
         self.health.deaths.fetch_add(1, Relaxed);
-        processes.pidfds[usize::from(worker)] = None;
+        processes.reins[usize::from(worker)] = None;
         let how = match processes.nursery.reap(worker) {
             Ok(status) => describe_status(status),
             Err(error) => format!("its process is gone ({error})"),
@@ -283,8 +302,8 @@ impl Watch<'_> {
         let Some(processes) = &mut self.processes else { return };
         self.arena.entry(worker).status.store(Status::Starting as u32, SeqCst);
         match processes.nursery.spawn(worker) {
-            Ok(pidfd) => {
-                processes.pidfds[usize::from(worker)] = Some(pidfd);
+            Ok(reins) => {
+                processes.reins[usize::from(worker)] = Some(reins);
                 self.respawn_at[usize::from(worker)] = None;
                 self.health.respawns.fetch_add(1, Relaxed);
                 tracing::info!(worker, "worker replaced");
@@ -370,10 +389,12 @@ impl Watch<'_> {
 
     fn kill(&self, worker: u16) {
         if let Some(processes) = &self.processes
-            && let Some(Some(pidfd)) = processes.pidfds.get(usize::from(worker))
+            && let Some(Some(reins)) = processes.reins.get(usize::from(worker))
         {
             self.health.kills.fetch_add(1, Relaxed);
-            process::pidfd_kill(pidfd, libc::SIGKILL);
+            if !process::pidfd_kill(&reins.death, libc::SIGKILL) {
+                processes.nursery.kill(worker);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod common;
 mod death;
 mod factories;
 mod life;
+mod older;
 mod parent;
 
 tests! {
@@ -24,6 +25,11 @@ tests! {
         killed_in_the_middle_of_a_run, killed_when_idle, killed_beside_subprocesses,
         exits_without_dropping, panics_without_dropping, killed_while_building,
         the_building_thread_may_end, a_forked_copy_is_inert,
+    }
+    "process::older" in older {
+        a_killed_worker_is_replaced, an_exit_is_noticed, kills_from_outside_lose_nothing,
+        a_stopped_worker_is_killed, the_nursery_dies, everything_goes_with_the_host,
+        executors_come_and_go,
     }
     "role" in parent { busy_host, idle_host, host_with_subprocesses, exiting_host, panicking_host,
         building_host,

@@ -1,0 +1,74 @@
+//! Memory that came after the fork: buffers over a memfd, or over somebody else's.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Release;
+
+use super::Executor;
+use super::buffer::Buffer;
+use super::space::Pool;
+use crate::abi::Element;
+use crate::error::Error;
+use crate::limits::MAX_IMPORTS;
+use crate::sys::map;
+
+impl Executor {
+    /// A buffer in a memfd of its own: not limited by `buffer_bytes`, but by the window of
+    /// [`import_bytes`](crate::Builder::import_bytes). Zeroed, and given back to the machine as a
+    /// whole when it is dropped and its last task is through.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import); there is no memory.
+    pub fn memfd_buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
+        let bytes = len.saturating_mul(size_of::<T>()).max(1);
+        let memory = map::memory_file("mailring-buffer", bytes)
+            .map_err(|source| Error::Import { what: "making a memfd", source })?;
+        self.import(memory, len)
+    }
+
+    /// A buffer over memory that others share as well: the first `len` elements of a memfd, or of
+    /// any file that can be mapped shared. Tensors name it like every other buffer.
+    ///
+    /// Workers get the descriptor when the first task that names the buffer comes to them, and
+    /// map it once, at the same address everywhere. A memfd that allows it is sealed against
+    /// shrinking; with a file that somebody makes shorter, whoever touches the missing bytes dies.
+    /// Executors of a level below do not have such memory.
+    ///
+    /// # Errors
+    /// The file is shorter than that or cannot be mapped; the window or the table of imports is
+    /// full.
+    pub fn import<T: Element>(&self, memory: OwnedFd, len: usize) -> Result<Buffer<T>, Error> {
+        self.shared.check_process()?;
+        let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+        if u32::try_from(len).is_err() {
+            return Err(Error::Misuse("a buffer has at most 2^32 - 1 elements; make several"));
+        }
+        let failed = |what| move |source| Error::Import { what, source };
+        let available = map::file_bytes(memory.as_fd()).map_err(failed("asking for its size"))?;
+        if bytes > available {
+            return Err(Error::ImportTooShort { asked: bytes, available });
+        }
+        map::seal_length(memory.as_fd());
+        // Dropped ones are free once their last task has left the window of slots, and tasks
+        // leave it when somebody asks.
+        if let Some(mut orchestrator) = self.turn.try_take() {
+            orchestrator.reclaim()?;
+        }
+        let shared = &self.shared;
+        let mut space = shared.space.lock().unwrap_or_else(PoisonError::into_inner);
+        space.collect(shared);
+        let index = shared.imports.vacant().ok_or(Error::Imports(MAX_IMPORTS))?;
+        let Some((record, _)) = space.take(Pool::Window, bytes, Some(index)) else {
+            let (used, capacity) = space.usage(Pool::Window);
+            return Err(Error::ImportSpace { asked: bytes, used, capacity });
+        };
+        let held = shared.imports.hold(&shared.arena, index, &record.bytes, memory);
+        if let Err(source) = held {
+            space.leave(&record);
+            return Err(Error::Import { what: "mapping it", source });
+        }
+        shared.space_version.fetch_add(1, Release);
+        drop(space);
+        Ok(Buffer::over(shared, record, len))
+    }
+}

@@ -1,0 +1,165 @@
+//! Memory that came after the fork, on both sides: the host keeps descriptors and hands them out,
+//! a worker asks for the one it needs and maps it.
+//!
+//! ```text
+//! worker, before a body that names such memory      host (supervisor)
+//!   place, generation ──────── its line ─────────▶  looks among the descriptors it holds
+//!   maps at the same address ◀── descriptor ──────  (SCM_RIGHTS)
+//! ```
+//!
+//! Which addresses belong to which place stands in the trusted part of the arena, written before
+//! the first task that names them is published. A worker that maps nothing asks nothing, so
+//! nobody is told about new memory, and a replacement needs nothing.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::abi::ContinuousTensor;
+use crate::limits::MAX_IMPORTS;
+use crate::segment::{Arena, ImportRecord};
+use crate::sys::process;
+
+/// Bytes of a request: place and generation.
+const REQUEST: usize = 8;
+
+/// The host's descriptors, by place.
+#[derive(Default)]
+pub(crate) struct Imports {
+    places: Mutex<Vec<Place>>,
+}
+
+#[derive(Default)]
+struct Place {
+    /// How often the place was given.
+    generation: u32,
+    memory: Option<OwnedFd>,
+}
+
+impl Imports {
+    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place that is free.
+    pub(crate) fn vacant(&self) -> Option<u32> {
+        let places = self.places();
+        let free = places.iter().position(|place| place.memory.is_none());
+        free.or_else(|| (places.len() < MAX_IMPORTS).then_some(places.len())).map(|i| i as u32)
+    }
+
+    /// Maps the memory here and keeps it for those who ask.
+    pub(crate) fn hold(
+        &self,
+        arena: &Arena,
+        index: u32,
+        bytes: &Range<u64>,
+        memory: OwnedFd,
+    ) -> io::Result<()> {
+        arena.window().map(bytes, memory.as_fd())?;
+        let mut places = self.places();
+        let at = index as usize;
+        if at >= places.len() {
+            places.resize_with(at + 1, Place::default);
+        }
+        let place = &mut places[at];
+        place.generation = place.generation.wrapping_add(1).max(1);
+        place.memory = Some(memory);
+        let record =
+            ImportRecord { generation: place.generation, first: bytes.start, end: bytes.end };
+        arena.write_import(index, record);
+        Ok(())
+    }
+
+    /// No task names the memory any more.
+    pub(crate) fn forget(&self, arena: &Arena, index: u32, bytes: &Range<u64>) {
+        if let Some(place) = self.places().get_mut(index as usize) {
+            place.memory = None;
+        }
+        arena.write_import(index, ImportRecord::default());
+        arena.window().unmap(bytes);
+    }
+
+    /// Answers a worker. False when it has hung up.
+    pub(crate) fn answer(&self, line: &OwnedFd) -> bool {
+        let mut request = [0; REQUEST];
+        let Ok((REQUEST, _)) = process::receive(line.as_fd(), &mut request) else { return false };
+        let (index, generation) = (word(&request, 0), word(&request, 4));
+        let places = self.places();
+        let place = places.get(index as usize).filter(|place| place.generation == generation);
+        let memory = place.and_then(|place| place.memory.as_ref());
+        let fds: Vec<_> = memory.iter().map(|memory| memory.as_raw_fd()).collect();
+        process::send(line, &[u8::from(memory.is_some())], &fds).is_ok()
+    }
+}
+
+fn word(bytes: &[u8; REQUEST], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// What one worker process has mapped.
+pub(crate) struct Mapped<'a> {
+    /// To the host. `None` in a thread: the host's own mapping is there.
+    line: Option<BorrowedFd<'a>>,
+    /// By place.
+    mapped: Vec<ImportRecord>,
+}
+
+impl<'a> Mapped<'a> {
+    pub(crate) fn new(line: Option<BorrowedFd<'a>>) -> Self {
+        Self { line, mapped: Vec::new() }
+    }
+
+    /// Maps what these tensors name and is not mapped yet.
+    #[cold]
+    pub(crate) fn ensure(
+        &mut self,
+        arena: &Arena,
+        tensors: &[ContinuousTensor],
+    ) -> Result<(), String> {
+        let Some(line) = self.line else { return Ok(()) };
+        // First, since what is named now may lie where something else was.
+        self.release_stale(arena);
+        let window = arena.window().bytes();
+        for tensor in tensors.iter().filter(|tensor| window.contains(&tensor.data())) {
+            let address = tensor.data();
+            let known = |record: &ImportRecord| record.holds(address);
+            if self.mapped.iter().any(known) {
+                continue;
+            }
+            let index = (0..MAX_IMPORTS as u32).find(|&i| known(&arena.import(i)));
+            let index = index.ok_or_else(|| format!("the buffer at {address:#x} is gone"))?;
+            let record = arena.import(index);
+            let memory = ask(line, index, record.generation);
+            let mapped =
+                memory.and_then(|memory| arena.window().map(&record.bytes(), memory.as_fd()));
+            mapped.map_err(|e| format!("mapping the buffer at {address:#x}: {e}"))?;
+            if self.mapped.len() <= index as usize {
+                self.mapped.resize(index as usize + 1, ImportRecord::default());
+            }
+            self.mapped[index as usize] = record;
+        }
+        Ok(())
+    }
+
+    /// Lets go what the host has forgotten, so that its memory is free.
+    pub(crate) fn release_stale(&mut self, arena: &Arena) {
+        for (index, mapped) in self.mapped.iter_mut().enumerate() {
+            if mapped.generation != 0 && arena.import(index as u32) != *mapped {
+                arena.window().unmap(&mapped.bytes());
+                *mapped = ImportRecord::default();
+            }
+        }
+    }
+}
+
+fn ask(line: BorrowedFd<'_>, index: u32, generation: u32) -> io::Result<OwnedFd> {
+    let mut request = [0; REQUEST];
+    request[..4].copy_from_slice(&index.to_ne_bytes());
+    request[4..].copy_from_slice(&generation.to_ne_bytes());
+    process::send(line, &request, &[])?;
+    let mut reply = [0];
+    let (_, mut memory) = process::receive(line, &mut reply)?;
+    memory.pop().ok_or_else(|| io::Error::other("the host does not have it any more"))
+}
