@@ -19,7 +19,7 @@
 //!
 //! | room | what is in it |
 //! | --- | --- |
-//! | [`abi`] | tensor descriptors, the argument blob, data types |
+//! | [`abi`] | tensor descriptors, the argument blob, data types, callables |
 //! | [`ring`] | task slots, the window, heap rings |
 //! | [`mailbox`] | hints, sets, doors, letters, group words |
 //! | [`graph`] | tensor map, scopes |

@@ -49,3 +49,15 @@ pub const MAX_IMPORTS: usize = 256;
 pub const MAX_ATTEMPTS: u32 = 63;
 /// Root errors of one run that are kept with their text; further ones are counted.
 pub const MAX_ROOT_ERRORS: usize = 64;
+/// Tensors that a chip runtime takes (fixed by the byte layout of `ChipStorageTaskArgs`).
+pub const CHIP_MAX_TENSOR_ARGS: usize = 16;
+/// Scalars that a chip runtime takes (fixed by the byte layout of `ChipStorageTaskArgs`).
+pub const CHIP_MAX_SCALAR_ARGS: usize = 128;
+/// Entries of a callable's signature (fixed by the byte layout of callables).
+pub const MAX_SIGNATURE: usize = 16;
+/// Core callables that a chip callable carries (fixed by its byte layout).
+pub const MAX_CHILDREN: usize = 32;
+/// Bytes of a name in a chip callable, with the NUL at its end.
+pub const CALLABLE_NAME_BYTES: usize = 64;
+/// Callables, and the payload in them, begin at a multiple of this many bytes.
+pub const CALLABLE_ALIGN: usize = 64;

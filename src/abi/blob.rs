@@ -5,6 +5,7 @@
 //! ```
 
 use std::marker::PhantomData;
+use std::mem::offset_of;
 use std::slice;
 
 use super::{AbiError, ContinuousTensor, Element, TaskArgs};
@@ -13,10 +14,17 @@ use crate::limits::MAX_ARGS_BYTES;
 /// Bytes of the two counts in front.
 pub const BLOB_HEADER: usize = 8;
 
-/// Bytes of a blob with this many tensors and scalars.
+/// What errors call it.
+const WHAT: &str = "blob";
+/// More of either fit into no submit.
+const MAX_TENSORS: usize = MAX_ARGS_BYTES / size_of::<ContinuousTensor>();
+const MAX_SCALARS: usize = MAX_ARGS_BYTES / 8;
+
+/// Bytes of a blob with this many tensors and scalars; `usize::MAX` if there cannot be so many.
 #[inline]
 pub const fn blob_len(tensors: usize, scalars: usize) -> usize {
-    BLOB_HEADER + tensors * size_of::<ContinuousTensor>() + scalars * 8
+    let tensors = tensors.saturating_mul(size_of::<ContinuousTensor>());
+    BLOB_HEADER.saturating_add(tensors).saturating_add(scalars.saturating_mul(8))
 }
 
 /// Arguments as the function of a worker sees them: borrowed from shared memory, 24 bytes.
@@ -32,7 +40,13 @@ pub struct TaskArgsView<'a> {
     from: PhantomData<&'a [u64]>,
 }
 
-const _: () = assert!(size_of::<TaskArgsView<'_>>() == 24);
+const _: () = {
+    assert!(size_of::<TaskArgsView<'_>>() == 24 && align_of::<TaskArgsView<'_>>() == 8);
+    assert!(offset_of!(TaskArgsView<'_>, tensor_count) == 0);
+    assert!(offset_of!(TaskArgsView<'_>, scalar_count) == 4);
+    assert!(offset_of!(TaskArgsView<'_>, tensors) == 8);
+    assert!(offset_of!(TaskArgsView<'_>, scalars) == 16);
+};
 
 // SAFETY: a view only reads memory that is shared and stays as it is while the view lives.
 unsafe impl Send for TaskArgsView<'_> {}
@@ -40,11 +54,14 @@ unsafe impl Send for TaskArgsView<'_> {}
 unsafe impl Sync for TaskArgsView<'_> {}
 
 impl<'a> TaskArgsView<'a> {
-    /// A view of arguments that lie in ordinary memory.
+    /// A view of arguments that lie in ordinary memory. What lies beyond number `i32::MAX`, which
+    /// no submit takes, is not seen.
     pub fn from_slices(tensors: &'a [ContinuousTensor], scalars: &'a [u64]) -> Self {
+        // A count that wrapped to a negative one would become a length beyond the slice.
+        const MOST: usize = i32::MAX as usize;
         Self {
-            tensor_count: tensors.len() as i32,
-            scalar_count: scalars.len() as i32,
+            tensor_count: tensors.len().min(MOST) as i32,
+            scalar_count: scalars.len().min(MOST) as i32,
             tensors: tensors.as_ptr(),
             scalars: scalars.as_ptr(),
             from: PhantomData,
@@ -191,8 +208,17 @@ impl std::fmt::Debug for TaskArgsView<'_> {
 pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
     let need = args.blob_len();
     let have = out.len();
+    let fits = |field, count, limit| {
+        if count <= limit {
+            Ok(())
+        } else {
+            Err(AbiError::TooMany { what: WHAT, field, count, limit })
+        }
+    };
+    fits("tensors", args.tensors().len(), MAX_TENSORS)?;
+    fits("scalars", args.scalars().len(), MAX_SCALARS)?;
     let Some(out) = out.get_mut(..need) else {
-        return Err(AbiError::Truncated { field: "the blob", need, have });
+        return Err(AbiError::Truncated { what: WHAT, field: "the whole", need, have });
     };
     let (counts, rest) = out.split_at_mut(BLOB_HEADER);
     counts[..4].copy_from_slice(&(args.tensors().len() as i32).to_ne_bytes());
@@ -220,31 +246,44 @@ pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
 pub fn read_blob(bytes: &[u8]) -> Result<TaskArgsView<'_>, AbiError> {
     let have = bytes.len();
     if !(bytes.as_ptr() as usize).is_multiple_of(8) {
-        return Err(AbiError::Misaligned(bytes.as_ptr() as usize));
+        let address = bytes.as_ptr() as usize;
+        return Err(AbiError::Misaligned { what: WHAT, address, align: 8 });
     }
     if have < BLOB_HEADER {
-        return Err(AbiError::Truncated { field: "the counts", need: BLOB_HEADER, have });
+        return Err(AbiError::Truncated {
+            what: WHAT,
+            field: "the counts",
+            need: BLOB_HEADER,
+            have,
+        });
     }
     let counts: &[i32] = bytemuck::cast_slice(&bytes[..BLOB_HEADER]);
-    let count = |field, value: i32, size: usize| {
-        usize::try_from(value)
-            .ok()
-            .filter(|&n| n <= MAX_ARGS_BYTES / size)
-            .ok_or(AbiError::BadCount { field, value })
+    let count = |field, value: i32, limit| {
+        usize::try_from(value).ok().filter(|&n| n <= limit).ok_or(AbiError::BadCount {
+            what: WHAT,
+            field,
+            value: value.into(),
+            limit,
+        })
     };
-    let tensors = count("tensor_count", counts[0], size_of::<ContinuousTensor>())?;
-    let scalars = count("scalar_count", counts[1], 8)?;
+    let tensors = count("tensor_count", counts[0], MAX_TENSORS)?;
+    let scalars = count("scalar_count", counts[1], MAX_SCALARS)?;
     let behind_tensors = BLOB_HEADER + tensors * size_of::<ContinuousTensor>();
     if have < behind_tensors {
-        return Err(AbiError::Truncated { field: "tensors", need: behind_tensors, have });
+        return Err(AbiError::Truncated {
+            what: WHAT,
+            field: "tensors",
+            need: behind_tensors,
+            have,
+        });
     }
     let need = behind_tensors + scalars * 8;
     if have < need {
-        return Err(AbiError::Truncated { field: "scalars", need, have });
+        return Err(AbiError::Truncated { what: WHAT, field: "scalars", need, have });
     }
     let tensors: &[ContinuousTensor] = bytemuck::cast_slice(&bytes[BLOB_HEADER..behind_tensors]);
-    for tensor in tensors {
-        tensor.nbytes()?;
+    for (index, tensor) in tensors.iter().enumerate() {
+        tensor.check(index)?;
     }
     Ok(TaskArgsView::from_slices(tensors, bytemuck::cast_slice(&bytes[behind_tensors..need])))
 }

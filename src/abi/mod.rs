@@ -1,4 +1,5 @@
-//! The bytes that others know: tensor descriptors, the argument blob, the call configuration.
+//! The bytes that others know: tensor descriptors, the argument blob, the call configuration, the
+//! arguments and callables of a chip runtime.
 //!
 //! Layouts are those of the host runtime that this library follows, so that a chip runtime built
 //! for it can be driven from here. Every size and offset is asserted at compile time. This room
@@ -6,12 +7,21 @@
 
 mod args;
 mod blob;
+mod callable;
+mod chip;
+mod config;
 mod pool;
 mod tensor;
 
 pub use args::{TaskArgs, TensorArgType};
 pub use blob::{BLOB_HEADER, TaskArgsView, blob_len, read_blob, write_blob};
-pub use tensor::{CallConfig, ContinuousTensor, DataType, Element};
+pub use callable::{
+    ArgDirection, Children, ChipCallable, ChipCallableBuilder, ChipCallableView, CoreCallable,
+    CoreCallableView,
+};
+pub use chip::{ChipStorageTaskArgs, view_to_chip_storage};
+pub use config::CallConfig;
+pub use tensor::{ContinuousTensor, DataType, Element};
 
 /// Arguments that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,19 +50,21 @@ pub enum AbiError {
         /// Which tensor it would have been.
         tensor: usize,
     },
-    /// No such argument.
-    #[error("there is no {what} {index}: the task has {count}")]
+    /// No such argument, child or entry.
+    #[error("there is no {what} {index}: there are {count}, counted from 0")]
     OutOfRange {
-        /// `tensor` or `scalar`.
+        /// `tensor`, `scalar`, `child` and the like.
         what: &'static str,
         /// Asked for.
         index: usize,
         /// How many there are.
         count: usize,
     },
-    /// A blob is shorter than its counts say.
-    #[error("blob: {field} needs {need} bytes, the buffer has {have}")]
+    /// Bytes are fewer than their counts say.
+    #[error("{what}: {field} needs {need} bytes, the buffer has {have}")]
     Truncated {
+        /// What was read or written.
+        what: &'static str,
         /// Which part.
         field: &'static str,
         /// Bytes it takes to hold it.
@@ -60,17 +72,112 @@ pub enum AbiError {
         /// Bytes there are.
         have: usize,
     },
-    /// A count in a blob is negative or impossibly large.
-    #[error("blob: {field} is {value}, which is no possible count")]
+    /// A value of fixed size in a buffer of another size.
+    #[error("{what} take {need} bytes exactly, the buffer has {have}")]
+    WrongSize {
+        /// What was read.
+        what: &'static str,
+        /// Bytes it takes.
+        need: usize,
+        /// Bytes there are.
+        have: usize,
+    },
+    /// A number in a header is negative or impossibly large.
+    #[error("{what}: {field} is {value}; possible are 0 to {limit}")]
     BadCount {
-        /// `tensor_count` or `scalar_count`.
+        /// What was read.
+        what: &'static str,
+        /// Which number.
         field: &'static str,
         /// What it says.
-        value: i32,
+        value: i64,
+        /// The largest that can be.
+        limit: usize,
     },
-    /// A blob does not begin at a multiple of 8.
-    #[error("blob: the buffer at {0:#x} is not aligned to 8 bytes")]
-    Misaligned(usize),
+    /// Bytes do not begin where they must.
+    #[error("{what}: the buffer at {address:#x} is not aligned to {align} bytes")]
+    Misaligned {
+        /// What was read.
+        what: &'static str,
+        /// Where it begins.
+        address: usize,
+        /// What its address must be a multiple of.
+        align: usize,
+    },
+    /// More than the layout has places for.
+    #[error("{what}: {count} {field} are too many, there is room for {limit}; use fewer")]
+    TooMany {
+        /// What was to be made.
+        what: &'static str,
+        /// `tensors`, `scalars` and the like.
+        field: &'static str,
+        /// How many were given.
+        count: usize,
+        /// How many there can be.
+        limit: usize,
+    },
+    /// More bytes than the layout can count.
+    #[error("{what}: {bytes} bytes are more than the {limit} that it can count")]
+    TooLarge {
+        /// What was to be made.
+        what: &'static str,
+        /// Bytes given.
+        bytes: u64,
+        /// Bytes there can be.
+        limit: u64,
+    },
+    /// A tensor among others that cannot be.
+    #[error("tensor {index}, {field}: {source}")]
+    Tensor {
+        /// Which tensor.
+        index: usize,
+        /// The field at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        source: Box<AbiError>,
+    },
+    /// An entry of a list that cannot be.
+    #[error("{what} {index}: {source}")]
+    Entry {
+        /// `child` or `signature entry`.
+        what: &'static str,
+        /// Which one.
+        index: usize,
+        /// What is wrong with it.
+        source: Box<AbiError>,
+    },
+    /// The number names no direction.
+    #[error("{0} is no argument direction; the known ones are 0 (SCALAR) to 3 (INOUT)")]
+    UnknownDirection(i32),
+    /// A name that cannot be.
+    #[error("chip callable: {field} {why}")]
+    BadName {
+        /// `func_name` or `config_name`.
+        field: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A child lies where it cannot.
+    #[error("chip callable: child {index} begins at offset {offset}, {why}")]
+    ChildPlace {
+        /// Which child.
+        index: usize,
+        /// Its offset in the storage.
+        offset: u32,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A null pointer where there should be a callable.
+    #[error("{0}: the pointer is null")]
+    Null(&'static str),
+    /// A binary could not be read from its file.
+    #[error("binary `{path}`: {why}")]
+    File {
+        /// The file.
+        path: Box<str>,
+        /// What the system said.
+        why: Box<str>,
+    },
     /// The element type asked for is not the tensor's.
     #[error("tensor {index} cannot be seen as elements of {size} bytes: {why}")]
     ElementType {

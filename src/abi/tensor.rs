@@ -1,4 +1,6 @@
-//! A tensor descriptor (40 bytes) and the call configuration (12 bytes).
+//! A tensor descriptor (40 bytes) and its data types.
+
+use std::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -106,12 +108,11 @@ pub struct ContinuousTensor {
 
 const _: () = {
     assert!(size_of::<ContinuousTensor>() == 40 && align_of::<ContinuousTensor>() == 8);
-    assert!(std::mem::offset_of!(ContinuousTensor, shapes) == 8);
-    assert!(std::mem::offset_of!(ContinuousTensor, ndims) == 28);
-    assert!(std::mem::offset_of!(ContinuousTensor, dtype) == 32);
-    assert!(size_of::<CallConfig>() == 12 && align_of::<CallConfig>() == 4);
-    assert!(std::mem::offset_of!(CallConfig, enable_profiling) == 8);
-    assert!(std::mem::offset_of!(CallConfig, enable_dump_tensor) == 9);
+    assert!(offset_of!(ContinuousTensor, data) == 0);
+    assert!(offset_of!(ContinuousTensor, shapes) == 8);
+    assert!(offset_of!(ContinuousTensor, ndims) == 28);
+    assert!(offset_of!(ContinuousTensor, dtype) == 32);
+    assert!(offset_of!(ContinuousTensor, padding) == 33);
 };
 
 impl ContinuousTensor {
@@ -154,6 +155,26 @@ impl ContinuousTensor {
     #[inline]
     pub fn set_data(&mut self, data: u64) {
         self.data = data;
+    }
+
+    /// Takes another shape.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new). Nothing is changed then.
+    pub fn set_shape(&mut self, shape: &[u32]) -> Result<(), AbiError> {
+        *self = Self::new(self.data, shape, self.dtype()?)?;
+        Ok(())
+    }
+
+    /// Takes another element type.
+    ///
+    /// # Errors
+    /// More bytes than 64 bits can count. Nothing is changed then.
+    pub fn set_dtype(&mut self, dtype: DataType) -> Result<(), AbiError> {
+        let changed = Self { dtype: dtype as u8, ..*self };
+        changed.nbytes()?;
+        *self = changed;
+        Ok(())
     }
 
     /// The shape. Dimensions beyond the fifth do not exist, whatever the descriptor says.
@@ -216,6 +237,18 @@ impl ContinuousTensor {
         Some(bytes)
     }
 
+    /// Checks a tensor that came as number `index` of several, from outside.
+    pub(super) fn check(&self, index: usize) -> Result<(), AbiError> {
+        let Err(source) = self.nbytes() else { return Ok(()) };
+        let field = match source {
+            AbiError::TooManyDims(_) => "ndims",
+            AbiError::UnknownDtype(_) => "dtype",
+            AbiError::AddressOverflow { .. } => "data",
+            _ => "shapes",
+        };
+        Err(AbiError::Tensor { index, field, source: Box::new(source) })
+    }
+
     #[cold]
     fn explain_nbytes(&self) -> Result<u64, AbiError> {
         let size = self.dtype()?.size() as u64;
@@ -241,30 +274,3 @@ impl PartialEq for ContinuousTensor {
 }
 
 impl Eq for ContinuousTensor {}
-
-/// How a callable is to be launched; workers that call functions only pass it on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct CallConfig {
-    /// Blocks of a launch.
-    pub block_dim: i32,
-    /// Control threads of a launch.
-    pub aicpu_thread_num: i32,
-    /// 1 to profile.
-    pub enable_profiling: u8,
-    /// 1 to dump tensors.
-    pub enable_dump_tensor: u8,
-    padding: [u8; 2],
-}
-
-impl Default for CallConfig {
-    fn default() -> Self {
-        Self {
-            block_dim: 24,
-            aicpu_thread_num: 3,
-            enable_profiling: 0,
-            enable_dump_tensor: 0,
-            padding: [0; 2],
-        }
-    }
-}

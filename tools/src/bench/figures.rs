@@ -91,6 +91,24 @@ const SECTIONS: &[(&str, &[Entry])] = &[
         ],
     ),
     (
+        "arguments of a chip runtime",
+        &[
+            entry(
+                "chip_args_full_ns",
+                Unit::Ns,
+                "the whole block",
+                "1672 bytes copied, as a structure passed by value",
+            ),
+            entry(
+                "chip_args_used_ns",
+                Unit::Ns,
+                "2 tensors, 1 scalar (/ whole block)",
+                "view_to_chip_storage, which writes what is in use",
+            ),
+            entry("ratio_chip_args", Unit::Ratio, "", "chip_args_used_ns / chip_args_full_ns"),
+        ],
+    ),
+    (
         "death of a worker",
         &[
             entry(

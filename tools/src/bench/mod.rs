@@ -3,6 +3,7 @@
 //! Every part has a file of its own and puts its measurements into [`Figures`]. All parts are
 //! measured in rounds, the floor in each of them: ratios compare what ran within the same second.
 
+mod chip_args;
 mod engine;
 mod faults;
 mod figures;
@@ -133,6 +134,14 @@ fn round(
     let floor = floor.map_err(Failure::of("the ping-pong"))?;
     figures.add("floor_pingpong_ns", floor);
     bar.inc(1);
+    {
+        let _pinned = Pinned::to(here);
+        let measured = chip_args::used_and_full(plan.tasks);
+        let (used, full) = measured.map_err(Failure::of("the chip arguments"))?;
+        figures.add("chip_args_used_ns", used);
+        figures.add("chip_args_full_ns", full);
+        figures.add("ratio_chip_args", used / full);
+    }
     for (mode, name, ratio) in
         [(Mode::Process, "process", "ratio"), (Mode::Thread, "thread", "ratio_thread")]
     {
