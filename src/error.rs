@@ -30,6 +30,9 @@ pub enum BuildError {
         /// Bytes there are.
         available: u64,
     },
+    /// More executors than one process can keep apart.
+    #[error("this process has hundreds of executors already; drop some")]
+    Executors,
     /// A name was registered twice.
     #[error("a function named `{0}` is registered already; names must differ")]
     DuplicateFunction(String),

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::slice;
 
-use super::{AbiError, ContinuousTensor, Element, TaskArgs};
+use super::{AbiError, ContinuousTensor, Element, TaskArgs, reach};
 use crate::limits::MAX_ARGS_BYTES;
 
 /// Bytes of the two counts in front.
@@ -135,15 +135,16 @@ impl<'a> TaskArgsView<'a> {
     /// Element `at` of tensor `index`, read in one piece.
     ///
     /// # Errors
-    /// As [`elements`](Self::elements), or no such element.
+    /// As [`elements`](Self::elements), or no such element; or the tensor does not lie in memory of
+    /// an executor that this process has mapped (memory of one's own is for [`slice`](Self::slice)).
     pub fn get<T: Element>(&self, index: usize, at: usize) -> Result<T, AbiError> {
         let (first, count) = self.elements::<T>(index)?;
         if at >= count {
             return Err(AbiError::OutOfRange { what: "element", index: at, count });
         }
-        // SAFETY: the tensor lies in memory that every worker has mapped (submit checks it), `at`
-        // is inside, and volatile access makes no claim that nobody else touches it.
-        Ok(unsafe { first.add(at).read_volatile() })
+        let place = self.follow(index, first, at)?;
+        // SAFETY: mapped (`follow`), and volatile access makes no claim that nobody else touches it.
+        Ok(unsafe { place.read_volatile() })
     }
 
     /// Writes element `at` of tensor `index`.
@@ -155,9 +156,25 @@ impl<'a> TaskArgsView<'a> {
         if at >= count {
             return Err(AbiError::OutOfRange { what: "element", index: at, count });
         }
+        let place = self.follow(index, first, at)?;
         // SAFETY: as in `get`.
-        unsafe { first.add(at).write_volatile(value) };
+        unsafe { place.write_volatile(value) };
         Ok(())
+    }
+
+    /// The address of element `at`, if that is memory of an executor.
+    #[inline]
+    fn follow<T: Element>(
+        &self,
+        index: usize,
+        first: *mut T,
+        at: usize,
+    ) -> Result<*mut T, AbiError> {
+        let place = first.wrapping_add(at);
+        if reach::holds(place as u64, size_of::<T>() as u64) {
+            return Ok(place);
+        }
+        Err(AbiError::OutOfReach { index, address: place as u64 })
     }
 
     /// Tensor `index` as a slice.

@@ -11,6 +11,7 @@ mod callable;
 mod chip;
 mod config;
 mod pool;
+pub(crate) mod reach;
 mod tensor;
 
 pub use args::{TaskArgs, TensorArgType};
@@ -177,6 +178,17 @@ pub enum AbiError {
         path: Box<str>,
         /// What the system said.
         why: Box<str>,
+    },
+    /// A tensor names memory that is no executor's.
+    #[error(
+        "tensor {index} names {address:#x}, which is no memory of an executor in this process; use \
+         a buffer or a slab, or `slice` for memory of your own"
+    )]
+    OutOfReach {
+        /// Which tensor.
+        index: usize,
+        /// Where.
+        address: u64,
     },
     /// The element type asked for is not the tensor's.
     #[error("tensor {index} cannot be seen as elements of {size} bytes: {why}")]

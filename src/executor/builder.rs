@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::shared::{Shared, serve_on};
 use super::turn::Turn;
 use super::{Executor, Orchestrator};
+use crate::abi::reach::Reach;
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::BuildError;
 use crate::graph::Hazards;
@@ -245,6 +246,8 @@ impl Builder {
             Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?,
         );
         let lent = Lent::ambient();
+        let reach = Reach::new(&[arena.tensor_bytes(), arena.window().bytes()]);
+        let reach = reach.ok_or(BuildError::Executors)?;
         let poke = Arc::new(event().map_err(BuildError::system("eventfd"))?);
         let health = Arc::new(Health::default());
         for kind in WorkerKind::ALL {
@@ -284,6 +287,7 @@ impl Builder {
             catalogue,
             calls_functions,
             lent,
+            reach,
             self.wait,
             self.back_pressure,
             self.grace,

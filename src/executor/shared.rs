@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::late::{LateFunctions, LateLive};
 use super::space::Space;
+use crate::abi::reach::Reach;
 use crate::error::{Error, FailureKind, TaskFailure};
 use crate::ids::{TaskId, WorkerId};
 use crate::ring::dist_ring::place;
@@ -32,6 +33,9 @@ pub(super) fn serve_on(arena: &Arena) {
 }
 
 pub(crate) struct Shared {
+    /// What the accessors of views may touch in this process. First, so that it goes before the
+    /// memory does.
+    _reach: Reach,
     pub(super) arena: Arc<Arena>,
     pub(super) health: Arc<Health>,
     pub(super) poke: Arc<OwnedFd>,
@@ -72,6 +76,7 @@ impl Shared {
         catalogue: [Option<Arc<[String]>>; 2],
         calls_functions: [bool; 2],
         lent: Lent,
+        reach: Reach,
         wait: WaitStrategy,
         back_pressure: Option<Duration>,
         grace: Duration,
@@ -92,6 +97,7 @@ impl Shared {
             grace,
             space_version: AtomicU64::new(0),
             submitted: AtomicU64::new(0),
+            _reach: reach,
             lineage: lineage(),
             pid: std::process::id(),
         }

@@ -28,6 +28,11 @@ impl Lent {
         AMBIENT.set(Self(all));
     }
 
+    /// The ranges.
+    pub(crate) fn ranges(&self) -> &[Range<u64>] {
+        &self.0
+    }
+
     /// Whether all of the bytes are memory of a higher level.
     pub(crate) fn holds(&self, bytes: &Range<u64>) -> bool {
         self.0.iter().any(|range| range.start <= bytes.start && bytes.end <= range.end)

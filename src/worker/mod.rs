@@ -18,7 +18,7 @@ pub use context::{Cancelled, GroupContext, TaskContext};
 pub(crate) use functions::{BoxError, Factory, Functions, describe, make};
 pub(crate) use publish::Publisher;
 
-use crate::abi::{CallConfig, TaskArgsView};
+use crate::abi::{CallConfig, TaskArgsView, reach};
 
 /// What a worker does with a task. The default worker calls registered functions; a runtime that
 /// drives a device brings its own.
@@ -61,20 +61,25 @@ pub trait Worker {
     /// let mut words = [0u64; 3];
     /// write_blob(&TaskArgs::new().scalar(4).scalar(5), bytemuck::cast_slice_mut(&mut words))?;
     /// let mut sum = Sum(0);
-    /// sum.run_from_blob(0, bytemuck::cast_slice(&words), &CallConfig::default())?;
+    /// // SAFETY: the blob names no tensors.
+    /// unsafe { sum.run_from_blob(0, bytemuck::cast_slice(&words), &CallConfig::default()) }?;
     /// assert_eq!(sum.0, 9);
     /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     /// ```
     ///
     /// # Errors
     /// The bytes are no blob ([`AbiError`](crate::abi::AbiError)), or what the callable returned.
-    fn run_from_blob(
+    ///
+    /// # Safety
+    /// Tensors in the blob that the callable touches are memory of this process, and nobody else
+    /// writes them meanwhile.
+    unsafe fn run_from_blob(
         &mut self,
         callable: u64,
         blob: &[u8],
         config: &CallConfig,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let args = crate::abi::read_blob(blob)?;
-        self.run(callable, args, config, &TaskContext::detached())
+        reach::trusting(|| self.run(callable, args, config, &TaskContext::detached()))
     }
 }

@@ -27,6 +27,7 @@ use super::Factory;
 use super::functions::make;
 use super::lent::Lent;
 use super::participant::{Participant, Place, Poke, WaitStrategy};
+use crate::abi::reach;
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
 use crate::sys::process::Tether;
@@ -61,6 +62,15 @@ pub(crate) struct Brood {
     pub(crate) poke: Arc<OwnedFd>,
     /// Memory of the levels above.
     pub(crate) lent: Lent,
+}
+
+impl Brood {
+    /// What workers have mapped: their own arena, and what levels above have lent.
+    fn keep_reach(&self) {
+        let mut ranges = self.lent.ranges().to_vec();
+        ranges.extend([self.arena.tensor_bytes(), self.arena.window().bytes()]);
+        reach::keep_only(&ranges);
+    }
 }
 
 /// What the host holds of a worker process.
@@ -167,6 +177,7 @@ impl Own {
 
 /// The nursery's life.
 fn nursery(brood: &Brood, own: &Own) -> ! {
+    brood.keep_reach();
     let socket = &own.socket;
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
     process::set_name(NURSERY);

@@ -4,6 +4,7 @@ mod chip_args;
 mod golden;
 mod interface;
 mod random;
+mod reach;
 mod refused;
 mod walk;
 
