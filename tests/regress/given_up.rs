@@ -93,10 +93,10 @@ pub(crate) fn a_task_that_becomes_ready_later_fails() {
             let both = args().inout(kit.at(2)).input(kit.at(1));
             let late = orch.submit_with(ADD, both, config(), &there(0).name("late"))?;
             let after = orch.submit(ADD, args().inout(kit.at(3)).input(kit.at(2)), config())?;
-            let beside = orch.submit(ADD, args().inout(kit.at(4)), config())?;
             kit.mark(0);
             kit.kill(0);
             kit.refused(orch, 0);
+            let beside = orch.submit(ADD, args().inout(kit.at(4)), config())?;
             std::thread::sleep(Duration::from_millis(100));
             kit.open_gate();
             let failure = failed_as(orch.wait(&late), FailureKind::NoWorker);
