@@ -36,6 +36,25 @@ pub enum BuildError {
     /// A name was registered twice.
     #[error("a function named `{0}` is registered already; names must differ")]
     DuplicateFunction(String),
+    /// Chip workers without a device.
+    #[error("chip workers need devices; name them with `ChipRuntime::devices`")]
+    NoDevices,
+    /// Two workers for one device.
+    #[error("device {0} is named twice; a device has one worker")]
+    DuplicateDevice(i32),
+    /// `workers` contradicts the devices of `chip_workers`.
+    #[error(
+        "{workers} NEXT_LEVEL workers for {devices} devices; leave `workers` to `chip_workers`"
+    )]
+    DeviceCount {
+        /// Devices of the chip runtime.
+        devices: usize,
+        /// Workers asked for afterwards.
+        workers: usize,
+    },
+    /// Devices side by side in one process.
+    #[error("{0} devices need a process each: use Mode::Process, or one device")]
+    DevicesInThreads(usize),
     /// A system call failed.
     #[error("{what} failed: {source}")]
     System {

@@ -20,6 +20,7 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | [`abi`] | tensor descriptors, the argument blob, data types, callables |
+//! | [`chip`] | workers that drive a chip through a runtime library |
 //! | [`ring`] | task slots, the window, heap rings |
 //! | [`mailbox`] | hints, sets, doors, letters, group words |
 //! | [`graph`] | tensor map, scopes |
@@ -35,6 +36,7 @@ compile_error!("mailring needs Linux on x86-64 or aarch64");
 compile_error!("mailring needs a little-endian machine: its byte layouts are those of the wire");
 
 pub mod abi;
+pub mod chip;
 pub mod graph;
 pub mod limits;
 pub mod mailbox;

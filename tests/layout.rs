@@ -28,11 +28,12 @@ const RULES: &[(&str, &[&str])] = &[
     ("segment", &["ring", "mailbox", "sys", "ids", "limits"]),
     ("error", &["abi", "ids", "limits", "ring"]),
     ("worker", &["abi", "error", "ids", "limits", "mailbox", "ring", "segment", "sync", "sys"]),
+    ("chip", &["abi", "ids", "limits", "worker"]),
     (
         "executor",
         &[
-            "abi", "error", "graph", "ids", "limits", "mailbox", "ring", "segment", "sync", "sys",
-            "worker",
+            "abi", "chip", "error", "graph", "ids", "limits", "mailbox", "ring", "segment", "sync",
+            "sys", "worker",
         ],
     ),
 ];

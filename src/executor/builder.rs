@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::chips::check_devices;
 use super::shared::{Shared, serve_on};
 use super::turn::Turn;
 use super::{Executor, Orchestrator};
@@ -74,6 +75,8 @@ pub(crate) struct Service {
     pub(crate) callables: Option<Vec<String>>,
     /// What each worker has at its side (`device 3`), if anything.
     pub(crate) beside: Vec<String>,
+    /// The device of each worker, if each drives one.
+    pub(crate) devices: Option<Vec<i32>>,
 }
 
 impl Builder {
@@ -216,7 +219,7 @@ impl Builder {
         factory: impl Fn(WorkerId) -> Result<Box<dyn Worker>, BoxError> + Send + Sync + 'static,
     ) -> Self {
         let factory = Arc::new(factory);
-        self.serve(kind, Service { factory, callables: None, beside: Vec::new() })
+        self.serve(kind, Service { factory, callables: None, beside: Vec::new(), devices: None })
     }
 
     /// The same, with what messages can say of such workers.
@@ -312,6 +315,11 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        for (service, &workers) in self.services.iter().zip(&self.workers) {
+            if let Some(devices) = service.as_ref().and_then(|service| service.devices.as_deref()) {
+                check_devices(devices, workers, self.mode)?;
+            }
+        }
         let total = self.workers[0].saturating_add(self.workers[1]);
         if total == 0 || total > MAX_WORKERS {
             return Err(BuildError::Workers(total));

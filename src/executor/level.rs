@@ -106,6 +106,7 @@ impl Builder {
             factory: Arc::new(factory),
             callables: Some(callables),
             beside: vec!["a level of its own".to_owned(); count],
+            devices: None,
         };
         self.workers(count).serve(WorkerKind::NextLevel, service)
     }

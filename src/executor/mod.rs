@@ -2,6 +2,7 @@
 
 mod buffer;
 mod builder;
+mod chips;
 mod handle;
 mod import;
 mod late;

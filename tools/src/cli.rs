@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{bench, gp};
+use crate::{attention, bench, chip, gp};
 
 /// Exit codes, for scripts; shown under every help.
 const EXIT_CODES: &str = "\
@@ -17,14 +17,16 @@ Exit codes:
 
 Colour and progress appear on a terminal only; NO_COLOR turns colour off there too.";
 
-/// Runs graphs of tasks on forked workers through shared memory: a demonstration on real data,
-/// and measurements of this machine.
+/// Runs graphs of tasks on forked workers through shared memory: demonstrations on real data and on
+/// simulated chips, measurements of this machine, and a look into callables of chips.
 #[derive(Parser, Debug)]
 #[command(name = "mailring", version, after_help = concat!(
     "Examples:\n",
     "  mailring gp\n",
     "  mailring gp --kill 20\n",
+    "  mailring attention --chips 2\n",
     "  mailring bench --quick --json bench.json\n",
+    "  mailring chip inspect FILE\n",
 ))]
 pub(crate) struct Cli {
     /// Say on stderr what the library does; twice for more
@@ -40,9 +42,16 @@ pub(crate) enum Command {
     /// Gaussian-process regression on the wine quality data, by a graph of matrix tiles
     #[command(after_help = gp::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", gp::EXAMPLES))]
     Gp(gp::Options),
+    /// Attention of several heads on simulated chips: as a graph of tiles, and as groups
+    #[command(after_help = attention::EXAMPLES,
+              after_long_help = format!("{}\n\n{EXIT_CODES}", attention::EXAMPLES))]
+    Attention(attention::Options),
     /// Measure latencies, throughput, recovery and idle cost beside a bare ping-pong
     #[command(after_help = bench::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", bench::help()))]
     Bench(bench::Options),
+    /// Look into callables of chips, and make them
+    #[command(after_help = chip::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", chip::EXAMPLES))]
+    Chip(chip::Options),
 }
 
 /// Where figures go, besides the report.

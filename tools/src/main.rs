@@ -1,11 +1,15 @@
-//! The `mailring` command: a demonstration on real data, and measurements of this machine.
+//! The `mailring` command: demonstrations on real data and on simulated chips, measurements of this
+//! machine, and a look into callables of chips.
 
+mod attention;
 mod bench;
+mod chip;
 mod cli;
 mod gp;
 mod output;
 mod stats;
 mod system;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -18,7 +22,9 @@ fn main() -> ExitCode {
     output::install_tracing(cli.verbose);
     let done = match &cli.command {
         Command::Gp(options) => gp::run(options),
+        Command::Attention(options) => attention::run(options),
         Command::Bench(options) => bench::run(options),
+        Command::Chip(options) => chip::run(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

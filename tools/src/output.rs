@@ -41,7 +41,7 @@ pub(crate) fn deliver(report: &str, figures: &Value, json: &Json) -> Result<(), 
 }
 
 /// Writes to stdout. A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {

@@ -6,7 +6,6 @@ mod kernels;
 mod model;
 mod report;
 mod tiles;
-mod watch;
 
 use std::time::Instant;
 
@@ -17,11 +16,11 @@ use mailring::Mode;
 use crate::cli::{Failure, Json};
 use crate::output;
 use crate::stats::Spread;
+use crate::watch::{Killer, watched};
 use engine::{Engine, Problem};
 use kernels::{Covariance, Rbf};
 use report::{Kills, RESIDUAL_LIMIT, Report, Way};
 use tiles::{Tiles, census, factor_steps, fill_steps};
-use watch::{Killer, watched};
 
 /// Runs of the graph with empty bodies.
 const EMPTY_RUNS: usize = 21;

@@ -1,0 +1,31 @@
+//! The codes that the functions return, each with a reason.
+
+use mailring::abi::AbiError;
+
+/// Why a call failed: its code, and what is printed about it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: i32,
+    pub(crate) why: String,
+}
+
+/// The runtime's general code.
+pub(crate) const GENERAL: i32 = -1;
+/// A heap that is too small for what is asked.
+pub(crate) const HEAP: i32 = -2;
+/// Arguments that cannot be.
+pub(crate) const INVALID: i32 = -5;
+
+pub(crate) fn failure(code: i32, why: impl Into<String>) -> Failure {
+    Failure { code, why: why.into() }
+}
+
+pub(crate) fn invalid(why: impl Into<String>) -> Failure {
+    failure(INVALID, why)
+}
+
+impl From<AbiError> for Failure {
+    fn from(error: AbiError) -> Self {
+        invalid(error.to_string())
+    }
+}

@@ -1,0 +1,48 @@
+//! Executors whose NEXT_LEVEL workers drive chips.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Mode;
+use super::builder::{Builder, Service};
+use crate::chip::ChipRuntime;
+use crate::error::BuildError;
+use crate::ids::WorkerKind;
+use crate::worker::Worker;
+
+impl Builder {
+    /// NEXT_LEVEL workers that drive chips: one for each device of `runtime`, in that order, each
+    /// in its own process, where it loads the runtime and takes its device. The callables to
+    /// submit are those of [`ChipRuntime::register`]. In THREAD mode there can be one device.
+    #[must_use]
+    pub fn chip_workers(self, runtime: ChipRuntime) -> Self {
+        let devices = runtime.device_ids().to_vec();
+        let service = Service {
+            callables: Some(runtime.program_names().map(str::to_owned).collect()),
+            beside: devices.iter().map(|device| format!("device {device}")).collect(),
+            devices: Some(devices.clone()),
+            factory: Arc::new(move |worker| {
+                // NEXT_LEVEL workers come first, so theirs are the numbers from 0 on.
+                let device = devices.get(usize::from(worker.0)).copied();
+                let device = device.ok_or_else(|| format!("there is no device for {worker}"))?;
+                Ok(Box::new(runtime.start(device)?) as Box<dyn Worker>)
+            }),
+        };
+        let workers = service.beside.len();
+        self.workers(workers).serve(WorkerKind::NextLevel, service)
+    }
+}
+
+/// Whether these devices can have a worker each.
+pub(super) fn check_devices(devices: &[i32], workers: usize, mode: Mode) -> Result<(), BuildError> {
+    let mut known = BTreeSet::new();
+    if let Some(&twice) = devices.iter().find(|&&device| !known.insert(device)) {
+        return Err(BuildError::DuplicateDevice(twice));
+    }
+    match devices.len() {
+        0 => Err(BuildError::NoDevices),
+        count if count != workers => Err(BuildError::DeviceCount { devices: count, workers }),
+        count if mode == Mode::Thread && count > 1 => Err(BuildError::DevicesInThreads(count)),
+        _ => Ok(()),
+    }
+}
