@@ -11,6 +11,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::{AbiError, ContinuousTensor};
+
 /// Ranges at the same time: two for each executor of this process, and those of levels above.
 const PLACES: usize = 512;
 
@@ -41,6 +43,17 @@ pub(super) fn holds(start: u64, len: u64) -> bool {
         offset < size && len <= size - offset
     };
     PLACE[..used.min(PLACES)].iter().any(within) || TRUSTED.get() > 0
+}
+
+/// Whether whole tensors may be touched.
+pub(crate) fn check(tensors: &[ContinuousTensor]) -> Result<(), AbiError> {
+    for (index, tensor) in tensors.iter().enumerate() {
+        let (address, bytes) = (tensor.data(), tensor.nbytes()?);
+        if bytes > 0 && !holds(address, bytes) {
+            return Err(AbiError::OutOfReach { index, address });
+        }
+    }
+    Ok(())
 }
 
 /// Lets `f` follow every address.

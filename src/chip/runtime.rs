@@ -13,7 +13,8 @@ use crate::ids::Callable;
 /// ```
 /// use mailring::abi::ChipCallable;
 /// use mailring::chip::ChipRuntime;
-/// let mut chips = ChipRuntime::new("/opt/chip/libhost_runtime.so").devices([0, 1]);
+/// // SAFETY: what lies there is a host runtime.
+/// let mut chips = unsafe { ChipRuntime::new("/opt/chip/libhost_runtime.so") }.devices([0, 1]);
 /// let program = chips.register("add", ChipCallable::builder("add").build()?)?;
 /// assert_eq!(program.0, 0); // what to submit
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -36,8 +37,14 @@ pub(super) struct Program {
 }
 
 impl ChipRuntime {
-    /// A runtime of this library, without further files, devices and programs.
-    pub fn new(host: impl Into<PathBuf>) -> Self {
+    /// A runtime of this library, without further files, devices and programs. A path without a
+    /// slash is looked for where the system keeps its libraries.
+    ///
+    /// # Safety
+    /// Whatever lies there when a worker starts is a host runtime: its six functions have the
+    /// types of the interface, and touch no memory but their own and what they are given. So are
+    /// the other files and the programs what that runtime expects.
+    pub unsafe fn new(host: impl Into<PathBuf>) -> Self {
         Self {
             host: host.into(),
             aicpu: None,

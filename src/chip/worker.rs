@@ -10,7 +10,7 @@ use super::library::{DeviceContext, HostRuntime, keep_simulation_context};
 use super::runtime::{Program, find};
 use super::{ChipError, ChipRuntime};
 use crate::abi::{
-    CallConfig, ChipCallable, ChipStorageTaskArgs, TaskArgsView, view_to_chip_storage,
+    CallConfig, ChipCallable, ChipStorageTaskArgs, TaskArgsView, reach, view_to_chip_storage,
 };
 use crate::worker::{TaskContext, Worker};
 
@@ -114,11 +114,9 @@ impl ChipWorker {
 
     /// Runs a callable on the device, to its end.
     ///
-    /// The addresses of the tensors must be valid in this process; tasks of an executor have no
-    /// others, since a submit refuses them.
-    ///
     /// # Errors
-    /// No device is set; more arguments than a chip takes; the runtime returned a code.
+    /// No device is set; more arguments than a chip takes; a tensor that is no memory of an
+    /// executor in this process; the runtime returned a code.
     pub fn run_callable(
         &mut self,
         callable: &ChipCallable,
@@ -130,6 +128,23 @@ impl ChipWorker {
             State::Finalized => Err(ChipError::Finalized),
             State::Ready(chip) => chip.run(callable, args, config),
         }
+    }
+
+    /// The same on tensors in any memory.
+    ///
+    /// # Errors
+    /// As [`run_callable`](Self::run_callable), tensors excepted.
+    ///
+    /// # Safety
+    /// Every tensor names as many bytes as its shape says, which this process may read and write,
+    /// and which nobody else touches until the call returns.
+    pub unsafe fn run_callable_on(
+        &mut self,
+        callable: &ChipCallable,
+        args: TaskArgsView<'_>,
+        config: &CallConfig,
+    ) -> Result<(), ChipError> {
+        reach::trusting(|| self.run_callable(callable, args, config))
     }
 
     /// Lets the device go; another one may be set then. Nothing happens when none is set.
@@ -177,11 +192,12 @@ impl Chip {
         config: &CallConfig,
     ) -> Result<(), ChipError> {
         let device = self.device.ok_or(ChipError::DeviceNotSet)?;
+        reach::check(args.tensors())?;
         view_to_chip_storage(args, &mut self.args)?;
         let (aicpu, aicore) = (pointer(&self.aicpu), pointer(&self.aicore));
         // SAFETY: the context is the library's own and no other call is under way; buffer,
         // callable, arguments and binaries have the sizes and alignments of the interface and
-        // stay where they are until the call returns. The tensors are the caller's word.
+        // stay where they are until the call returns. The tensors were checked just now.
         let code = unsafe {
             (self.context.runtime.run)(
                 self.context.as_ptr(),

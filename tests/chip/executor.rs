@@ -7,7 +7,7 @@ use mailring::chip::ChipRuntime;
 use mailring::{BuildError, Error, FailureKind, Mode, TaskOptions, WorkerId, WorkerKind};
 
 use crate::common::kit::{BOTH, args, at, failed_as, small};
-use crate::kit::{In, InOut, Lab, Out, Scalar, empty, set, simulated};
+use crate::kit::{In, InOut, Lab, Out, Scalar, empty, runtime, set, simulated};
 
 fn on(worker: u16) -> TaskOptions {
     TaskOptions::new().on(WorkerId(worker))
@@ -95,7 +95,7 @@ pub(crate) fn workers_have_their_devices() {
 /// Each call waits for the other, in memory that only the workers' processes share.
 pub(crate) fn two_devices_run_at_the_same_time() {
     let lab = Lab::new();
-    let mut chips = ChipRuntime::new(lab.compile("meet")).devices([0, 1]);
+    let mut chips = runtime(lab.compile("meet")).devices([0, 1]);
     let meet = chips.register("meet", empty()).unwrap();
     let exec = small(Mode::Process, 0).chip_workers(chips).build().unwrap();
     let words = exec.buffer::<u64>(3).unwrap();
@@ -325,7 +325,7 @@ pub(crate) fn a_failed_start_is_an_error_of_build() {
         let by = |worker, device| format!("worker {worker} did not start: device {device}: {what}");
         assert!(said.starts_with(&by(0, 4)) || said.starts_with(&by(1, 9)), "{said}");
     };
-    let said = build(ChipRuntime::new(&missing));
+    let said = build(runtime(&missing));
     either(&said, "dlopen of the host runtime");
     assert!(said.contains(missing.to_str().unwrap()), "{said}");
     either(&build(simulated().aicore(&missing)), "the AICore binary");

@@ -73,7 +73,13 @@ pub(crate) fn set(name: &str, value: impl AsRef<std::ffi::OsStr>) {
 /// The simulated chip.
 pub(crate) fn simulated() -> ChipRuntime {
     let library = mailring_simchip::library_path();
-    ChipRuntime::new(library.expect("libmailring_simchip.so, which cargo builds with the tests"))
+    runtime(library.expect("libmailring_simchip.so, which cargo builds with the tests"))
+}
+
+/// A runtime of this library.
+pub(crate) fn runtime(library: impl Into<PathBuf>) -> ChipRuntime {
+    // SAFETY: the simulated chip, or one of these tests' own.
+    unsafe { ChipRuntime::new(library) }
 }
 
 /// A worker for this device of the simulated chip.
@@ -118,11 +124,19 @@ pub(crate) fn run(
     tensors: &[ContinuousTensor],
     scalars: &[u64],
 ) -> Result<(), ChipError> {
-    worker.run_callable(
-        callable,
-        TaskArgsView::from_slices(tensors, scalars),
-        &CallConfig::new(4, 3),
-    )
+    run_with(worker, callable, tensors, scalars, &CallConfig::new(4, 3))
+}
+
+pub(crate) fn run_with(
+    worker: &mut ChipWorker,
+    callable: &ChipCallable,
+    tensors: &[ContinuousTensor],
+    scalars: &[u64],
+    config: &CallConfig,
+) -> Result<(), ChipError> {
+    let args = TaskArgsView::from_slices(tensors, scalars);
+    // SAFETY: these tests name `Cells` of their own, or give a runtime that touches no tensors.
+    unsafe { worker.run_callable_on(callable, args, config) }
 }
 
 /// The code that `run_runtime` returned.

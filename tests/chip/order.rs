@@ -7,7 +7,7 @@ use mailring::abi::{
 };
 use mailring::chip::{ChipRuntime, ChipWorker};
 
-use crate::kit::{Lab, empty, run, set};
+use crate::kit::{self, Lab, empty, run, set};
 
 /// The double, and what it has written down.
 struct Noted {
@@ -21,7 +21,7 @@ impl Noted {
         let lab = Lab::new();
         let log = lab.path("log");
         set("DOUBLE_LOG", &log);
-        let runtime = ChipRuntime::new(lab.compile("double"));
+        let runtime = kit::runtime(lab.compile("double"));
         Self { lab, log, runtime }
     }
 
@@ -242,7 +242,7 @@ pub(crate) fn the_simulation_context_is_loaded_once() {
     let noted = Noted::new();
     let context = noted.lab.compile("context");
     let object = noted.lab.compile_as("needs", "double", &["-DNEEDS_CONTEXT"]);
-    let runtime = ChipRuntime::new(object).sim_context(&context);
+    let runtime = kit::runtime(object).sim_context(&context);
     for _ in 0..3 {
         let worker = runtime.start(0).unwrap();
         let begin = ["load", "create_device_context", "simulation context 1"];

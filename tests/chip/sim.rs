@@ -9,7 +9,8 @@ use mailring::chip::ChipWorker;
 
 use crate::common::kit::open_fds;
 use crate::kit::{
-    Cells, In, InOut, Lab, Out, Scalar, code_of, run, set, simulated, simulated_worker, words,
+    Cells, In, InOut, Lab, Out, Scalar, code_of, run, run_with, set, simulated, simulated_worker,
+    words,
 };
 
 pub(crate) fn add() {
@@ -34,8 +35,7 @@ pub(crate) fn scale_by_blocks() {
         let x = Cells::new(&(0..50).map(|i| i as f32).collect::<Vec<_>>());
         let touched = Cells::new(&[0u64; 50]);
         let tensors = [x.tensor(), touched.tensor()];
-        let args = TaskArgsView::from_slices(&tensors, &[3]);
-        worker.run_callable(&program, args, &CallConfig::new(blocks, 3)).unwrap();
+        run_with(&mut worker, &program, &tensors, &[3], &CallConfig::new(blocks, 3)).unwrap();
         assert_eq!(x.get(), (0..50).map(|i| 3.0 * i as f32).collect::<Vec<_>>());
         let by = |i: u64| (0..blocks as u64).rfind(|b| i >= 50 * b / blocks as u64).unwrap();
         let expected: Vec<u64> = (0..50).map(|i| 1 + (by(i) << 32)).collect();
@@ -98,8 +98,7 @@ pub(crate) fn a_task_says_what_it_is() {
     let last_tensor =
         ContinuousTensor::new(last.tensor().data(), &[2, 3, 4], DataType::Bfloat16).unwrap();
     let tensors = [out.tensor(), last_tensor];
-    let args = TaskArgsView::from_slices(&tensors, &[1, 2, 77]);
-    worker.run_callable(&program, args, &CallConfig::new(9, 3)).unwrap();
+    run_with(&mut worker, &program, &tensors, &[1, 2, 77], &CallConfig::new(9, 3)).unwrap();
     assert_eq!(out.get(), [2, 3, 9, 6, 48, 3, 6, 2, 3, 4, 0, 0, 0, 77]);
 }
 

@@ -184,7 +184,8 @@ fn runtime(options: &Options) -> Result<(ChipRuntime, Programs), Failure> {
                    built; build it, or name a library with --runtime";
         Failure::Failed(why.to_owned())
     })?;
-    let mut runtime = ChipRuntime::new(library);
+    // SAFETY: the simulated chip, or what the caller of this command calls a host runtime.
+    let mut runtime = unsafe { ChipRuntime::new(library) };
     let programs = Programs::register(&mut runtime);
     let programs = programs.map_err(Failure::of("making the callables"))?;
     Ok((runtime, programs))
