@@ -1,7 +1,7 @@
 //! Shared memory that lives until it is dropped.
 
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Release, SeqCst};
 use std::sync::{Arc, PoisonError};
 
 use super::shared::Shared;
@@ -149,6 +149,9 @@ impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
         let mut space = self.shared.space.lock().unwrap_or_else(PoisonError::into_inner);
         space.leave(&self.record);
-        self.shared.space_version.fetch_add(1, Release);
+        self.shared.space_version.fetch_add(1, SeqCst);
+        if self.record.import.is_some() {
+            space.collect(&self.shared); // it may be large
+        }
     }
 }

@@ -356,8 +356,8 @@ fn fork_all(brood: &Brood) -> Result<Processes, BuildError> {
             "building beside other threads: a lock that one of them holds now stays locked in the workers"
         );
     }
-    brood.lent.to_children().map_err(BuildError::system("lending memory to the level below"))?;
-    let nursery = Nursery::start(brood).map_err(BuildError::system("forking the nursery"))?;
+    let nursery = brood.lent.while_lending(|| Nursery::start(brood));
+    let nursery = nursery.map_err(BuildError::system("forking the nursery"))?;
     let _ = brood.arena.not_for_children();
     let workers = brood.arena.shape().total_workers() as u16;
     let mut reins = Vec::with_capacity(usize::from(workers));

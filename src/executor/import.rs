@@ -14,8 +14,9 @@ use crate::sys::map;
 
 impl Executor {
     /// A buffer in a memfd of its own: not limited by `buffer_bytes`, but by the window of
-    /// [`import_bytes`](crate::Builder::import_bytes). Zeroed, and given back to the machine as a
-    /// whole when it is dropped and its last task is through.
+    /// [`import_bytes`](crate::Builder::import_bytes). Zeroed. When it is dropped and its last task is
+    /// through, its memory goes back to the machine, within about a second (an idle worker lets go
+    /// when it looks up).
     ///
     /// # Errors
     /// As [`import`](Self::import); there is no memory.

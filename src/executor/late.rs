@@ -2,9 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, PoisonError};
 
 use super::Executor;
 use super::shared::Shared;
@@ -149,6 +149,9 @@ impl Executor {
     /// A place whose function was unregistered and whose last task is through.
     fn find_left(&self, late: &mut LateFunctions) -> Option<usize> {
         let mut held = self.turn.try_take()?;
+        if !Arc::ptr_eq(&held.shared, &self.shared) {
+            return None; // somebody exchanged the orchestrators of two executors
+        }
         held.reclaim().ok()?;
         let (tail, next) = (held.first_in_window(), held.next_task());
         for entry in &mut late.entries {
@@ -171,9 +174,9 @@ impl Executor {
         let known = LateId::of(callable.0).filter(|&id| self.shared.late_live.has(id));
         let id = known.ok_or(Error::UnknownFunction(callable.0))?;
         let mut late = self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = late.entries.get_mut(id.index as usize) else {
-            return Err(Error::UnknownFunction(callable.0));
-        };
+        let entry = late.entries.get_mut(id.index as usize);
+        let entry = entry.filter(|entry| entry.generation == id.generation);
+        let entry = entry.ok_or(Error::UnknownFunction(callable.0))?;
         entry.standing = Standing::Leaving(None);
         self.shared.late_live.0[id.index as usize].store(0, Release);
         Ok(())

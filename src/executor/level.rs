@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::Service;
-use super::{Builder, Executor, Orchestrator, RunHandle};
+use super::{Builder, Executor, OpenRun, Orchestrator, RunHandle};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::{BuildError, Error};
 use crate::ids::{Callable, WorkerId, WorkerKind};
@@ -119,6 +119,20 @@ struct LevelWorker {
     exec: Option<Executor>,
 }
 
+impl LevelWorker {
+    /// The executor with a run begun. One that has failed, maybe while it was idle, is built again.
+    fn begin(&mut self) -> Result<(Executor, OpenRun), BoxError> {
+        if let Some(exec) = self.exec.take()
+            && let Ok(run) = exec.begin()
+        {
+            return Ok((exec, run));
+        }
+        let exec = self.level.builder.clone().build()?;
+        let run = exec.begin()?;
+        Ok((exec, run))
+    }
+}
+
 impl Worker for LevelWorker {
     fn run(
         &mut self,
@@ -128,14 +142,10 @@ impl Worker for LevelWorker {
         context: &TaskContext<'_>,
     ) -> Result<(), BoxError> {
         let index = usize::try_from(callable).unwrap_or(usize::MAX);
-        let Some((_, body)) = self.level.functions.get(index) else {
+        let Some(body) = self.level.functions.get(index).map(|(_, body)| Arc::clone(body)) else {
             return Err(format!("callable {callable} is no function of this level").into());
         };
-        let exec = match self.exec.take() {
-            Some(exec) => exec,
-            None => self.level.builder.clone().build()?,
-        };
-        let mut run = exec.begin()?;
+        let (exec, mut run) = self.begin()?;
         let value = catch_unwind(AssertUnwindSafe(|| body(&mut run, args, config, context)));
         let pending = run.detach();
         if !matches!(value, Ok(Ok(()))) {

@@ -226,10 +226,16 @@ impl Drop for Executor {
             return;
         }
         let grace = self.shared.grace;
-        // A run that is open by hand keeps it; its tasks are ended with the workers.
-        if let Some(mut orchestrator) = self.turn.try_take() {
-            orchestrator.cancel_everything();
-            orchestrator.settle(Instant::now() + grace);
+        match self.turn.try_take() {
+            Some(mut orchestrator) => {
+                orchestrator.cancel_everything();
+                orchestrator.settle(Instant::now() + grace);
+            }
+            // A run that is open by hand: it submits nothing more, and its tasks are told.
+            None => {
+                self.shared.health.close(&self.shared.arena);
+                self.shared.cancel_window();
+            }
         }
         crew.end(&self.shared, grace.min(Duration::from_secs(5)));
         // Whoever still waits for a run on another thread is told.

@@ -217,6 +217,13 @@ impl Shared {
         marked.count() as u64
     }
 
+    /// Marks everything in the window cancelled, whoever submits.
+    pub(super) fn cancel_window(&self) {
+        let tail = self.health.tail.load(Acquire);
+        // Places that nobody has taken yet serve another lap, and are left alone.
+        self.cancel_range(tail..tail + self.arena.shape().ring.window as u64);
+    }
+
     /// What is known of the failed task `seq` in its own words, if it is a root. `None` when
     /// another task's failure reached it, or when the slot serves another task by now.
     pub(super) fn root_failure(&self, seq: u64, name: Option<Arc<str>>) -> Option<TaskFailure> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, fence};
 use std::sync::{Arc, PoisonError};
 
 use super::shared::Shared;
@@ -123,7 +123,11 @@ impl Space {
 
     /// Frees what was dropped, once its last task has left the window of slots.
     pub(super) fn collect(&mut self, shared: &Shared) {
+        if self.leaving.is_empty() {
+            return;
+        }
         let tail = shared.health.tail.load(Acquire);
+        fence(SeqCst); // see `HeldBuffers::is_outdated`
         let (free, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.leaving)
             .into_iter()
             .partition(|record| record.last_use.load(Acquire) <= tail);
@@ -187,6 +191,13 @@ impl HeldBuffers {
             self.last = 0;
             self.known = true;
         }
+    }
+
+    /// Whether a buffer came or went since the last look.
+    #[cold]
+    pub(super) fn is_outdated(&self, shared: &Shared) -> bool {
+        fence(SeqCst);
+        shared.space_version.load(SeqCst) != self.version
     }
 
     /// Takes `note_use` back for a task that was not submitted after all.

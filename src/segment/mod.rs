@@ -239,6 +239,11 @@ impl Arena {
         unsafe { self.map.base().add(self.at.errors).cast::<ErrorRecord>().add(index).as_ptr() }
     }
 
+    /// The number of the file behind it, by which `/proc/PID/maps` tells who has it mapped.
+    pub(crate) fn inode(&self) -> u64 {
+        self.map.inode()
+    }
+
     /// Where memory that comes after the fork is mapped.
     pub(crate) fn window(&self) -> &Window {
         &self.window

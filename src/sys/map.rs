@@ -12,6 +12,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 /// A mapping that every process forked later sees at the same address.
 pub(crate) struct Mapping {
     map: MmapRaw,
+    /// The number of its file, as `/proc/PID/maps` shows it.
+    inode: u64,
 }
 
 /// A memfd of `len` bytes of zeros.
@@ -62,10 +64,7 @@ impl Window {
     pub(crate) fn map(&self, at: &Range<u64>, file: BorrowedFd<'_>) -> io::Result<()> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         self.place(at, prot, libc::MAP_SHARED, file.as_raw_fd())?;
-        let (start, len) = parts(at);
-        // SAFETY: the range was mapped just now, by us.
-        let code = unsafe { libc::madvise(start, len, libc::MADV_DONTFORK) };
-        if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        keep_from_children(at)
     }
 
     /// Takes what is mapped at these addresses away.
@@ -104,9 +103,18 @@ fn parts(bytes: &Range<u64>) -> (*mut libc::c_void, usize) {
 
 /// Processes that are forked from here on get this part of a mapping of ours (whole pages).
 pub(crate) fn lend_to_children(bytes: &Range<u64>) -> io::Result<()> {
+    advise_at(bytes, libc::MADV_DOFORK)
+}
+
+/// They do not.
+pub(crate) fn keep_from_children(bytes: &Range<u64>) -> io::Result<()> {
+    advise_at(bytes, libc::MADV_DONTFORK)
+}
+
+fn advise_at(bytes: &Range<u64>, advice: i32) -> io::Result<()> {
     let (start, len) = parts(bytes);
-    // SAFETY: changes nothing about the bytes; a range that is not mapped is an error.
-    let code = unsafe { libc::madvise(start, len, libc::MADV_DOFORK) };
+    // SAFETY: either advice changes nothing about the bytes; what is not mapped is an error.
+    let code = unsafe { libc::madvise(start, len, advice) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -123,13 +131,19 @@ impl Mapping {
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
         let map = MmapOptions::new().len(len).map_raw(&fd)?;
-        Ok(Self { map })
+        let inode = nix::sys::stat::fstat(&fd)?.st_ino;
+        Ok(Self { map, inode })
     }
 
     /// The first byte.
     pub(crate) fn base(&self) -> NonNull<u8> {
         // SAFETY: a successful mapping is not at address zero.
         unsafe { NonNull::new_unchecked(self.map.as_mut_ptr()) }
+    }
+
+    /// The number of its file.
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// Bytes.

@@ -4,4 +4,5 @@ pub(crate) mod futex;
 pub(crate) mod machine;
 pub(crate) mod map;
 pub(crate) mod membarrier;
+pub(crate) mod private;
 pub(crate) mod process;

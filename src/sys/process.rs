@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks. In the child only async-signal-safe steps may follow until it is ready: the caller may
@@ -30,17 +31,18 @@ pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
 /// Whether the system has such descriptors. Some old ones, and some tools that stand between a
 /// program and the system, do not.
 pub(crate) fn has_pidfds() -> bool {
-    pidfd_open(nix::unistd::getpid()).is_ok()
+    let missing = [Some(libc::ENOSYS), Some(libc::EPERM)];
+    !pidfd_open(nix::unistd::getpid()).is_err_and(|error| missing.contains(&error.raw_os_error()))
 }
 
 /// Sends `signal` to exactly the process behind the descriptor. False when that is no pidfd, or
 /// the system has no such call.
-pub(crate) fn pidfd_kill(pidfd: &OwnedFd, signal: i32) -> bool {
+pub(crate) fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> bool {
     // SAFETY: no pointer but a null one is passed.
     let code = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
+            pidfd.as_fd().as_raw_fd(),
             signal,
             std::ptr::null::<libc::siginfo_t>(),
             0,
@@ -49,30 +51,11 @@ pub(crate) fn pidfd_kill(pidfd: &OwnedFd, signal: i32) -> bool {
     code == 0 || nix::errno::Errno::last() == nix::errno::Errno::ESRCH // gone is good enough
 }
 
-/// What tells the parent that a child has ended, made before the fork: nothing where there are
-/// pidfds, or else a pipe whose writing end only the child keeps.
-pub(crate) struct Tether(Option<(OwnedFd, OwnedFd)>);
-
-impl Tether {
-    pub(crate) fn new() -> nix::Result<Self> {
-        if has_pidfds() {
-            return Ok(Self(None));
-        }
-        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|ends| Self(Some(ends)))
-    }
-
-    /// In the child: keeps the writing end for as long as the process lives.
-    pub(crate) fn hold(self) -> Option<OwnedFd> {
-        self.0.map(|(_, write)| write)
-    }
-
-    /// In the parent: a descriptor that becomes readable when the child has ended.
-    pub(crate) fn watch(self, child: Pid) -> io::Result<OwnedFd> {
-        match self.0 {
-            Some((read, _)) => Ok(read),
-            None => pidfd_open(child),
-        }
-    }
+/// Whether a child of this process has ended, with all its threads. It stays a zombie.
+pub(crate) fn has_ended(child: Pid) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::Pid(child), flags), Ok(WaitStatus::StillAlive) | Err(nix::Error::EINTR))
 }
 
 /// This process is killed when the thread that forked it ends.
@@ -113,20 +96,40 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Sends a datagram, with descriptors if there are any.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> nix::Result<()> {
-    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    send_flagged(socket, bytes, fds, MsgFlags::empty())
+}
+
+/// The same, but `EAGAIN` instead of waiting for a reader.
+pub(crate) fn send_now(socket: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> nix::Result<()> {
+    send_flagged(socket, bytes, fds, MsgFlags::MSG_DONTWAIT)
+}
+
+fn send_flagged(
+    socket: impl AsFd,
+    bytes: &[u8],
+    fds: &[RawFd],
+    flags: MsgFlags,
+) -> nix::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     let parts = [io::IoSlice::new(bytes)];
+    let (socket, flags) = (socket.as_fd().as_raw_fd(), flags | MsgFlags::MSG_NOSIGNAL);
     loop {
-        match sendmsg::<()>(
-            socket.as_fd().as_raw_fd(),
-            &parts,
-            control,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        ) {
+        match sendmsg::<()>(socket, &parts, control, flags, None) {
             Err(nix::Error::EINTR) => {}
             done => return done.map(drop),
+        }
+    }
+}
+
+/// Receives a datagram from somebody we do not trust: never waits, and descriptors that come with
+/// it are not taken.
+pub(crate) fn receive_now(socket: impl AsFd, bytes: &mut [u8]) -> nix::Result<usize> {
+    let socket = socket.as_fd().as_raw_fd();
+    loop {
+        match nix::sys::socket::recv(socket, bytes, MsgFlags::MSG_DONTWAIT) {
+            Err(nix::Error::EINTR) => {}
+            done => return done,
         }
     }
 }
@@ -137,7 +140,6 @@ pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
 ) -> nix::Result<(usize, Vec<OwnedFd>)> {
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     let mut space = nix::cmsg_space!([RawFd; 2]);
     let mut parts = [io::IoSliceMut::new(bytes)];
     let message = loop {

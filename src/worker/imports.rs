@@ -16,9 +16,12 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::errno::Errno;
+
 use crate::abi::ContinuousTensor;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::{Arena, ImportRecord};
+use crate::sys::private::Private;
 use crate::sys::process;
 
 /// Bytes of a request: place and generation.
@@ -34,7 +37,7 @@ pub(crate) struct Imports {
 struct Place {
     /// How often the place was given.
     generation: u32,
-    memory: Option<OwnedFd>,
+    memory: Option<Private>,
 }
 
 impl Imports {
@@ -65,7 +68,7 @@ impl Imports {
         }
         let place = &mut places[at];
         place.generation = place.generation.wrapping_add(1).max(1);
-        place.memory = Some(memory);
+        place.memory = Some(memory.into());
         let record =
             ImportRecord { generation: place.generation, first: bytes.start, end: bytes.end };
         arena.write_import(index, record);
@@ -81,16 +84,29 @@ impl Imports {
         arena.window().unmap(bytes);
     }
 
-    /// Answers a worker. False when it has hung up.
-    pub(crate) fn answer(&self, line: &OwnedFd) -> bool {
+    /// Answers a worker. False when it has hung up, or does not keep to asking and reading in
+    /// turn: it is not listened to any more then. Never waits, and holds nothing while it sends.
+    pub(crate) fn answer(&self, line: &Private) -> bool {
         let mut request = [0; REQUEST];
-        let Ok((REQUEST, _)) = process::receive(line.as_fd(), &mut request) else { return false };
-        let (index, generation) = (word(&request, 0), word(&request, 4));
+        if process::receive_now(line, &mut request) != Ok(REQUEST) {
+            return false;
+        }
+        let memory = self.find(word(&request, 0), word(&request, 4));
+        let fds: Vec<_> = memory.iter().map(AsRawFd::as_raw_fd).collect();
+        match process::send_now(line, &[u8::from(memory.is_some())], &fds) {
+            Ok(()) => true,
+            // The system has no room for a descriptor in flight: that task fails, others may not.
+            Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => {
+                process::send_now(line, &[0], &[]).is_ok()
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn find(&self, index: u32, generation: u32) -> Option<OwnedFd> {
         let places = self.places();
-        let place = places.get(index as usize).filter(|place| place.generation == generation);
-        let memory = place.and_then(|place| place.memory.as_ref());
-        let fds: Vec<_> = memory.iter().map(|memory| memory.as_raw_fd()).collect();
-        process::send(line, &[u8::from(memory.is_some())], &fds).is_ok()
+        let place = places.get(index as usize).filter(|place| place.generation == generation)?;
+        place.memory.as_ref()?.as_fd().try_clone_to_owned().ok()
     }
 }
 
@@ -122,7 +138,10 @@ impl<'a> Mapped<'a> {
         // First, since what is named now may lie where something else was.
         self.release_stale(arena);
         let window = arena.window().bytes();
-        for tensor in tensors.iter().filter(|tensor| window.contains(&tensor.data())) {
+        let named = |tensor: &&ContinuousTensor| {
+            window.contains(&tensor.data()) && tensor.nbytes().is_ok_and(|bytes| bytes > 0)
+        };
+        for tensor in tensors.iter().filter(named) {
             let address = tensor.data();
             let known = |record: &ImportRecord| record.holds(address);
             if self.mapped.iter().any(known) {

@@ -2,19 +2,27 @@
 //! bytes that the worker's own tasks name: the heap rings and buffers of every executor above it.
 
 use std::cell::RefCell;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
 
 use crate::segment::Arena;
+use crate::sys::map;
 
 thread_local! {
     /// What an executor that this thread builds may name besides its own memory.
     static AMBIENT: RefCell<Lent> = RefCell::default();
 }
 
-/// Address ranges that belong to executors above.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Lent(Arc<[Range<u64>]>);
+/// Whether a thread of this process is between lending and taking back.
+static LENDING: AtomicBool = AtomicBool::new(false);
+
+/// The executors above, each with its memory mapped for as long as this lives.
+#[derive(Clone, Default)]
+pub(crate) struct Lent(Arc<[Arc<Arena>]>);
 
 impl Lent {
     /// What the calling thread may lend to an executor that it builds now.
@@ -23,24 +31,44 @@ impl Lent {
     }
 
     /// From here on this thread works for `arena`, whose executor was built with `self`.
-    pub(crate) fn enter(&self, arena: &Arena) {
-        let all = self.0.iter().cloned().chain([arena.tensor_bytes()]).collect();
-        AMBIENT.set(Self(all));
+    pub(crate) fn enter(&self, arena: &Arc<Arena>) {
+        AMBIENT.set(Self(self.0.iter().chain([arena]).cloned().collect()));
     }
 
-    /// The ranges.
-    pub(crate) fn ranges(&self) -> &[Range<u64>] {
-        &self.0
+    /// The addresses.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        self.0.iter().map(|arena| arena.tensor_bytes())
     }
 
     /// Whether all of the bytes are memory of a higher level.
     pub(crate) fn holds(&self, bytes: &Range<u64>) -> bool {
-        self.0.iter().any(|range| range.start <= bytes.start && bytes.end <= range.end)
+        self.ranges().any(|range| range.start <= bytes.start && bytes.end <= range.end)
     }
 
-    /// Lets processes that are forked from here on have the memory: the workers of the level below.
-    /// They end with this process, before its own executor looks at what it left.
-    pub(crate) fn to_children(&self) -> std::io::Result<()> {
-        self.0.iter().try_for_each(crate::sys::map::lend_to_children)
+    /// Forks with the memory of the levels above, which no other child of this process gets.
+    pub(crate) fn while_lending<R>(&self, fork: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        if self.0.is_empty() {
+            return fork();
+        }
+        // Workers in threads may build levels at the same time. No mutex, since the child has it
+        // as it is now.
+        while LENDING.swap(true, Acquire) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let lent = self.ranges().try_for_each(|range| map::lend_to_children(&range));
+        let forked = lent.and_then(|()| fork());
+        let kept = self.keep();
+        LENDING.store(false, Release);
+        kept.and(forked)
+    }
+
+    /// In a process that was forked while lending, and is to fork others with the memory itself.
+    pub(crate) fn was_lent() {
+        LENDING.store(false, Release);
+    }
+
+    /// What this process forks from here on does not get the memory.
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        self.ranges().try_for_each(|range| map::keep_from_children(&range))
     }
 }

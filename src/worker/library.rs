@@ -6,10 +6,15 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use libc::RTLD_NOLOAD;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use sha2::{Digest, Sha256};
 
@@ -59,6 +64,8 @@ struct Loaded {
     function: NativeFunction,
     /// Keeps the code mapped.
     _library: Library,
+    /// Keeps its name.
+    _file: File,
 }
 
 impl Registered {
@@ -104,15 +111,29 @@ impl Worker for Registered {
 fn load(record: &LateRecord) -> Result<Loaded, BoxError> {
     let path = Path::new(OsStr::from_bytes(record.path()));
     let symbol = std::str::from_utf8(record.symbol())?;
-    let name = path.display();
-    let content = std::fs::read(path).map_err(|error| format!("reading {name}: {error}"))?;
+    let changed =
+        || format!("{} is not the file that was registered; register it again", path.display());
+    let reading = |error| format!("reading {}: {error}", path.display());
+    let mut file = File::open(path).map_err(reading)?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).map_err(reading)?;
     if digest(&content, symbol) != record.digest {
-        let why = format!("{name} is not the file that was registered; register it again");
-        return Err(why.into());
+        return Err(changed().into());
     }
+    // The loader knows objects by their names: under one that it has loaded before it would give
+    // what was there then. A name that only this descriptor has is met once.
+    let flags = RTLD_NOW | RTLD_LOCAL;
+    // SAFETY: loads nothing.
+    let known = unsafe { Library::open(Some(path), flags | RTLD_NOLOAD) }.is_ok();
+    let name =
+        if known { format!("/proc/self/fd/{}", file.as_raw_fd()).into() } else { path.to_owned() };
     // SAFETY: runs the initialisers of the object, in the worker: who registered it answers.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }?;
+    let library = unsafe { Library::open(Some(&name), flags) }?;
+    let (read, now) = (file.metadata()?, std::fs::metadata(&name)?);
+    if (read.dev(), read.ino()) != (now.dev(), now.ino()) {
+        return Err(changed().into()); // replaced just now
+    }
     // SAFETY: the type is that of a body, as the registration demands.
     let function = unsafe { *library.get::<NativeFunction>(symbol.as_bytes())? };
-    Ok(Loaded { generation: record.generation, function, _library: library })
+    Ok(Loaded { generation: record.generation, function, _library: library, _file: file })
 }

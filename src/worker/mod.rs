@@ -9,6 +9,7 @@ pub(crate) mod lent;
 pub(crate) mod library;
 pub(crate) mod native;
 pub(crate) mod nursery;
+mod orphans;
 pub(crate) mod participant;
 mod publish;
 pub(crate) mod recover;

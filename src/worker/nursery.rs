@@ -20,17 +20,18 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 use super::Factory;
 use super::functions::make;
 use super::lent::Lent;
+use super::orphans::{bury_strays, end_all, end_levels};
 use super::participant::{Participant, Place, Poke, WaitStrategy};
 use crate::abi::reach;
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
-use crate::sys::process::Tether;
+use crate::sys::private::{Private, close_private};
 use crate::sys::{machine, process};
 
 /// Another number in every process that we forked: what was built in one process is not used in
@@ -43,9 +44,8 @@ pub(crate) fn lineage() -> u32 {
     LINEAGE.load(Relaxed)
 }
 
-/// What the processes are called in `ps`.
-const NURSERY: &str = "mailring-nurse";
-const WORKER: &str = "mailring-worker";
+/// How often the nursery looks for deaths where the system does not report them.
+const LOOK: u8 = 5;
 
 const SPAWN: u8 = 1;
 const REAP: u8 = 2;
@@ -67,7 +67,7 @@ pub(crate) struct Brood {
 impl Brood {
     /// What workers have mapped: their own arena, and what levels above have lent.
     fn keep_reach(&self) {
-        let mut ranges = self.lent.ranges().to_vec();
+        let mut ranges: Vec<_> = self.lent.ranges().collect();
         ranges.extend([self.arena.tensor_bytes(), self.arena.window().bytes()]);
         reach::keep_only(&ranges);
     }
@@ -76,16 +76,16 @@ impl Brood {
 /// What the host holds of a worker process.
 pub(crate) struct Reins {
     /// Becomes readable when the process has ended.
-    pub(crate) death: OwnedFd,
+    pub(crate) death: Private,
     /// Where the worker asks for memory that came after the fork; `None` when it has hung up.
-    pub(crate) line: Option<OwnedFd>,
+    pub(crate) line: Option<Private>,
 }
 
 /// The host's end.
 pub(crate) struct Nursery {
-    socket: OwnedFd,
+    socket: Private,
     pid: Pid,
-    death: OwnedFd,
+    death: Private,
 }
 
 impl Nursery {
@@ -94,26 +94,26 @@ impl Nursery {
     pub(crate) fn start(brood: &Brood) -> std::io::Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        // Without pidfds the end of the host is the end of its socket.
-        let host = process::pidfd_open(getpid()).ok();
+        let host = if process::has_pidfds() { Some(process::pidfd_open(getpid())?) } else { None };
         let tether = Tether::new()?;
+        let host_pid = getpid();
         // SAFETY: the child runs `nursery`, which only calls what is safe after a fork of a
         // process with threads: system calls, and the allocator, which the C library makes usable.
         match unsafe { process::fork() }? {
             ForkResult::Child => {
                 drop(ours);
-                let own = Own { socket: theirs, host, tether: tether.hold() };
+                let own = Own { socket: theirs, host, host_pid, tether: tether.child() };
                 contain(|| nursery(brood, &own))
             }
             ForkResult::Parent { child } => {
-                let death = tether.watch(child)?;
-                Ok(Self { socket: ours, pid: child, death })
+                let death = tether.parent(child)?.0;
+                Ok(Self { socket: ours.into(), pid: child, death: death.into() })
             }
         }
     }
 
     /// Becomes readable when the nursery has ended.
-    pub(crate) fn death(&self) -> &OwnedFd {
+    pub(crate) fn death(&self) -> &Private {
         &self.death
     }
 
@@ -133,7 +133,7 @@ impl Nursery {
     pub(crate) fn spawn(&self, worker: u16) -> std::io::Result<Reins> {
         let (code, mut fds) = self.ask(SPAWN, worker)?;
         match (fds.pop(), fds.pop()) {
-            (Some(line), Some(death)) => Ok(Reins { death, line: Some(line) }),
+            (Some(line), Some(death)) => Ok(Reins { death: death.into(), line: Some(line.into()) }),
             _ => Err(std::io::Error::from_raw_os_error(-code)),
         }
     }
@@ -148,6 +148,11 @@ impl Nursery {
         let _ = self.ask(KILL, worker);
     }
 
+    /// Lets the number of a nursery that has died go.
+    pub(crate) fn bury(self) {
+        let _ = waitpid(self.pid, None);
+    }
+
     /// Ends the nursery and everybody below it.
     pub(crate) fn shutdown(self) {
         let _ = process::send(&self.socket, &[SHUTDOWN, 0, 0], &[]);
@@ -158,8 +163,9 @@ impl Nursery {
 /// The nursery's own descriptors, which no worker is to have.
 struct Own {
     socket: OwnedFd,
-    /// Becomes readable when the host has ended.
+    /// Becomes readable when the host has ended. `None`: its process number tells.
     host: Option<OwnedFd>,
+    host_pid: Pid,
     tether: Option<OwnedFd>,
 }
 
@@ -177,21 +183,37 @@ impl Own {
 
 /// The nursery's life.
 fn nursery(brood: &Brood, own: &Own) -> ! {
+    close_private();
+    Lent::was_lent();
     brood.keep_reach();
     let socket = &own.socket;
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
-    process::set_name(NURSERY);
+    process::set_name("mailring-nurse");
     process::adopt_orphans();
     process::reset_signals();
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let mut pids = vec![None; brood.arena.shape().total_workers()];
+    // Without pidfds: the writing ends of the pipes whose end tells the host of a death.
+    let mut tethers: Vec<Option<Private>> = pids.iter().map(|_| None).collect();
     let mut strays = false;
     loop {
         let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
         fds.extend(own.host.iter().map(|host| PollFd::new(host.as_fd(), PollFlags::POLLIN)));
         // Orphans of a dead worker are collected later: its replacement comes first.
-        let timeout = if strays { PollTimeout::from(100u8) } else { PollTimeout::NONE };
-        match poll(&mut fds, timeout) {
+        let timeout = match (&own.host, strays) {
+            (None, _) => PollTimeout::from(LOOK),
+            (Some(_), true) => PollTimeout::from(100u8),
+            (Some(_), false) => PollTimeout::NONE,
+        };
+        let polled = poll(&mut fds, timeout);
+        if own.host.is_none() {
+            if getppid() != own.host_pid {
+                break; // the host is dead
+            }
+            let dead = |pid: &Option<Pid>| pid.is_some_and(process::has_ended);
+            tethers.iter_mut().zip(&pids).filter(|(_, pid)| dead(pid)).for_each(|(t, _)| *t = None);
+        }
+        match polled {
             Err(Errno::EINTR) => continue,
             Err(_) => break,
             Ok(0) => {
@@ -210,8 +232,9 @@ fn nursery(brood: &Brood, own: &Own) -> ! {
         let Some(pid) = pids.get_mut(usize::from(worker)) else { continue };
         let sent = match request[0] {
             SPAWN => match spawn(brood, worker, own) {
-                Ok((child, death, line)) => {
+                Ok(Hatched { child, death, line, tether }) => {
                     *pid = Some(child);
+                    tethers[usize::from(worker)] = tether;
                     let fds = [death.as_raw_fd(), line.as_raw_fd()];
                     process::send(socket, &child.as_raw().to_ne_bytes(), &fds)
                 }
@@ -219,7 +242,7 @@ fn nursery(brood: &Brood, own: &Own) -> ! {
             },
             REAP => {
                 let status = pid.take().map_or(0, reap);
-                end_levels(&pids);
+                end_levels(&brood.arena, &pids);
                 strays = true;
                 process::send(socket, &status.to_ne_bytes(), &[])
             }
@@ -239,7 +262,43 @@ fn nursery(brood: &Brood, own: &Own) -> ! {
     process::exit_now(0)
 }
 
-fn spawn(brood: &Brood, worker: u16, own: &Own) -> Result<(Pid, OwnedFd, OwnedFd), Errno> {
+/// A worker that was forked just now.
+struct Hatched {
+    child: Pid,
+    death: OwnedFd,
+    line: OwnedFd,
+    tether: Option<Private>,
+}
+
+/// What tells that a child has ended, made before the fork: nothing where there are pidfds. Or
+/// else a pipe, and whoever keeps its writing end says so by closing it: the nursery for its
+/// workers (a worker's tasks may fork, and their children would keep it open), and the nursery for
+/// itself, by ending.
+struct Tether(Option<(OwnedFd, OwnedFd)>);
+
+impl Tether {
+    fn new() -> nix::Result<Self> {
+        if process::has_pidfds() {
+            return Ok(Self(None));
+        }
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|ends| Self(Some(ends)))
+    }
+
+    /// In the child, if that is to keep the writing end.
+    fn child(self) -> Option<OwnedFd> {
+        self.0.map(|(_, write)| write)
+    }
+
+    /// In the parent: the descriptor to watch, and the writing end.
+    fn parent(self, child: Pid) -> std::io::Result<(OwnedFd, Option<Private>)> {
+        match self.0 {
+            Some((read, write)) => Ok((read, Some(write.into()))),
+            None => Ok((process::pidfd_open(child)?, None)),
+        }
+    }
+}
+
+fn spawn(brood: &Brood, worker: u16, own: &Own) -> Result<Hatched, Errno> {
     let nursery = getpid();
     let (for_host, line) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
@@ -248,14 +307,15 @@ fn spawn(brood: &Brood, worker: u16, own: &Own) -> Result<(Pid, OwnedFd, OwnedFd
     match unsafe { process::fork() }? {
         ForkResult::Child => {
             own.close();
+            close_private(); // of workers that were forked before
             drop(for_host);
-            let _tether = tether.hold();
+            drop(tether);
             contain(|| live(brood, worker, nursery, &line))
         }
         ForkResult::Parent { child } => {
             // Not reaped yet, so the number is still this child's.
-            match tether.watch(child) {
-                Ok(death) => Ok((child, death, for_host)),
+            match tether.parent(child) {
+                Ok((death, tether)) => Ok(Hatched { child, death, line: for_host, tether }),
                 Err(error) => {
                     let _ = kill(child, Signal::SIGKILL);
                     let _ = waitpid(child, None);
@@ -280,7 +340,7 @@ fn live(brood: &Brood, worker: u16, nursery: Pid, line: &OwnedFd) -> ! {
         process::exit_now(0); // the nursery died before we asked to be told
     }
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
-    process::set_name(WORKER);
+    process::set_name("mailring-worker");
     // A group of its own, so that what its tasks start can be ended with it.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let arena = &brood.arena;
@@ -295,7 +355,11 @@ fn live(brood: &Brood, worker: u16, nursery: Pid, line: &OwnedFd) -> ! {
     {
         machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
     }
+    if brood.lent.keep().is_err() {
+        process::exit_now(98);
+    }
     brood.lent.enter(arena);
+    quiet_panics();
     let entry = arena.entry(worker);
     let kind = arena.shape().kind_of(usize::from(worker));
     let mut served = match make(&brood.factories[kind.index()], WorkerId(worker)) {
@@ -305,7 +369,6 @@ fn live(brood: &Brood, worker: u16, nursery: Pid, line: &OwnedFd) -> ! {
     entry.pid.store(getpid().as_raw() as u32, Relaxed);
     entry.status.store(Status::Live as u32, Release);
     arena.ring_host();
-    quiet_panics();
     let poke = Poke(brood.poke.as_fd());
     let place = Place::Process { line: line.as_fd() };
     Participant::new(arena, worker, brood.wait, poke, place).serve(served.as_mut());
@@ -327,7 +390,8 @@ fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {
 
 /// Waits for a child that is known to be dead; ends what is left of its process group.
 fn reap(pid: Pid) -> i32 {
-    // Still a zombie, so the group's number is still its own.
+    // Not reaped yet, so both numbers are still its own.
+    let _ = kill(pid, Signal::SIGKILL);
     let _ = nix::sys::signal::killpg(pid, Signal::SIGKILL);
     let mut status = 0;
     // SAFETY: waits for one child of ours, the status is a live local.
@@ -335,66 +399,6 @@ fn reap(pid: Pid) -> i32 {
         && Errno::last() == Errno::EINTR
     {}
     status
-}
-
-/// Ends what is left of a level below the dead worker. It shares memory with us, so this comes
-/// before anybody looks at what the worker left.
-///
-/// A nursery that has come to us as an orphan has lost its host; its workers come to us when it is
-/// dead, and what is below them after that.
-fn end_levels(pids: &[Option<Pid>]) {
-    loop {
-        let children = process::children();
-        let strays =
-            children.into_iter().map(Pid::from_raw).filter(|pid| !pids.contains(&Some(*pid)));
-        let levels: Vec<Pid> = strays.filter(|pid| is_ours(*pid)).collect();
-        if levels.is_empty() {
-            return;
-        }
-        for pid in levels {
-            let _ = kill(pid, Signal::SIGKILL);
-            let _ = waitpid(pid, None);
-        }
-    }
-}
-
-/// Whether this process is a nursery or a worker, by the name it gave itself.
-fn is_ours(pid: Pid) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm"))
-        .is_ok_and(|name| name.trim_end() == NURSERY || name.trim_end() == WORKER)
-}
-
-/// Collects orphans that have ended; they came to us when their parents died.
-fn bury_strays(pids: &[Option<Pid>]) {
-    for child in process::children() {
-        let child = Pid::from_raw(child);
-        if !pids.contains(&Some(child)) {
-            let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
-        }
-    }
-}
-
-/// Ends every worker and every descendant. Orphans of those that die become our children, so
-/// this goes on until there are none.
-fn end_all(pids: &[Option<Pid>]) {
-    for pid in pids.iter().flatten() {
-        let _ = nix::sys::signal::killpg(*pid, Signal::SIGKILL);
-        let _ = kill(*pid, Signal::SIGKILL);
-    }
-    loop {
-        let quick = waitpid(None, Some(WaitPidFlag::WNOHANG));
-        match quick {
-            Err(Errno::ECHILD) => return,
-            Ok(nix::sys::wait::WaitStatus::StillAlive) => {
-                for child in process::children() {
-                    let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
-                }
-                // One of them ends now; its orphans are seen in the next round.
-                let _ = waitpid(None, None);
-            }
-            _ => {}
-        }
-    }
 }
 
 /// How a process ended, from its wait status.

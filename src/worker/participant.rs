@@ -186,9 +186,11 @@ impl<'a> Participant<'a> {
             }
             if self.wait.pause(round).is_some() {
                 round = round.wrapping_add(1);
+                if round % (1 << 16) == 0 {
+                    self.imports.release_stale(self.arena);
+                }
                 continue;
             }
-            self.imports.release_stale(self.arena);
             woken = self.park();
             round = 0;
         }
@@ -494,7 +496,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Sleeps until somebody rings. True when somebody did.
-    fn park(&self) -> bool {
+    fn park(&mut self) -> bool {
         let entry = self.arena.entry(self.me);
         let parked = self.arena.parked(self.kind);
         parked.announce(self.me, &entry.door);
@@ -503,6 +505,7 @@ impl<'a> Participant<'a> {
         if !self.anything_visible() {
             entry.slept.store(entry.slept.load(Relaxed).wrapping_add(1), Relaxed);
             while entry.door.load(Acquire) == door::ASLEEP {
+                self.imports.release_stale(self.arena);
                 futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
                 if self.anything_visible() {
                     break;

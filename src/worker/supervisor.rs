@@ -103,9 +103,12 @@ impl Processes {
     }
 
     /// Waits for all workers to leave, at most for `grace`; then ends them and the nursery.
-    pub(crate) fn end(self, grace: Duration) {
+    pub(crate) fn end(mut self, grace: Duration) {
+        // Nobody answers any more: whoever waits for memory is told so.
+        self.reins.iter_mut().flatten().for_each(|reins| reins.line = None);
         let until = Instant::now() + grace;
-        for reins in self.reins.iter().flatten() {
+        let reins: Vec<Reins> = self.reins.into_iter().flatten().collect();
+        for reins in &reins {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
@@ -242,10 +245,12 @@ impl Watch<'_> {
     fn look_at_deaths(&mut self) {
         let Some(processes) = &self.processes else { return };
         if is_readable(processes.nursery.death()) {
+            // All workers go with it. Who hears of it must not meet one that still writes.
+            await_all(&processes.reins);
+            self.processes.take().into_iter().for_each(|processes| processes.nursery.bury());
             if self.health.failure().is_none() {
                 self.health.fail("its nursery process died".to_owned(), self.arena);
             }
-            self.processes = None; // all workers went with it
             return;
         }
         let dead: Vec<u16> = processes
@@ -281,6 +286,9 @@ impl Watch<'_> {
                     "slot {slot} holds {word:?}, which is no state; a worker wrote where it must not"
                 );
                 self.kill_everyone();
+                if let Some(processes) = &self.processes {
+                    await_all(&processes.reins);
+                }
                 self.health.fail(why, self.arena);
                 return;
             }
@@ -495,8 +503,18 @@ fn log(worker: u16, report: &Report) {
     tracing::info!(worker, requeued, retried, failed, adopted, "recovered");
 }
 
+/// Waits until these processes have ended, for a second at most.
+fn await_all(reins: &[Option<Reins>]) {
+    let until = Instant::now() + Duration::from_secs(1);
+    for reins in reins.iter().flatten() {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
+    }
+}
+
 /// Whether a descriptor has something to read, now.
-fn is_readable(fd: &OwnedFd) -> bool {
+fn is_readable(fd: impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     loop {
         match poll(&mut fds, PollTimeout::ZERO) {

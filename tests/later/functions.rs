@@ -164,6 +164,26 @@ pub(crate) fn a_changed_file_is_refused_by_workers() {
     assert_eq!(cell.to_vec(), [1000]);
 }
 
+/// The loader of the system knows objects by name, and would give the old one.
+pub(crate) fn a_replaced_file_is_the_new_one() {
+    for mode in BOTH {
+        let (exec, directory) = bare(mode);
+        let cell = exec.buffer::<u64>(1).unwrap();
+        let run = |f| exec.run(|orch| orch.submit(f, TaskArgs::new().output(&cell), config()));
+        for version in 1..6u64 {
+            let source = format!("BODY(version) {{ CELLS[0] = {version}; return 0; }}");
+            let new = compile(directory.path(), "new", &source);
+            let library = directory.path().join("library.so");
+            std::fs::rename(new, &library).unwrap();
+            let callable = register(&exec, &library, "version").unwrap();
+            for _ in 0..8 {
+                run(callable).unwrap(); // on whichever worker
+                assert_eq!(cell.to_vec(), [version]);
+            }
+        }
+    }
+}
+
 pub(crate) fn its_error_has_its_words() {
     let (exec, directory) = bare(Mode::Process);
     let source = r#"

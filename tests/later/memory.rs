@@ -1,7 +1,7 @@
 //! Buffers over memory that came after the fork.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::SeqCst;
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs};
@@ -264,4 +264,142 @@ pub(crate) fn a_stranger_address_in_the_window() {
     let refused = exec.run(|orch| orch.submit(add, TaskArgs::new().inout(gone), config()));
     assert!(matches!(refused, Err(Error::UnknownAddress { .. })), "{refused:?}");
     let _ = failure::<()>;
+}
+
+pub(crate) fn an_empty_tensor_beside() {
+    let Bench { exec, add, .. } = bench(Mode::Process, 1);
+    let cells = exec.memfd_buffer::<u64>(512).unwrap();
+    let behind = cells.view(512, &[0]).unwrap();
+    let args = TaskArgs::new().inout(&cells).input(behind);
+    exec.run(|orch| orch.submit(add, args, config())).unwrap();
+    assert_eq!(cells.to_vec(), [1; 512]);
+}
+
+pub(crate) fn an_idle_worker_lets_go() {
+    let Bench { exec, add, .. } = bench(Mode::Process, 1);
+    let cells = exec.import::<u64>(memfd(4096), 8).unwrap();
+    exec.run(|orch| orch.submit(add, TaskArgs::new().inout(&cells), config())).unwrap();
+    let pid = exec.worker_pids()[0];
+    assert_eq!(mappings(pid, "mailring-import"), 1);
+    drop(cells);
+    assert_eq!(mappings(std::process::id(), "mailring-import"), 0);
+    eventually("an idle worker lets go", || mappings(pid, "mailring-import") == 0);
+}
+
+/// The descriptors of this process that are sockets.
+fn sockets() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let sockets = entries.filter(|entry| {
+        let link = std::fs::read_link(entry.path()).unwrap_or_default();
+        link.to_string_lossy().starts_with("socket:")
+    });
+    sockets.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// A body that asks and asks, and never reads the answers.
+pub(crate) fn a_flooded_line_harms_nobody() {
+    let mut builder = small(Mode::Process, 2);
+    let flood = builder.register("flood", |_, _, _| {
+        let sockets = sockets();
+        assert!(!sockets.is_empty());
+        for _ in 0..20_000 {
+            for &socket in &sockets {
+                // SAFETY: eight bytes from a constant; what the call says does not matter.
+                unsafe { libc::send(socket, [0u8; 8].as_ptr().cast(), 8, libc::MSG_DONTWAIT) };
+            }
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_secs(600));
+        Ok::<(), AbiError>(())
+    });
+    let die = builder.register("die", |_, _, _| {
+        kill(std::process::id() as i32, libc::SIGKILL);
+        Ok::<(), AbiError>(())
+    });
+    let (flood, die) = (flood.unwrap(), die.unwrap());
+    let exec = builder.build().unwrap();
+    let to = |worker| TaskOptions::new().on(mailring::WorkerId(worker));
+    let (_, flooding) = exec
+        .submit_run(|orch| {
+            let options = to(0).deadline(std::time::Duration::from_secs(3));
+            orch.submit_with(flood, TaskArgs::new(), config(), &options)
+        })
+        .unwrap();
+    for _ in 0..5 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let failed = exec.run(|orch| orch.submit_with(die, TaskArgs::new(), config(), &to(1)));
+        assert_eq!(failure(failed).kind, mailring::FailureKind::WorkerDied);
+    }
+    assert_eq!(failure(flooding.wait(None)).kind, mailring::FailureKind::Deadline);
+    let cells = exec.memfd_buffer::<u64>(8).unwrap();
+    drop(cells);
+}
+
+pub(crate) fn descriptors_from_a_worker_are_not_taken() {
+    let mut builder = small(Mode::Process, 1);
+    let send = builder.register("send", |_, _, _| {
+        use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+        let file = File::open("/dev/null").expect("it is there");
+        let fds = [file.as_raw_fd(); 3];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let parts = [std::io::IoSlice::new(&[0; 8])];
+        for socket in sockets() {
+            let _ = sendmsg::<()>(socket, &parts, &rights, MsgFlags::MSG_DONTWAIT, None);
+        }
+        Ok::<(), AbiError>(())
+    });
+    let send = send.unwrap();
+    let exec = builder.build().unwrap();
+    let fds = open_fds();
+    for _ in 0..30 {
+        exec.run(|orch| orch.submit(send, TaskArgs::new(), config())).unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(open_fds(), fds);
+}
+
+pub(crate) fn not_in_processes_of_other_executors() {
+    let Bench { exec, .. } = bench(Mode::Process, 1);
+    let _cells = exec.import::<u64>(memfd(4096), 8).unwrap();
+    let other = bench(Mode::Process, 1).exec;
+    let worker = other.worker_pids()[0];
+    let nursery = crate::common::kit::parent_of(worker as i32) as u32;
+    for pid in [worker, nursery] {
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let links = fds.map(|fd| std::fs::read_link(fd.path()).unwrap_or_default());
+        let held: Vec<_> =
+            links.filter(|link| link.to_string_lossy().contains("mailring-import")).collect();
+        assert!(held.is_empty(), "{pid} has {held:?}");
+    }
+}
+
+/// What a submit names is mapped until its task is through, or the submit is refused.
+pub(crate) fn dropped_beside_a_submit() {
+    let Bench { exec, add, .. } = bench(Mode::Thread, 1);
+    let many = exec.buffer::<u64>(4000).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    let named = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while std::time::Instant::now() < until {
+                let cells = exec.memfd_buffer::<u64>(512).unwrap();
+                named.store(cells.address(), SeqCst);
+                std::thread::sleep(std::time::Duration::from_micros(300));
+            }
+        });
+        while std::time::Instant::now() < until {
+            let address = named.load(SeqCst);
+            let Ok(cells) = ContinuousTensor::new(address, &[512], DataType::Uint64) else {
+                continue;
+            };
+            let mut args = TaskArgs::new().inout(cells);
+            for index in 0..4000 {
+                args = args.no_dep(at(&many, index));
+            }
+            match exec.run(|orch| orch.submit(add, args, config())) {
+                Ok(_) | Err(Error::UnknownAddress { .. } | Error::NullTensor(0)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
 }

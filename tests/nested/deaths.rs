@@ -21,6 +21,8 @@ const PROCESS: Mode = Mode::Process;
 fn staying() -> (Executor, Callable) {
     let mut bottom = small(PROCESS, 1);
     let stay = bottom.register("stay", |args, _, context| {
+        // Whatever it calls itself, it is found.
+        let _ = nix::sys::prctl::set_name(c"something else");
         atom(&args, 0, 0).store(std::process::id().into(), SeqCst);
         atom(&args, 0, 1).fetch_add(1, SeqCst);
         while atom(&args, 0, 2).load(SeqCst) == 0 && !context.cancelled() {
@@ -213,4 +215,124 @@ pub(crate) fn everything_goes_with_the_host() {
     let began = Instant::now();
     eventually("the end of all", || all.iter().all(|&pid| !is_alive(pid)));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// What a task below forks by itself does not have the memory of the level above: it could write
+/// there after its level has died.
+pub(crate) fn a_forked_child_below_has_no_memory_from_above() {
+    let mut bottom = small(PROCESS, 1);
+    let fork = bottom.register("fork", |args, _, _| {
+        let cell = atom(&args, 0, 1);
+        // SAFETY: the child only writes a word and leaves; this process has one thread.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            cell.store(1, SeqCst);
+            // SAFETY: always allowed.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: a child of ours, and a live local.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV;
+        atom(&args, 0, 0).store(if killed { 2 } else { 1 }, SeqCst);
+        Ok::<(), AbiError>(())
+    });
+    let fork = fork.unwrap();
+    let mut level = Level::new(bottom);
+    let down = level.register("down", move |orch, args, config, _| {
+        orch.submit(fork, TaskArgs::new().inout(*args.tensor(0)?), *config).map(drop)
+    });
+    let down = down.unwrap();
+    let exec = small(PROCESS, 0).next_level(1, level).build().unwrap();
+    let cells = exec.buffer::<u64>(2).unwrap();
+    exec.run(|orch| orch.submit(down, TaskArgs::new().inout(&cells), config())).unwrap();
+    assert_eq!(cells.to_vec(), [2, 0]);
+}
+
+/// A helper that a task left running belongs to its own worker: another one's death is nothing to
+/// it, even if it is a fork of a worker by name and program.
+pub(crate) fn helpers_of_others_live_on() {
+    let mut builder = small(PROCESS, 2);
+    let help = builder.register("help", |args, _, _| {
+        // SAFETY: children that only sleep or leave.
+        unsafe {
+            if libc::fork() == 0 {
+                let helper = libc::fork();
+                if helper == 0 {
+                    libc::sleep(600);
+                }
+                libc::_exit(0); // so the helper is an orphan
+            }
+        }
+        atom(&args, 0, 0).store(u64::from(std::process::id()), SeqCst);
+        Ok::<(), AbiError>(())
+    });
+    let help = help.unwrap();
+    let exec = builder.build().unwrap();
+    let cells = exec.buffer::<u64>(1).unwrap();
+    let options = TaskOptions::new().on(mailring::WorkerId(0));
+    exec.run(|orch| orch.submit_with(help, TaskArgs::new().inout(&cells), config(), &options))
+        .unwrap();
+    let pids = exec.worker_pids();
+    let nursery = parent_of(pids[0] as i32);
+    let orphans = || -> Vec<i32> {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let workers = exec.worker_pids();
+        all.filter(|&pid: &i32| {
+            is_alive(pid) && parent_of(pid) == nursery && !workers.contains(&(pid as u32))
+        })
+        .collect()
+    };
+    eventually("the helper is an orphan", || orphans().len() == 1);
+    let helper = orphans()[0];
+    kill(pids[1] as i32, libc::SIGKILL);
+    eventually("worker 1 is replaced", || exec.stats().respawns == 1);
+    assert!(is_alive(helper));
+    kill(pids[0] as i32, libc::SIGKILL);
+    eventually("it goes with its own worker", || !is_alive(helper));
+}
+
+pub(crate) fn a_level_that_failed_while_idle_is_built_again() {
+    let (exec, down) = staying();
+    let cells = exec.buffer::<u64>(4).unwrap();
+    cell(&cells, 2).store(1, SeqCst);
+    let run = || exec.run(|orch| orch.submit(down, TaskArgs::new().inout(&cells), config()));
+    run().unwrap();
+    let below = chain(cell(&cells, 0).load(SeqCst) as i32, exec.worker_pids()[0] as i32);
+    kill(below[3], libc::SIGKILL);
+    eventually("the end of all below", || below.iter().all(|&pid| !is_alive(pid)));
+    std::thread::sleep(Duration::from_millis(50));
+    run().unwrap();
+    assert_eq!((cells.get(3), exec.stats().deaths), (Some(2), 0));
+}
+
+/// An executor that a body built, and that outlives the one above: the memory it was lent stays.
+pub(crate) fn memory_above_stays_for_who_was_lent_it() {
+    static LEFT: std::sync::Mutex<Option<(Executor, Callable)>> = std::sync::Mutex::new(None);
+    let mut builder = small(Mode::Thread, 1);
+    let build = builder.register("build", |_, _, _| {
+        let mut below = small(Mode::Thread, 1);
+        let add = below
+            .register("add", |args, _, _| {
+                // SAFETY: memory that the level above lent, and nobody else writes.
+                unsafe { args.slice_mut::<u64>(0) }?[0] += 1;
+                Ok::<(), AbiError>(())
+            })
+            .map_err(|error| error.to_string())?;
+        let exec = below.build().map_err(|error| error.to_string())?;
+        *LEFT.lock().map_err(|error| error.to_string())? = Some((exec, add));
+        Ok::<(), String>(())
+    });
+    let build = build.unwrap();
+    let exec = builder.build().unwrap();
+    exec.run(|orch| orch.submit(build, TaskArgs::new(), config())).unwrap();
+    let cells = exec.buffer::<u64>(1).unwrap();
+    let tensor = cells.tensor();
+    drop(cells);
+    drop(exec);
+    let (left, add) = LEFT.lock().unwrap().take().unwrap();
+    for _ in 0..3 {
+        left.run(|orch| orch.submit(add, TaskArgs::new().inout(tensor), config())).unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-use mailring::{Executor, Mode, TaskOptions, WorkerId, WorkerKind};
+use mailring::{Error, Executor, Mode, TaskOptions, WorkerId, WorkerKind};
 
 use crate::common::kit::{
     BOTH, Done, args, at, atom, await_value, cell, config, cpu_time, eventually, is_alive, kill,
@@ -326,4 +326,30 @@ pub(crate) fn arena_name_in_maps() {
     })
     .unwrap();
     assert_eq!(seen.get(0), Some(1));
+}
+
+/// The run that is open by hand has the orchestrator; its tasks are told all the same.
+pub(crate) fn dropped_before_its_open_run() {
+    for mode in BOTH {
+        let mut builder = small(mode, 1);
+        let stay = builder.register("stay", |_, _, context| -> Done {
+            while !context.cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        let stay = stay.unwrap();
+        let exec = builder.build().unwrap();
+        let mut run = exec.begin().unwrap();
+        for _ in 0..100 {
+            run.submit(stay, args(), config()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let began = Instant::now();
+        drop(exec);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        let refused = run.submit(stay, args(), config()).unwrap_err();
+        assert!(matches!(refused, Error::Failed(_)), "{refused}");
+        assert!(run.end().is_err(), "its tasks were cancelled");
+    }
 }

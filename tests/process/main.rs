@@ -29,7 +29,7 @@ tests! {
     "process::older" in older {
         a_killed_worker_is_replaced, an_exit_is_noticed, kills_from_outside_lose_nothing,
         a_stopped_worker_is_killed, the_nursery_dies, everything_goes_with_the_host,
-        executors_come_and_go,
+        executors_come_and_go, a_death_beside_a_forked_child_is_noticed,
     }
     "role" in parent { busy_host, idle_host, host_with_subprocesses, exiting_host, panicking_host,
         building_host,
@@ -39,7 +39,7 @@ tests! {
         mappings_are_given_back, idle_costs_nothing, dropped_with_running_tasks,
         dropped_with_a_body_that_will_not_stop, thread_mode_drop_waits_for_bodies,
         workers_run_at_the_same_time, two_executors_side_by_side, subprocesses_end_with_their_worker,
-        stats_count, arena_name_in_maps,
+        stats_count, arena_name_in_maps, dropped_before_its_open_run,
     }
     "process::factories" in factories {
         an_error_names_the_worker, a_panic_names_the_worker, an_exit_names_the_worker,

@@ -1,6 +1,11 @@
 //! A system without pidfds (an old kernel, or a tool between the program and the system): death is
 //! the end of a pipe, and the nursery kills.
 
+use std::time::{Duration, Instant};
+
+use mailring::{FailureKind, Mode};
+
+use crate::common::kit::{Done, args, config, failed_as, kill, small};
 use crate::{death, life, parent};
 
 /// From here on the system answers ENOSYS to what an older one does not have. For this process and
@@ -77,4 +82,28 @@ pub(crate) fn executors_come_and_go() {
     life::two_executors_side_by_side();
     life::descriptors_are_given_back();
     life::dropped_with_a_body_that_will_not_stop();
+}
+
+/// A child that a task forks inherits every descriptor of its worker.
+pub(crate) fn a_death_beside_a_forked_child_is_noticed() {
+    forget_new_calls();
+    let mut builder = small(Mode::Process, 2);
+    let die = builder.register("die", |_, _, _| -> Done {
+        // SAFETY: the child only sleeps and leaves.
+        unsafe {
+            if libc::fork() == 0 {
+                libc::sleep(30);
+                libc::_exit(0);
+            }
+        }
+        kill(std::process::id() as i32, libc::SIGKILL);
+        Ok(())
+    });
+    let die = die.unwrap();
+    let exec = builder.build().unwrap();
+    for _ in 0..3 {
+        let began = Instant::now();
+        failed_as(exec.run(|orch| orch.submit(die, args(), config())), FailureKind::WorkerDied);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
 }

@@ -1,0 +1,116 @@
+//! What comes to the nursery when a process below it dies: levels below a dead worker, and what
+//! tasks have started.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use crate::segment::Arena;
+use crate::sys::process;
+
+/// Longest wait for processes that are dying.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// Ends what is left of a level below the dead worker. It shares tensors with us, so this comes
+/// before anybody looks at what the worker left.
+///
+/// Whoever has our arena mapped and has come to us as an orphan belongs to such a level: a nursery
+/// that has lost its host; then its workers, when it is dead; then what is below them. What tasks
+/// start by themselves does not have the arena.
+pub(super) fn end_levels(arena: &Arena, pids: &[Option<Pid>]) {
+    let until = Instant::now() + STUCK;
+    loop {
+        let children = process::children().into_iter().map(Pid::from_raw);
+        let strays = children.filter(|pid| !pids.contains(&Some(*pid)));
+        let mut waiting = false;
+        for pid in strays {
+            match stray(pid, arena.inode()) {
+                Stray::Foreign => {}
+                // When a process has been read, its children are ours, and in the next list.
+                Stray::Ours => {
+                    let _ = kill(pid, Signal::SIGKILL);
+                    let _ = waitpid(pid, None);
+                    waiting = true;
+                }
+                Stray::Ended => {
+                    let _ = waitpid(pid, None);
+                    waiting = true;
+                }
+                Stray::Dying => waiting = true,
+            }
+        }
+        if !waiting || Instant::now() > until {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+}
+
+enum Stray {
+    /// A level below, or a part of one.
+    Ours,
+    /// What a task has started.
+    Foreign,
+    /// Whatever it was.
+    Ended,
+    /// Its memory is gone, but some thread of it is not: its children have yet to come to us.
+    Dying,
+}
+
+fn stray(pid: Pid, inode: u64) -> Stray {
+    let own = std::fs::read_link("/proc/self/exe");
+    match std::fs::read_link(format!("/proc/{pid}/exe")) {
+        // Forked and never another program: look closer.
+        Ok(exe) if own.is_ok_and(|own| own == exe) => {}
+        Ok(_) => return Stray::Foreign,
+        Err(_) if process::has_ended(pid) => return Stray::Ended,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Stray::Dying,
+        Err(_) => return Stray::Foreign, // another user's
+    }
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    if maps.is_empty() {
+        return if process::has_ended(pid) { Stray::Ended } else { Stray::Dying };
+    }
+    let shows = |line: &str| {
+        line.contains("/memfd:")
+            && line.split_whitespace().nth(4).is_some_and(|number| number.parse() == Ok(inode))
+    };
+    if maps.lines().any(shows) { Stray::Ours } else { Stray::Foreign }
+}
+
+/// Collects orphans that have ended; they came to us when their parents died.
+pub(super) fn bury_strays(pids: &[Option<Pid>]) {
+    for child in process::children() {
+        let child = Pid::from_raw(child);
+        if !pids.contains(&Some(child)) {
+            let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
+        }
+    }
+}
+
+/// Ends every worker and every descendant. Orphans of those that die become our children, so
+/// this goes on until there are none.
+pub(super) fn end_all(pids: &[Option<Pid>]) {
+    for pid in pids.iter().flatten() {
+        let _ = nix::sys::signal::killpg(*pid, Signal::SIGKILL);
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    loop {
+        let quick = waitpid(None, Some(WaitPidFlag::WNOHANG));
+        match quick {
+            Err(Errno::ECHILD) => return,
+            Ok(nix::sys::wait::WaitStatus::StillAlive) => {
+                for child in process::children() {
+                    let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+                }
+                // One of them ends now; its orphans are seen in the next round.
+                let _ = waitpid(None, None);
+            }
+            _ => {}
+        }
+    }
+}
