@@ -119,22 +119,26 @@ impl Orchestrator {
         Ok(())
     }
 
+    /// A buffer that came after the fork may have been dropped, by another thread, before it was
+    /// noted as used; what was mapped would be gone then. Either that is seen here, or the use is
+    /// seen there.
+    #[cold]
+    pub(super) fn plan_again(
+        &mut self,
+        request: &Request<'_>,
+        args: &[TaskArgs],
+        mut plan: Plan,
+    ) -> Result<Plan, Error> {
+        while self.buffers.is_outdated(&self.shared) {
+            self.unmark();
+            plan = self.plan(request, args)?;
+        }
+        Ok(plan)
+    }
+
     /// Checks every tensor, notes what it names, and adds up what is to be allocated.
     #[inline]
     pub(super) fn plan(&mut self, request: &Request<'_>, args: &[TaskArgs]) -> Result<Plan, Error> {
-        loop {
-            let plan = self.plan_once(request, args)?;
-            // A buffer may have been dropped, by another thread, before it was noted as used; what
-            // was mapped would be gone then. Either that is seen here, or the use is seen there.
-            if !self.buffers.imported || !self.buffers.is_outdated(&self.shared) {
-                return Ok(plan);
-            }
-            self.unmark();
-        }
-    }
-
-    #[inline]
-    fn plan_once(&mut self, request: &Request<'_>, args: &[TaskArgs]) -> Result<Plan, Error> {
         let mut plan = Plan::default();
         self.accesses.clear();
         self.buffers.refresh(&self.shared, &mut self.map);

@@ -167,7 +167,11 @@ impl Orchestrator {
         args: &mut [TaskArgs],
         patience: Patience,
     ) -> Result<TaskHandle, Error> {
-        let mut plan = match self.plan(request, args) {
+        let planned = match self.plan(request, args) {
+            Ok(plan) if self.buffers.imported => self.plan_again(request, args, plan),
+            planned => planned,
+        };
+        let mut plan = match planned {
             Ok(plan) => plan,
             Err(error) => {
                 self.unmark();
