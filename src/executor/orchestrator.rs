@@ -291,6 +291,8 @@ impl Orchestrator {
     fn root_of(&mut self, cause: u64) -> TaskFailure {
         let root = cause >> 8;
         if root >= self.ring.tail() {
+            // It has released those who depend on it, maybe not all of them yet.
+            let _ = self.shared.wait_settled(root, None);
             self.note_failure(root);
         }
         self.run.root(root).unwrap_or_else(|| TaskFailure {

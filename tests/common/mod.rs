@@ -34,6 +34,7 @@ pub(crate) struct Test {
 
 /// Lists the tests of a binary and makes its `main`: the part of the name in front, the module
 /// (or `crate`) that holds the functions, and their names.
+#[allow(unused_macros, reason = "a binary that has to prepare something writes its own `main`")]
 macro_rules! tests {
     ($($label:literal in $module:ident { $($name:ident),+ $(,)? })+) => {
         fn main() -> std::process::ExitCode {
@@ -62,6 +63,24 @@ pub(crate) fn run(tests: &'static [Test]) -> ExitCode {
         .map(|test| Trial::test(test.name, move || watch(test.name, show)))
         .collect();
     libtest_mimic::run(&args, trials).exit_code()
+}
+
+/// Whether this process is to run a single test or role.
+pub(crate) fn is_one_test() -> bool {
+    std::env::var_os(TEST).is_some()
+}
+
+/// Whether the arguments of this binary ask for any of these tests to be run.
+pub(crate) fn chosen(tests: &[Test]) -> bool {
+    let args = Arguments::from_args();
+    let fits = |name: &str, filter: &String| {
+        if args.exact { name == filter.as_str() } else { name.contains(filter.as_str()) }
+    };
+    !args.list
+        && tests.iter().any(|test| {
+            args.filter.as_ref().is_none_or(|filter| fits(test.name, filter))
+                && !args.skip.iter().any(|filter| fits(test.name, filter))
+        })
 }
 
 /// This binary once more, to run one test or role.

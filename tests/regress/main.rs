@@ -23,7 +23,7 @@ tests! {
         a_failed_submit_leaves_no_mark_on_a_slab, a_failed_submit_leaves_no_mark_in_its_own_run, a_failed_submit_leaves_no_mark_on_a_buffer, an_argument_that_fills_the_ring_is_refused_at_once,
     }
     "regress::errors" in errors {
-        display_that_panics, source_that_panics, a_payload_that_is_no_text, a_payload_whose_drop_panics, a_factory_that_fails_badly,
+        display_that_panics, source_that_panics, a_payload_that_is_no_text, a_payload_whose_drop_panics, a_factory_that_fails_badly, a_root_that_still_releases_others,
     }
     "regress::given_up" in given_up {
         a_task_that_becomes_ready_later_fails, a_group_that_becomes_too_large_fails, what_is_left_goes_on, a_body_that_dies_with_its_worker, all_given_up_fails_the_run,

@@ -1,0 +1,461 @@
+// mailring for C++17: owners of handles, exceptions for errors, functions of any kind. A thin layer
+// over mailring.h, which explains what everything does; header only.
+//
+//     mailring::builder builder(mailring::options().workers(2));
+//     auto twice = builder.add("twice", [](const mailring::view &args, const mailring::context &) {
+//         for (auto &x : args.elements<float>(0)) x *= 2;
+//     });
+//     mailring::executor exec(std::move(builder));
+//     mailring::buffer<float> data(exec, {1000});
+//     exec.run([&](mailring::run &run) { run.submit(twice, mailring::args().inout(data)); });
+//
+// An exception that leaves the function of a task fails the task with its text. One that leaves
+// the function of a run leaves executor::run when the tasks of the run are through.
+#ifndef MAILRING_HPP
+#define MAILRING_HPP
+
+#include <mailring.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace mailring {
+
+// What a function of mailring.h said when it failed.
+class error : public std::runtime_error {
+public:
+    error(mr_status status, const std::string &what) : std::runtime_error(what), status_(status) {}
+    mr_status status() const noexcept { return status_; }
+
+private:
+    mr_status status_;
+};
+
+// A task failed.
+class task_error : public error {
+public:
+    task_error(const std::string &what, const mr_failure &failure)
+        : error(MR_ERR_TASK, what), task(failure.task), kind(failure.kind),
+          attempt(failure.attempt), worker(failure.worker), member(failure.member),
+          name(failure.name), message(failure.message) {}
+
+    std::uint64_t task;
+    std::uint32_t kind; // MR_FAILURE_...
+    std::uint32_t attempt;
+    std::int32_t worker, member; // -1: none
+    std::string name, message;
+};
+
+// Throws the last error of this thread unless the status is MR_OK.
+inline void check(mr_status status) {
+    if (status == MR_OK) {
+        return;
+    }
+    std::string what = mr_last_error();
+    mr_failure failure = {};
+    failure.size = sizeof failure;
+    if (status == MR_ERR_TASK && mr_last_failure(&failure) == MR_OK) {
+        throw task_error(what, failure);
+    }
+    throw error(status, what);
+}
+
+// The element type of a C++ type.
+template <class T> struct dtype_of;
+template <> struct dtype_of<float> { static constexpr std::uint32_t value = MR_FLOAT32; };
+template <> struct dtype_of<double> { static constexpr std::uint32_t value = MR_UINT64; };
+template <> struct dtype_of<std::int8_t> { static constexpr std::uint32_t value = MR_INT8; };
+template <> struct dtype_of<std::uint8_t> { static constexpr std::uint32_t value = MR_UINT8; };
+template <> struct dtype_of<std::int16_t> { static constexpr std::uint32_t value = MR_INT16; };
+template <> struct dtype_of<std::uint16_t> { static constexpr std::uint32_t value = MR_INT16; };
+template <> struct dtype_of<std::int32_t> { static constexpr std::uint32_t value = MR_INT32; };
+template <> struct dtype_of<std::uint32_t> { static constexpr std::uint32_t value = MR_INT32; };
+template <> struct dtype_of<std::int64_t> { static constexpr std::uint32_t value = MR_INT64; };
+template <> struct dtype_of<std::uint64_t> { static constexpr std::uint32_t value = MR_UINT64; };
+
+// Elements one after the other.
+template <class T> class span {
+public:
+    span(T *first, std::size_t size) : first_(first), size_(size) {}
+    T *begin() const { return first_; }
+    T *end() const { return first_ + size_; }
+    T *data() const { return first_; }
+    std::size_t size() const { return size_; }
+    T &operator[](std::size_t i) const { return first_[i]; }
+
+private:
+    T *first_;
+    std::size_t size_;
+};
+
+// A tensor at an address (nullptr: to be allocated by the submit).
+template <class T>
+mr_tensor tensor(std::initializer_list<std::uint32_t> shape, T *data = nullptr) {
+    mr_tensor made;
+    check(mr_tensor_init(&made, const_cast<std::remove_const_t<T> *>(data),
+                         dtype_of<std::remove_const_t<T>>::value, shape.begin(), shape.size()));
+    return made;
+}
+
+// Owns a handle.
+template <class H, mr_status (*End)(H *)> class owner {
+public:
+    owner() = default;
+    explicit owner(H *handle) : handle_(handle) {}
+    owner(owner &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    owner &operator=(owner &&other) noexcept {
+        std::swap(handle_, other.handle_);
+        return *this;
+    }
+    ~owner() {
+        if (handle_ != nullptr) {
+            End(handle_);
+        }
+    }
+    H *get() const { return handle_; }
+    H *release() { return std::exchange(handle_, nullptr); }
+    H **out() { return &handle_; }
+
+private:
+    H *handle_ = nullptr;
+};
+
+// ---- what the function of a task sees --------------------------------------------------------
+
+// The arguments.
+class view {
+public:
+    explicit view(const mr_task_args_view *args) : args_(args) {}
+    std::size_t tensors() const { return static_cast<std::size_t>(args_->tensor_count); }
+    std::size_t scalars() const { return static_cast<std::size_t>(args_->scalar_count); }
+    const mr_tensor &tensor(std::size_t i) const {
+        return i < tensors() ? args_->tensors[i] : throw std::out_of_range("no such tensor");
+    }
+    std::uint64_t scalar(std::size_t i) const {
+        return i < scalars() ? args_->scalars[i] : throw std::out_of_range("no such scalar");
+    }
+    template <class T> span<T> elements(std::size_t i) const {
+        if (tensor(i).dtype != dtype_of<std::remove_const_t<T>>::value) {
+            throw std::invalid_argument("the tensor has elements of another type");
+        }
+        const auto index = static_cast<std::int32_t>(i);
+        return {static_cast<T *>(mr_view_data(args_, index)), mr_view_elements(args_, index)};
+    }
+
+private:
+    const mr_task_args_view *args_;
+};
+
+// The task, and its group.
+class context {
+public:
+    explicit context(const mr_task_context *raw) : raw_(raw) {}
+    std::uint64_t task() const { return raw_->task; }
+    std::uint32_t worker() const { return raw_->worker; }
+    std::uint32_t attempt() const { return raw_->attempt; }
+    std::uint32_t member() const { return raw_->member; }
+    std::uint32_t members() const { return raw_->members; }
+    bool cancelled() const { return raw_->cancelled(raw_) != 0; }
+    // Throws when a member will not come.
+    void barrier() const {
+        if (raw_->barrier(raw_) != 0) {
+            throw std::runtime_error("another member of the group does not come");
+        }
+    }
+    std::uint64_t load(std::uint32_t i) const { return raw_->load(raw_, i); }
+    void store(std::uint32_t i, std::uint64_t value) const { raw_->store(raw_, i, value); }
+    std::uint64_t fetch_add(std::uint32_t i, std::uint64_t value) const {
+        return raw_->fetch_add(raw_, i, value);
+    }
+    const mr_task_context *raw() const { return raw_; }
+
+private:
+    const mr_task_context *raw_;
+};
+
+using function = std::function<void(const view &, const context &)>;
+
+namespace detail {
+extern "C" inline int call_function(const mr_task_args_view *args, const mr_call_config *,
+                                    const mr_task_context *raw, void *user) {
+    try {
+        (*static_cast<const function *>(user))(view(args), context(raw));
+        return 0;
+    } catch (const std::exception &thrown) {
+        raw->fail(raw, thrown.what());
+    } catch (...) {
+        raw->fail(raw, "an exception that is no std::exception");
+    }
+    return 1;
+}
+} // namespace detail
+
+// ---- building --------------------------------------------------------------------------------
+
+// Options of an executor. The common ones have a function; all are members of raw.
+struct options {
+    options() { check(mr_options_init(&raw)); }
+    options &&workers(std::uint64_t count) && { return set(&mr_options::workers, count); }
+    options &&sub_workers(std::uint64_t count) && { return set(&mr_options::sub_workers, count); }
+    options &&slot_window(std::uint64_t slots) && { return set(&mr_options::slot_window, slots); }
+    options &&heap_bytes(std::uint64_t bytes) && { return set(&mr_options::heap_bytes, bytes); }
+    options &&buffer_bytes(std::uint64_t bytes) && { return set(&mr_options::buffer_bytes, bytes); }
+    options &&threads() && {
+        raw.mode = MR_MODE_THREAD;
+        return std::move(*this);
+    }
+
+    mr_options raw;
+
+private:
+    options &&set(std::uint64_t mr_options::*member, std::uint64_t value) {
+        raw.*member = value;
+        return std::move(*this);
+    }
+};
+
+class builder {
+public:
+    explicit builder(const options &chosen) { check(mr_builder_new(&chosen.raw, handle_.out())); }
+
+    // A function under a name that no other has.
+    mr_callable add(const char *name, function body) {
+        mr_callable callable = 0;
+        functions_.push_back(std::make_unique<function>(std::move(body)));
+        check(mr_register(handle_.get(), name, detail::call_function, functions_.back().get(),
+                          &callable));
+        return callable;
+    }
+    mr_builder *get() const { return handle_.get(); }
+
+private:
+    friend class executor;
+    owner<mr_builder, mr_builder_free> handle_;
+    std::vector<std::unique_ptr<function>> functions_;
+};
+
+class run;
+class pending;
+
+class executor {
+public:
+    explicit executor(builder &&from) : functions_(std::move(from.functions_)) {
+        check(mr_build(from.handle_.release(), handle_.out()));
+    }
+
+    // Opens a run, lets fill(run&) fill it, closes it, and waits for all its tasks.
+    template <class F> void run(F &&fill);
+    // Opens a run that ends, or is detached, by hand.
+    mailring::run begin();
+
+    std::size_t workers(std::uint32_t kind = MR_NEXT_LEVEL) const {
+        std::size_t count = 0;
+        check(mr_executor_workers(get(), kind, &count));
+        return count;
+    }
+    mr_stats stats() const {
+        mr_stats stats = {};
+        stats.size = sizeof stats;
+        check(mr_executor_stats(get(), &stats));
+        return stats;
+    }
+    mr_callable add_library(const char *path, const char *symbol) {
+        mr_callable callable = 0;
+        check(mr_register_library(get(), path, symbol, &callable));
+        return callable;
+    }
+    mr_executor *get() const { return handle_.get(); }
+
+private:
+    // In this order: the workers end before the functions that they call.
+    std::vector<std::unique_ptr<function>> functions_;
+    owner<mr_executor, mr_executor_close> handle_;
+};
+
+// Shared memory for elements.
+template <class T> class buffer {
+public:
+    buffer(const executor &exec, std::initializer_list<std::uint32_t> shape) {
+        check(mr_buffer_new(exec.get(), dtype_of<T>::value, shape.begin(), shape.size(),
+                            handle_.out()));
+        void *data = nullptr;
+        std::size_t bytes = 0;
+        check(mr_buffer_data(handle_.get(), &data, &bytes));
+        data_ = static_cast<T *>(data);
+        size_ = bytes / sizeof(T);
+    }
+    operator mr_tensor() const {
+        mr_tensor tensor;
+        check(mr_buffer_tensor(handle_.get(), &tensor));
+        return tensor;
+    }
+    // The part that begins at element first.
+    mr_tensor part(std::size_t first, std::initializer_list<std::uint32_t> shape) const {
+        mr_tensor tensor = mailring::tensor<T>(shape, data_ + first);
+        std::uint64_t bytes = 0;
+        check(mr_tensor_bytes(&tensor, &bytes));
+        if (first > size_ || bytes > (size_ - first) * sizeof(T)) {
+            throw std::out_of_range("the part is not inside the buffer");
+        }
+        return tensor;
+    }
+    T *begin() const { return data_; }
+    T *end() const { return data_ + size_; }
+    std::size_t size() const { return size_; }
+    T &operator[](std::size_t i) const { return data_[i]; }
+
+private:
+    owner<mr_buffer, mr_buffer_free> handle_;
+    T *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+// Arguments of a task: tensors, then scalars.
+class args {
+public:
+    args() { check(mr_args_new(handle_.out())); }
+    args &input(const mr_tensor &tensor) { return add(tensor, MR_INPUT); }
+    args &output(const mr_tensor &tensor) { return add(tensor, MR_OUTPUT); }
+    args &inout(const mr_tensor &tensor) { return add(tensor, MR_INOUT); }
+    args &output_existing(const mr_tensor &tensor) { return add(tensor, MR_OUTPUT_EXISTING); }
+    args &no_dep(const mr_tensor &tensor) { return add(tensor, MR_NO_DEP); }
+    args &add(const mr_tensor &tensor, std::int32_t tag) {
+        check(mr_args_add_tensor(handle_.get(), &tensor, tag));
+        return *this;
+    }
+    args &scalar(std::uint64_t value) {
+        check(mr_args_add_scalar(handle_.get(), value));
+        return *this;
+    }
+    args &clear() {
+        check(mr_args_clear(handle_.get()));
+        return *this;
+    }
+    const mr_args *get() const { return handle_.get(); }
+
+private:
+    owner<mr_args, mr_args_free> handle_;
+};
+
+struct task_options : mr_task_options {
+    task_options() { check(mr_task_options_init(this)); }
+};
+
+// ---- runs ------------------------------------------------------------------------------------
+
+// A detached run.
+class pending {
+public:
+    bool done() const {
+        int done = 0;
+        check(mr_pending_done(handle_.get(), &done));
+        return done != 0;
+    }
+    void wait() const { check(mr_pending_wait(handle_.get(), MR_FOREVER, nullptr)); }
+    // False when the time has passed.
+    bool wait_for(std::chrono::nanoseconds time) const {
+        int finished = 0;
+        const auto ns = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
+        check(mr_pending_wait(handle_.get(), ns, &finished));
+        return finished != 0;
+    }
+    std::uint64_t cancel() const {
+        std::uint64_t cancelled = 0;
+        check(mr_pending_cancel(handle_.get(), &cancelled));
+        return cancelled;
+    }
+
+private:
+    friend class run;
+    owner<mr_pending, mr_pending_free> handle_;
+};
+
+// An open run. One that is dropped without end() or detach() is ended, and its errors are lost.
+class run {
+public:
+    mr_task submit(mr_callable callable, const args &with,
+                   const mr_task_options *options = nullptr,
+                   const mr_call_config *config = nullptr) {
+        mr_task task;
+        check(mr_submit(get(), callable, with.get(), config, options, &task));
+        return task;
+    }
+    mr_task submit_group(mr_callable callable, const std::vector<const args *> &members,
+                         const mr_task_options *options = nullptr,
+                         const mr_call_config *config = nullptr) {
+        std::vector<const mr_args *> list;
+        for (const args *member : members) {
+            list.push_back(member->get());
+        }
+        mr_task task;
+        check(mr_submit_group(get(), callable, list.data(), list.size(), config, options, &task));
+        return task;
+    }
+    mr_tensor output(const mr_task &task, std::size_t index = 0) const {
+        mr_tensor tensor;
+        check(mr_task_tensor(get(), &task, index, &tensor));
+        return tensor;
+    }
+    template <class T> mr_tensor alloc(std::initializer_list<std::uint32_t> shape) {
+        mr_tensor tensor;
+        check(mr_alloc(get(), dtype_of<T>::value, shape.begin(), shape.size(), &tensor));
+        return tensor;
+    }
+    template <class F> void scope(F &&fill) {
+        check(mr_scope_begin(get()));
+        struct end {
+            mr_run_handle *run;
+            ~end() { mr_scope_end(run); }
+        } at_end{get()};
+        std::forward<F>(fill)(*this);
+    }
+    void wait(const mr_task &task) { check(mr_wait(get(), &task)); }
+    bool cancel(const mr_task &task) {
+        int open = 0;
+        check(mr_cancel(get(), &task, &open));
+        return open != 0;
+    }
+    void end() { check(mr_run_end(handle_.release())); }
+    pending detach() {
+        pending detached;
+        check(mr_run_detach(handle_.get(), detached.handle_.out()));
+        handle_.release();
+        return detached;
+    }
+    mr_run_handle *get() const { return handle_.get(); }
+
+private:
+    friend class executor;
+    owner<mr_run_handle, mr_run_end> handle_;
+};
+
+inline run executor::begin() {
+    mailring::run opened;
+    check(mr_run_begin(get(), opened.handle_.out()));
+    return opened;
+}
+
+template <class F> void executor::run(F &&fill) {
+    mailring::run opened = begin();
+    try {
+        std::forward<F>(fill)(opened);
+    } catch (...) {
+        mr_run_end(opened.handle_.release()); // its tasks first
+        throw;
+    }
+    opened.end();
+}
+
+} // namespace mailring
+
+#endif // MAILRING_HPP

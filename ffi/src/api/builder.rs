@@ -1,0 +1,123 @@
+//! Building an executor.
+
+use std::ffi::{c_char, c_void};
+use std::sync::{Mutex, PoisonError};
+
+use mailring::Builder;
+use mailring::native::{NativeFunction, call_native};
+
+use super::error::{Fail, guard};
+use super::executor::{Engine, mr_executor};
+use super::handles::{self, Kind, Object};
+use super::options::{self, mr_options};
+use super::raw::{Out, Text, VersionedIn};
+use super::status::{MR_ERR_HANDLE, mr_status};
+use super::values::{mr_callable, mr_function, native};
+
+/// What an executor is made from.
+pub struct mr_builder {
+    _opaque: [u8; 0],
+}
+
+struct Making(Mutex<Option<Builder>>);
+
+impl Object for Making {
+    const KIND: Kind = Kind::Builder;
+}
+
+/// A function of the caller with its argument.
+struct Body {
+    function: NativeFunction,
+    user: *mut c_void,
+}
+
+// SAFETY: the pointer is only passed on; the header says that the function is called by several
+// threads in THREAD mode.
+unsafe impl Send for Body {}
+// SAFETY: as above.
+unsafe impl Sync for Body {}
+
+/// Begins an executor with these options (not NULL: it needs workers).
+///
+/// End it with mr_build, or with mr_builder_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_builder_new(
+    options: *const mr_options,
+    out: *mut *mut mr_builder,
+) -> mr_status {
+    // SAFETY: the caller's promise, at the front of the header.
+    let (options, out) = unsafe { (VersionedIn::new(options), Out::new(out)) };
+    guard(|| {
+        let out = out.check("out")?;
+        let builder = options::builder(options)?;
+        out.set(handles::insert(Making(Mutex::new(Some(builder))))?);
+        Ok(())
+    })
+}
+
+/// Registers a function under a name that no other has; *out is what to submit.
+///
+/// user is passed to every call. Workers are forked in mr_build, so what user points to is what
+/// it was then, each worker with its own copy; in THREAD mode it is the very thing, and it must
+/// live until the executor is closed.
+///
+/// MR_ERR_DUPLICATE: the name is taken.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_register(
+    builder: *mut mr_builder,
+    name: *const c_char,
+    function: mr_function,
+    user: *mut c_void,
+    out: *mut mr_callable,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let (name, out) = unsafe { (Text::new(name), Out::new(out)) };
+    guard(|| {
+        let making = handles::get::<Making, _>(builder)?;
+        let out = out.check("out")?;
+        let name = name.read("name")?;
+        let body = Body { function: native(function, "function")?, user };
+        let mut made = making.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = made.as_mut().ok_or_else(gone)?;
+        let callable = made.register(&name, move |args, config, context| {
+            let body = &body; // all of it, not its fields
+            // SAFETY: it is a function of this type that expects this `user`, by the promise of
+            // the caller of `mr_register`.
+            unsafe { call_native(body.function, body.user, args, config, context) }
+        })?;
+        out.set(callable.0);
+        Ok(())
+    })
+}
+
+fn gone() -> Fail {
+    Fail::new(MR_ERR_HANDLE, "a builder (mr_builder) that was used up on another thread")
+}
+
+/// Maps the shared memory, forks the workers (or starts their threads), and waits until all are
+/// ready. The builder is used up, also by an error, unless that is MR_ERR_HANDLE or MR_ERR_NULL.
+///
+/// Build early: beside other threads of the program, functions that take a lock which one of them
+/// holds at this moment would wait for ever in the workers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_build(
+    builder: *mut mr_builder,
+    out: *mut *mut mr_executor,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let out = unsafe { Out::new(out) };
+    guard(|| {
+        let out = out.check("out")?;
+        let making = handles::take::<Making, _>(builder)?;
+        let taken = making.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let exec = taken.ok_or_else(gone)?.build()?;
+        out.set(handles::insert(Engine(exec))?);
+        Ok(())
+    })
+}
+
+/// Ends a builder that was not built.
+#[unsafe(no_mangle)]
+pub extern "C" fn mr_builder_free(builder: *mut mr_builder) -> mr_status {
+    guard(|| handles::take::<Making, _>(builder).map(drop))
+}

@@ -1,0 +1,259 @@
+//! What the calling thread is told of its last error, and the guard around every function.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::ffi::{CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mailring::abi::AbiError;
+use mailring::graph::ScopeError;
+use mailring::ring::RingError;
+use mailring::{BuildError, Error, FailureKind, TaskFailure};
+
+use super::raw::{Versioned, VersionedOut};
+use super::status::*;
+
+/// Its function returned something else than 0.
+pub const MR_FAILURE_ERROR: u32 = 0;
+/// Its function panicked (functions in Rust).
+pub const MR_FAILURE_PANIC: u32 = 1;
+/// It took longer than its deadline.
+pub const MR_FAILURE_DEADLINE: u32 = 2;
+/// Its worker died: a signal, an exit, abort().
+pub const MR_FAILURE_WORKER_DIED: u32 = 3;
+/// It was cancelled.
+pub const MR_FAILURE_CANCELLED: u32 = 4;
+/// No worker was left that could run it.
+pub const MR_FAILURE_NO_WORKER: u32 = 5;
+/// A kind that this header does not know yet.
+pub const MR_FAILURE_OTHER: u32 = 99;
+
+/// The task at the root of a failure. Set size to sizeof(mr_failure) and call mr_last_failure.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mr_failure {
+    /// Bytes of this structure, set by the caller.
+    pub size: usize,
+    /// The task's number.
+    pub task: u64,
+    /// One of MR_FAILURE_...
+    pub kind: u32,
+    /// In which attempt, from 1.
+    pub attempt: u32,
+    /// On which worker; -1: it had not begun.
+    pub worker: i32,
+    /// Which member of its group; -1: it is no group.
+    pub member: i32,
+    /// Its name: its own, or its function's. Valid until the next failing call of this thread.
+    pub name: *const c_char,
+    /// What was said, without the rest of mr_last_error. Valid as long as name.
+    pub message: *const c_char,
+}
+
+// SAFETY: integers and pointers in C layout, `size` first, no padding.
+unsafe impl Versioned for mr_failure {
+    const FIRST: usize = size_of::<Self>();
+    const NAME: &'static str = "mr_failure";
+}
+
+/// Why a function did not do what it was asked.
+pub(super) struct Fail {
+    pub(super) status: mr_status,
+    message: String,
+    failure: Option<Box<TaskFailure>>,
+}
+
+impl Fail {
+    pub(super) fn new(status: mr_status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), failure: None }
+    }
+
+    pub(super) fn argument(message: impl Into<String>) -> Self {
+        Self::new(MR_ERR_ARGUMENT, message)
+    }
+}
+
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Task(_) => MR_ERR_TASK,
+            Error::Args(_) => MR_ERR_ARGS,
+            Error::Ring(_) => MR_ERR_RING,
+            Error::ArgsTooLarge(_) => MR_ERR_ARGS_TOO_LARGE,
+            Error::UnknownAddress { .. } | Error::NullTensor(_) => MR_ERR_ADDRESS,
+            Error::EmptyGroup | Error::GroupTooLarge { .. } => MR_ERR_GROUP,
+            Error::NoWorkers(_) | Error::WrongWorker { .. } => MR_ERR_WORKER,
+            Error::UnknownFunction(_) => MR_ERR_FUNCTION,
+            Error::Library { .. } => MR_ERR_LIBRARY,
+            Error::Options(_) | Error::Retries(_) => MR_ERR_OPTIONS,
+            Error::ScopeDepth | Error::NoScope => MR_ERR_SCOPE,
+            Error::WouldBlock { .. } => MR_ERR_WOULD_BLOCK,
+            Error::HeapDeadlock(_) => MR_ERR_HEAP_DEADLOCK,
+            Error::BackPressure { .. } => MR_ERR_BACK_PRESSURE,
+            Error::Handle(_) => MR_ERR_TASK_HANDLE,
+            Error::BufferSpace { .. } | Error::ImportSpace { .. } | Error::Imports(_) => {
+                MR_ERR_BUFFER_SPACE
+            }
+            Error::Import { .. } | Error::ImportTooShort { .. } => MR_ERR_IMPORT,
+            Error::Misuse(_) => MR_ERR_MISUSE,
+            Error::Failed(_) => MR_ERR_FAILED,
+            _ => MR_ERR_OTHER,
+        };
+        let message = error.to_string();
+        let failure = match error {
+            Error::Task(failure) => Some(failure),
+            _ => None,
+        };
+        Self { status, message, failure }
+    }
+}
+
+impl From<BuildError> for Fail {
+    fn from(error: BuildError) -> Self {
+        let status = match &error {
+            BuildError::Workers(_) => MR_ERR_WORKERS,
+            BuildError::Ring(_) => MR_ERR_RING,
+            BuildError::Memory { .. } => MR_ERR_MEMORY,
+            BuildError::DuplicateFunction(_) => MR_ERR_DUPLICATE,
+            BuildError::System { .. } => MR_ERR_SYSTEM,
+            BuildError::Worker { .. } => MR_ERR_WORKER_START,
+            _ => MR_ERR_OTHER,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<AbiError> for Fail {
+    fn from(error: AbiError) -> Self {
+        Self::new(MR_ERR_ARGS, error.to_string())
+    }
+}
+
+impl From<RingError> for Fail {
+    fn from(error: RingError) -> Self {
+        Self::new(MR_ERR_RING, error.to_string())
+    }
+}
+
+impl From<ScopeError> for Fail {
+    fn from(error: ScopeError) -> Self {
+        Self::new(MR_ERR_SCOPE, error.to_string())
+    }
+}
+
+/// The last error of a thread, in the form that C reads.
+#[derive(Default)]
+struct Last {
+    status: mr_status,
+    message: CString,
+    failure: Option<Failure>,
+}
+
+struct Failure {
+    failure: Box<TaskFailure>,
+    name: CString,
+    message: CString,
+}
+
+thread_local! {
+    static LAST: RefCell<Last> = RefCell::default();
+}
+
+/// Text with a zero at its end; zeros inside become question marks.
+fn text(text: String) -> CString {
+    let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 0 { b'?' } else { byte }).collect();
+    CString::new(bytes).unwrap_or_default()
+}
+
+/// Keeps the error for `mr_last_error`. A thread that is ending keeps none.
+fn keep(fail: Fail) -> mr_status {
+    let status = fail.status;
+    let failure = fail.failure.map(|failure| Failure {
+        name: text(failure.name.clone()),
+        message: text(failure.message.clone()),
+        failure,
+    });
+    let last = Last { status, message: text(fail.message), failure };
+    let _ = LAST.try_with(|kept| kept.replace(last));
+    status
+}
+
+/// The status of the thread's last error; `MR_OK` when there was none.
+pub(super) fn last_status() -> mr_status {
+    LAST.try_with(|last| last.borrow().status).unwrap_or(MR_OK)
+}
+
+/// Runs the body of a function: no panic leaves it, and its error is kept.
+pub(super) fn guard(body: impl FnOnce() -> Result<(), Fail>) -> mr_status {
+    guard_status(|| body().map(|()| MR_OK))
+}
+
+/// The same for a body that chooses the status itself.
+pub(super) fn guard_status(body: impl FnOnce() -> Result<mr_status, Fail>) -> mr_status {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(status)) => status,
+        Ok(Err(fail)) => keep(fail),
+        Err(panic) => {
+            let said = said(panic.as_ref());
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(again); // its drop panics as well
+            }
+            keep(Fail::new(MR_ERR_PANIC, format!("mailring panicked, please report it: {said}")))
+        }
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+/// What the last failing call of this thread had to say: the thing, the limit, the way out, in
+/// UTF-8. Never NULL; empty before the first error. Valid until the next failing call of this
+/// thread; calls that succeed leave it as it is.
+#[unsafe(no_mangle)]
+pub extern "C" fn mr_last_error() -> *const c_char {
+    let message = LAST.try_with(|last| last.borrow().message.as_ptr());
+    message.unwrap_or(c"".as_ptr())
+}
+
+/// The task behind the last error of this thread, if that was MR_ERR_TASK.
+///
+/// MR_ERR_NOT_FOUND: it was not. This function leaves mr_last_error as it is in every case but
+/// that of a bad out.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_last_failure(out: *mut mr_failure) -> mr_status {
+    // SAFETY: the caller's promise, at the front of the header.
+    let out = unsafe { VersionedOut::new(out) };
+    guard_status(|| {
+        let size = out.check()?;
+        let failure = LAST.try_with(|last| last.borrow().failure.as_ref().map(Failure::to_c));
+        let Ok(Some(failure)) = failure else { return Ok(MR_ERR_NOT_FOUND) };
+        out.write(size, failure);
+        Ok(MR_OK)
+    })
+}
+
+impl Failure {
+    fn to_c(&self) -> mr_failure {
+        let failure = &self.failure;
+        mr_failure {
+            size: 0,
+            task: failure.task.0,
+            kind: match failure.kind {
+                FailureKind::Error => MR_FAILURE_ERROR,
+                FailureKind::Panic => MR_FAILURE_PANIC,
+                FailureKind::Deadline => MR_FAILURE_DEADLINE,
+                FailureKind::WorkerDied => MR_FAILURE_WORKER_DIED,
+                FailureKind::Cancelled => MR_FAILURE_CANCELLED,
+                FailureKind::NoWorker => MR_FAILURE_NO_WORKER,
+                _ => MR_FAILURE_OTHER,
+            },
+            attempt: failure.attempt,
+            worker: failure.worker.map_or(-1, |worker| i32::from(worker.0)),
+            member: failure.member.map_or(-1, i32::from),
+            name: self.name.as_ptr(),
+            message: self.message.as_ptr(),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Runs that go on while their submitter does something else.
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use mailring::RunHandle;
+
+use super::error::guard;
+use super::handles::{self, Kind, Object};
+use super::raw::Out;
+use super::status::mr_status;
+
+/// For timeout_ns: as long as it takes.
+pub const MR_FOREVER: u64 = u64::MAX;
+
+/// A detached run. All functions on it may be called from several threads at the same time, and
+/// none waits for another.
+pub struct mr_pending {
+    _opaque: [u8; 0],
+}
+
+pub(super) struct Detached(pub(super) RunHandle);
+
+impl Object for Detached {
+    const KIND: Kind = Kind::Pending;
+}
+
+/// Whether every task of the run is through, well or not: 1 or 0. Does not wait.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_pending_done(pending: *mut mr_pending, out: *mut c_int) -> mr_status {
+    // SAFETY: the caller's promise, at the front of the header.
+    let out = unsafe { Out::new(out) };
+    guard(|| {
+        let run = handles::get::<Detached, _>(pending)?;
+        out.check("out")?.set(run.0.done().into());
+        Ok(())
+    })
+}
+
+/// Waits for all tasks of the run, at most for timeout_ns nanoseconds (MR_FOREVER: as long as it
+/// takes). *finished (which may be NULL) is 0 when the time has passed.
+///
+/// MR_ERR_TASK: all are through, and this is the first root of a failure. Says so each time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_pending_wait(
+    pending: *mut mr_pending,
+    timeout_ns: u64,
+    finished: *mut c_int,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let finished = unsafe { Out::new(finished) };
+    guard(|| {
+        let run = handles::get::<Detached, _>(pending)?;
+        let timeout = (timeout_ns != MR_FOREVER).then(|| Duration::from_nanos(timeout_ns));
+        finished.set(run.0.wait(timeout)?.into());
+        Ok(())
+    })
+}
+
+/// Cancels what has not completed: tasks that have not begun never will, the functions of running
+/// ones see it in context->cancelled. *cancelled (which may be NULL) is how many there were. Does
+/// not wait for them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_pending_cancel(
+    pending: *mut mr_pending,
+    cancelled: *mut u64,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let cancelled = unsafe { Out::new(cancelled) };
+    guard(|| {
+        cancelled.set(handles::get::<Detached, _>(pending)?.0.cancel());
+        Ok(())
+    })
+}
+
+/// Frees the handle; the tasks go on.
+#[unsafe(no_mangle)]
+pub extern "C" fn mr_pending_free(pending: *mut mr_pending) -> mr_status {
+    guard(|| handles::take::<Detached, _>(pending).map(drop))
+}

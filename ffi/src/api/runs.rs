@@ -1,0 +1,229 @@
+//! Runs: opening, closing, scopes, waiting.
+
+use std::ffi::{c_int, c_void};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mailring::{Executor, OpenRun, TaskHandle};
+
+use super::error::{Fail, guard, guard_status, last_status};
+use super::executor::{Engine, mr_executor};
+use super::handles::{self, Kind, Object};
+use super::pending::{Detached, mr_pending};
+use super::raw::{In, Out, null};
+use super::status::{MR_ERR_HANDLE, MR_ERR_MISUSE, MR_OK, mr_status};
+use super::submit::mr_task;
+
+/// A run that is open: tasks can be submitted to it.
+///
+/// Functions on the same run wait for each other: while one thread is in mr_wait, or in a submit
+/// that waits for room, all others on this run wait as well. (To wait and cancel at the same time,
+/// detach the run: functions on an mr_pending do not wait for each other.) A run may be used from
+/// any thread; but a thread that opens a second run of the same executor waits until the first one
+/// has been closed, so the thread that is to close it must not.
+pub struct mr_run_handle {
+    _opaque: [u8; 0],
+}
+
+/// What fills a run: returns 0, or a number that mr_run is to return. It may return the status of
+/// a function that failed.
+///
+/// No longjmp may leave it; an exception of C++ that leaves it ends the program.
+pub type mr_run_body =
+    Option<unsafe extern "C-unwind" fn(run: *mut mr_run_handle, user: *mut c_void) -> c_int>;
+
+/// An open run and the tasks that its caller can name.
+pub(super) struct Opened {
+    pub(super) run: OpenRun,
+    pub(super) tasks: Vec<TaskHandle>,
+}
+
+struct Running {
+    opened: Mutex<Option<Opened>>,
+    /// Of `mr_run`, which closes it itself.
+    by_callback: bool,
+}
+
+impl Object for Running {
+    const KIND: Kind = Kind::Run;
+}
+
+impl Running {
+    fn begin(exec: &Executor, by_callback: bool) -> Result<Self, Fail> {
+        let run = exec.begin()?;
+        Ok(Self { opened: Mutex::new(Some(Opened { run, tasks: Vec::new() })), by_callback })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn gone() -> Fail {
+    Fail::new(MR_ERR_HANDLE, "an open run (mr_run_handle) that another thread has closed")
+}
+
+/// Does something with an open run, while no other thread does.
+pub(super) fn with<R>(
+    run: *const mr_run_handle,
+    f: impl FnOnce(&mut Opened) -> Result<R, Fail>,
+) -> Result<R, Fail> {
+    let running = handles::get::<Running, _>(run)?;
+    let mut opened = running.lock();
+    f(opened.as_mut().ok_or_else(gone)?)
+}
+
+/// Takes a run from its caller, to close it.
+fn close(run: *const mr_run_handle) -> Result<OpenRun, Fail> {
+    if handles::get::<Running, _>(run)?.by_callback {
+        let why = "this run is closed by mr_run when its body returns; return from it instead";
+        return Err(Fail::new(MR_ERR_MISUSE, why));
+    }
+    let running = handles::take::<Running, _>(run)?;
+    let opened = running.lock().take();
+    Ok(opened.ok_or_else(gone)?.run)
+}
+
+/// Opens a run, lets body fill it, closes it, and waits for all its tasks.
+///
+/// Returns what body returned, if that is not 0 (its tasks are waited for all the same); otherwise
+/// MR_OK, or MR_ERR_TASK with the first task, in the order of submission, at the root of a failure.
+/// The run is body's until it returns; body can neither end nor detach it.
+///
+/// Waits until no other run of this executor is open. MR_ERR_MISUSE: this thread has one open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_run(
+    exec: *mut mr_executor,
+    body: mr_run_body,
+    user: *mut c_void,
+) -> mr_status {
+    guard_status(|| {
+        let body = body.ok_or_else(|| null("body"))?;
+        // The executor is let go: one that is closed meanwhile ends, and the run with it.
+        let running = Running::begin(&handles::get::<Engine, _>(exec)?.0, true)?;
+        let run: *mut mr_run_handle = handles::insert(running)?;
+        // SAFETY: the caller says that it is such a function. It does not unwind, or the program
+        // ends.
+        let code = unsafe { body(run, user) };
+        let running = handles::take::<Running, _>(run)?;
+        let opened = running.lock().take().ok_or_else(gone)?;
+        let outcome = opened.run.end();
+        match code {
+            MR_OK => outcome.map(|()| MR_OK).map_err(Fail::from),
+            // What the failing call inside has said is better than what we could say.
+            code if code == last_status() => Ok(code),
+            code => Err(Fail::new(code, format!("the body of the run returned {code}"))),
+        }
+    })
+}
+
+/// Opens a run that is closed by mr_run_end or mr_run_detach. Waits until no other run of this
+/// executor is open.
+///
+/// MR_ERR_MISUSE: this thread has one open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_run_begin(
+    exec: *mut mr_executor,
+    out: *mut *mut mr_run_handle,
+) -> mr_status {
+    // SAFETY: the caller's promise, at the front of the header.
+    let out = unsafe { Out::new(out) };
+    guard(|| {
+        let engine = handles::get::<Engine, _>(exec)?;
+        let out = out.check("out")?;
+        out.set(handles::insert(Running::begin(&engine.0, false)?)?);
+        Ok(())
+    })
+}
+
+/// Closes a run and waits for all its tasks. The handle is used up, also by an error.
+///
+/// MR_ERR_TASK: the first task, in the order of submission, at the root of a failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn mr_run_end(run: *mut mr_run_handle) -> mr_status {
+    guard(|| Ok(close(run)?.end()?))
+}
+
+/// Closes a run without waiting; its tasks go on. The handle is used up; *out is to wait with.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_run_detach(
+    run: *mut mr_run_handle,
+    out: *mut *mut mr_pending,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let out = unsafe { Out::new(out) };
+    guard(|| {
+        let out = out.check("out")?;
+        out.set(handles::insert(Detached(close(run)?.detach()))?);
+        Ok(())
+    })
+}
+
+/// Opens a scope. Outputs made in it can be reclaimed once it has closed and the tasks that name
+/// them are through. Scopes of a run end with it.
+///
+/// MR_ERR_SCOPE: 64 are open, the run's own included.
+#[unsafe(no_mangle)]
+pub extern "C" fn mr_scope_begin(run: *mut mr_run_handle) -> mr_status {
+    guard(|| with(run, |opened| Ok(opened.run.scope_begin()?)))
+}
+
+/// Closes the scope that was opened last. Does not wait.
+///
+/// MR_ERR_SCOPE: none is open but the run's own.
+#[unsafe(no_mangle)]
+pub extern "C" fn mr_scope_end(run: *mut mr_run_handle) -> mr_status {
+    guard(|| with(run, |opened| Ok(opened.run.scope_end()?)))
+}
+
+/// Cancels every task that was submitted in the innermost scope, scopes inside it included.
+/// *cancelled (which may be NULL) is how many had not completed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_cancel_scope(
+    run: *mut mr_run_handle,
+    cancelled: *mut u64,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let cancelled = unsafe { Out::new(cancelled) };
+    guard(|| {
+        cancelled.set(with(run, |opened| Ok(opened.run.cancel_scope()))?);
+        Ok(())
+    })
+}
+
+/// Waits for a task of this run.
+///
+/// MR_ERR_TASK: it failed, or a task failed that it depends on; mr_last_failure names the root.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_wait(run: *mut mr_run_handle, task: *const mr_task) -> mr_status {
+    // SAFETY: the caller's promise.
+    let task = unsafe { In::new(task) };
+    guard(|| {
+        let task = task.read("task")?;
+        with(run, |opened| {
+            let Opened { run: open, tasks } = opened;
+            Ok(open.wait(task.find(run, tasks)?)?)
+        })
+    })
+}
+
+/// Cancels a task unless it has completed: it never begins, or its function sees it in
+/// context->cancelled. Tasks that read what it writes fail with it. *open (which may be NULL) is 1
+/// when it had not completed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mr_cancel(
+    run: *mut mr_run_handle,
+    task: *const mr_task,
+    open: *mut c_int,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let (task, was_open) = unsafe { (In::new(task), Out::new(open)) };
+    guard(|| {
+        let task = task.read("task")?;
+        let open = with(run, |opened| {
+            let Opened { run: open, tasks } = opened;
+            Ok(open.cancel(task.find(run, tasks)?))
+        })?;
+        was_open.set(open.into());
+        Ok(())
+    })
+}

@@ -1,0 +1,479 @@
+/* Every function with what it must refuse: NULL, closed, foreign and made-up handles; NULL pointers;
+ * numbers that cannot be. What is refused changes nothing, and nothing crashes. */
+#include "check.h"
+
+enum { BUILDER, EXECUTOR, RUN, PENDING, BUFFER, ARGS, RING, SCOPES, MAP, KINDS };
+
+static const char *const names[KINDS] = {
+    "mr_builder", "mr_executor", "mr_run_handle", "mr_pending", "mr_buffer",
+    "mr_args",    "mr_ring",     "mr_scopes",     "mr_tensor_map"};
+
+/* A living and a closed handle of each kind. */
+static void *living[KINDS], *closed[KINDS];
+
+enum { BAD = KINDS + 12 };
+
+/* The bad handles for a kind. */
+static void *bad(int kind, int which) {
+    static int local;
+    uintptr_t good = (uintptr_t)living[kind];
+    if (which < KINDS) {
+        return which == kind ? closed[kind] : living[which];
+    }
+    switch (which - KINDS) {
+    case 0: return NULL;
+    case 1: return (void *)1;
+    case 2: return (void *)(uintptr_t)0xdeadbeef;
+    case 3: return &local;
+    case 4: return (void *)UINTPTR_MAX;
+    case 5: return (void *)(good ^ ((uintptr_t)1 << 24)); /* another generation */
+    case 6: return (void *)(good + 12345);                /* a place that is not there */
+    case 7: return (void *)(good ^ ((uintptr_t)1 << 63));
+    case 8: return (void *)(good | (uintptr_t)0xff << 48); /* a kind that is not there */
+    case 9: return (void *)(good & ~((uintptr_t)0xff << 48));
+    case 10: return (void *)(good | 0xffffff);
+    default: return (void *)(good | (uintptr_t)0xffffff << 24);
+    }
+}
+
+/* The call, which names its handle h, refuses all of them, and says what it expects. */
+#define REFUSES(kind, call)                                                                       \
+    for (int which_ = 0; which_ < BAD; which_++) {                                                \
+        void *h = bad(kind, which_);                                                              \
+        FAILS(MR_ERR_HANDLE, names[kind], call);                                                  \
+    }
+
+static int body(const mr_task_args_view *args, const mr_call_config *config,
+                const mr_task_context *context, void *user) {
+    UNUSED(args), UNUSED(config), UNUSED(context), UNUSED(user);
+    return 0;
+}
+
+static int fill(mr_run_handle *run, void *user) {
+    mr_pending *pending = NULL;
+    UNUSED(user);
+    FAILS(MR_ERR_MISUSE, "mr_run", mr_run_end(run));
+    FAILS(MR_ERR_MISUSE, "mr_run", mr_run_detach(run, &pending));
+    CHECK(pending == NULL);
+    *(mr_run_handle **)user = run;
+    return 0;
+}
+
+static void make(void **made, mr_executor *exec) {
+    mr_options options = small(1);
+    uint32_t two = 2;
+    mr_run_handle *run;
+    OK(mr_builder_new(&options, (mr_builder **)&made[BUILDER]));
+    OK(mr_run_begin(exec, &run));
+    OK(mr_run_detach(run, (mr_pending **)&made[PENDING]));
+    OK(mr_run_begin(exec, (mr_run_handle **)&made[RUN]));
+    OK(mr_buffer_new(exec, MR_INT8, &two, 1, (mr_buffer **)&made[BUFFER]));
+    OK(mr_args_new((mr_args **)&made[ARGS]));
+    OK(mr_ring_new(16, 4096, (mr_ring **)&made[RING]));
+    OK(mr_scopes_new((mr_scopes **)&made[SCOPES]));
+    OK(mr_tensor_map_new(MR_HAZARDS_STRICT, (mr_tensor_map **)&made[MAP]));
+    made[EXECUTOR] = exec;
+}
+
+static void end(void **made) {
+    OK(mr_builder_free(made[BUILDER]));
+    OK(mr_run_end(made[RUN]));
+    OK(mr_pending_free(made[PENDING]));
+    OK(mr_buffer_free(made[BUFFER]));
+    OK(mr_args_free(made[ARGS]));
+    OK(mr_ring_free(made[RING]));
+    OK(mr_scopes_free(made[SCOPES]));
+    OK(mr_tensor_map_free(made[MAP]));
+    OK(mr_executor_close(made[EXECUTOR]));
+}
+
+static mr_executor *build(void) {
+    mr_options options = small(1);
+    mr_builder *builder;
+    mr_executor *exec;
+    mr_callable callable;
+    OK(mr_builder_new(&options, &builder));
+    OK(mr_register(builder, "body", body, NULL, &callable));
+    CHECK(callable == 0);
+    OK(mr_build(builder, &exec));
+    FAILS(MR_ERR_HANDLE, "closed", mr_build(builder, &exec));
+    FAILS(MR_ERR_HANDLE, "closed", mr_builder_free(builder));
+    return exec;
+}
+
+static void handles(void) {
+    mr_executor *exec = (void *)7;
+    mr_run_handle *run = (void *)7;
+    mr_pending *pending = (void *)7;
+    mr_buffer *buffer = (void *)7;
+    mr_tensor tensor = at(0);
+    mr_callable callable = 7;
+    mr_task task = {7, 7, 7};
+    mr_stats stats = {.size = sizeof stats};
+    mr_access access = {0, 8, MR_INPUT, 0};
+    mr_producer producer;
+    mr_reservation reservation;
+    void *data = (void *)7;
+    size_t size = 7;
+    uint64_t number = 7;
+    int flag = 7;
+    const mr_args *members[1];
+
+    REFUSES(BUILDER, mr_register(h, "x", body, NULL, &callable));
+    REFUSES(BUILDER, mr_build(h, &exec));
+    REFUSES(BUILDER, mr_builder_free(h));
+    REFUSES(EXECUTOR, mr_executor_close(h));
+    REFUSES(EXECUTOR, mr_executor_workers(h, MR_NEXT_LEVEL, &size));
+    REFUSES(EXECUTOR, mr_executor_pids(h, NULL, 0, &size));
+    REFUSES(EXECUTOR, mr_executor_busy(h, 0, &flag));
+    REFUSES(EXECUTOR, mr_executor_stats(h, &stats));
+    REFUSES(EXECUTOR, mr_register_library(h, "/none", "x", &callable));
+    REFUSES(EXECUTOR, mr_unregister(h, 0));
+    REFUSES(EXECUTOR, mr_buffer_new(h, MR_INT8, NULL, 0, &buffer));
+    REFUSES(EXECUTOR, mr_buffer_import(h, 0, MR_INT8, NULL, 0, &buffer));
+    REFUSES(EXECUTOR, mr_run(h, fill, NULL));
+    REFUSES(EXECUTOR, mr_run_begin(h, &run));
+    REFUSES(BUFFER, mr_buffer_tensor(h, &tensor));
+    REFUSES(BUFFER, mr_buffer_data(h, &data, &size));
+    REFUSES(BUFFER, mr_buffer_free(h));
+    REFUSES(ARGS, mr_args_free(h));
+    REFUSES(ARGS, mr_args_clear(h));
+    REFUSES(ARGS, mr_args_add_tensor(h, &tensor, MR_INPUT));
+    REFUSES(ARGS, mr_args_add_scalar(h, 1));
+    REFUSES(ARGS, mr_args_count(h, &size, &size));
+    REFUSES(ARGS, mr_blob_size(h, &size));
+    REFUSES(ARGS, mr_blob_write(h, &data, sizeof data, &size));
+    REFUSES(ARGS, mr_submit(living[RUN], 0, h, NULL, NULL, &task));
+    REFUSES(ARGS, (members[0] = h, mr_submit_group(living[RUN], 0, members, 1, NULL, NULL, &task)));
+    REFUSES(RUN, mr_run_end(h));
+    REFUSES(RUN, mr_run_detach(h, &pending));
+    REFUSES(RUN, mr_scope_begin(h));
+    REFUSES(RUN, mr_scope_end(h));
+    REFUSES(RUN, mr_cancel_scope(h, &number));
+    REFUSES(RUN, mr_wait(h, &task));
+    REFUSES(RUN, mr_cancel(h, &task, &flag));
+    REFUSES(RUN, mr_submit(h, 0, living[ARGS], NULL, NULL, &task));
+    REFUSES(RUN, mr_submit_group(h, 0, NULL, 0, NULL, NULL, &task));
+    REFUSES(RUN, mr_task_tensor(h, &task, 0, &tensor));
+    REFUSES(RUN, mr_alloc(h, MR_INT8, NULL, 0, &tensor));
+    REFUSES(PENDING, mr_pending_done(h, &flag));
+    REFUSES(PENDING, mr_pending_wait(h, 0, &flag));
+    REFUSES(PENDING, mr_pending_cancel(h, &number));
+    REFUSES(PENDING, mr_pending_free(h));
+    REFUSES(RING, mr_ring_free(h));
+    REFUSES(RING, mr_ring_reserve(h, &reservation));
+    REFUSES(RING, mr_ring_complete(h, 0, 0));
+    REFUSES(RING, mr_ring_reclaim(h, 1, &number));
+    REFUSES(RING, mr_ring_state(h, &number, &number, &number));
+    REFUSES(RING, mr_ring_heap_take(h, NULL, 0, 1, 0, &number));
+    REFUSES(RING, mr_ring_heap_reclaim(h, NULL, 0, &number));
+    for (int which = 0; which < BAD; which++) {
+        void *h = bad(SCOPES, which);
+        if (h != NULL) { /* NULL: no scopes */
+            FAILS(MR_ERR_HANDLE, "mr_scopes", mr_ring_heap_take(living[RING], h, 0, 1, 0, &number));
+            FAILS(MR_ERR_HANDLE, "mr_scopes", mr_ring_heap_reclaim(living[RING], h, 0, &number));
+        }
+    }
+    REFUSES(SCOPES, mr_scopes_free(h));
+    REFUSES(SCOPES, mr_scopes_begin(h, 0));
+    REFUSES(SCOPES, mr_scopes_end(h, &number));
+    REFUSES(SCOPES, mr_scopes_state(h, &size, NULL));
+    REFUSES(MAP, mr_tensor_map_free(h));
+    REFUSES(MAP, mr_tensor_map_lookup(h, &access, 1, &producer, 1, &size));
+    REFUSES(MAP, mr_tensor_map_record(h, &access, 1, 0, 0));
+    REFUSES(MAP, mr_tensor_map_writer(h, 0, &number));
+    REFUSES(MAP, mr_tensor_map_erase(h, 0, 1));
+    REFUSES(MAP, mr_tensor_map_len(h, &size));
+
+    /* Results are written on success only. */
+    CHECK(exec == (void *)7 && run == (void *)7 && pending == (void *)7 && buffer == (void *)7);
+    CHECK(callable == 7 && task.id == 7 && data == (void *)7 && size == 7 && number == 7);
+    CHECK(flag == 7 && stats.submitted == 0);
+}
+
+static void nulls(void) {
+    mr_options options = small(1);
+    mr_tensor tensor = at(0);
+    mr_task task;
+    uint64_t blob[1] = {0};
+    mr_callable callable;
+    mr_task_args_view none = {0, 0, NULL, NULL};
+    mr_chip_args chip;
+    size_t size;
+    FAILS(MR_ERR_NULL, "out", mr_options_init(NULL));
+    FAILS(MR_ERR_NULL, "out", mr_task_options_init(NULL));
+    FAILS(MR_ERR_NULL, "out", mr_call_config_init(NULL));
+    FAILS(MR_ERR_NULL, "mr_failure", mr_last_failure(NULL));
+    FAILS(MR_ERR_NULL, "out", mr_tensor_init(NULL, NULL, MR_INT8, NULL, 0));
+    FAILS(MR_ERR_NULL, "dimensions", mr_tensor_init(&tensor, NULL, MR_INT8, NULL, 1));
+    FAILS(MR_ERR_NULL, "tensor", mr_tensor_bytes(NULL, &blob[0]));
+    FAILS(MR_ERR_NULL, "out", mr_tensor_bytes(&tensor, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_builder_new(&options, NULL));
+    FAILS(MR_ERR_NULL, "options", mr_builder_new(NULL, (mr_builder **)&size));
+    FAILS(MR_ERR_NULL, "name", mr_register(living[BUILDER], NULL, body, NULL, &callable));
+    FAILS(MR_ERR_NULL, "function", mr_register(living[BUILDER], "x", NULL, NULL, &callable));
+    FAILS(MR_ERR_NULL, "out", mr_register(living[BUILDER], "x", body, NULL, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_build(living[BUILDER], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_executor_workers(living[EXECUTOR], MR_SUB, NULL));
+    FAILS(MR_ERR_NULL, "count", mr_executor_pids(living[EXECUTOR], NULL, 9, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_executor_busy(living[EXECUTOR], 0, NULL));
+    FAILS(MR_ERR_NULL, "mr_stats", mr_executor_stats(living[EXECUTOR], NULL));
+    FAILS(MR_ERR_NULL, "path", mr_register_library(living[EXECUTOR], NULL, "x", &callable));
+    FAILS(MR_ERR_NULL, "symbol", mr_register_library(living[EXECUTOR], "/x", NULL, &callable));
+    FAILS(MR_ERR_NULL, "out", mr_register_library(living[EXECUTOR], "/x", "x", NULL));
+    FAILS(MR_ERR_NULL, "out", mr_buffer_new(living[EXECUTOR], MR_INT8, NULL, 0, NULL));
+    FAILS(MR_ERR_NULL, "dimensions",
+          mr_buffer_new(living[EXECUTOR], MR_INT8, NULL, 2, (mr_buffer **)&size));
+    FAILS(MR_ERR_NULL, "out", mr_buffer_tensor(living[BUFFER], NULL));
+    FAILS(MR_ERR_NULL, "data", mr_buffer_data(living[BUFFER], NULL, &size));
+    FAILS(MR_ERR_NULL, "out", mr_args_new(NULL));
+    FAILS(MR_ERR_NULL, "tensor", mr_args_add_tensor(living[ARGS], NULL, MR_INPUT));
+    OK(mr_args_count(living[ARGS], NULL, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_blob_size(living[ARGS], NULL));
+    FAILS(MR_ERR_NULL, "buffer", mr_blob_write(living[ARGS], NULL, 99, &size));
+    FAILS(MR_ERR_NULL, "written", mr_blob_write(living[ARGS], blob, 8, NULL));
+    FAILS(MR_ERR_NULL, "blob", mr_blob_read(NULL, 8, (mr_task_args_view *)&size));
+    FAILS(MR_ERR_NULL, "out", mr_blob_read(blob, 8, NULL));
+    FAILS(MR_ERR_NULL, "view", mr_view_to_chip_args(NULL, &chip));
+    FAILS(MR_ERR_NULL, "out", mr_view_to_chip_args(&none, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_buffer_import(living[EXECUTOR], 0, MR_INT8, NULL, 0, NULL));
+    FAILS(MR_ERR_NULL, "blob", mr_run_from_blob(body, NULL, NULL, 8, NULL));
+    FAILS(MR_ERR_NULL, "function", mr_run_from_blob(NULL, NULL, blob, 8, NULL));
+    FAILS(MR_ERR_NULL, "body", mr_run(living[EXECUTOR], NULL, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_run_begin(living[EXECUTOR], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_run_detach(living[RUN], NULL));
+    FAILS(MR_ERR_NULL, "args", mr_submit_group(living[RUN], 0, NULL, 1, NULL, NULL, &task));
+    FAILS(MR_ERR_NULL, "task", mr_wait(living[RUN], NULL));
+    FAILS(MR_ERR_NULL, "task", mr_cancel(living[RUN], NULL, NULL));
+    FAILS(MR_ERR_NULL, "task", mr_task_tensor(living[RUN], NULL, 0, &tensor));
+    FAILS(MR_ERR_NULL, "out", mr_task_tensor(living[RUN], &task, 0, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_alloc(living[RUN], MR_INT8, NULL, 0, NULL));
+    OK(mr_cancel_scope(living[RUN], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_pending_done(living[PENDING], NULL));
+    OK(mr_pending_wait(living[PENDING], 0, NULL));
+    OK(mr_pending_cancel(living[PENDING], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_ring_new(16, 0, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_ring_reserve(living[RING], NULL));
+    OK(mr_ring_reclaim(living[RING], 0, NULL));
+    OK(mr_ring_state(living[RING], NULL, NULL, NULL));
+    FAILS(MR_ERR_NULL, "offset", mr_ring_heap_take(living[RING], NULL, 0, 1, 0, NULL));
+    OK(mr_ring_heap_reclaim(living[RING], NULL, 0, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_scopes_new(NULL));
+    OK(mr_scopes_state(living[SCOPES], NULL, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_tensor_map_new(MR_HAZARDS_STRICT, NULL));
+    FAILS(MR_ERR_NULL, "accesses", mr_tensor_map_lookup(living[MAP], NULL, 1, NULL, 0, &size));
+    FAILS(MR_ERR_NULL, "count", mr_tensor_map_lookup(living[MAP], NULL, 0, NULL, 0, NULL));
+    FAILS(MR_ERR_NULL, "accesses", mr_tensor_map_record(living[MAP], NULL, 1, 0, 0));
+    FAILS(MR_ERR_NULL, "out", mr_tensor_map_writer(living[MAP], 0, NULL));
+    FAILS(MR_ERR_NULL, "out", mr_tensor_map_len(living[MAP], NULL));
+}
+
+static void numbers(void) {
+    const uint32_t huge[6] = {~0u, ~0u, ~0u, ~0u, ~0u, 1};
+    mr_builder *builder = NULL;
+    mr_tensor_map *map;
+    mr_ring *ring;
+    mr_buffer *buffer;
+    mr_executor *exec;
+    mr_options options;
+    mr_tensor tensor = at(0), other;
+    mr_task task = {0, 0, 0};
+    mr_access access = {8, 8, MR_INPUT, 0};
+    mr_callable callable;
+    uint64_t number;
+    int flag;
+    size_t size;
+
+    /* Options: checked when the builder is made, or when it is built. */
+#define OPTION(member, value, status, part)                                                       \
+    options = small(1);                                                                           \
+    options.member = value;                                                                       \
+    FAILS(status, part, mr_builder_new(&options, &builder));
+    OPTION(mode, 2, MR_ERR_ARGUMENT, "mode 2");
+    OPTION(hazards, 2, MR_ERR_ARGUMENT, "hazards 2");
+    OPTION(wait, 3, MR_ERR_ARGUMENT, "wait 3");
+    OPTION(wait, ~0u, MR_ERR_ARGUMENT, "wait");
+    OPTION(pin_cpus, 2, MR_ERR_ARGUMENT, "pin_cpus");
+    OPTION(name, "\xff", MR_ERR_ARGUMENT, "UTF-8");
+#define BUILDS(member, value, status, part)                                                       \
+    options = small(1);                                                                           \
+    options.member = value;                                                                       \
+    OK(mr_builder_new(&options, &builder));                                                       \
+    FAILS(status, part, mr_build(builder, &exec));                                                \
+    FAILS(MR_ERR_HANDLE, "closed", mr_builder_free(builder));
+    BUILDS(workers, 0, MR_ERR_WORKERS, "0 workers");
+    BUILDS(workers, 257, MR_ERR_WORKERS, "256");
+    BUILDS(workers, UINT64_MAX, MR_ERR_WORKERS, "256");
+    BUILDS(sub_workers, UINT64_MAX, MR_ERR_WORKERS, "256");
+    BUILDS(slot_window, 17, MR_ERR_RING, "17 slots");
+    BUILDS(slot_window, (uint64_t)1 << 40, MR_ERR_RING, "65536");
+    BUILDS(heap_bytes, UINT64_MAX - 1, MR_ERR_MEMORY, "heap ring");
+    BUILDS(buffer_bytes, UINT64_MAX - 1, MR_ERR_MEMORY, "buffer space");
+
+    FAILS(MR_ERR_ARGUMENT, "UTF-8", mr_register(living[BUILDER], "\xc3", body, NULL, &callable));
+    OK(mr_register(living[BUILDER], "same", body, NULL, &callable));
+    FAILS(MR_ERR_DUPLICATE, "`same`", mr_register(living[BUILDER], "same", body, NULL, &callable));
+
+    /* Tensors. */
+    FAILS(MR_ERR_ARGUMENT, "9 is no element type", mr_tensor_init(&tensor, NULL, 9, NULL, 0));
+    FAILS(MR_ERR_ARGUMENT, "256 is no element", mr_tensor_init(&tensor, NULL, 256, NULL, 0));
+    FAILS(MR_ERR_ARGUMENT, "at most 5", mr_tensor_init(&tensor, NULL, MR_INT8, huge, 6));
+    FAILS(MR_ERR_ARGUMENT, "at most 5", mr_tensor_init(&tensor, NULL, MR_INT8, huge, SIZE_MAX));
+    FAILS(MR_ERR_ARGS, "64 bits", mr_tensor_init(&tensor, NULL, MR_INT8, huge, 3));
+    FAILS(MR_ERR_ARGS, "end of the address space",
+          mr_tensor_init(&tensor, (void *)(UINTPTR_MAX - 1), MR_INT32, NULL, 0));
+    CHECK(tensor.ndims == 0 && tensor.dtype == MR_UINT64);
+    other = tensor;
+    other.ndims = 6;
+    FAILS(MR_ERR_ARGS, "5 dimensions", mr_tensor_bytes(&other, &number));
+    FAILS(MR_ERR_ARGS, "5 dimensions", mr_args_add_tensor(living[ARGS], &other, MR_INPUT));
+    other = tensor;
+    other.dtype = 77;
+    FAILS(MR_ERR_ARGS, "77", mr_tensor_bytes(&other, &number));
+    FAILS(MR_ERR_ARGS, "77", mr_args_add_tensor(living[ARGS], &other, MR_INPUT));
+    FAILS(MR_ERR_ARGUMENT, "5 is no tag", mr_args_add_tensor(living[ARGS], &tensor, 5));
+    FAILS(MR_ERR_ARGUMENT, "-1 is no tag", mr_args_add_tensor(living[ARGS], &tensor, -1));
+    OK(mr_args_add_scalar(living[ARGS], 1));
+    FAILS(MR_ERR_ARGS, "after a scalar", mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
+    OK(mr_args_clear(living[ARGS]));
+
+    /* The executor and its buffers. */
+    FAILS(MR_ERR_ARGUMENT, "2 is no kind", mr_executor_workers(living[EXECUTOR], 2, &size));
+    FAILS(MR_ERR_ARGUMENT, "no worker 1", mr_executor_busy(living[EXECUTOR], 1, &flag));
+    FAILS(MR_ERR_ARGUMENT, "no worker", mr_executor_busy(living[EXECUTOR], ~0u, &flag));
+    FAILS(MR_ERR_ARGUMENT, "no element type",
+          mr_buffer_new(living[EXECUTOR], 9, NULL, 0, &buffer));
+    FAILS(MR_ERR_ARGUMENT, "-1 is no descriptor",
+          mr_buffer_import(living[EXECUTOR], -1, MR_INT8, NULL, 0, &buffer));
+    FAILS(MR_ERR_IMPORT, "descriptor 9999",
+          mr_buffer_import(living[EXECUTOR], 9999, MR_INT8, NULL, 0, &buffer));
+    FAILS(MR_ERR_ARGUMENT, "at most 5", mr_buffer_new(living[EXECUTOR], MR_INT8, huge, 6, &buffer));
+    FAILS(MR_ERR_ARGS, "64 bits", mr_buffer_new(living[EXECUTOR], MR_INT8, huge, 5, &buffer));
+    FAILS(MR_ERR_BUFFER_SPACE, "32 GiB",
+          mr_buffer_new(living[EXECUTOR], MR_INT8, huge, 2, &buffer));
+    FAILS(MR_ERR_BUFFER_SPACE, "buffer_bytes",
+          mr_buffer_new(living[EXECUTOR], MR_INT8, huge, 1, &buffer));
+    FAILS(MR_ERR_LIBRARY, "/none",
+          mr_register_library(living[EXECUTOR], "/none", "x", &callable));
+    FAILS(MR_ERR_LIBRARY, "no shared object",
+          mr_register_library(living[EXECUTOR], "/etc/passwd", "x", &callable));
+    FAILS(MR_ERR_FUNCTION, "0x63", mr_unregister(living[EXECUTOR], 99));
+
+    /* Runs. */
+    FAILS(MR_ERR_MISUSE, "inside a run",
+          mr_run_begin(living[EXECUTOR], (mr_run_handle **)&size));
+    FAILS(MR_ERR_MISUSE, "inside a run", mr_run(living[EXECUTOR], fill, NULL));
+    FAILS(MR_ERR_TASK_HANDLE, "no task of this run", mr_wait(living[RUN], &task));
+    FAILS(MR_ERR_TASK_HANDLE, "no task of this run", mr_cancel(living[RUN], &task, NULL));
+    FAILS(MR_ERR_TASK_HANDLE, "no task", mr_task_tensor(living[RUN], &task, 0, &tensor));
+    FAILS(MR_ERR_SCOPE, "scope", mr_scope_end(living[RUN]));
+    FAILS(MR_ERR_FUNCTION, "0x1", mr_submit(living[RUN], 1, living[ARGS], NULL, NULL, NULL));
+    FAILS(MR_ERR_GROUP, "at least one", mr_submit_group(living[RUN], 0, NULL, 0, NULL, NULL, NULL));
+    FAILS(MR_ERR_GROUP, "257",
+          mr_submit_group(living[RUN], 0, (const mr_args *const *)living, 257, NULL, NULL, NULL));
+    FAILS(MR_ERR_GROUP, "pool of 1",
+          (living[0] = living[ARGS], living[1] = living[ARGS],
+           mr_submit_group(living[RUN], 0, (const mr_args *const *)living, 2, NULL, NULL, NULL)));
+    FAILS(MR_ERR_RING, "heap_bytes", mr_alloc(living[RUN], MR_INT8, huge, 1, &tensor));
+    FAILS(MR_ERR_ARGUMENT, "at most 5", mr_alloc(living[RUN], MR_INT8, huge, 6, &tensor));
+    FAILS(MR_ERR_ARGUMENT, "no element type", mr_alloc(living[RUN], 9, NULL, 0, &tensor));
+    tensor = at(0);
+    OK(mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
+    FAILS(MR_ERR_ADDRESS, "null", mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+    OK(mr_args_clear(living[ARGS]));
+    tensor = at((uint64_t)(uintptr_t)&number);
+    OK(mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
+    FAILS(MR_ERR_ADDRESS, "no buffer", mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+    OK(mr_args_clear(living[ARGS]));
+    for (int i = 0; i < 300000; i++) {
+        OK(mr_args_add_scalar(living[ARGS], 1));
+    }
+    FAILS(MR_ERR_ARGS_TOO_LARGE, "2097152",
+          mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+    OK(mr_args_clear(living[ARGS]));
+
+    /* Parts. */
+    FAILS(MR_ERR_RING, "15", mr_ring_new(15, 0, &ring));
+    FAILS(MR_ERR_RING, "0 slots", mr_ring_new(0, 0, &ring));
+    FAILS(MR_ERR_RING, "65536", mr_ring_new((size_t)1 << 63, 0, &ring));
+    FAILS(MR_ERR_ARGUMENT, "2^48", mr_ring_new(16, UINT64_MAX, &ring));
+    FAILS(MR_ERR_ARGUMENT, "not in the window", mr_ring_complete(living[RING], 0, 0));
+    FAILS(MR_ERR_ARGUMENT, "failed is 2", mr_ring_complete(living[RING], 0, 2));
+    FAILS(MR_ERR_ARGUMENT, "heap ring 4", mr_ring_heap_take(living[RING], NULL, 4, 1, 0, &number));
+    FAILS(MR_ERR_ARGUMENT, "one byte", mr_ring_heap_take(living[RING], NULL, 0, 0, 0, &number));
+    FAILS(MR_ERR_RING, "4096", mr_ring_heap_take(living[RING], NULL, 0, 4097, 0, &number));
+    FAILS(MR_ERR_RING, "4096", mr_ring_heap_take(living[RING], NULL, 0, ~0ull, 0, &number));
+    FAILS(MR_ERR_ARGUMENT, "heap ring 9", mr_ring_heap_reclaim(living[RING], NULL, 9, NULL));
+    FAILS(MR_ERR_SCOPE, "without scope_begin", mr_scopes_end(living[SCOPES], NULL));
+    FAILS(MR_ERR_ARGUMENT, "hazards 7", mr_tensor_map_new(7, &map));
+    FAILS(MR_ERR_ARGUMENT, "empty", mr_tensor_map_record(living[MAP], &access, 1, 0, 0));
+    FAILS(MR_ERR_ARGUMENT, "empty", mr_tensor_map_lookup(living[MAP], &access, 1, NULL, 0, &size));
+    access.end = 9, access.tag = 8;
+    FAILS(MR_ERR_ARGUMENT, "8 is no tag", mr_tensor_map_record(living[MAP], &access, 1, 0, 0));
+    access.tag = MR_OUTPUT;
+    FAILS(MR_ERR_ARGUMENT, "tail <= task", mr_tensor_map_record(living[MAP], &access, 1, 1, 2));
+    FAILS(MR_ERR_ARGUMENT, "2^62", mr_tensor_map_record(living[MAP], &access, 1, ~0ull, 0));
+    FAILS(MR_ERR_ARGUMENT, "at most 65536",
+          mr_tensor_map_record(living[MAP], &access, SIZE_MAX, 0, 0));
+    FAILS(MR_ERR_ARGUMENT, "empty", mr_tensor_map_erase(living[MAP], 5, 4));
+    FAILS(MR_ERR_NOT_FOUND, "0x9", mr_tensor_map_writer(living[MAP], 9, &number));
+    FAILS(MR_ERR_NOT_FOUND, "ffff", mr_tensor_map_writer(living[MAP], UINT64_MAX, &number));
+}
+
+/* Options of a task, each impossible value. */
+static void task_options(void) {
+    mr_task_options options;
+#define TASK(member, value, status, part)                                                         \
+    OK(mr_task_options_init(&options));                                                           \
+    options.member = value;                                                                       \
+    FAILS(status, part, mr_submit(living[RUN], 0, living[ARGS], NULL, &options, NULL));
+    TASK(kind, 2, MR_ERR_ARGUMENT, "2 is no kind");
+    TASK(kind, MR_SUB, MR_ERR_WORKER, "no SUB workers");
+    TASK(priority, 2, MR_ERR_ARGUMENT, "priority 2");
+    TASK(worker, 1, MR_ERR_WORKER, "worker 1");
+    TASK(worker, -2, MR_ERR_ARGUMENT, "-1 means any");
+    TASK(worker, 70000, MR_ERR_ARGUMENT, "70000");
+    TASK(retries, 1, MR_ERR_OPTIONS, "idempotent");
+    TASK(retries, 63, MR_ERR_OPTIONS, "62");
+    TASK(deadline_us, (uint64_t)1 << 32, MR_ERR_OPTIONS, "71 minutes");
+    TASK(deadline_us, UINT64_MAX, MR_ERR_OPTIONS, "71 minutes");
+    TASK(idempotent, 2, MR_ERR_ARGUMENT, "idempotent is 2");
+    TASK(snapshot, 2, MR_ERR_ARGUMENT, "snapshot is 2");
+    TASK(name, "\x80", MR_ERR_ARGUMENT, "UTF-8");
+}
+
+int main(void) {
+    mr_run_handle *past = NULL;
+    mr_run_handle *begun;
+    mr_failure failure = {.size = sizeof failure};
+    void *made[KINDS];
+
+    CHECK(strcmp(mr_last_error(), "") == 0);
+    CHECK(mr_last_failure(&failure) == MR_ERR_NOT_FOUND);
+    CHECK(strcmp(mr_last_error(), "") == 0);
+
+    make(made, build());
+    memcpy(closed, made, sizeof made);
+    end(made);
+    make(made, build());
+    memcpy(living, made, sizeof made);
+    for (int kind = 0; kind < KINDS; kind++) {
+        CHECK(living[kind] != closed[kind]);
+    }
+    handles();
+    nulls();
+    numbers();
+    memcpy(living, made, sizeof made);
+    task_options();
+
+    /* What was refused has changed nothing: all of it still works. */
+    OK(mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+    OK(mr_run_end(living[RUN]));
+    OK(mr_run(living[EXECUTOR], fill, &past));
+    FAILS(MR_ERR_HANDLE, "closed", mr_scope_begin(past));
+    OK(mr_run_begin(living[EXECUTOR], &begun));
+    made[RUN] = begun;
+    end(made);
+    puts("ok");
+    return 0;
+}

@@ -1,0 +1,120 @@
+// C++ exceptions: the layer keeps them out of C; raw ones end the worker, not the host.
+#include <mailring.hpp>
+
+#include "check.h"
+
+namespace {
+
+int raw_throw(const mr_task_args_view *, const mr_call_config *, const mr_task_context *, void *) {
+    throw std::runtime_error("nobody catches this");
+}
+
+struct odd {};
+
+template <class E, class F> E caught(F &&f) {
+    try {
+        f();
+    } catch (const E &error) {
+        return error;
+    }
+    CHECK(!"it should have thrown");
+    std::abort();
+}
+
+void in_mode(bool threads) {
+    mailring::options options = mailring::options().workers(2).slot_window(256);
+    options.raw.heap_bytes = options.raw.buffer_bytes = 1 << 20;
+    options.raw.mode = threads ? MR_MODE_THREAD : MR_MODE_PROCESS;
+    mailring::builder builder(options);
+    int captured = 5;
+    const mr_callable sets = builder.add("sets", [captured](const mailring::view &args,
+                                                            const mailring::context &context) {
+        args.elements<std::int32_t>(0)[context.member()] = captured;
+    });
+    const mr_callable throws = builder.add("throws", [](const mailring::view &args,
+                                                        const mailring::context &) {
+        if (args.scalars() == 0) {
+            throw odd();
+        }
+        args.scalar(7);
+    });
+    const mr_callable meets = builder.add("meets", [](const mailring::view &args,
+                                                      const mailring::context &context) {
+        context.fetch_add(0, context.member() + 1);
+        context.barrier();
+        args.elements<std::int32_t>(0)[context.member()] =
+            static_cast<std::int32_t>(context.load(0));
+    });
+    mr_callable raw = 0;
+    mailring::check(mr_register(builder.get(), "raw", raw_throw, nullptr, &raw));
+    CHECK(caught<mailring::error>([&] { builder.add("raw", nullptr); }).status() ==
+          MR_ERR_DUPLICATE);
+
+    mailring::executor exec(std::move(builder));
+    mailring::buffer<std::int32_t> buffer(exec, {2});
+    CHECK(exec.workers() == 2 && exec.workers(MR_SUB) == 0 && buffer.size() == 2);
+    exec.run([&](mailring::run &run) {
+        mr_task task = run.submit(sets, mailring::args().output(buffer.part(0, {1})));
+        run.wait(task);
+        CHECK(buffer[0] == 5);
+        mailring::args args;
+        args.no_dep(buffer);
+        run.submit_group(meets, {&args, &args});
+    });
+    CHECK(buffer[0] == 3 && buffer[1] == 3);
+
+    auto failed = caught<mailring::task_error>([&] {
+        exec.run([&](mailring::run &run) { run.submit(throws, mailring::args().scalar(1)); });
+    });
+    CHECK(failed.message == "no such scalar (it returned 1)" && failed.name == "throws");
+    CHECK(failed.kind == MR_FAILURE_ERROR && failed.worker >= 0 && failed.member == -1);
+    failed = caught<mailring::task_error>([&] {
+        exec.run([&](mailring::run &run) { run.submit(throws, mailring::args()); });
+    });
+    CHECK(failed.message == "an exception that is no std::exception (it returned 1)");
+
+    // One that leaves the function of a run: its tasks end first, then it arrives as it is.
+    buffer[0] = 0;
+    caught<odd>([&] {
+        exec.run([&](mailring::run &run) {
+            run.scope([&](mailring::run &inner) {
+                inner.submit(sets, mailring::args().output(buffer.part(0, {1})));
+                throw odd();
+            });
+        });
+    });
+    CHECK(buffer[0] == 5);
+
+    // By hand, with time-outs.
+    mailring::run run = exec.begin();
+    const mr_tensor made = run.output(
+        run.submit(sets, mailring::args().output(mailring::tensor<std::int32_t>({3}))));
+    CHECK(made.data != 0 && made.shapes[0] == 3);
+    CHECK(run.alloc<float>({2, 2}).ndims == 2);
+    mailring::pending pending = run.detach();
+    while (!pending.wait_for(std::chrono::milliseconds(1))) {
+    }
+    pending.wait();
+    CHECK(pending.done() && pending.cancel() == 0);
+    CHECK(caught<std::out_of_range>([&] { buffer.part(1, {2}); }).what() != nullptr);
+    CHECK(caught<mailring::error>([&] { run.end(); }).status() == MR_ERR_HANDLE);
+
+    if (!threads) {
+        failed = caught<mailring::task_error>([&] {
+            exec.run([&](mailring::run &open) { open.submit(raw, mailring::args()); });
+        });
+        CHECK(failed.kind == MR_FAILURE_WORKER_DIED);
+        exec.run([&](mailring::run &open) {
+            open.submit(sets, mailring::args().output(buffer.part(1, {1})));
+        });
+        CHECK(exec.stats().deaths == 1);
+    }
+}
+
+} // namespace
+
+int main() {
+    in_mode(false);
+    in_mode(true);
+    std::puts("ok");
+}

@@ -1,0 +1,254 @@
+//! Programs in C and C++, compiled with all warnings as errors, run, and run under valgrind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::library::{self, prefix, run, script, source};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Linked {
+    Shared,
+    Statically,
+}
+
+/// A program of `c/`, compiled in a directory of its own.
+struct Program {
+    place: TempDir,
+    binary: PathBuf,
+}
+
+fn place() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for a program")
+}
+
+/// A compiler with the flags that every program must pass.
+fn compiler(cpp: bool) -> Command {
+    let mut command = Command::new(if cpp { "c++" } else { "cc" });
+    command.arg(if cpp { "-std=c++17" } else { "-std=gnu11" });
+    command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"]);
+    command
+}
+
+/// What pkg-config says of the installed library.
+fn flags(what: &[&str]) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.args(what).arg("mailring").env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
+    let said = run(&mut command).unwrap();
+    said.split_whitespace().map(str::to_owned).collect()
+}
+
+impl Program {
+    fn compile(file: &str, cpp: bool, linked: Linked) -> Self {
+        let place = place();
+        let binary = place.path().join("program");
+        let mut command = compiler(cpp);
+        if cpp {
+            command.args(["-x", "c++"]);
+        }
+        command.arg(source("tests/ffi/c").join(file)).args(["-x", "none"]).arg("-o").arg(&binary);
+        match linked {
+            Linked::Shared => command.args(flags(&["--cflags", "--libs"])),
+            Linked::Statically => {
+                command.args(flags(&["--cflags"])).arg(prefix().join("lib/libmailring.a"));
+                let libs = flags(&["--static", "--libs"]);
+                command.args(libs.into_iter().filter(|flag| flag != "-lmailring"))
+            }
+        };
+        run(command.arg("-lpthread")).unwrap();
+        Self { place, binary }
+    }
+
+    fn c(file: &str) -> Self {
+        Self::compile(file, false, Linked::Shared)
+    }
+
+    fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    fn finish(&self, mut command: Command, args: &[&Path]) {
+        command.args(args).env("LD_LIBRARY_PATH", prefix().join("lib")).stdin(Stdio::null());
+        match run(&mut command) {
+            Ok(said) => assert_eq!(said, "ok\n"),
+            Err(why) if why.contains("forking the nursery failed: Function not implemented") => {
+                panic!(
+                    "no executor can be built under this valgrind, which answers ENOSYS to \
+                     pidfd_open: the engine needs its way without pidfds\n{why}"
+                )
+            }
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    fn run(&self, args: &[&Path]) {
+        self.finish(Command::new(&self.binary), args);
+    }
+
+    /// Under valgrind. Workers and other children are not looked at: they share the memory of the
+    /// arena, which valgrind cannot know, and end without giving back what they have.
+    fn check(&self, args: &[&Path]) {
+        if Command::new("valgrind").arg("--version").output().is_err() {
+            println!("there is no valgrind here, so this test has nothing to do");
+            return;
+        }
+        let mut command = Command::new("valgrind");
+        command.args([
+            "--error-exitcode=9",
+            "--child-silent-after-fork=yes",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+            "--show-leak-kinds=definite",
+            "--quiet",
+        ]);
+        command.arg(&self.binary);
+        self.finish(command, args);
+    }
+}
+
+/// The shared object with functions that are registered late. Linked with nothing.
+fn late(program: &Program) -> PathBuf {
+    let path = program.path().join("liblate.so");
+    let mut command = compiler(false);
+    command.args(["-shared", "-fPIC", "-Wl,-z,defs", "-o"]).arg(&path);
+    run(command.arg(source("tests/ffi/c/late.c")).args(flags(&["--cflags"]))).unwrap();
+    path
+}
+
+pub(crate) fn misuse() {
+    Program::c("misuse.c").run(&[]);
+}
+
+pub(crate) fn misuse_checked() {
+    Program::c("misuse.c").check(&[]);
+}
+
+pub(crate) fn structs() {
+    Program::c("structs.c").run(&[]);
+}
+
+pub(crate) fn structs_checked() {
+    Program::c("structs.c").check(&[]);
+}
+
+pub(crate) fn structs_in_cpp() {
+    Program::compile("structs.c", true, Linked::Shared).run(&[]);
+}
+
+pub(crate) fn structs_static() {
+    Program::compile("structs.c", false, Linked::Statically).run(&[]);
+    Program::compile("parts.c", false, Linked::Statically).run(&[]);
+}
+
+pub(crate) fn parts() {
+    Program::c("parts.c").run(&[]);
+}
+
+pub(crate) fn parts_checked() {
+    Program::c("parts.c").check(&[]);
+}
+
+pub(crate) fn tasks() {
+    let program = Program::c("tasks.c");
+    program.run(&[&late(&program), program.path()]);
+}
+
+pub(crate) fn tasks_checked() {
+    let program = Program::c("tasks.c");
+    program.check(&[&late(&program), program.path()]);
+}
+
+pub(crate) fn threads() {
+    Program::c("threads.c").run(&[]);
+}
+
+pub(crate) fn threads_checked() {
+    Program::c("threads.c").check(&[]);
+}
+
+pub(crate) fn child() {
+    Program::c("child.c").run(&[]);
+}
+
+pub(crate) fn throws() {
+    Program::compile("throws.cpp", true, Linked::Shared).run(&[]);
+}
+
+pub(crate) fn throws_checked() {
+    Program::compile("throws.cpp", true, Linked::Shared).check(&[]);
+}
+
+/// Compiled by itself, twice in one file, in the strictest dialects.
+pub(crate) fn header_alone() {
+    let place = place();
+    let file = place.path().join("alone.c");
+    let both = [
+        ("mailring.h", false, "-std=c11"),
+        ("mailring.h", false, "-std=c17"),
+        ("mailring.h", true, "-std=c++17"),
+        ("mailring.h", true, "-std=c++20"),
+        ("mailring.hpp", true, "-std=c++17"),
+        ("mailring.hpp", true, "-std=c++20"),
+    ];
+    for (header, cpp, standard) in both {
+        fs::write(&file, format!("#include <{header}>\n#include <{header}>\n")).unwrap();
+        let mut command = compiler(cpp);
+        command.args([standard, "-Wconversion", "-Wshadow", "-fsyntax-only"]);
+        command.args(["-x", if cpp { "c++" } else { "c" }]).arg(&file);
+        run(command.args(flags(&["--cflags"]))).unwrap();
+    }
+}
+
+pub(crate) fn examples() {
+    let said = run(script("ffi/examples/run.sh").current_dir("/")).unwrap();
+    for part in ["c: 1000 tasks", "c++: 100 steps", "python: longest", "all examples ran"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+/// The installed files, with what is in them.
+fn installed() -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for directory in ["lib", "include", "lib/pkgconfig"] {
+        for entry in fs::read_dir(prefix().join(directory)).unwrap().flatten() {
+            if entry.path().is_file() {
+                let name = format!("{directory}/{}", entry.file_name().to_string_lossy());
+                found.push((name, fs::read(entry.path()).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+pub(crate) fn install_again() {
+    let before = installed();
+    let names: Vec<&str> = before.iter().map(|(name, _)| name.as_str()).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let full = format!("lib/libmailring.so.{version}");
+    let expected = [
+        "include/mailring.h",
+        "include/mailring.hpp",
+        "lib/libmailring.a",
+        "lib/libmailring.so",
+        "lib/libmailring.so.0",
+        &full,
+        "lib/pkgconfig/mailring.pc",
+    ];
+    assert_eq!(names, expected);
+    library::build().unwrap();
+    assert!(before == installed(), "the second time changed something");
+    let link = fs::read_link(prefix().join("lib/libmailring.so")).unwrap();
+    assert_eq!(link, Path::new("libmailring.so.0"));
+    assert_eq!(
+        run(Command::new("pkg-config")
+            .args(["--modversion", "mailring"])
+            .env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig")))
+        .unwrap()
+        .trim(),
+        version
+    );
+    assert!(run(&mut script("ffi/install.sh")).unwrap_err().contains("usage"));
+}
