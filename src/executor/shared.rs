@@ -210,7 +210,8 @@ impl Shared {
     pub(super) fn cancel_range(&self, tasks: std::ops::Range<u64>) -> u64 {
         let tail = self.health.tail.load(Acquire);
         let table = self.arena.table();
-        let marked = (tasks.start.max(tail)..tasks.end).filter(|&seq| {
+        // The newest first: nobody is through before those it waits for, so the count is exact.
+        let marked = (tasks.start.max(tail)..tasks.end).rev().filter(|&seq| {
             let (slot, generation) = place(seq, self.window_shift());
             table.slot(slot).cancel(generation)
         });
