@@ -2,12 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use super::chips::check_devices;
-use super::shared::{Shared, serve_on};
+use super::crew::{Crew, fork_all, start_all};
+use super::shared::Shared;
 use super::turn::Turn;
 use super::{Executor, Orchestrator};
 use crate::abi::reach::Reach;
@@ -21,14 +21,15 @@ use crate::limits::{
 };
 use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
-use crate::segment::{Arena, Shape, Status};
-use crate::sys::{futex, machine};
+use crate::segment::{Arena, Shape};
+use crate::sys::machine;
+use crate::worker::health::Health;
 use crate::worker::lent::Lent;
 use crate::worker::library::Registered;
-use crate::worker::nursery::{Brood, Nursery};
-use crate::worker::participant::{Participant, Place, Poke, WaitStrategy};
-use crate::worker::supervisor::{Health, Processes, Supervisor};
-use crate::worker::{BoxError, Factory, Functions, Publisher, TaskContext, Worker, make};
+use crate::worker::nursery::Brood;
+use crate::worker::participant::WaitStrategy;
+use crate::worker::supervisor::Supervisor;
+use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
 
 /// Where workers live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,9 +40,6 @@ pub enum Mode {
     /// Each in a thread of this process: no isolation, and a body that hangs cannot be ended.
     Thread,
 }
-
-/// Longest start of a worker.
-const START: Duration = Duration::from_secs(30);
 
 /// The options of an executor.
 ///
@@ -345,170 +343,4 @@ fn event() -> std::io::Result<OwnedFd> {
     use nix::sys::eventfd::{EfdFlags, EventFd};
     let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
     Ok(event.into())
-}
-
-/// Forks the nursery and through it all workers; waits until they are ready.
-fn fork_all(brood: &Brood) -> Result<Processes, BuildError> {
-    let others = machine::threads().saturating_sub(1);
-    if others > 0 {
-        tracing::warn!(
-            others,
-            "building beside other threads: a lock that one of them holds now stays locked in the workers"
-        );
-    }
-    let nursery = brood.lent.while_lending(|| Nursery::start(brood));
-    let nursery = nursery.map_err(BuildError::system("forking the nursery"))?;
-    let _ = brood.arena.not_for_children();
-    let workers = brood.arena.shape().total_workers() as u16;
-    let mut reins = Vec::with_capacity(usize::from(workers));
-    for worker in 0..workers {
-        match nursery.spawn(worker) {
-            Ok(held) => reins.push(Some(held)),
-            Err(source) => {
-                nursery.shutdown();
-                return Err(BuildError::System { what: "forking a worker", source });
-            }
-        }
-    }
-    let processes = Processes { nursery, reins };
-    match await_live(&brood.arena, |worker| processes.ending(worker)) {
-        Ok(()) => {
-            tracing::info!(workers, "workers started");
-            Ok(processes)
-        }
-        Err(error) => {
-            processes.nursery.shutdown();
-            Err(error)
-        }
-    }
-}
-
-fn start_all(brood: &Brood) -> Result<Vec<JoinHandle<()>>, BuildError> {
-    let arena = &brood.arena;
-    let mut threads = Vec::new();
-    for worker in 0..arena.shape().total_workers() as u16 {
-        let brood = brood.clone();
-        let started = std::thread::Builder::new()
-            .name(format!("mailring-w{worker}"))
-            .spawn(move || live_in_thread(&brood, worker));
-        match started {
-            Ok(thread) => threads.push(thread),
-            Err(source) => {
-                end_threads(arena, threads);
-                return Err(BuildError::System { what: "starting a worker thread", source });
-            }
-        }
-    }
-    match await_live(&brood.arena, |_| None) {
-        Ok(()) => Ok(threads),
-        Err(error) => {
-            end_threads(&brood.arena, threads);
-            Err(error)
-        }
-    }
-}
-
-/// A worker's life in a thread.
-fn live_in_thread(brood: &Brood, worker: u16) {
-    let arena = &brood.arena;
-    serve_on(arena);
-    brood.lent.enter(arena);
-    if let Some(cpus) = &brood.pin
-        && !cpus.is_empty()
-    {
-        machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
-    }
-    let entry = arena.entry(worker);
-    let kind = arena.shape().kind_of(usize::from(worker));
-    match make(&brood.factories[kind.index()], WorkerId(worker)) {
-        Ok(mut served) => {
-            entry.status.store(Status::Live as u32, SeqCst);
-            arena.ring_host();
-            let poke = Poke(std::os::fd::AsFd::as_fd(&*brood.poke));
-            Participant::new(arena, worker, brood.wait, poke, Place::Thread).serve(served.as_mut());
-        }
-        Err(why) => {
-            entry.say(&why);
-            entry.status.store(Status::Refused as u32, SeqCst);
-            arena.ring_host();
-        }
-    }
-}
-
-/// Waits until every worker says that it is ready. `ending` tells how one has died.
-fn await_live(arena: &Arena, ending: impl Fn(u16) -> Option<String>) -> Result<(), BuildError> {
-    let until = Instant::now() + START;
-    let workers = arena.shape().total_workers() as u16;
-    loop {
-        let door = &arena.control().host_door;
-        let seen = door.load(Acquire);
-        let mut waiting = None;
-        for worker in 0..workers {
-            let entry = arena.entry(worker);
-            let status = entry.status.load(Acquire);
-            if status == Status::Live as u32 {
-                continue;
-            }
-            let why =
-                if status == Status::Refused as u32 { Some(entry.said()) } else { ending(worker) };
-            if let Some(why) = why {
-                return Err(BuildError::Worker { worker: WorkerId(worker), why });
-            }
-            waiting = Some(worker);
-        }
-        let Some(worker) = waiting else { return Ok(()) };
-        if Instant::now() > until {
-            let why = format!("not ready after {START:?}");
-            return Err(BuildError::Worker { worker: WorkerId(worker), why });
-        }
-        futex::wait(door, seen, Some(Duration::from_millis(20)));
-    }
-}
-
-/// Everybody who works for an executor.
-pub(super) struct Crew {
-    supervisor: JoinHandle<Option<Processes>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Crew {
-    /// Ends all: workers are asked first; processes that stay longer than `grace` are killed.
-    pub(super) fn end(self, shared: &Shared, grace: Duration) {
-        shared.health.stop(&shared.poke);
-        let processes = self.supervisor.join().ok().flatten();
-        shut(&shared.arena);
-        if let Some(processes) = processes {
-            processes.end(grace);
-        }
-        for thread in self.threads {
-            let _ = thread.join();
-        }
-    }
-
-    /// In a process that only has a copy: nothing here is ours.
-    pub(super) fn abandon(self) {
-        std::mem::forget(self);
-    }
-}
-
-fn end_threads(arena: &Arena, threads: Vec<JoinHandle<()>>) {
-    shut(arena);
-    for thread in threads {
-        let _ = thread.join();
-    }
-}
-
-/// Tells all workers to leave when they find nothing to do.
-fn shut(arena: &Arena) {
-    arena.control().shutdown.store(1, SeqCst);
-    let publisher = Publisher::supervisor(arena);
-    for kind in WorkerKind::ALL {
-        publisher.wake_all(kind);
-    }
-    for worker in 0..arena.shape().total_workers() as u16 {
-        let door = &arena.entry(worker).door;
-        if door.load(Relaxed) != crate::mailbox::door::AWAKE {
-            futex::wake(door, 1);
-        }
-    }
 }

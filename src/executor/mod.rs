@@ -3,6 +3,7 @@
 mod buffer;
 mod builder;
 mod chips;
+mod crew;
 mod handle;
 mod import;
 mod late;
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 use crate::abi::Element;
 use crate::error::Error;
 use crate::ids::WorkerKind;
-use builder::Crew;
+use crew::Crew;
 use shared::Shared;
 use turn::Turn;
 

@@ -16,11 +16,11 @@ use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Settled};
 use crate::sys::futex;
+use crate::worker::health::Health;
 use crate::worker::imports::Imports;
 use crate::worker::lent::Lent;
 use crate::worker::nursery::lineage;
 use crate::worker::participant::{RECHECK, WaitStrategy};
-use crate::worker::supervisor::Health;
 
 thread_local! {
     /// In THREAD mode: the arena that this thread works for.

@@ -4,6 +4,7 @@
 mod context;
 mod functions;
 mod gang;
+pub(crate) mod health;
 pub(crate) mod imports;
 pub(crate) mod lent;
 pub(crate) mod library;
@@ -11,6 +12,7 @@ pub(crate) mod native;
 pub(crate) mod nursery;
 mod orphans;
 pub(crate) mod participant;
+pub(crate) mod processes;
 mod publish;
 pub(crate) mod recover;
 pub(crate) mod supervisor;

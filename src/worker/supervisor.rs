@@ -4,17 +4,17 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::health::Health;
 use super::imports::Imports;
-use super::nursery::{Nursery, Reins, describe_status};
-use super::participant::{DEADLINE, Poke, monotonic_ns};
+use super::nursery::describe_status;
+use super::participant::{DEADLINE, monotonic_ns};
+use super::processes::{Processes, await_all, is_readable};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
 use crate::ids::WorkerKind;
 use crate::mailbox::letter::GROUP;
@@ -29,50 +29,6 @@ const STRANDED: Duration = Duration::from_millis(20);
 /// How long to wait before a fork is tried again.
 const FORK_RETRY: Duration = Duration::from_millis(50);
 
-/// What the supervisor tells the rest of the host, and what it is told.
-#[derive(Debug, Default)]
-pub(crate) struct Health {
-    failed: OnceLock<String>,
-    stopping: AtomicBool,
-    /// Workers of each kind that live or will be replaced.
-    pub(crate) live: [AtomicU32; 2],
-    /// Workers that died.
-    pub(crate) deaths: AtomicU64,
-    /// Workers that replaced one that died.
-    pub(crate) respawns: AtomicU64,
-    /// Workers that we killed (deadlines, members of failed groups).
-    pub(crate) kills: AtomicU64,
-    /// The oldest task in the window.
-    pub(crate) tail: AtomicU64,
-    /// Nanoseconds of the monotonic clock when the last death was seen.
-    pub(crate) last_death_ns: AtomicU64,
-}
-
-impl Health {
-    /// Why the executor cannot go on, if it cannot.
-    #[inline]
-    pub(crate) fn failure(&self) -> Option<&str> {
-        self.failed.get().map(String::as_str)
-    }
-
-    pub(crate) fn fail(&self, why: String, arena: &Arena) {
-        tracing::error!(why, "executor failed");
-        let _ = self.failed.set(why);
-        arena.ring_host();
-    }
-
-    /// The executor was dropped: whoever still waits is told.
-    pub(crate) fn close(&self, arena: &Arena) {
-        let _ = self.failed.set("it was dropped".to_owned());
-        arena.ring_host();
-    }
-
-    pub(crate) fn stop(&self, poke: &OwnedFd) {
-        self.stopping.store(true, SeqCst);
-        Poke::ring(poke);
-    }
-}
-
 /// What the supervisor needs; it lives on its own thread.
 pub(crate) struct Supervisor {
     pub(crate) arena: Arc<Arena>,
@@ -84,37 +40,6 @@ pub(crate) struct Supervisor {
     /// By kind: what each worker has at its side, for messages.
     pub(crate) beside: [Vec<String>; 2],
     pub(crate) imports: Arc<Imports>,
-}
-
-pub(crate) struct Processes {
-    pub(crate) nursery: Nursery,
-    /// By worker.
-    pub(crate) reins: Vec<Option<Reins>>,
-}
-
-impl Processes {
-    /// How worker `worker` has died, if it has.
-    pub(crate) fn ending(&self, worker: u16) -> Option<String> {
-        let reins = self.reins.get(usize::from(worker))?.as_ref()?;
-        is_readable(&reins.death).then(|| match self.nursery.reap(worker) {
-            Ok(status) => describe_status(status),
-            Err(error) => format!("its process is gone ({error})"),
-        })
-    }
-
-    /// Waits for all workers to leave, at most for `grace`; then ends them and the nursery.
-    pub(crate) fn end(mut self, grace: Duration) {
-        // Nobody answers any more: whoever waits for memory is told so.
-        self.reins.iter_mut().flatten().for_each(|reins| reins.line = None);
-        let until = Instant::now() + grace;
-        let reins: Vec<Reins> = self.reins.into_iter().flatten().collect();
-        for reins in &reins {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
-        }
-        self.nursery.shutdown();
-    }
 }
 
 impl Supervisor {
@@ -501,26 +426,4 @@ impl Watch<'_> {
 fn log(worker: u16, report: &Report) {
     let Report { requeued, retried, failed, adopted } = *report;
     tracing::info!(worker, requeued, retried, failed, adopted, "recovered");
-}
-
-/// Waits until these processes have ended, for a second at most.
-fn await_all(reins: &[Option<Reins>]) {
-    let until = Instant::now() + Duration::from_secs(1);
-    for reins in reins.iter().flatten() {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
-    }
-}
-
-/// Whether a descriptor has something to read, now.
-fn is_readable(fd: impl AsFd) -> bool {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Err(Errno::EINTR) => {}
-            Ok(ready) => return ready > 0,
-            Err(_) => return false,
-        }
-    }
 }

@@ -1,0 +1,63 @@
+//! The worker processes as the host holds them.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::nursery::{Nursery, Reins, describe_status};
+
+/// Who forks, and what is held of each worker.
+pub(crate) struct Processes {
+    pub(crate) nursery: Nursery,
+    /// By worker.
+    pub(crate) reins: Vec<Option<Reins>>,
+}
+
+impl Processes {
+    /// How worker `worker` has died, if it has.
+    pub(crate) fn ending(&self, worker: u16) -> Option<String> {
+        let reins = self.reins.get(usize::from(worker))?.as_ref()?;
+        is_readable(&reins.death).then(|| match self.nursery.reap(worker) {
+            Ok(status) => describe_status(status),
+            Err(error) => format!("its process is gone ({error})"),
+        })
+    }
+
+    /// Waits for all workers to leave, at most for `grace`; then ends them and the nursery.
+    pub(crate) fn end(mut self, grace: Duration) {
+        // Nobody answers any more: whoever waits for memory is told so.
+        self.reins.iter_mut().flatten().for_each(|reins| reins.line = None);
+        let until = Instant::now() + grace;
+        let reins: Vec<Reins> = self.reins.into_iter().flatten().collect();
+        for reins in &reins {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+        self.nursery.shutdown();
+    }
+}
+
+/// Waits until these processes have ended, for a second at most.
+pub(super) fn await_all(reins: &[Option<Reins>]) {
+    let until = Instant::now() + Duration::from_secs(1);
+    for reins in reins.iter().flatten() {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
+    }
+}
+
+/// Whether a descriptor has something to read, now.
+pub(super) fn is_readable(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Err(Errno::EINTR) => {}
+            Ok(ready) => return ready > 0,
+            Err(_) => return false,
+        }
+    }
+}
