@@ -247,7 +247,8 @@ typedef struct mr_failure {
     int32_t member;
     // Its name: its own, or its function's. Valid until the next failing call of this thread.
     const char *name;
-    // What was said, without the rest of mr_last_error. Valid as long as name.
+    // What was said (for a function: with fail, and the number that it returned), without the rest
+    // of mr_last_error. Valid as long as name.
     const char *message;
 } mr_failure;
 
@@ -303,10 +304,12 @@ typedef struct mr_options {
     uint64_t sub_workers;
     // Tasks in flight: a power of two from 16 to 65536. 0: 4096.
     uint64_t slot_window;
-    // Bytes of each of the four heap rings. 0: 1 GiB (virtual: nothing is touched before use).
+    // Bytes of each of the four heap rings. 0: 1 GiB (virtual: nothing is touched before use, but
+    // more than the machine has left is refused). valgrind looks through all of it when a process
+    // ends: use 16 MiB there.
     // MR_NONE: no outputs are allocated.
     uint64_t heap_bytes;
-    // Bytes for all buffers together. 0: 1 GiB (virtual as well). MR_NONE: no buffers.
+    // Bytes for all buffers together. 0: 1 GiB (as above). MR_NONE: no buffers.
     uint64_t buffer_bytes;
     // Nanoseconds that a submit may wait for room without any progress. 0: as long as it takes.
     uint64_t back_pressure_ns;
@@ -662,15 +665,18 @@ mr_status mr_register(struct mr_builder *builder,
 // ready. The builder is used up, also by an error, unless that is MR_ERR_HANDLE or MR_ERR_NULL.
 //
 // Build early: beside other threads of the program, functions that take a lock which one of them
-// holds at this moment would wait for ever in the workers.
+// holds at this moment would wait for ever in the workers. Flush stdio before: a worker has what
+// was not written yet as well, and its exit() would write it again and run the program's atexit
+// handlers (in a function, use _exit or abort to end a worker, and fflush what it prints).
 mr_status mr_build(struct mr_builder *builder, struct mr_executor **out);
 
 // Ends a builder that was not built.
 mr_status mr_builder_free(struct mr_builder *builder);
 
 // Closes an executor: cancels what has not begun, gives what runs its grace, ends all workers.
-// An open or detached run of it ends with MR_ERR_FAILED. Buffers stay readable until they are
-// freed.
+// Waiting for an open or detached run of it gives an error: MR_ERR_TASK where tasks were
+// cancelled, or MR_ERR_FAILED. Submitting gives MR_ERR_FAILED. Buffers stay readable until they
+// are freed.
 //
 // When another thread is inside a function on this executor, the workers end with the end of
 // that call, and this function returns before. Not to be called from the function of a task.
@@ -869,9 +875,11 @@ mr_status mr_alloc(struct mr_run_handle *run,
 mr_status mr_pending_done(struct mr_pending *pending, int *out);
 
 // Waits for all tasks of the run, at most for timeout_ns nanoseconds (MR_FOREVER: as long as it
-// takes). *finished (which may be NULL) is 0 when the time has passed.
+// takes). *finished (which may be NULL) is 1, or 0 when the time has passed, which is MR_OK as
+// well.
 //
-// MR_ERR_TASK: all are through, and this is the first root of a failure. Says so each time.
+// MR_ERR_TASK: all are through (*finished is 1), and this is the first root of a failure. Says so
+// each time.
 mr_status mr_pending_wait(struct mr_pending *pending, uint64_t timeout_ns, int *finished);
 
 // Cancels what has not completed: tasks that have not begun never will, the functions of running

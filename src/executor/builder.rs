@@ -97,7 +97,7 @@ impl Builder {
         }
     }
 
-    /// What the arena is called in `/proc/*/maps`.
+    /// What the arena is called in `/proc/*/maps`: the first 60 characters.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);

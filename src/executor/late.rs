@@ -171,6 +171,12 @@ impl Executor {
     /// No such function is registered.
     pub fn unregister(&self, callable: Callable) -> Result<(), Error> {
         self.shared.check_process()?;
+        let mut early = self.shared.catalogue.iter().flatten();
+        if early.any(|names| callable.0 < names.len() as u64) {
+            return Err(Error::Misuse(
+                "only functions that were registered after the start can be taken back",
+            ));
+        }
         let known = LateId::of(callable.0).filter(|&id| self.shared.late_live.has(id));
         let id = known.ok_or(Error::UnknownFunction(callable.0))?;
         let mut late = self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);

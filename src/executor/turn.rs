@@ -1,5 +1,5 @@
 //! Whose turn it is to submit. There is one orchestrator, the only writer of the ring; it is handed
-//! from run to run.
+//! from run to run, in the order in which they ask.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,18 @@ pub(super) struct Turn {
 struct State {
     orchestrator: Option<Box<Orchestrator>>,
     holder: Option<ThreadId>,
+    /// Those who wait come in turn: the number that the next one draws, and whose it is now.
+    drawn: u64,
+    called: u64,
 }
 
 impl Turn {
     pub(super) fn new(orchestrator: Orchestrator) -> Self {
         let orchestrator = Some(Box::new(orchestrator));
-        Self { state: Mutex::new(State { orchestrator, holder: None }), freed: Condvar::new() }
+        Self {
+            state: Mutex::new(State { orchestrator, holder: None, drawn: 0, called: 0 }),
+            freed: Condvar::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -33,16 +39,21 @@ impl Turn {
     pub(super) fn take(self: &Arc<Self>) -> Result<Held, Error> {
         let me = std::thread::current().id();
         let mut state = self.state();
+        if state.holder == Some(me) {
+            return Err(Error::Misuse(
+                "a run inside a run of the same executor would wait for itself; \
+                 submit to the `orch` that is open, in a nested scope if need be",
+            ));
+        }
+        let number = state.drawn;
+        state.drawn += 1;
         loop {
-            if let Some(orchestrator) = state.orchestrator.take() {
+            if state.called == number
+                && let Some(orchestrator) = state.orchestrator.take()
+            {
+                state.called += 1;
                 state.holder = Some(me);
                 return Ok(Held { turn: Arc::clone(self), orchestrator: Some(orchestrator) });
-            }
-            if state.holder == Some(me) {
-                return Err(Error::Misuse(
-                    "a run inside a run of the same executor would wait for itself; \
-                     submit to the `orch` that is open, in a nested scope if need be",
-                ));
             }
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -51,6 +62,9 @@ impl Turn {
     /// The orchestrator, if no run is open.
     pub(super) fn try_take(self: &Arc<Self>) -> Option<Held> {
         let mut state = self.state();
+        if state.called != state.drawn {
+            return None; // somebody waits
+        }
         let orchestrator = state.orchestrator.take()?;
         state.holder = Some(std::thread::current().id());
         Some(Held { turn: Arc::clone(self), orchestrator: Some(orchestrator) })
@@ -90,6 +104,6 @@ impl Drop for Held {
         state.orchestrator = self.orchestrator.take();
         state.holder = None;
         drop(state);
-        self.turn.freed.notify_one();
+        self.turn.freed.notify_all(); // the one whose number it is goes on
     }
 }

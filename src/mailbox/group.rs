@@ -209,6 +209,17 @@ impl<'a> GroupArea<'a> {
         })
     }
 
+    /// A member that is through and has not been at barrier `epoch`: it will not come.
+    pub fn deserter(&self, epoch: u64, attempt: u8) -> Option<usize> {
+        (0..self.len()).find(|&index| {
+            // First whether it is through: what it passed before that is seen then.
+            matches!(self.member(index, attempt), Member::Done { .. }) && {
+                let word = self.words[MEMBERS + 2 * index + 1].load(Acquire);
+                word >> 32 != u64::from(attempt) || word & 0xffff_ffff < epoch
+            }
+        })
+    }
+
     /// The words that members share.
     pub fn shared(&self) -> &'a [AtomicU64] {
         &self.words[1..MEMBERS]

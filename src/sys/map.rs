@@ -18,7 +18,9 @@ pub(crate) struct Mapping {
 
 /// A memfd of `len` bytes of zeros.
 pub(crate) fn memory_file(name: &str, len: usize) -> io::Result<OwnedFd> {
-    let name = std::ffi::CString::new(name.replace('\0', " "))?;
+    // The system takes 249 bytes.
+    let name: String = name.replace('\0', " ").chars().take(60).collect();
+    let name = std::ffi::CString::new(name)?;
     let fd = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     nix::unistd::ftruncate(&fd, i64::try_from(len).map_err(io::Error::other)?)?;
     Ok(fd)

@@ -9,7 +9,7 @@ use crate::limits::GROUP_SHARED_BYTES;
 use crate::mailbox::door;
 use crate::mailbox::group::{GroupArea, Member};
 use crate::ring::{Phase, Slot, Word};
-use crate::segment::Arena;
+use crate::segment::{Arena, Code, Origin};
 use crate::sys::futex;
 
 /// The task was told to stop.
@@ -73,6 +73,9 @@ pub struct GroupContext<'a> {
     pub(crate) me: u16,
     pub(crate) index: usize,
     pub(crate) slot: &'a Slot,
+    /// The place of the slot, and the task in it.
+    pub(crate) place: u32,
+    pub(crate) task: TaskId,
     pub(crate) lease: Word,
 }
 
@@ -96,11 +99,33 @@ impl GroupContext<'_> {
         self.aborted() || now.cancelled() || !now.same_lease(self.lease)
     }
 
+    /// Whether somebody has left without coming to this barrier; the group has failed then.
+    fn deserted(&self, epoch: u64) -> bool {
+        let attempt = self.lease.attempt();
+        let Some(deserter) = self.area.deserter(epoch, attempt) else { return false };
+        let text = format!(
+            "it returned without coming to barrier {epoch} of its body, where member {} waits",
+            self.index
+        );
+        let origin = Origin {
+            seq: self.task.0,
+            worker: u16::MAX,
+            attempt,
+            code: Code::Error,
+            member: deserter as u16,
+        };
+        self.arena.write_error(self.place, origin, &text);
+        self.area.abort(attempt);
+        self.wake_members();
+        true
+    }
+
     /// Waits until every member has come to the same barrier. What members wrote before it is
     /// visible to all after it.
     ///
     /// # Errors
-    /// The group was cancelled, or a member failed or died: it will not come.
+    /// The group was cancelled, or a member failed, died, or returned: it will not come. In the
+    /// last case the group fails for that.
     pub fn barrier(&self) -> Result<(), Cancelled> {
         let attempt = self.lease.attempt();
         let epoch = self.area.arrive(self.index, attempt);
@@ -122,7 +147,7 @@ impl GroupContext<'_> {
             door.store(door::ASLEEP, Relaxed);
             fence(SeqCst);
             let through = self.area.all_arrived(epoch, attempt);
-            if !through && !self.over() {
+            if !through && !self.over() && self.area.deserter(epoch, attempt).is_none() {
                 // Bounded only against a lost wake-up; the ringer is `wake_members`.
                 futex::wait(door, door::ASLEEP, Some(Duration::from_millis(100)));
             }
@@ -130,7 +155,7 @@ impl GroupContext<'_> {
             if self.area.all_arrived(epoch, attempt) {
                 return Ok(());
             }
-            if self.over() {
+            if self.over() || self.deserted(epoch) {
                 return Err(Cancelled);
             }
         }

@@ -12,6 +12,7 @@ use std::sync::atomic::fence;
 use super::context::wake_members;
 use super::participant::{Lease, Participant, RECHECK};
 use super::{GroupContext, Worker};
+use crate::ids::TaskId;
 use crate::mailbox::door;
 use crate::mailbox::group::GroupArea;
 use crate::mailbox::letter::{GROUP, Head};
@@ -234,8 +235,16 @@ impl<'a> Participant<'a> {
         let slot = self.table.slot(group.slot);
         let lease = Lease { slot: group.slot, word, head: group.head };
         let attempt = word.attempt();
-        let context =
-            GroupContext { arena: self.arena, area: *area, me: self.me, index, slot, lease: word };
+        let context = GroupContext {
+            arena: self.arena,
+            area: *area,
+            me: self.me,
+            index,
+            slot,
+            place: group.slot,
+            task: TaskId(group.head.seq),
+            lease: word,
+        };
         let result = self.call(worker, &lease, index as u16, Some(context));
         if let Err((code, text)) = &result
             && !area.aborted(attempt)
@@ -252,6 +261,8 @@ impl<'a> Participant<'a> {
             self.await_end(); // evicted: the supervisor kills this worker now
             return;
         }
+        // Who waits at a barrier looks whether we have been there.
+        wake_members(self.arena, area, attempt, Some(self.me));
         // Several members may see that all are through; one exchange completes the group.
         match area.outcome(attempt) {
             Some(true) => _ = self.try_finish(&lease, None),

@@ -334,3 +334,30 @@ pub(crate) fn a_deadline_ends_all_members() {
     run(&short.retries(1).idempotent()).unwrap();
     assert_eq!(count.get(0), Some(6));
 }
+
+/// A member that returns, as if all were well, does not keep those waiting that meet later.
+pub(crate) fn a_member_that_does_not_come_to_the_barrier() {
+    for mode in BOTH {
+        let mut builder = small(mode, 3);
+        let meet = builder.register("meet", |args, _, context| {
+            let group = context.group().expect("a member");
+            group.barrier()?;
+            if group.index() == 1 {
+                std::thread::sleep(Duration::from_millis(args.scalar(0)?));
+                return Ok(()); // without the second one
+            }
+            group.barrier()?;
+            Ok::<(), BoxError>(())
+        });
+        let meet = meet.unwrap();
+        let exec = builder.build().unwrap();
+        for wait in [0, 0, 0, 20] {
+            let began = Instant::now();
+            let failed = run_group(&exec, meet, vec![args().scalar(wait); 3]);
+            let failed = failed_as(failed, FailureKind::Error);
+            assert_eq!(failed.member, Some(1), "{failed}");
+            assert!(failed.message.contains("without coming to barrier 2"), "{failed}");
+            assert!(began.elapsed() < Duration::from_secs(5));
+        }
+    }
+}

@@ -98,7 +98,9 @@ fn gone() -> Fail {
 /// ready. The builder is used up, also by an error, unless that is MR_ERR_HANDLE or MR_ERR_NULL.
 ///
 /// Build early: beside other threads of the program, functions that take a lock which one of them
-/// holds at this moment would wait for ever in the workers.
+/// holds at this moment would wait for ever in the workers. Flush stdio before: a worker has what
+/// was not written yet as well, and its exit() would write it again and run the program's atexit
+/// handlers (in a function, use _exit or abort to end a worker, and fflush what it prints).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mr_build(
     builder: *mut mr_builder,

@@ -46,7 +46,8 @@ pub struct mr_failure {
     pub member: i32,
     /// Its name: its own, or its function's. Valid until the next failing call of this thread.
     pub name: *const c_char,
-    /// What was said, without the rest of mr_last_error. Valid as long as name.
+    /// What was said (for a function: with fail, and the number that it returned), without the rest
+    /// of mr_last_error. Valid as long as name.
     pub message: *const c_char,
 }
 

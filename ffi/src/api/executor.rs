@@ -56,8 +56,9 @@ unsafe impl Versioned for mr_stats {
 }
 
 /// Closes an executor: cancels what has not begun, gives what runs its grace, ends all workers.
-/// An open or detached run of it ends with MR_ERR_FAILED. Buffers stay readable until they are
-/// freed.
+/// Waiting for an open or detached run of it gives an error: MR_ERR_TASK where tasks were
+/// cancelled, or MR_ERR_FAILED. Submitting gives MR_ERR_FAILED. Buffers stay readable until they
+/// are freed.
 ///
 /// When another thread is inside a function on this executor, the workers end with the end of
 /// that call, and this function returns before. Not to be called from the function of a task.

@@ -53,10 +53,12 @@ pub struct mr_options {
     pub sub_workers: u64,
     /// Tasks in flight: a power of two from 16 to 65536. 0: 4096.
     pub slot_window: u64,
-    /// Bytes of each of the four heap rings. 0: 1 GiB (virtual: nothing is touched before use).
+    /// Bytes of each of the four heap rings. 0: 1 GiB (virtual: nothing is touched before use, but
+    /// more than the machine has left is refused). valgrind looks through all of it when a process
+    /// ends: use 16 MiB there.
     /// MR_NONE: no outputs are allocated.
     pub heap_bytes: u64,
-    /// Bytes for all buffers together. 0: 1 GiB (virtual as well). MR_NONE: no buffers.
+    /// Bytes for all buffers together. 0: 1 GiB (as above). MR_NONE: no buffers.
     pub buffer_bytes: u64,
     /// Nanoseconds that a submit may wait for room without any progress. 0: as long as it takes.
     pub back_pressure_ns: u64,

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::time::Duration;
 
-use mailring::RunHandle;
+use mailring::{Error, RunHandle};
 
 use super::error::guard;
 use super::handles::{self, Kind, Object};
@@ -38,9 +38,11 @@ pub unsafe extern "C" fn mr_pending_done(pending: *mut mr_pending, out: *mut c_i
 }
 
 /// Waits for all tasks of the run, at most for timeout_ns nanoseconds (MR_FOREVER: as long as it
-/// takes). *finished (which may be NULL) is 0 when the time has passed.
+/// takes). *finished (which may be NULL) is 1, or 0 when the time has passed, which is MR_OK as
+/// well.
 ///
-/// MR_ERR_TASK: all are through, and this is the first root of a failure. Says so each time.
+/// MR_ERR_TASK: all are through (*finished is 1), and this is the first root of a failure. Says so
+/// each time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mr_pending_wait(
     pending: *mut mr_pending,
@@ -52,7 +54,13 @@ pub unsafe extern "C" fn mr_pending_wait(
     guard(|| {
         let run = handles::get::<Detached, _>(pending)?;
         let timeout = (timeout_ns != MR_FOREVER).then(|| Duration::from_nanos(timeout_ns));
-        finished.set(run.0.wait(timeout)?.into());
+        let waited = run.0.wait(timeout);
+        if matches!(waited, Ok(true) | Err(Error::Task(_))) {
+            finished.set(1);
+        }
+        if !waited? {
+            finished.set(0);
+        }
         Ok(())
     })
 }
