@@ -83,7 +83,7 @@ pub(crate) fn a_retry_finds_another_device() {
     let lab = Lab::new();
     let exec = chips(&lab);
     for _ in 0..5 {
-        let options = TaskOptions::new().retries(20).snapshot();
+        let options = TaskOptions::new().retries(60).snapshot();
         assert_eq!(run(&exec, 1, 3, &options).unwrap(), 21.0);
     }
     let failure =
