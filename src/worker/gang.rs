@@ -220,8 +220,10 @@ impl<'a> Participant<'a> {
         }
         if self.table.slot(group.slot).revoke(now, Phase::Ready).is_some() {
             self.arena.ready_groups(self.kind).set(group.slot);
+            return false;
         }
-        false
+        // It has moved on since: it may have started, with us. Whoever has joined looks again.
+        true
     }
 
     fn run_member(
