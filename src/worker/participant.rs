@@ -44,21 +44,12 @@ impl WaitStrategy {
             Self::Spin if round % 64 == 63 => std::thread::yield_now(),
             Self::Spin => std::hint::spin_loop(),
             Self::Adaptive if round < 300 => std::hint::spin_loop(),
-            Self::Adaptive if round < 340 => return yield_briefly(),
+            Self::Adaptive if round < 340 => std::thread::yield_now(),
             Self::Adaptive => return None,
             Self::Park => return None,
         }
         Some(())
     }
-}
-
-/// Lets others run. `None` when that took long: there is more to do than there are processors, and
-/// then one who only looks around is passed over, while a sleeper that is woken comes soon.
-#[inline]
-fn yield_briefly() -> Option<()> {
-    let before = monotonic_ns();
-    std::thread::yield_now();
-    (monotonic_ns() - before < LONG_YIELD_NS).then_some(())
 }
 
 /// A lease: the slot, the word that took it, the letter.
@@ -80,9 +71,6 @@ pub(crate) const DEADLINE: &str = "it ran longer than its deadline";
 /// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
 /// time, not an answer.
 pub(crate) const RECHECK: Duration = Duration::from_secs(1);
-
-/// A turn of somebody else on this processor.
-const LONG_YIELD_NS: u64 = 100_000;
 
 /// Where workers tell the supervisor that there is something to see.
 #[derive(Clone, Copy)]

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use mailring::abi::CallConfig;
-use mailring::{Error, Executor, FailureKind, Mode, TaskFailure, TaskOptions, WorkerId};
+use mailring::{
+    Error, Executor, FailureKind, Mode, TaskFailure, TaskOptions, WaitStrategy, WorkerId,
+};
 
 use crate::common::kit::{args, eventually, failed_as, kill, small};
 use crate::kit::{InOut, Lab, Scalar, set, simulated};
@@ -16,7 +18,8 @@ fn chips(lab: &Lab) -> Executor {
     let mut chips = simulated().devices([2, 3]);
     chips.register("misbehave", lab.program("misbehave", &[InOut, Scalar])).unwrap();
     chips.register("scale", lab.program("scale", &[InOut, Scalar])).unwrap();
-    small(Mode::Process, 0).chip_workers(chips).build().unwrap()
+    // On a busy machine one who sleeps comes sooner than one who looks around.
+    small(Mode::Process, 0).chip_workers(chips).wait_strategy(WaitStrategy::Park).build().unwrap()
 }
 
 fn on(worker: u16) -> TaskOptions {
