@@ -115,7 +115,8 @@ pub(crate) fn keep_from_children(bytes: &Range<u64>) -> io::Result<()> {
 
 fn advise_at(bytes: &Range<u64>, advice: i32) -> io::Result<()> {
     let (start, len) = parts(bytes);
-    // SAFETY: either advice changes nothing about the bytes; what is not mapped is an error.
+    // SAFETY: only called for mappings of ours, and what each advice does to the bytes is said
+    // where it is given; what is not mapped is an error.
     let code = unsafe { libc::madvise(start, len, advice) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -184,10 +185,8 @@ impl Mapping {
     }
 
     fn advise(&self, offset: usize, len: usize, advice: i32) -> io::Result<()> {
-        let len = len.min(self.len() - offset);
-        // SAFETY: the range is inside our mapping; what each advice does to the bytes is said
-        // where it is given.
-        let code = unsafe { libc::madvise(self.base().as_ptr().add(offset).cast(), len, advice) };
-        if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        let end = self.len().min(offset + len) as u64;
+        let base = self.base().as_ptr() as u64;
+        advise_at(&(base + offset as u64..base + end), advice)
     }
 }

@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-use super::{BoxError, TaskContext};
+use super::{BoxError, GroupContext, TaskContext};
 use crate::abi::{CallConfig, TaskArgsView};
 
 /// A function of C that a task can run. Anything but 0 fails the task.
@@ -70,6 +70,15 @@ unsafe fn call_of<'a>(context: *const NativeContext) -> Option<&'a Call<'a>> {
     unsafe { context.as_ref().and_then(|context| context.call.cast::<Call<'a>>().as_ref()) }
 }
 
+/// The group of the call.
+///
+/// # Safety
+/// As [`call_of`].
+unsafe fn group_of<'a>(context: *const NativeContext) -> Option<&'a GroupContext<'a>> {
+    // SAFETY: the caller's promise.
+    unsafe { call_of(context) }.and_then(|call| call.context.group())
+}
+
 extern "C" fn cancelled(context: *const NativeContext) -> c_int {
     // SAFETY: the body passes its context, as its documentation demands.
     let call = unsafe { call_of(context) };
@@ -78,26 +87,26 @@ extern "C" fn cancelled(context: *const NativeContext) -> c_int {
 
 extern "C" fn barrier(context: *const NativeContext) -> c_int {
     // SAFETY: as above.
-    let group = unsafe { call_of(context) }.and_then(|call| call.context.group());
+    let group = unsafe { group_of(context) };
     if group.is_some_and(|group| group.barrier().is_ok()) { 0 } else { -1 }
 }
 
 extern "C" fn load(context: *const NativeContext, index: u32) -> u64 {
     // SAFETY: as above.
-    let group = unsafe { call_of(context) }.and_then(|call| call.context.group());
+    let group = unsafe { group_of(context) };
     group.map_or(0, |group| group.load(index as usize))
 }
 
 extern "C" fn store(context: *const NativeContext, index: u32, value: u64) {
     // SAFETY: as above.
-    if let Some(group) = unsafe { call_of(context) }.and_then(|call| call.context.group()) {
+    if let Some(group) = unsafe { group_of(context) } {
         group.store(index as usize, value);
     }
 }
 
 extern "C" fn fetch_add(context: *const NativeContext, index: u32, value: u64) -> u64 {
     // SAFETY: as above.
-    let group = unsafe { call_of(context) }.and_then(|call| call.context.group());
+    let group = unsafe { group_of(context) };
     group.map_or(0, |group| group.fetch_add(index as usize, value))
 }
 

@@ -2,6 +2,7 @@
 //! tasks have started.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -23,12 +24,13 @@ const STUCK: Duration = Duration::from_secs(10);
 /// start by themselves does not have the arena.
 pub(super) fn end_levels(arena: &Arena, pids: &[Option<Pid>]) {
     let until = Instant::now() + STUCK;
+    let own = std::fs::read_link("/proc/self/exe").ok();
     loop {
         let children = process::children().into_iter().map(Pid::from_raw);
         let strays = children.filter(|pid| !pids.contains(&Some(*pid)));
         let mut waiting = false;
         for pid in strays {
-            match stray(pid, arena.inode()) {
+            match stray(pid, own.as_deref(), arena.inode()) {
                 Stray::Foreign => {}
                 // When a process has been read, its children are ours, and in the next list.
                 Stray::Ours => {
@@ -61,11 +63,10 @@ enum Stray {
     Dying,
 }
 
-fn stray(pid: Pid, inode: u64) -> Stray {
-    let own = std::fs::read_link("/proc/self/exe");
+fn stray(pid: Pid, own: Option<&Path>, inode: u64) -> Stray {
     match std::fs::read_link(format!("/proc/{pid}/exe")) {
         // Forked and never another program: look closer.
-        Ok(exe) if own.is_ok_and(|own| own == exe) => {}
+        Ok(exe) if own == Some(exe.as_path()) => {}
         Ok(_) => return Stray::Foreign,
         Err(_) if process::has_ended(pid) => return Stray::Ended,
         Err(error) if error.kind() == ErrorKind::NotFound => return Stray::Dying,

@@ -19,34 +19,33 @@ impl Processes {
     /// How worker `worker` has died, if it has.
     pub(crate) fn ending(&self, worker: u16) -> Option<String> {
         let reins = self.reins.get(usize::from(worker))?.as_ref()?;
-        is_readable(&reins.death).then(|| match self.nursery.reap(worker) {
+        is_readable(&reins.death).then(|| self.reap(worker))
+    }
+
+    /// How the dead worker has died; lets its number go.
+    pub(super) fn reap(&self, worker: u16) -> String {
+        match self.nursery.reap(worker) {
             Ok(status) => describe_status(status),
             Err(error) => format!("its process is gone ({error})"),
-        })
+        }
     }
 
     /// Waits for all workers to leave, at most for `grace`; then ends them and the nursery.
     pub(crate) fn end(mut self, grace: Duration) {
         // Nobody answers any more: whoever waits for memory is told so.
         self.reins.iter_mut().flatten().for_each(|reins| reins.line = None);
-        let until = Instant::now() + grace;
-        let reins: Vec<Reins> = self.reins.into_iter().flatten().collect();
-        for reins in &reins {
+        self.await_all(grace);
+        self.nursery.shutdown();
+    }
+
+    /// Waits until all workers have ended, at most for `longest`.
+    pub(super) fn await_all(&self, longest: Duration) {
+        let until = Instant::now() + longest;
+        for reins in self.reins.iter().flatten() {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
         }
-        self.nursery.shutdown();
-    }
-}
-
-/// Waits until these processes have ended, for a second at most.
-pub(super) fn await_all(reins: &[Option<Reins>]) {
-    let until = Instant::now() + Duration::from_secs(1);
-    for reins in reins.iter().flatten() {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
     }
 }
 

@@ -12,9 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::health::Health;
 use super::imports::Imports;
-use super::nursery::describe_status;
 use super::participant::{DEADLINE, monotonic_ns};
-use super::processes::{Processes, await_all, is_readable};
+use super::processes::{Processes, is_readable};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
 use crate::ids::WorkerKind;
 use crate::mailbox::letter::GROUP;
@@ -26,6 +25,8 @@ use crate::sys::process;
 const FAILED_STARTS: u32 = 5;
 /// How often tasks that nobody can run are looked for, while some worker is gone for good.
 const STRANDED: Duration = Duration::from_millis(20);
+/// Longest wait for workers that were killed or go with their nursery.
+const GOING: Duration = Duration::from_secs(1);
 /// How long to wait before a fork is tried again.
 const FORK_RETRY: Duration = Duration::from_millis(50);
 
@@ -171,7 +172,7 @@ impl Watch<'_> {
         let Some(processes) = &self.processes else { return };
         if is_readable(processes.nursery.death()) {
             // All workers go with it. Who hears of it must not meet one that still writes.
-            await_all(&processes.reins);
+            processes.await_all(GOING);
             self.processes.take().into_iter().for_each(|processes| processes.nursery.bury());
             if self.health.failure().is_none() {
                 self.health.fail("its nursery process died".to_owned(), self.arena);
@@ -197,10 +198,7 @@ impl Watch<'_> {
         self.health.last_death_ns.store(monotonic_ns(), Relaxed);
         self.health.deaths.fetch_add(1, Relaxed);
         processes.reins[usize::from(worker)] = None;
-        let how = match processes.nursery.reap(worker) {
-            Ok(status) => describe_status(status),
-            Err(error) => format!("its process is gone ({error})"),
-        };
+        let how = processes.reap(worker);
         let how = self.with_beside(worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");
@@ -212,7 +210,7 @@ impl Watch<'_> {
                 );
                 self.kill_everyone();
                 if let Some(processes) = &self.processes {
-                    await_all(&processes.reins);
+                    processes.await_all(GOING);
                 }
                 self.health.fail(why, self.arena);
                 return;
