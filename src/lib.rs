@@ -37,6 +37,8 @@ compile_error!("mailring needs a little-endian machine: its byte layouts are tho
 
 pub mod abi;
 pub mod chip;
+#[cfg(feature = "flow")]
+pub mod flow;
 pub mod graph;
 pub mod limits;
 pub mod mailbox;

@@ -26,7 +26,7 @@ use crate::sys::machine;
 use crate::worker::health::Health;
 use crate::worker::lent::Lent;
 use crate::worker::library::Registered;
-use crate::worker::nursery::Brood;
+use crate::worker::life::Workers;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
@@ -273,7 +273,7 @@ impl Builder {
                 })
             }
         });
-        let brood = Brood {
+        let brood = Workers {
             arena: Arc::clone(&arena),
             factories,
             wait: self.wait,

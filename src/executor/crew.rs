@@ -9,7 +9,8 @@ use crate::error::BuildError;
 use crate::ids::{WorkerId, WorkerKind};
 use crate::segment::{Arena, Status};
 use crate::sys::{futex, machine};
-use crate::worker::nursery::{Brood, Nursery};
+use crate::worker::life::Workers;
+use crate::worker::nursery::Nursery;
 use crate::worker::participant::{Participant, Place, Poke};
 use crate::worker::processes::Processes;
 use crate::worker::{Publisher, make};
@@ -18,7 +19,7 @@ use crate::worker::{Publisher, make};
 const START: Duration = Duration::from_secs(30);
 
 /// Forks the nursery and through it all workers; waits until they are ready.
-pub(super) fn fork_all(brood: &Brood) -> Result<Processes, BuildError> {
+pub(super) fn fork_all(brood: &Workers) -> Result<Processes, BuildError> {
     let others = machine::threads().saturating_sub(1);
     if others > 0 {
         tracing::warn!(
@@ -53,7 +54,7 @@ pub(super) fn fork_all(brood: &Brood) -> Result<Processes, BuildError> {
     }
 }
 
-pub(super) fn start_all(brood: &Brood) -> Result<Vec<JoinHandle<()>>, BuildError> {
+pub(super) fn start_all(brood: &Workers) -> Result<Vec<JoinHandle<()>>, BuildError> {
     let arena = &brood.arena;
     let mut threads = Vec::new();
     for worker in 0..arena.shape().total_workers() as u16 {
@@ -79,7 +80,7 @@ pub(super) fn start_all(brood: &Brood) -> Result<Vec<JoinHandle<()>>, BuildError
 }
 
 /// A worker's life in a thread.
-fn live_in_thread(brood: &Brood, worker: u16) {
+fn live_in_thread(brood: &Workers, worker: u16) {
     let arena = &brood.arena;
     serve_on(arena);
     brood.lent.enter(arena);

@@ -113,6 +113,17 @@ pub(crate) fn keep_from_children(bytes: &Range<u64>) -> io::Result<()> {
     advise_at(bytes, libc::MADV_DONTFORK)
 }
 
+/// Opens whole pages of a mapping of ours for reading and writing, or for reading only, in this
+/// process. Writes to what can only be read end it, which is the purpose.
+#[cfg(feature = "flow")]
+pub(crate) fn protect(bytes: &Range<u64>, writing: bool) -> io::Result<()> {
+    let (start, len) = parts(bytes);
+    let prot = if writing { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    // SAFETY: the caller names pages of a shared mapping of ours; nothing is unmapped.
+    let code = unsafe { libc::mprotect(start, len, prot) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn advise_at(bytes: &Range<u64>, advice: i32) -> io::Result<()> {
     let (start, len) = parts(bytes);
     // SAFETY: only called for mappings of ours, and what each advice does to the bytes is said

@@ -51,6 +51,31 @@ pub(crate) fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> bool {
     code == 0 || nix::errno::Errno::last() == nix::errno::Errno::ESRCH // gone is good enough
 }
 
+/// The signal that interrupts a system call in which a body waits. Ignored by default, so it does
+/// nothing to a process that has become another program meanwhile.
+#[cfg(feature = "flow")]
+const INTERRUPT: i32 = libc::SIGURG;
+
+/// Interrupts what the main thread of a process waits for.
+#[cfg(feature = "flow")]
+pub(crate) fn interrupt(pid: i32) {
+    if pid > 0 {
+        // SAFETY: passes no pointers.
+        unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, INTERRUPT) };
+    }
+}
+
+/// From here on such a signal interrupts this process.
+#[cfg(feature = "flow")]
+pub(crate) fn can_be_interrupted() {
+    use nix::sys::signal::{SaFlags, SigAction, sigaction};
+    extern "C" fn nothing(_: i32) {}
+    // Without SA_RESTART: the call returns.
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    let _ = unsafe { sigaction(Signal::SIGURG, &action) };
+}
+
 /// Whether a child of this process has ended, with all its threads. It stays a zombie.
 pub(crate) fn has_ended(child: Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};

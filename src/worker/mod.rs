@@ -4,6 +4,7 @@
 mod context;
 mod functions;
 mod gang;
+pub(crate) mod life;
 pub(crate) mod health;
 pub(crate) mod imports;
 pub(crate) mod lent;
@@ -18,6 +19,8 @@ pub(crate) mod recover;
 pub(crate) mod supervisor;
 
 pub use context::{Cancelled, GroupContext, TaskContext};
+#[cfg(feature = "flow")]
+pub(crate) use functions::guard;
 pub(crate) use functions::{BoxError, Factory, Functions, describe, make};
 pub(crate) use publish::Publisher;
 

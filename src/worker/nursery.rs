@@ -12,9 +12,8 @@
 //! nursery: it fires when the *thread* that forked ends.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,16 +22,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
-use super::Factory;
-use super::functions::make;
-use super::lent::Lent;
-use super::orphans::{bury_strays, end_all, end_levels};
-use super::participant::{Participant, Place, Poke, WaitStrategy};
-use crate::abi::reach;
-use crate::ids::WorkerId;
-use crate::segment::{Arena, Status};
+use super::orphans::{bury_strays, end_all};
 use crate::sys::private::{Private, close_private};
-use crate::sys::{machine, process};
+use crate::sys::process;
 
 /// Another number in every process that we forked: what was built in one process is not used in
 /// another.
@@ -52,25 +44,22 @@ const REAP: u8 = 2;
 const SHUTDOWN: u8 = 3;
 const KILL: u8 = 4;
 
-/// What every worker process needs; inherited by fork.
-#[derive(Clone)]
-pub(crate) struct Brood {
-    pub(crate) arena: Arc<Arena>,
-    pub(crate) factories: [Factory; 2],
-    pub(crate) wait: WaitStrategy,
-    pub(crate) pin: Option<Arc<[usize]>>,
-    pub(crate) poke: Arc<OwnedFd>,
-    /// Memory of the levels above.
-    pub(crate) lent: Lent,
-}
+/// What a nursery raises: inherited by fork, so it holds whatever its processes need.
+pub(crate) trait Brood {
+    /// Processes that may exist at the same time; each has a number below this.
+    fn places(&self) -> usize;
 
-impl Brood {
-    /// What workers have mapped: their own arena, and what levels above have lent.
-    fn keep_reach(&self) {
-        let mut ranges: Vec<_> = self.lent.ranges().collect();
-        ranges.extend([self.arena.tensor_bytes(), self.arena.window().bytes()]);
-        reach::keep_only(&ranges);
-    }
+    /// In the nursery, once, before anything is forked.
+    fn settle(&self) {}
+
+    /// Whether each process has a line to the host.
+    fn has_lines(&self) -> bool;
+
+    /// The life of process `place`, in it.
+    fn live(&self, place: u16, line: Option<&OwnedFd>) -> !;
+
+    /// In the nursery, when a process has ended and been waited for: what is left of it.
+    fn bereaved(&self, living: &[Option<Pid>]);
 }
 
 /// What the host holds of a worker process.
@@ -79,6 +68,8 @@ pub(crate) struct Reins {
     pub(crate) death: Private,
     /// Where the worker asks for memory that came after the fork; `None` when it has hung up.
     pub(crate) line: Option<Private>,
+    /// Its process number, good until it is reaped.
+    pub(crate) pid: i32,
 }
 
 /// The host's end.
@@ -91,7 +82,7 @@ pub(crate) struct Nursery {
 impl Nursery {
     /// Forks the nursery. No thread of ours runs yet; if the host has others, only steps that
     /// take no lock of ours happen in the child before it is ready.
-    pub(crate) fn start(brood: &Brood) -> std::io::Result<Self> {
+    pub(crate) fn start(brood: &dyn Brood) -> std::io::Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let host = if process::has_pidfds() { Some(process::pidfd_open(getpid())?) } else { None };
@@ -132,10 +123,11 @@ impl Nursery {
     /// Forks worker `worker`.
     pub(crate) fn spawn(&self, worker: u16) -> std::io::Result<Reins> {
         let (code, mut fds) = self.ask(SPAWN, worker)?;
-        match (fds.pop(), fds.pop()) {
-            (Some(line), Some(death)) => Ok(Reins { death: death.into(), line: Some(line.into()) }),
-            _ => Err(std::io::Error::from_raw_os_error(-code)),
+        if fds.is_empty() {
+            return Err(std::io::Error::from_raw_os_error(-code));
         }
+        let death = fds.remove(0).into();
+        Ok(Reins { death, line: fds.pop().map(Private::from), pid: code })
     }
 
     /// How the dead worker ended, as `waitpid` says it, and lets its number go.
@@ -182,17 +174,16 @@ impl Own {
 }
 
 /// The nursery's life.
-fn nursery(brood: &Brood, own: &Own) -> ! {
+fn nursery(brood: &dyn Brood, own: &Own) -> ! {
     close_private();
-    Lent::was_lent();
-    brood.keep_reach();
+    brood.settle();
     let socket = &own.socket;
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
     process::set_name("mailring-nurse");
     process::adopt_orphans();
     process::reset_signals();
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-    let mut pids = vec![None; brood.arena.shape().total_workers()];
+    let mut pids = vec![None; brood.places()];
     // Without pidfds: the writing ends of the pipes whose end tells the host of a death.
     let mut tethers: Vec<Option<Private>> = pids.iter().map(|_| None).collect();
     let mut strays = false;
@@ -235,14 +226,15 @@ fn nursery(brood: &Brood, own: &Own) -> ! {
                 Ok(Hatched { child, death, line, tether }) => {
                     *pid = Some(child);
                     tethers[usize::from(worker)] = tether;
-                    let fds = [death.as_raw_fd(), line.as_raw_fd()];
+                    let fds = [Some(&death), line.as_ref()].into_iter().flatten();
+                    let fds: Vec<_> = fds.map(AsRawFd::as_raw_fd).collect();
                     process::send(socket, &child.as_raw().to_ne_bytes(), &fds)
                 }
                 Err(error) => process::send(socket, &(-(error as i32)).to_ne_bytes(), &[]),
             },
             REAP => {
                 let status = pid.take().map_or(0, reap);
-                end_levels(&brood.arena, &pids);
+                brood.bereaved(&pids);
                 strays = true;
                 process::send(socket, &status.to_ne_bytes(), &[])
             }
@@ -266,7 +258,7 @@ fn nursery(brood: &Brood, own: &Own) -> ! {
 struct Hatched {
     child: Pid,
     death: OwnedFd,
-    line: OwnedFd,
+    line: Option<OwnedFd>,
     tether: Option<Private>,
 }
 
@@ -298,10 +290,11 @@ impl Tether {
     }
 }
 
-fn spawn(brood: &Brood, worker: u16, own: &Own) -> Result<Hatched, Errno> {
+fn spawn(brood: &dyn Brood, worker: u16, own: &Own) -> Result<Hatched, Errno> {
     let nursery = getpid();
-    let (for_host, line) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let pair =
+        || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+    let (for_host, line) = if brood.has_lines() { Some(pair()?) } else { None }.unzip();
     let tether = Tether::new()?;
     // SAFETY: this process has one thread.
     match unsafe { process::fork() }? {
@@ -310,7 +303,17 @@ fn spawn(brood: &Brood, worker: u16, own: &Own) -> Result<Hatched, Errno> {
             close_private(); // of workers that were forked before
             drop(for_host);
             drop(tether);
-            contain(|| live(brood, worker, nursery, &line))
+            contain(|| {
+                process::die_with_parent_thread();
+                if getppid() != nursery {
+                    return; // the nursery died before we asked to be told
+                }
+                LINEAGE.store(getpid().as_raw() as u32, Relaxed);
+                process::set_name("mailring-worker");
+                // A group of its own, so that what its tasks start can be ended with it.
+                let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+                brood.live(worker, line.as_ref())
+            })
         }
         ForkResult::Parent { child } => {
             // Not reaped yet, so the number is still this child's.
@@ -331,61 +334,6 @@ fn spawn(brood: &Brood, worker: u16, own: &Own) -> Result<Hatched, Errno> {
 fn contain(life: impl FnOnce()) -> ! {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
     process::exit_now(101)
-}
-
-/// A worker's life.
-fn live(brood: &Brood, worker: u16, nursery: Pid, line: &OwnedFd) -> ! {
-    process::die_with_parent_thread();
-    if getppid() != nursery {
-        process::exit_now(0); // the nursery died before we asked to be told
-    }
-    LINEAGE.store(getpid().as_raw() as u32, Relaxed);
-    process::set_name("mailring-worker");
-    // A group of its own, so that what its tasks start can be ended with it.
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-    let arena = &brood.arena;
-    if !arena.join_fences() {
-        refuse(arena, worker, "it could not register for membarrier");
-    }
-    if arena.confine().is_err() {
-        process::exit_now(98);
-    }
-    if let Some(cpus) = &brood.pin
-        && !cpus.is_empty()
-    {
-        machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
-    }
-    if brood.lent.keep().is_err() {
-        process::exit_now(98);
-    }
-    brood.lent.enter(arena);
-    quiet_panics();
-    let entry = arena.entry(worker);
-    let kind = arena.shape().kind_of(usize::from(worker));
-    let mut served = match make(&brood.factories[kind.index()], WorkerId(worker)) {
-        Ok(served) => served,
-        Err(why) => refuse(arena, worker, &why),
-    };
-    entry.pid.store(getpid().as_raw() as u32, Relaxed);
-    entry.status.store(Status::Live as u32, Release);
-    arena.ring_host();
-    let poke = Poke(brood.poke.as_fd());
-    let place = Place::Process { line: line.as_fd() };
-    Participant::new(arena, worker, brood.wait, poke, place).serve(served.as_mut());
-    drop(served); // a device is let go properly
-    process::exit_now(0)
-}
-
-/// A panic of a task becomes the text of its failure; it is not printed as well.
-fn quiet_panics() {
-    std::panic::set_hook(Box::new(|_| {}));
-}
-
-fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {
-    arena.entry(worker).say(why);
-    arena.entry(worker).status.store(Status::Refused as u32, Release);
-    arena.ring_host();
-    process::exit_now(97)
 }
 
 /// Waits for a child that is known to be dead; ends what is left of its process group.

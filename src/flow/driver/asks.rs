@@ -1,0 +1,172 @@
+//! What workers ask while their bodies run.
+
+use std::collections::VecDeque;
+
+use super::State;
+use super::objects::Index;
+use super::tasks::NewTask;
+use crate::flow::args::{self, Args};
+use crate::flow::error::{Cause, Error};
+use crate::flow::node::by_number;
+use crate::flow::options::Overrides;
+use crate::flow::wire::{Answer, Ask, Numbered};
+
+impl State {
+    /// Hears all that a process has asked.
+    pub(super) fn hear(&mut self, place: u16) -> bool {
+        let mut any = false;
+        while self.memory.asks(place).has_some() {
+            let message = self.memory.asks(place).pop();
+            let Ok(Some(message)) = message else {
+                self.go_mad(place, "a message that cannot be");
+                return any;
+            };
+            any = true;
+            match args::decode::<Numbered<Ask>>(&message) {
+                Ok(Numbered { number, what }) => self.heed(place, number, what),
+                Err(_) => {
+                    self.go_mad(place, "a message that is none");
+                    return any;
+                }
+            }
+        }
+        any
+    }
+
+    fn heed(&mut self, place: u16, number: u64, ask: Ask) {
+        let answer = match ask {
+            Ask::Submit { node, args, overrides, actor } => {
+                self.submit_for(place, node, args, overrides, actor)
+            }
+            Ask::Spawn { node, args, overrides, max_restarts } => {
+                let node = by_number(node).ok_or_else(unknown_node);
+                let made =
+                    node.and_then(|node| self.spawn_actor(node, args, overrides, max_restarts));
+                made.map(Answer::Object)
+            }
+            Ask::Kill { actor } => {
+                self.kill_actor(actor);
+                Ok(Answer::Done)
+            }
+            Ask::Wait { ids, need, timeout } => {
+                return self.begin_wait(place, number, &ids, need, false, timeout);
+            }
+            Ask::Values { ids, timeout } => {
+                return self.begin_wait(place, number, &ids, ids.len(), true, timeout);
+            }
+            Ask::Room { bytes } => return self.give_memory(place, number, bytes, false),
+            Ask::Block { bytes } => return self.give_memory(place, number, bytes, true),
+            Ask::Cancel { id, cancel } => {
+                self.cancels.push((place, number, id, cancel));
+                self.poke = true;
+                return;
+            }
+            Ask::Pending { id } => self.find(id).map(|index| Answer::Pending(self.pending(index))),
+            Ask::Keep { ids } => {
+                for id in ids {
+                    self.keep_for(place, id);
+                }
+                return;
+            }
+            Ask::Release { id } => return self.forget_for(place, id),
+            Ask::Children { ids } => {
+                // Held from now on: the worker's own handles may be gone before its reply.
+                for id in ids {
+                    if let Some(index) = self.objects.find(id) {
+                        self.objects.hold(index);
+                        self.proc_mut(place).children.push(index);
+                    }
+                }
+                return;
+            }
+            Ask::Spare { members } => {
+                self.proc_mut(place).spared = members;
+                return;
+            }
+        };
+        self.answer(place, number, answer);
+    }
+
+    fn submit_for(
+        &mut self,
+        place: u16,
+        node: u32,
+        args: Args,
+        overrides: Option<Box<Overrides>>,
+        actor: Option<u64>,
+    ) -> Result<Answer, Error> {
+        let node = by_number(node).ok_or_else(unknown_node)?;
+        args.check()?;
+        let actor = actor.map(|id| self.find_actor(id)).transpose()?;
+        let parent = self.body_of(place);
+        let actor = actor.map(|actor| (actor, 1 << 32 | u64::from(place)));
+        let new = NewTask { node, args, overrides, parent, actor, makes: None };
+        let index = self.submit(new)?;
+        // The caller's hold is the process's own.
+        *self.proc_mut(place).kept.entry(index).or_default() += 1;
+        Ok(Answer::Object(self.objects.id(index)))
+    }
+
+    /// The task whose body a process runs.
+    pub(super) fn body_of(&self, place: u16) -> Option<Index> {
+        self.procs[usize::from(place)].oldest().map(|(_, index)| index)
+    }
+
+    fn keep_for(&mut self, place: u16, id: u64) {
+        let Some(index) = self.objects.find(id) else { return };
+        self.objects.hold(index);
+        *self.proc_mut(place).kept.entry(index).or_default() += 1;
+    }
+
+    fn forget_for(&mut self, place: u16, id: u64) {
+        let Some(index) = self.objects.find(id) else { return };
+        let kept = &mut self.procs[usize::from(place)].kept;
+        let Some(count) = kept.get_mut(&index) else { return };
+        *count -= 1;
+        if *count == 0 {
+            kept.remove(&index);
+        }
+        self.objects.unhold(index, &mut self.store);
+    }
+
+    pub(super) fn answer(&mut self, place: u16, number: u64, answer: Result<Answer, Error>) {
+        let what = answer.unwrap_or_else(Answer::Refused);
+        let Ok(message) = args::encode(&Numbered { number, what }) else { return };
+        // It will read what is there first.
+        if self.unsent.iter().any(|(to, _)| *to == place)
+            || !self.memory.answers(place).push(&message)
+        {
+            self.unsent.push_back((place, message));
+            self.poke = true;
+        }
+        self.ring_worker(place);
+    }
+
+    /// Sends what had no room.
+    pub(super) fn send_rest(&mut self) {
+        let mut rest = VecDeque::new();
+        while let Some((place, message)) = self.unsent.pop_front() {
+            let blocked = rest.iter().any(|(to, _): &(u16, Vec<u8>)| *to == place);
+            if blocked || !self.memory.answers(place).push(&message) {
+                rest.push_back((place, message));
+            } else {
+                self.ring_worker(place);
+            }
+        }
+        self.unsent = rest;
+    }
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Memory { .. } => Self::OutOfMemory(error.to_string()),
+            Error::Deadlock(why) => Self::Deadlock(why),
+            other => Self::Codec(other.to_string()),
+        }
+    }
+}
+
+fn unknown_node() -> Error {
+    Error::NotANode("a number that no node has".to_owned())
+}

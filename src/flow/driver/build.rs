@@ -1,0 +1,247 @@
+//! Building a flow: map, fork, start the keeper.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::State;
+use super::host::Host;
+use super::keeper::Keeper;
+use super::place::Logical;
+use super::signals;
+use crate::flow::error::Error;
+use crate::flow::memory::Memory;
+use crate::flow::resources::{ONE, Resources};
+use crate::flow::worker::life::Workers;
+use crate::flow::{Flow, Owner};
+use crate::limits::{DEFAULT_FLOW_PROCESSES, DEFAULT_SPILL_BYTES, MAX_FLOW_PROCESSES};
+use crate::sys::machine;
+use crate::worker::nursery::Nursery;
+use crate::worker::participant::WaitStrategy;
+
+/// The options of a flow.
+///
+/// A child process is forked in [`build`](Self::build), and all workers from it: what the program
+/// had in memory by then is there for every node. Build early, before other threads are started.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    groups: Vec<(String, usize, Resources)>,
+    memory: Option<usize>,
+    spill: Option<(PathBuf, usize)>,
+    processes: usize,
+    grace: Duration,
+    patience: Duration,
+    signals: bool,
+    wait: WaitStrategy,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            name: "mailring-flow".to_owned(),
+            groups: Vec::new(),
+            memory: None,
+            spill: None,
+            processes: DEFAULT_FLOW_PROCESSES,
+            grace: Duration::from_secs(1),
+            patience: Duration::from_secs(10),
+            signals: true,
+            wait: WaitStrategy::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// What the memory is called in `/proc/*/maps`.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// `count` logical workers, each with these resources, called `group/0`, `group/1`, ... A
+    /// worker runs as many tasks at the same time as its resources allow, each in a process of its
+    /// own.
+    #[must_use]
+    pub fn workers(mut self, group: &str, count: usize, resources: Resources) -> Self {
+        self.groups.push((group.to_owned(), count, resources));
+        self
+    }
+
+    /// Bytes for values (default: a quarter of what the machine has free; virtual, nothing is
+    /// touched before use).
+    #[must_use]
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// Values that do not fit the memory go to a file in this directory, which has no name there
+    /// and vanishes with the flow.
+    #[must_use]
+    pub fn spill(self, directory: impl AsRef<Path>) -> Self {
+        self.spill_limited(directory, DEFAULT_SPILL_BYTES)
+    }
+
+    /// The same, of at most so many bytes.
+    #[must_use]
+    pub fn spill_limited(mut self, directory: impl AsRef<Path>, bytes: usize) -> Self {
+        self.spill = Some((directory.as_ref().to_owned(), bytes));
+        self
+    }
+
+    /// Processes at the same time (default 256). A body that waits for others keeps its own.
+    #[must_use]
+    pub fn max_processes(mut self, processes: usize) -> Self {
+        self.processes = processes;
+        self
+    }
+
+    /// How long bodies, and the subprocesses of tasks, may go on when the flow ends (default 1 s).
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long one waits for memory while none is freed (default 10 s).
+    #[must_use]
+    pub fn memory_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Whether Ctrl-C and TERM clean up before they end the driver (default: yes, unless the
+    /// program has handlers of its own).
+    #[must_use]
+    pub fn signals(mut self, handle: bool) -> Self {
+        self.signals = handle;
+        self
+    }
+
+    /// How those who have nothing to do wait.
+    #[must_use]
+    pub fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Forks the workers.
+    ///
+    /// # Errors
+    /// No workers, a quantity that cannot be, a name that is taken, or the system refuses.
+    pub fn build(self) -> Result<Flow, Error> {
+        self.check()?;
+        let bytes = self.memory.unwrap_or_else(|| {
+            let available = machine::available_memory().unwrap_or(4 << 30) / 4;
+            (available as usize).clamp(64 << 20, 64 << 30)
+        });
+        let spill = self.spill.as_ref().map(|(path, bytes)| (path.as_path(), *bytes));
+        let memory = Memory::new(&self.name, self.processes, bytes, spill);
+        let memory = Arc::new(memory.map_err(Error::system("mapping the memory of the flow"))?);
+        let keeper = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|errno| Error::system("making an eventfd")(errno.into()))?;
+        let keeper = OwnedFd::from(keeper);
+        let tell = keeper.try_clone().map_err(Error::system("copying a descriptor"))?;
+        let brood = Workers { memory: Arc::clone(&memory), keeper: Arc::new(tell), wait: self.wait };
+        let nursery =
+            Nursery::start(&brood).map_err(Error::system("forking the nursery of the flow"))?;
+        memory.not_for_children();
+        let host = Host::new(memory, self.patience, keeper, self.wait);
+        host.with(|state| {
+            for (group, count, resources) in &self.groups {
+                state.add_workers(group, *count, resources);
+            }
+        });
+        if self.signals {
+            signals::install(&host.keeper);
+        }
+        let keeper = Keeper::new(Arc::clone(&host), nursery, self.grace);
+        let thread = std::thread::Builder::new()
+            .name("mailring-keeper".to_owned())
+            .spawn(move || keeper.run())
+            .map_err(Error::system("starting the keeper"))?;
+        Ok(Flow::of(Arc::new(Owner::new(host, thread))))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.groups.iter().all(|(_, count, _)| *count == 0) {
+            return Err(Error::Invalid(
+                "a flow needs workers: add some with workers(\"cpu\", 2, Resources::cpus(1.0))"
+                    .to_owned(),
+            ));
+        }
+        for (at, (group, _, resources)) in self.groups.iter().enumerate() {
+            resources.check()?;
+            check_group(group)?;
+            if self.groups[..at].iter().any(|(known, ..)| known == group) {
+                return Err(Error::Invalid(format!("two groups of workers are called `{group}`")));
+            }
+        }
+        let logical: usize = self.groups.iter().map(|(_, count, _)| count).sum();
+        if self.processes < logical || self.processes > MAX_FLOW_PROCESSES {
+            return Err(Error::Invalid(format!(
+                "{} processes are not possible: at least one for each of the {logical} workers, and at most {MAX_FLOW_PROCESSES}",
+                self.processes
+            )));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_group(group: &str) -> Result<(), Error> {
+    if group.is_empty() || group.contains('/') {
+        return Err(Error::Invalid(format!(
+            "`{group}` cannot be the name of a group of workers: it is empty or has a slash"
+        )));
+    }
+    Ok(())
+}
+
+impl State {
+    /// More workers. What waited for them can go on.
+    pub(super) fn add_workers(&mut self, group: &str, count: usize, resources: &Resources) {
+        let first = self.workers.iter().filter(|worker| worker.group == group).count();
+        for index in first..first + count {
+            let total = self.classes.supply(resources);
+            // As many as can be at work without asking for less than a cpu each.
+            let base = (total.cpus / ONE).clamp(1, machine::allowed_cpus().len().max(1) as i64);
+            self.workers.push(Logical {
+                group: group.to_owned(),
+                name: format!("{group}/{index}"),
+                free: total.clone(),
+                total,
+                idle: Vec::new(),
+                processes: 0,
+                base: base as usize,
+                failed_starts: 0,
+                broken: None,
+            });
+            let worker = self.workers.len() - 1;
+            for _ in 0..base {
+                if let Some(place) = self.new_process(worker) {
+                    self.workers[worker].idle.push(place);
+                }
+            }
+        }
+        self.schedule();
+    }
+}
+
+impl Host {
+    /// Ends it all, and waits for that.
+    pub(in crate::flow) fn stop(&self, keeper: std::thread::JoinHandle<()>) {
+        self.stopping.store(true, SeqCst);
+        crate::worker::participant::Poke::ring(&self.keeper);
+        let _ = keeper.join();
+        self.with(|state| {
+            state.closed.get_or_insert_with(|| "it was dropped".to_owned());
+            state.changed = true;
+        });
+    }
+}

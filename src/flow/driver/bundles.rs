@@ -1,0 +1,202 @@
+//! Placement groups: bundles of resources that are reserved at once.
+
+use super::State;
+use super::place::{Demand, Spot, Supply};
+use crate::flow::error::Error;
+use crate::flow::placement::Packing;
+use crate::flow::resources::Resources;
+
+pub(super) struct Group {
+    id: u64,
+    bundles: Vec<Bundle>,
+    packing: Packing,
+    /// Its bundles are taken from workers.
+    pub(super) ready: bool,
+}
+
+struct Bundle {
+    demand: Demand,
+    total: Supply,
+    free: Supply,
+    worker: usize,
+}
+
+impl State {
+    /// A new group. It is reserved as soon as all of it is free.
+    pub(super) fn add_group(
+        &mut self,
+        bundles: &[Resources],
+        packing: Packing,
+    ) -> Result<u64, Error> {
+        if bundles.is_empty() {
+            return Err(Error::Invalid("a placement group has at least one bundle".to_owned()));
+        }
+        bundles.iter().try_for_each(Resources::check)?;
+        let bundles: Vec<Bundle> = bundles
+            .iter()
+            .map(|resources| {
+                let demand = self.classes.demand(resources);
+                let total = self.classes.supply(resources);
+                Bundle { demand, free: total.clone(), total, worker: 0 }
+            })
+            .collect();
+        let totals: Vec<Supply> = self.workers.iter().map(|worker| worker.total.clone()).collect();
+        if self.fit(&bundles, packing, totals).is_none() {
+            let all: Vec<_> =
+                bundles.iter().map(|bundle| self.classes.describe(&bundle.demand)).collect();
+            return Err(Error::Infeasible {
+                node: format!("a placement group ({packing:?})"),
+                needs: all.join(" + "),
+                why: format!("{} workers could never hold it at once", self.workers.len()),
+            });
+        }
+        self.number += 1;
+        let id = self.number;
+        self.groups.push(Group { id, bundles, packing, ready: false });
+        self.reserve_groups();
+        Ok(id)
+    }
+
+    /// Reserves what can be, in the order of the groups.
+    pub(super) fn reserve_groups(&mut self) {
+        for at in 0..self.groups.len() {
+            if self.groups[at].ready {
+                continue;
+            }
+            let free: Vec<Supply> = self.workers.iter().map(|worker| worker.free.clone()).collect();
+            let group = &self.groups[at];
+            let Some(places) = self.fit(&group.bundles, group.packing, free) else { continue };
+            for (bundle, worker) in self.groups[at].bundles.iter_mut().zip(places) {
+                bundle.worker = worker;
+                self.workers[worker].free.add(&bundle.demand, -1);
+            }
+            self.groups[at].ready = true;
+            self.changed = true;
+        }
+    }
+
+    /// A worker for each bundle, out of what these have.
+    fn fit(
+        &self,
+        bundles: &[Bundle],
+        packing: Packing,
+        mut have: Vec<Supply>,
+    ) -> Option<Vec<usize>> {
+        if packing == Packing::StrictPack {
+            return (0..have.len()).find_map(|worker| {
+                let mut left = have[worker].clone();
+                let all = bundles.iter().all(|bundle| {
+                    let fits = left.covers(&bundle.demand);
+                    left.add(&bundle.demand, -1);
+                    fits
+                });
+                all.then(|| vec![worker; bundles.len()])
+            });
+        }
+        let mut taken: Vec<usize> = Vec::new();
+        for bundle in bundles {
+            let able = |worker: &usize| {
+                self.workers[*worker].broken.is_none() && have[*worker].covers(&bundle.demand)
+            };
+            let fresh = |worker: &usize| !taken.contains(worker);
+            let count = have.len();
+            let found = match packing {
+                // Where something is already, or else the first.
+                Packing::Pack | Packing::StrictPack => taken
+                    .iter()
+                    .copied()
+                    .find(able)
+                    .or_else(|| (0..count).find(able)),
+                Packing::Spread => {
+                    (0..count).find(|w| fresh(w) && able(w)).or_else(|| (0..count).find(able))
+                }
+                Packing::StrictSpread => (0..count).find(|w| fresh(w) && able(w)),
+            }?;
+            have[found].add(&bundle.demand, -1);
+            taken.push(found);
+        }
+        Some(taken)
+    }
+
+    fn group(&self, id: u64) -> Option<&Group> {
+        self.groups.iter().find(|group| group.id == id)
+    }
+
+    pub(in crate::flow) fn group_ready(&self, id: u64) -> Result<bool, Error> {
+        let gone = || Error::Invalid("this placement group has been removed".to_owned());
+        self.group(id).map(|group| group.ready).ok_or_else(gone)
+    }
+
+    /// The workers of a group's bundles, once it is reserved.
+    pub(in crate::flow) fn group_workers(&self, id: u64) -> Vec<String> {
+        let group = self.group(id).filter(|group| group.ready);
+        let bundles = group.into_iter().flat_map(|group| &group.bundles);
+        bundles.map(|bundle| self.workers[bundle.worker].name.clone()).collect()
+    }
+
+    /// Gives back what a group has reserved and does not use; tasks in it go on, and give back
+    /// to the worker what they hold.
+    pub(in crate::flow) fn remove_group(&mut self, id: u64) {
+        let Some(at) = self.groups.iter().position(|group| group.id == id) else { return };
+        let group = self.groups.swap_remove(at);
+        if group.ready {
+            for bundle in group.bundles {
+                let free = &mut self.workers[bundle.worker].free;
+                free.cpus += bundle.free.cpus;
+                for (has, back) in free.labels.iter_mut().zip(&bundle.free.labels) {
+                    *has += back;
+                }
+            }
+        }
+        self.fail_stranded();
+        self.schedule();
+    }
+
+    /// Why a task could never run in a bundle.
+    pub(super) fn bundle_infeasible(
+        &self,
+        id: u64,
+        which: Option<usize>,
+        demand: &Demand,
+    ) -> Option<String> {
+        let Some(group) = self.group(id) else {
+            return Some("its placement group has been removed".to_owned());
+        };
+        let count = group.bundles.len();
+        if let Some(which) = which
+            && which >= count
+        {
+            return Some(format!("its placement group has {count} bundles, and it names number {which}"));
+        }
+        let mut candidates = (0..count).filter(|at| which.is_none_or(|which| which == *at));
+        if candidates.any(|at| group.bundles[at].total.covers(demand)) {
+            return None;
+        }
+        let all = group.bundles.iter().map(|bundle| self.classes.describe(&bundle.demand));
+        Some(format!("the bundles have {}", all.collect::<Vec<_>>().join(" | ")))
+    }
+
+    /// A bundle with all of it free.
+    pub(super) fn bundle_for(
+        &self,
+        id: u64,
+        which: Option<usize>,
+        demand: &Demand,
+    ) -> Option<Spot> {
+        let group = self.group(id).filter(|group| group.ready)?;
+        let mut bundles = (0..).zip(&group.bundles);
+        bundles.find_map(|(at, bundle)| {
+            let meant = which.is_none_or(|which| which == at);
+            (meant && bundle.free.covers(demand))
+                .then_some(Spot { worker: bundle.worker, bundle: Some((id, at)) })
+        })
+    }
+
+    /// Takes (1) from a bundle or gives back to it (-1). False when there is no such group.
+    pub(super) fn charge_bundle(&mut self, id: u64, at: usize, demand: &Demand, sign: i64) -> bool {
+        let group = self.groups.iter_mut().find(|group| group.id == id);
+        let Some(bundle) = group.and_then(|group| group.bundles.get_mut(at)) else { return false };
+        bundle.free.add(demand, -sign);
+        true
+    }
+}

@@ -1,0 +1,201 @@
+//! Processes that come and go: what happens to their tasks, and to what they held.
+
+use std::time::{Duration, Instant};
+
+use super::State;
+use super::processes::{Doom, Process};
+use super::tasks::Phase;
+use crate::flow::error::Cause;
+use crate::mailbox::cell;
+
+/// Starts of one worker that may fail one after the other before no more are tried.
+const FAILED_STARTS: u32 = 5;
+/// How long a process that is not needed stays.
+pub(super) const IDLE: Duration = Duration::from_secs(2);
+
+impl State {
+    /// The process is gone, with everything below it. Its letters are looked at, and given to
+    /// others or failed; its holds are let go; another takes its place if need be.
+    pub(super) fn bury(&mut self, place: u16, how: &str) {
+        // What it had finished counts.
+        self.pump_one(place);
+        let process = &self.procs[usize::from(place)];
+        let (worker, doom, actor) = (process.worker, process.doom, process.actor);
+        let name = self.worker_name(place);
+        let served = self.memory.entry(place).live.load(std::sync::atomic::Ordering::Acquire) != 0;
+        if doom.is_none() {
+            tracing::warn!(worker = name, how, "a worker process died");
+        }
+        let letters = self.letters_of(place);
+        self.drop_waits(place);
+        self.end_lease(place);
+        self.busy.retain(|&busy| busy != place);
+        for list in &mut self.workers {
+            list.idle.retain(|&idle| idle != place);
+        }
+        self.workers[worker].processes -= 1;
+        // Last letter first, so that those that go back to the front of a queue are in order.
+        for (seq, begun) in letters.into_iter().rev() {
+            self.lose_letter(place, seq, begun, how, doom);
+        }
+        self.let_go(place);
+        let starts = &mut self.workers[worker].failed_starts;
+        *starts = if served || doom.is_some() { 0 } else { *starts + 1 };
+        if *starts >= FAILED_STARTS {
+            let why = format!("{FAILED_STARTS} processes of {name} died before they could serve; the last: {how}");
+            tracing::error!(why, "worker given up");
+            self.workers[worker].broken = Some(why);
+        }
+        *self.proc_mut(place) = Process::default();
+        self.free_places.push(place);
+        if let Some(actor) = actor {
+            self.actor_lost(actor, how);
+        }
+        if self.workers[worker].broken.is_some() {
+            self.fail_stranded();
+        } else if self.workers[worker].processes < self.workers[worker].base
+            && self.closed.is_none()
+            && let Some(place) = self.new_process(worker)
+        {
+            self.workers[worker].idle.push(place);
+        }
+        self.changed = true;
+        self.schedule();
+    }
+
+    /// The letters that are not over, and whether their bodies have begun.
+    fn letters_of(&self, place: u16) -> Vec<(u64, bool)> {
+        let process = &self.procs[usize::from(place)];
+        let begun = |seq| {
+            let state = self.memory.cell(place, seq).state().look(seq);
+            // A word that cannot be: it may have begun.
+            !matches!(state, Some(cell::Phase::Posted | cell::Phase::Taken | cell::Phase::Recalled))
+        };
+        process.open_letters().map(|seq| (seq, begun(seq))).collect()
+    }
+
+    fn lose_letter(&mut self, place: u16, seq: u64, begun: bool, how: &str, doom: Option<Doom>) {
+        let Some(index) = self.end_letter(place, seq) else { return };
+        let worker = Some(self.worker_name(place));
+        let Some(task) = self.objects.task(index) else { return };
+        let makes = task.makes;
+        if task.cancelled {
+            self.fail(index, worker, Cause::Cancelled);
+        } else if !begun {
+            return self.again(index, false);
+        } else if task.actor.is_some() {
+            let why = if doom == Some(Doom::Actor) { "it was killed" } else { how };
+            self.fail(index, worker, Cause::ActorDied(why.to_owned()));
+        } else if doom == Some(Doom::Deadline) {
+            let limit = task.overrides.as_ref().and_then(|over| over.deadline);
+            self.fail(index, worker, Cause::Deadline(limit.unwrap_or_default()));
+        } else if doom == Some(Doom::Actor) {
+            self.fail(index, worker, Cause::ActorDied("it was killed".to_owned()));
+        } else if task.retries_left != 0 {
+            tracing::info!(task = self.objects.at(index).number, "task is tried again");
+            return self.again(index, true);
+        } else {
+            self.fail(index, worker, Cause::WorkerCrashed(how.to_owned()));
+        }
+        if let Some(actor) = makes {
+            self.maker_settled(actor);
+        }
+    }
+
+    /// What a process held.
+    fn let_go(&mut self, place: u16) {
+        let process = self.proc_mut(place);
+        let kept = std::mem::take(&mut process.kept);
+        let blocks: Vec<_> = process.pocket.take().into_iter().chain(process.open.drain(..)).collect();
+        let children = std::mem::take(&mut self.proc_mut(place).children);
+        let kept = kept.into_iter().flat_map(|(index, count)| (0..count).map(move |_| index));
+        for index in kept.chain(children) {
+            self.objects.unhold(index, &mut self.store);
+        }
+        for block in blocks {
+            self.store.release(block);
+        }
+    }
+
+    /// Fails what no worker can run any more.
+    pub(super) fn fail_stranded(&mut self) {
+        let stranded: Vec<_> = self
+            .objects
+            .indices()
+            .filter(|&index| {
+                self.objects.task(index).is_some_and(|task| {
+                    task.phase == Phase::Queued
+                        && !task.overrides.as_ref().is_some_and(|over| over.wait_infeasible)
+                })
+            })
+            .collect();
+        for index in stranded {
+            let Some(class) = self.objects.task(index).map(|task| task.class) else { continue };
+            if let Some(why) = self.infeasible(class) {
+                self.fail(index, None, Cause::Infeasible(why));
+            }
+        }
+    }
+
+    /// Sends idle processes away that are more than a worker keeps. When to look again.
+    pub(super) fn send_idle_away(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for worker in 0..self.workers.len() {
+            let mut spare = self.workers[worker].idle.len().saturating_sub(self.workers[worker].base);
+            let idle = self.workers[worker].idle.clone();
+            for place in idle {
+                let Some(since) = self.procs[usize::from(place)].idle_since else { continue };
+                if spare == 0 {
+                    break;
+                }
+                spare -= 1;
+                if now.duration_since(since) < IDLE {
+                    next = Some(next.map_or(since + IDLE, |known| known.min(since + IDLE)));
+                    continue;
+                }
+                self.workers[worker].idle.retain(|&other| other != place);
+                self.proc_mut(place).doom = Some(Doom::Idle);
+                self.memory.entry(place).leave.store(1, std::sync::atomic::Ordering::SeqCst);
+                self.ring_worker(place);
+            }
+        }
+        next
+    }
+
+    /// Bodies over their deadline: their processes are ended. When to look again.
+    pub(super) fn end_late_bodies(&mut self, now_ns: u64) -> Option<Duration> {
+        use std::sync::atomic::Ordering::Acquire;
+        if !self.any_timed {
+            return None;
+        }
+        let mut next: Option<Duration> = None;
+        let mut any = false;
+        for place in self.busy.clone() {
+            let Some((seq, index)) = self.procs[usize::from(place)].oldest() else { continue };
+            let over = self.objects.task(index).and_then(|task| task.overrides.as_ref());
+            let Some(limit) = over.and_then(|over| over.deadline) else { continue };
+            any = true;
+            let entry = self.memory.entry(place);
+            let begun = entry.timed_seq.load(Acquire) == seq + 1;
+            let since = entry.timed_since.load(Acquire);
+            let left = if begun {
+                (since + limit.as_nanos() as u64).saturating_sub(now_ns)
+            } else {
+                limit.as_nanos() as u64
+            };
+            if left > 0 {
+                let left = Duration::from_nanos(left) + Duration::from_micros(50);
+                next = Some(next.map_or(left, |known| known.min(left)));
+                continue;
+            }
+            // Nothing stands behind it any more, so nobody else is hit if it ends just now.
+            self.recall_all(place);
+            if self.memory.cell(place, seq).state().look(seq) == Some(cell::Phase::Started) {
+                tracing::warn!(worker = self.worker_name(place), ?limit, "deadline passed");
+                self.doom(place, Doom::Deadline);
+            }
+        }
+        self.any_timed = any;
+        next
+    }
+}

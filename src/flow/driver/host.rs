@@ -1,0 +1,460 @@
+//! The lock around the table, and how threads of the driver wait.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::State;
+use super::objects::{Index, Value};
+use super::store::NoRoom;
+use super::tasks::NewTask;
+use crate::flow::args::{ArgWriter, decode};
+use crate::flow::error::Error;
+use crate::flow::memory::Memory;
+use crate::flow::node::NodeDesc;
+use crate::flow::options::Overrides;
+use crate::flow::reference::{Handle, Side};
+use crate::flow::value::{Encoded, OWN_PAGES};
+use crate::mailbox::bell::{KEEPER, NOBODY, THREAD};
+use crate::sys::futex;
+use crate::worker::nursery::lineage;
+use crate::worker::participant::{Poke, WaitStrategy};
+
+/// A sleep that nobody ends is looked at again after this long.
+const RECHECK: Duration = Duration::from_secs(1);
+
+/// A flow, as its handles hold it.
+pub(in crate::flow) struct Host {
+    state: Mutex<State>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) keeper: OwnedFd,
+    wait: WaitStrategy,
+    pub(super) stopping: AtomicBool,
+    /// The process in which it was built; a child of that has a copy, which is good for nothing.
+    lineage: u32,
+    pid: u32,
+}
+
+/// The flow that was built last in this process.
+static CURRENT: Mutex<Weak<Host>> = Mutex::new(Weak::new());
+
+/// The flow that was built last in this process, if there still is one.
+pub(in crate::flow) fn current() -> Option<Arc<Host>> {
+    let last = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    last.filter(|host| host.is_own())
+}
+
+/// The flow whose values this thread is decoding.
+pub(in crate::flow) fn decoding() -> Option<Arc<Host>> {
+    DECODING.with_borrow(Clone::clone)
+}
+
+thread_local! {
+    static DECODING: std::cell::RefCell<Option<Arc<Host>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Decodes; refs inside belong to this flow.
+fn decode_for<T: DeserializeOwned>(host: &Arc<Host>, bytes: &[u8]) -> Result<T, Error> {
+    let before = DECODING.replace(Some(Arc::clone(host)));
+    let value = decode(bytes);
+    DECODING.set(before);
+    value.map_err(|why| Error::Encode { what: "the value (as the type that is asked for)".to_owned(), why })
+}
+
+impl Host {
+    pub(super) fn new(
+        memory: Arc<Memory>,
+        patience: Duration,
+        keeper: OwnedFd,
+        wait: WaitStrategy,
+    ) -> Arc<Self> {
+        let state = Mutex::new(State::new(Arc::clone(&memory), patience));
+        let host = Arc::new(Self {
+            state,
+            memory,
+            keeper,
+            wait,
+            stopping: AtomicBool::new(false),
+            lineage: lineage(),
+            pid: std::process::id(),
+        });
+        *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host);
+        host
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is the process that built the flow.
+    pub(in crate::flow) fn is_own(&self) -> bool {
+        self.lineage == lineage() && self.pid == std::process::id()
+    }
+
+    /// Does something with the table, and what follows from it.
+    pub(in crate::flow) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = f(&mut state);
+        self.leave(&mut state);
+        result
+    }
+
+    /// Before the lock is given back: whoever has to know is told, and if things are left that only
+    /// a worker's reply can move, somebody is to look at that.
+    pub(super) fn leave(&self, state: &mut State) {
+        for _ in 0..2 {
+            if state.changed {
+                state.changed = false;
+                if !state.groups.iter().all(|group| group.ready) {
+                    state.reserve_groups();
+                }
+                if state.parked > 0 {
+                    self.wake_threads();
+                }
+            }
+            if state.poke {
+                state.poke = false;
+                Poke::ring(&self.keeper);
+            }
+            let want = if state.parked > 0 {
+                THREAD
+            } else if state.unposted > 0 || state.blocked > 0 || !state.memory_waits.is_empty() {
+                KEEPER
+            } else {
+                NOBODY
+            };
+            let bell = self.memory.bell();
+            if bell.wanted() == want {
+                return;
+            }
+            if want == NOBODY {
+                return bell.rest();
+            }
+            bell.want(want);
+            self.memory.fence_others();
+            if !state.pump() && !state.changed {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn wake_threads(&self) {
+        self.memory.bell_word().fetch_add(1, SeqCst);
+        futex::wake(self.memory.bell_word(), i32::MAX);
+    }
+
+    /// Waits until `ready` has something, doing meanwhile what replies make possible. `None` when
+    /// the time is over.
+    pub(in crate::flow) fn until<R>(
+        &self,
+        until: Option<Instant>,
+        mut ready: impl FnMut(&mut State) -> Option<R>,
+    ) -> Result<Option<R>, Error> {
+        if !self.is_own() {
+            return Err(Error::Closed("it was built in another process".to_owned()));
+        }
+        let mut round = 0;
+        loop {
+            let mut state = self.lock();
+            // Somebody looks: nobody needs to be told.
+            if state.parked == 0 {
+                self.memory.bell().rest();
+            }
+            state.pump();
+            if let Some(result) = ready(&mut state) {
+                self.leave(&mut state);
+                return Ok(Some(result));
+            }
+            if let Some(why) = &state.closed {
+                let why = why.clone();
+                self.leave(&mut state);
+                return Err(Error::Closed(why));
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                self.leave(&mut state);
+                return Ok(None);
+            }
+            if state.poke || state.changed {
+                self.leave(&mut state);
+            }
+            if self.wait.pause(round).is_some() {
+                round += 1;
+                continue;
+            }
+            // Nothing for a while: sleep until somebody rings.
+            state.parked += 1;
+            let seen = self.memory.bell_word().load(Acquire);
+            self.memory.bell().want(THREAD);
+            self.memory.fence_others();
+            state.pump();
+            let result = ready(&mut state);
+            let asleep = result.is_none() && state.closed.is_none();
+            if asleep {
+                if state.poke || state.changed {
+                    // What was just done may concern others who sleep, and not us.
+                    self.leave(&mut state);
+                }
+                drop(state);
+                let left = until.map_or(RECHECK, |until| until.saturating_duration_since(Instant::now()));
+                futex::wait(self.memory.bell_word(), seen, Some(left.min(RECHECK)));
+                state = self.lock();
+            }
+            state.parked -= 1;
+            if let Some(result) = result {
+                self.leave(&mut state);
+                return Ok(Some(result));
+            }
+            if state.parked == 0 {
+                self.memory.bell().rest();
+            }
+            round = 0;
+        }
+    }
+
+    // ---- counts -----------------------------------------------------------------------------
+
+    pub(in crate::flow) fn retain(&self, id: u64) {
+        if self.is_own() {
+            let mut state = self.lock();
+            if let Some(index) = state.objects.find(id) {
+                state.objects.hold(index);
+            }
+        }
+    }
+
+    pub(in crate::flow) fn release(&self, id: u64) {
+        if !self.is_own() {
+            return;
+        }
+        let mut state = self.lock();
+        if let Some(index) = state.objects.find(id) {
+            let State { objects, store, .. } = &mut *state;
+            objects.unhold(index, store);
+            // Somebody may wait for the memory.
+            if !state.memory_waits.is_empty() || state.memory_short {
+                state.poke = true;
+                self.leave(&mut state);
+            }
+        }
+    }
+
+    // ---- values -----------------------------------------------------------------------------
+
+    /// Waits until the object is complete.
+    pub(in crate::flow) fn wait_for(&self, id: u64, until: Option<Instant>) -> Result<(), Error> {
+        let started = Instant::now();
+        let done = self.until(until, |state| match state.find(id) {
+            Ok(index) => (!state.objects.at(index).value.is_pending()).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        })?;
+        done.unwrap_or_else(|| Err(self.late(id, started)))
+    }
+
+    fn late(&self, id: u64, since: Instant) -> Error {
+        let state = self.lock();
+        let name = match state.objects.find(id) {
+            Some(index) => {
+                format!("`{}` (task {})", state.name_of(index), state.objects.at(index).number)
+            }
+            None => "the value".to_owned(),
+        };
+        Error::Timeout(name, since.elapsed())
+    }
+
+    /// The encoded value. Large ones are not copied; whoever asks holds a count.
+    pub(in crate::flow) fn encoded(
+        &self,
+        id: u64,
+        until: Option<Instant>,
+    ) -> Result<Encoded, Error> {
+        let started = Instant::now();
+        let found = self.until(until, |state| match state.find(id) {
+            Ok(index) => state.read(index).transpose(),
+            Err(error) => Some(Err(error)),
+        })?;
+        found.unwrap_or_else(|| Err(self.late(id, started)))
+    }
+
+    /// The value.
+    pub(in crate::flow) fn get<T: DeserializeOwned>(
+        self: &Arc<Self>,
+        id: u64,
+        until: Option<Instant>,
+    ) -> Result<T, Error> {
+        let encoded = self.encoded(id, until)?;
+        // SAFETY: the caller's handle holds the object.
+        decode_for(self, unsafe { encoded.bytes() })
+    }
+
+    /// All values in order, or the first failure.
+    pub(in crate::flow) fn get_all<T: DeserializeOwned>(
+        self: &Arc<Self>,
+        ids: &[u64],
+        until: Option<Instant>,
+    ) -> Result<Vec<T>, Error> {
+        let started = Instant::now();
+        let mut values = Vec::with_capacity(ids.len());
+        for (at, &id) in ids.iter().enumerate() {
+            let found = self.until(until, |state| match state.find(id) {
+                Ok(index) => match state.read(index) {
+                    // Another one further on may have failed already.
+                    Ok(None) => state.first_failure(&ids[at..]).map(Err),
+                    read => read.transpose(),
+                },
+                Err(error) => Some(Err(error)),
+            })?;
+            let encoded = found.unwrap_or_else(|| Err(self.late(id, started)))?;
+            // SAFETY: the caller's handles hold the objects.
+            values.push(decode_for(self, unsafe { encoded.bytes() })?);
+        }
+        Ok(values)
+    }
+
+    /// Room for a value of the driver's own, filled by `fill`: its object, held once.
+    pub(in crate::flow) fn new_block(
+        self: &Arc<Self>,
+        bytes: u64,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(Handle, u64), Error> {
+        let mut patience: Option<(u64, Instant)> = None;
+        let block = self.until(None, |state| {
+            let why = match state.store.take(bytes) {
+                Ok(block) => return Some(Ok(block)),
+                Err(why) => why,
+            };
+            let now = Instant::now();
+            if patience.is_none_or(|(freed, _)| freed != state.store.freed) {
+                patience = Some((state.store.freed, now));
+            }
+            // Nothing runs that could free anything, or nothing has been freed for long.
+            let idle = state.incomplete == 0;
+            let long = patience.is_some_and(|(_, since)| now.duration_since(since) > state.patience);
+            (why != NoRoom::Now || idle || long).then(|| Err(state.store.refusal(bytes, &why)))
+        })?;
+        let block = block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;
+        let (address, len) = self.with(|state| state.store.place(block));
+        // SAFETY: taken just now, and nobody else knows of it.
+        if let Some(room) = unsafe { self.memory.room(address, len) } {
+            fill(&mut room[..bytes as usize]);
+        }
+        let id = self.with(|state| {
+            let index = state.add_block(block, address, bytes);
+            state.objects.id(index)
+        });
+        Ok((Handle::counted(id, Side::Host(Arc::clone(self))), address))
+    }
+
+    /// Whether this object is a complete block of these bytes.
+    pub(in crate::flow) fn is_block(&self, id: u64, address: u64, len: u64) -> bool {
+        let state = self.lock();
+        state.objects.find(id).is_some_and(|index| {
+            let object = state.objects.at(index);
+            let is = matches!(object.value, Value::Placed { address: a, len: l, .. } if a == address && l == len);
+            object.shared && is
+        })
+    }
+
+    // ---- calls ------------------------------------------------------------------------------
+
+    /// Enters a call: the name of its object, held once for the caller.
+    pub(in crate::flow) fn dispatch(
+        self: &Arc<Self>,
+        node: &'static NodeDesc,
+        overrides: Option<&Overrides>,
+        mut writer: ArgWriter,
+        actor: Option<u64>,
+    ) -> Result<u64, Error> {
+        if !self.is_own() {
+            return Err(Error::Closed("it was built in another process".to_owned()));
+        }
+        let held = self.place_long_arguments(node, &mut writer)?;
+        let args = std::mem::take(&mut writer.args);
+        let overrides = overrides.map(|over| Box::new(over.clone()));
+        let mut state = self.lock();
+        if let Some(why) = &state.closed {
+            return Err(Error::Closed(why.clone()));
+        }
+        // A driver that only submits reads replies as well.
+        state.pump();
+        let actor = match actor {
+            Some(id) => Some((state.find_actor(id)?, caller())),
+            None => None,
+        };
+        let new = NewTask { node, args, overrides, parent: None, actor, makes: None };
+        let entered = state.submit(new).map(|index| state.objects.id(index));
+        self.leave(&mut state);
+        drop(state);
+        drop(held);
+        entered
+    }
+
+    /// Makes an actor: its name for handles.
+    pub(in crate::flow) fn spawn(
+        self: &Arc<Self>,
+        node: &'static NodeDesc,
+        overrides: &Overrides,
+        max_restarts: Option<i32>,
+        mut writer: ArgWriter,
+    ) -> Result<u64, Error> {
+        let held = self.place_long_arguments(node, &mut writer)?;
+        let args = std::mem::take(&mut writer.args);
+        let overrides = Box::new(overrides.clone());
+        let made = self.with(|state| match &state.closed {
+            Some(why) => Err(Error::Closed(why.clone())),
+            None => state.spawn_actor(node, args, overrides, max_restarts),
+        });
+        drop(held);
+        made
+    }
+
+    pub(super) fn place_long_arguments(
+        self: &Arc<Self>,
+        node: &'static NodeDesc,
+        writer: &mut ArgWriter,
+    ) -> Result<Vec<Handle>, Error> {
+        writer.place_long(node, &mut |bytes| {
+            let mut fill = |room: &mut [u8]| room.copy_from_slice(bytes);
+            self.new_block(bytes.len() as u64, &mut fill).map(|(handle, _)| handle)
+        })
+    }
+}
+
+/// A number for the calling thread: its calls of an actor are in order.
+fn caller() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local!(static OWN: u64 = NEXT.fetch_add(1, Relaxed));
+    OWN.with(|own| *own)
+}
+
+impl State {
+    /// The encoded value of an object, if it is complete.
+    fn read(&self, index: Index) -> Result<Option<Encoded>, Error> {
+        match &self.objects.at(index).value {
+            Value::Pending => Ok(None),
+            Value::Inline(bytes) => Ok(Some(Encoded::Copied(bytes.to_vec()))),
+            // With pages of its own, which its worker has closed.
+            &Value::Placed { address, len, .. } if len >= OWN_PAGES => {
+                Ok(Some(Encoded::Placed { address, len }))
+            }
+            &Value::Placed { address, len, .. } => {
+                let copy = self.memory.copy(address, len).unwrap_or_default();
+                Ok(Some(Encoded::Copied(copy)))
+            }
+            Value::Failed(error) => Err(Error::Task(Box::new((**error).clone()))),
+        }
+    }
+
+    fn first_failure(&self, ids: &[u64]) -> Option<Error> {
+        // Looking at all of them each time would make a long list slow.
+        let some = ids.iter().take(64).filter_map(|&id| self.objects.find(id));
+        some.into_iter().find_map(|index| match &self.objects.at(index).value {
+            Value::Failed(error) => Some(Error::Task(Box::new((**error).clone()))),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! The keeper: the one thread of a flow. It forks, buries, minds the clock, and reads replies when
+//! no other thread of the driver does.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::State;
+use super::host::Host;
+use super::signals;
+use crate::sys::family::Member;
+use crate::worker::nursery::{Nursery, describe_status};
+use crate::worker::participant::monotonic_ns;
+
+/// How long all must have been still before it is called a deadlock.
+const STILL: Duration = Duration::from_secs(1);
+/// How often one looks at things that nobody reports.
+const TICK: Duration = Duration::from_millis(50);
+/// Pause before a fork is tried again.
+const FORK_RETRY: Duration = Duration::from_millis(50);
+/// Forks that may fail one after the other before their tasks are told.
+const FORK_TRIES: u32 = 40;
+
+pub(super) struct Keeper {
+    host: Arc<Host>,
+    nursery: Nursery,
+    still_since: Option<Instant>,
+    fork_failures: u32,
+    fork_again: Option<Instant>,
+    grace: Duration,
+}
+
+impl Keeper {
+    pub(super) fn new(host: Arc<Host>, nursery: Nursery, grace: Duration) -> Self {
+        Self { host, nursery, still_since: None, fork_failures: 0, fork_again: None, grace }
+    }
+
+    /// Runs until the flow ends; then ends everything.
+    pub(super) fn run(mut self) {
+        let mut next = None;
+        loop {
+            let dead = self.sleep(next);
+            if self.host.stopping.load(SeqCst) {
+                break;
+            }
+            if let Some(signal) = signals::pending() {
+                self.close("the driver was told to end");
+                self.end_all();
+                self.nursery.shutdown();
+                signals::obey(signal);
+                return;
+            }
+            if self.nursery_is_dead() {
+                self.close("its nursery process died");
+                self.nursery.bury();
+                return;
+            }
+            for place in dead {
+                self.bury(place);
+            }
+            self.fork();
+            self.start_cancels();
+            next = self.look();
+        }
+        self.end_all();
+        signals::uninstall(&self.host.keeper);
+        self.nursery.shutdown();
+    }
+
+    fn close(&self, why: &str) {
+        self.host.with(|state| {
+            state.closed.get_or_insert_with(|| why.to_owned());
+            state.changed = true;
+        });
+    }
+
+    fn nursery_is_dead(&self) -> bool {
+        readable(self.nursery.death().as_fd())
+    }
+
+    /// Sleeps until there is something; the processes that have ended.
+    fn sleep(&self, next: Option<Instant>) -> Vec<u16> {
+        let watched: Vec<(u16, RawFd)> = {
+            let state = self.host.lock();
+            let used = (0u16..).zip(&state.procs);
+            let reins = used.filter_map(|(place, p)| Some((place, p.reins.as_ref()?)));
+            reins.map(|(place, reins)| (place, reins.death.as_fd().as_raw_fd())).collect()
+        };
+        let mut fds = vec![
+            PollFd::new(self.host.keeper.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.nursery.death().as_fd(), PollFlags::POLLIN),
+        ];
+        // SAFETY: only this thread closes them, in `bury`.
+        let borrowed = watched.iter().map(|(_, fd)| unsafe { BorrowedFd::borrow_raw(*fd) });
+        fds.extend(borrowed.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let timeout = next.map_or(PollTimeout::NONE, |at| {
+            let left = at.saturating_duration_since(Instant::now());
+            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+        });
+        if poll(&mut fds, timeout).unwrap_or(0) == 0 {
+            return Vec::new();
+        }
+        if fds[0].any() == Some(true) {
+            let mut count = [0; 8];
+            let _ = nix::unistd::read(&self.host.keeper, &mut count);
+        }
+        let ended = watched.iter().zip(&fds[2..]).filter(|(_, fd)| fd.any() == Some(true));
+        ended.map(|((place, _), _)| *place).collect()
+    }
+
+    /// The fence is passed: the process is gone. The nursery ends what it has left.
+    fn bury(&mut self, place: u16) {
+        let how = match self.nursery.reap(place) {
+            Ok(status) => describe_status(status),
+            Err(error) => format!("its process is gone ({error})"),
+        };
+        self.host.with(|state| state.bury(place, &how));
+    }
+
+    /// Forks what was asked for.
+    fn fork(&mut self) {
+        if self.fork_again.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.fork_again = None;
+        while let Some(place) = self.host.with(|state| state.spawns.front().copied()) {
+            match self.nursery.spawn(place) {
+                Ok(reins) => {
+                    self.fork_failures = 0;
+                    self.host.with(|state| {
+                        state.spawns.pop_front();
+                        let process = state.proc_mut(place);
+                        let doomed = process.doom.is_some();
+                        process.reins = Some(reins);
+                        if let (true, Some(reins)) = (doomed, &process.reins) {
+                            crate::sys::process::pidfd_kill(&reins.death, libc::SIGKILL);
+                        }
+                        state.poke = true; // it is to be watched from now on
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a worker process could not be forked yet");
+                    self.fork_failures += 1;
+                    self.fork_again = Some(Instant::now() + FORK_RETRY);
+                    if self.fork_failures >= FORK_TRIES {
+                        self.fork_failures = 0;
+                        let how = format!("it could not be forked: {error}");
+                        self.host.with(|state| {
+                            state.spawns.pop_front();
+                            state.bury(place, &how);
+                        });
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Cancels that workers have asked for; each may take its grace.
+    fn start_cancels(&self) {
+        for (place, number, id, cancel) in self.host.with(|state| std::mem::take(&mut state.cancels)) {
+            let host = Arc::clone(&self.host);
+            let run = move || {
+                let report = host.cancel(id, cancel).map(crate::flow::wire::Answer::Report);
+                host.with(|state| {
+                    if state.procs[usize::from(place)].used {
+                        state.answer(place, number, report);
+                    }
+                });
+            };
+            let named = std::thread::Builder::new().name("mailring-cancel".to_owned());
+            if let Err(error) = named.spawn(run) {
+                tracing::error!(%error, "a cancel was lost");
+            }
+        }
+    }
+
+    /// Everything that is due; when the next thing is.
+    fn look(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Vec<Option<Instant>> = vec![self.fork_again];
+        self.host.with(|state| {
+            state.hear_all();
+            state.pump();
+            state.send_rest();
+            state.end_backoff(now);
+            state.serve_memory(now);
+            next.push(state.backoff.iter().map(|(at, _)| *at).min());
+            next.push(state.end_late_waits(now));
+            next.push(state.send_idle_away(now));
+            next.push(state.end_late_bodies(monotonic_ns()).map(|left| now + left));
+            if !state.unsent.is_empty() || !state.memory_waits.is_empty() || state.memory_short {
+                next.push(Some(now + TICK));
+            }
+            if state.blocked > 0 {
+                let still = state.is_still();
+                self.still_since = still.then(|| self.still_since.unwrap_or(now));
+                if self.still_since.is_some_and(|since| now.duration_since(since) >= STILL) {
+                    state.resolve_deadlock();
+                    self.still_since = None;
+                }
+                next.push(Some(now + if still { TICK } else { STILL }));
+            } else {
+                self.still_since = None;
+            }
+        });
+        next.into_iter().flatten().min()
+    }
+
+    /// The flow ends: bodies are told, what they have started has a grace, and then all go.
+    fn end_all(&self) {
+        let families: Vec<(i32, Vec<Member>)> = self.host.with(|state| {
+            state.closed.get_or_insert_with(|| "it was dropped".to_owned());
+            state.changed = true;
+            state.tell_all_to_end();
+            let alive = state.procs.iter().filter_map(|p| p.reins.as_ref().map(|r| r.pid));
+            alive.map(|pid| (pid, Vec::new())).collect()
+        });
+        let until = Instant::now() + self.grace;
+        std::thread::scope(|scope| {
+            for (pid, _) in &families {
+                if crate::sys::family::descendants(*pid).is_empty() {
+                    continue;
+                }
+                let left = until.saturating_duration_since(Instant::now());
+                let second = || {
+                    // A second signal does not come here: its handler ends us.
+                    false
+                };
+                scope.spawn(move || {
+                    crate::sys::family::end_descendants(*pid, &[], left, &second);
+                });
+            }
+        });
+        // Workers leave by themselves when their bodies have ended.
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let alive: Vec<u16> = {
+                let state = self.host.lock();
+                let reins = (0u16..).zip(&state.procs);
+                let alive = reins.filter(|(_, p)| {
+                    p.reins.as_ref().is_some_and(|reins| !readable(reins.death.as_fd()))
+                });
+                alive.map(|(place, _)| place).collect()
+            };
+            if alive.is_empty() || left.is_zero() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1).min(left));
+        }
+    }
+}
+
+fn readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) > 0
+}
+
+impl State {
+    /// Idle processes may have something to say as well: a ref that they kept is gone.
+    fn hear_all(&mut self) {
+        for place in 0..self.procs.len() as u16 {
+            if self.procs[usize::from(place)].used {
+                self.hear(place);
+            }
+        }
+    }
+
+    /// Every process ends as soon as its body has, and bodies are told.
+    fn tell_all_to_end(&mut self) {
+        for place in 0..self.procs.len() as u16 {
+            let process = &self.procs[usize::from(place)];
+            if !process.used {
+                continue;
+            }
+            let entry = self.memory.entry(place);
+            entry.leave.store(1, SeqCst);
+            if let Some((seq, _)) = process.oldest() {
+                entry.cancelled.store(seq + 1, SeqCst);
+                crate::sys::process::interrupt(process.reins.as_ref().map_or(0, |reins| reins.pid));
+            }
+            self.recall_quietly(place);
+            self.ring_worker(place);
+        }
+    }
+}

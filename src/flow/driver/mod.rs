@@ -1,0 +1,208 @@
+//! The driver's side of a flow: one table of everything, under one lock, in private memory.
+//!
+//! Workers are told one letter at a time what to run and never see the table, so none of them can
+//! spoil it, and the death of one loses nothing. Whoever waits in the driver does the work: a
+//! thread in `get` reads replies, completes tasks and posts what follows, without any hop through
+//! another thread. When none waits, the keeper does it.
+
+mod actors;
+mod asks;
+mod build;
+mod bundles;
+mod cancels;
+mod deaths;
+mod host;
+mod keeper;
+mod objects;
+mod place;
+mod processes;
+mod sets;
+mod signals;
+mod store;
+mod tasks;
+mod views;
+mod waits;
+
+pub use build::Builder;
+pub(super) use host::{Host, current, decoding};
+pub(super) use processes::wire;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cancel::Cancel;
+use super::memory::Memory;
+use super::pending::Pending;
+use actors::Actor;
+use bundles::Group;
+use objects::{Index, Objects, Value};
+use place::{ClassId, Classes, Logical};
+use processes::Process;
+use sets::Sets;
+use store::Store;
+use tasks::Phase;
+use waits::MemoryWait;
+
+/// What is known of a node.
+#[derive(Clone, Copy, Default)]
+struct NodeStat {
+    /// The class of calls without options.
+    class: Option<ClassId>,
+    /// How long its body takes, as a moving mean.
+    mean_ns: Option<f32>,
+}
+
+/// Everything.
+pub(super) struct State {
+    memory: Arc<Memory>,
+    store: Store,
+    objects: Objects,
+    classes: Classes,
+    nodes: Vec<NodeStat>,
+    workers: Vec<Logical>,
+    procs: Vec<Process>,
+    free_places: Vec<u16>,
+    /// Processes with letters.
+    busy: Vec<u16>,
+    groups: Vec<Group>,
+    actors: Vec<Actor>,
+    sets: Sets,
+    /// Tasks so far.
+    number: u64,
+    /// Incomplete tasks; those of them that stand at no process; bodies that wait.
+    incomplete: usize,
+    unposted: usize,
+    blocked: usize,
+    /// Threads of the driver that sleep until something changes.
+    parked: usize,
+    /// For the keeper.
+    spawns: VecDeque<u16>,
+    cancels: Vec<(u16, u64, u64, Cancel)>,
+    backoff: Vec<(Instant, u64)>,
+    unsent: VecDeque<(u16, Vec<u8>)>,
+    memory_waits: VecDeque<MemoryWait>,
+    memory_short: bool,
+    freed_seen: u64,
+    freed_at: Instant,
+    patience: Duration,
+    any_timed: bool,
+    /// The keeper has something to do.
+    poke: bool,
+    /// Something that a thread of the driver may sleep for has happened.
+    changed: bool,
+    /// Scratch of completing.
+    ready: Vec<Index>,
+    told: Vec<(u16, u64)>,
+    actors_to_serve: Vec<u32>,
+    /// Why there is nothing more to do.
+    closed: Option<String>,
+}
+
+impl State {
+    fn new(memory: Arc<Memory>, patience: Duration) -> Self {
+        Self {
+            store: Store::new(Arc::clone(&memory)),
+            memory,
+            objects: Objects::default(),
+            classes: Classes::default(),
+            nodes: vec![NodeStat::default(); super::node::NODES.len()],
+            workers: Vec::new(),
+            procs: Vec::new(),
+            free_places: Vec::new(),
+            busy: Vec::new(),
+            groups: Vec::new(),
+            actors: Vec::new(),
+            sets: Sets::default(),
+            number: 0,
+            incomplete: 0,
+            unposted: 0,
+            blocked: 0,
+            parked: 0,
+            spawns: VecDeque::new(),
+            cancels: Vec::new(),
+            backoff: Vec::new(),
+            unsent: VecDeque::new(),
+            memory_waits: VecDeque::new(),
+            memory_short: false,
+            freed_seen: 0,
+            freed_at: Instant::now(),
+            patience,
+            any_timed: false,
+            poke: false,
+            changed: false,
+            ready: Vec::new(),
+            told: Vec::new(),
+            actors_to_serve: Vec::new(),
+            closed: None,
+        }
+    }
+
+    /// Why an object is not complete.
+    fn pending(&self, index: Index) -> Pending {
+        let Some(task) = self.objects.task(index) else { return Pending::Complete };
+        match task.phase {
+            Phase::Posted { place, seq } => {
+                let worker = self.worker_name(place);
+                match self.procs[usize::from(place)].oldest() {
+                    Some((oldest, _)) if oldest == seq => Pending::Running { worker },
+                    _ => Pending::AtWorker { worker },
+                }
+            }
+            Phase::Backoff => Pending::Retry { attempts: u32::from(task.attempt) },
+            _ if task.remaining > 0 => {
+                let upstream = task.needed().iter().copied();
+                let mut upstream = upstream.filter(|&dep| self.objects.at(dep).value.is_pending());
+                match upstream.next() {
+                    Some(dep) => Pending::Upstream {
+                        task: self.objects.at(dep).number,
+                        name: self.name_of(dep),
+                    },
+                    None => Pending::AtWorker { worker: "its worker".to_owned() },
+                }
+            }
+            Phase::AtActor => {
+                let why = task.actor.map_or_else(String::new, |(actor, _)| self.actor_state(actor));
+                Pending::Actor { why }
+            }
+            Phase::Waiting | Phase::Queued => {
+                if let Some(why) = self.infeasible(task.class) {
+                    return Pending::Infeasible { why };
+                }
+                let demand = &self.classes.at(task.class).demand;
+                let free = self.workers.iter().any(|worker| worker.free.covers(demand));
+                let full = self.free_places.is_empty() && self.procs.len() == self.memory.places();
+                match (free, full, self.memory_short) {
+                    (true, _, true) => Pending::Memory,
+                    (true, true, _) => Pending::NoProcess { limit: self.memory.places() },
+                    _ => Pending::Resources {
+                        needs: self.classes.describe(demand),
+                        free: self.free_text(),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Frees a value now, whoever holds it: whoever asks for it is told that it is lost.
+    fn lose(&mut self, index: Index, why: &str) {
+        let object = self.objects.at(index);
+        if object.value.is_pending() || matches!(object.value, Value::Failed(_)) {
+            return;
+        }
+        let error = crate::flow::error::TaskError {
+            task: object.number,
+            name: "a value".to_owned(),
+            worker: None,
+            attempt: 0,
+            cause: crate::flow::error::Cause::ObjectLost(why.to_owned()),
+            below: None,
+        };
+        let failed = Value::Failed(Arc::new(error));
+        if let Value::Placed { block, .. } =
+            std::mem::replace(&mut self.objects.at_mut(index).value, failed)
+        {
+            self.store.release(block);
+        }
+    }
+}

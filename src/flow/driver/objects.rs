@@ -1,0 +1,171 @@
+//! The table of objects: values that exist or will, who holds them, who waits for them.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::store::{BlockId, Store};
+use super::tasks::Task;
+use crate::flow::error::TaskError;
+
+/// An object's place in the table.
+pub(super) type Index = u32;
+
+/// What an object is.
+#[derive(Clone)]
+pub(super) enum Value {
+    /// Nothing yet: its task goes on.
+    Pending,
+    /// Small, and kept here.
+    Inline(SmallVec<[u8; 32]>),
+    /// In the values. The object has a use of the block.
+    Placed { block: BlockId, address: u64, len: u64 },
+    /// Why there is none.
+    Failed(Arc<TaskError>),
+}
+
+impl Value {
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending)
+    }
+}
+
+/// Who is to be told when an object is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waiter {
+    /// A process that waits, by the number of its ask.
+    Process(u16, u64),
+    /// A wait set, and which of its members this is.
+    Set(u32, u64),
+}
+
+pub(super) struct Object {
+    generation: u32,
+    /// Handles of the driver, tasks that need it, values that name it, processes that keep it.
+    pub(super) holds: u32,
+    /// The number of its task, for people; 0 for a block.
+    pub(super) number: u64,
+    pub(super) value: Value,
+    /// Objects that the value names.
+    pub(super) children: Vec<Index>,
+    pub(super) waiters: SmallVec<[Waiter; 1]>,
+    /// Tasks that need it.
+    pub(super) dependents: SmallVec<[Index; 2]>,
+    /// Gone when the value is there.
+    pub(super) task: Option<Box<Task>>,
+    /// Whether the value was a block of elements, made by hand.
+    pub(super) shared: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Objects {
+    slots: Vec<Object>,
+    free: Vec<Index>,
+    /// In use.
+    pub(super) live: usize,
+}
+
+impl Objects {
+    /// A new object with one hold.
+    pub(super) fn add(&mut self, number: u64, value: Value, task: Option<Box<Task>>) -> Index {
+        self.live += 1;
+        if let Some(index) = self.free.pop() {
+            let object = &mut self.slots[index as usize];
+            object.holds = 1;
+            object.number = number;
+            object.value = value;
+            object.task = task;
+            object.shared = false;
+            return index;
+        }
+        self.slots.push(Object {
+            generation: 1,
+            holds: 1,
+            number,
+            value,
+            children: Vec::new(),
+            waiters: SmallVec::new(),
+            dependents: SmallVec::new(),
+            task,
+            shared: false,
+        });
+        self.slots.len() as Index - 1
+    }
+
+    /// The name by which handles know it.
+    #[inline]
+    pub(super) fn id(&self, index: Index) -> u64 {
+        u64::from(self.slots[index as usize].generation) << 32 | u64::from(index)
+    }
+
+    /// The object that handles know by this name, if it still is there.
+    #[inline]
+    pub(super) fn find(&self, id: u64) -> Option<Index> {
+        let index = id as u32;
+        let object = self.slots.get(index as usize)?;
+        (u64::from(object.generation) == id >> 32 && object.holds > 0).then_some(index)
+    }
+
+    #[inline]
+    pub(super) fn at(&self, index: Index) -> &Object {
+        &self.slots[index as usize]
+    }
+
+    #[inline]
+    pub(super) fn at_mut(&mut self, index: Index) -> &mut Object {
+        &mut self.slots[index as usize]
+    }
+
+    #[inline]
+    pub(super) fn task(&self, index: Index) -> Option<&Task> {
+        self.slots[index as usize].task.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn task_mut(&mut self, index: Index) -> Option<&mut Task> {
+        self.slots[index as usize].task.as_deref_mut()
+    }
+
+    pub(super) fn hold(&mut self, index: Index) {
+        self.slots[index as usize].holds += 1;
+    }
+
+    /// Lets one hold go; the last one frees the value and lets go of what that names. A task that
+    /// goes on holds its own object.
+    pub(super) fn unhold(&mut self, index: Index, store: &mut Store) {
+        let object = &mut self.slots[index as usize];
+        debug_assert!(object.holds > 0);
+        object.holds = object.holds.saturating_sub(1);
+        if object.holds > 0 {
+            return;
+        }
+        // Children may be many and deep: no recursion.
+        let mut open: SmallVec<[Index; 8]> = SmallVec::from_slice(&[index]);
+        while let Some(index) = open.pop() {
+            let object = &mut self.slots[index as usize];
+            if let Value::Placed { block, .. } = object.value {
+                store.release(block);
+            }
+            object.value = Value::Pending;
+            object.task = None;
+            object.waiters.clear();
+            object.dependents.clear();
+            object.generation = object.generation.wrapping_add(1).max(1);
+            let children = std::mem::take(&mut object.children);
+            self.free.push(index);
+            self.live -= 1;
+            for child in children {
+                let child_object = &mut self.slots[child as usize];
+                child_object.holds = child_object.holds.saturating_sub(1);
+                if child_object.holds == 0 {
+                    open.push(child);
+                }
+            }
+        }
+    }
+
+    /// Every object in use.
+    pub(super) fn indices(&self) -> impl Iterator<Item = Index> + '_ {
+        (0..self.slots.len() as Index).filter(|&index| self.slots[index as usize].holds > 0)
+    }
+}

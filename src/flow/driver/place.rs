@@ -1,0 +1,456 @@
+//! Which worker runs which task: resources, classes of tasks that need the same, and the choice.
+
+use std::collections::{HashMap, VecDeque};
+
+use smallvec::SmallVec;
+
+use super::State;
+use super::objects::Index;
+use super::tasks::{Phase, Task};
+use crate::flow::error::Error;
+use crate::flow::node::{NodeDesc, number_of};
+use crate::flow::options::{Overrides, Strategy};
+use crate::flow::resources::{Amount, ONE, Resources};
+
+/// A class's place in the table.
+pub(super) type ClassId = u32;
+/// Tasks of a class that stand at one process at the same time, if their bodies are short.
+const DEPTH: u64 = 16;
+/// Bodies up to this long are worth standing behind each other.
+const SHORT_NS: f32 = 50_000.0;
+
+/// Quantities, by label number; cpus apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Demand {
+    pub(super) cpus: i64,
+    pub(super) labels: SmallVec<[(u16, i64); 2]>,
+}
+
+/// What a worker or a bundle has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Supply {
+    pub(super) cpus: i64,
+    /// By label number.
+    pub(super) labels: Vec<i64>,
+}
+
+impl Supply {
+    pub(super) fn covers(&self, demand: &Demand) -> bool {
+        let label = |&(label, amount): &(u16, i64)| {
+            self.labels.get(usize::from(label)).is_some_and(|&has| has >= amount)
+        };
+        // A task without cpus may start beside one that holds them all.
+        (demand.cpus == 0 || self.cpus >= demand.cpus) && demand.labels.iter().all(label)
+    }
+
+    pub(super) fn add(&mut self, demand: &Demand, sign: i64) {
+        self.cpus += sign * demand.cpus;
+        for &(label, amount) in &demand.labels {
+            if let Some(has) = self.labels.get_mut(usize::from(label)) {
+                *has += sign * amount;
+            }
+        }
+    }
+}
+
+/// A logical worker: it advertises resources; as many processes as its tasks need belong to it.
+pub(super) struct Logical {
+    pub(super) group: String,
+    /// `group/index`.
+    pub(super) name: String,
+    pub(super) total: Supply,
+    pub(super) free: Supply,
+    pub(super) idle: Vec<u16>,
+    pub(super) processes: usize,
+    /// Kept although they have nothing to do.
+    pub(super) base: usize,
+    /// Processes that died one after the other before they served.
+    pub(super) failed_starts: u32,
+    /// Why no more are started.
+    pub(super) broken: Option<String>,
+}
+
+/// Where a task's resources are taken from: a worker, or a bundle on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Spot {
+    pub(super) worker: usize,
+    pub(super) bundle: Option<(u64, usize)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct ClassKey {
+    demand: Demand,
+    strategy: Strategy,
+    priority: i32,
+}
+
+/// Tasks that need the same, in order.
+pub(super) struct Class {
+    pub(super) demand: Demand,
+    pub(super) strategy: Strategy,
+    pub(super) priority: i32,
+    pub(super) queue: VecDeque<u64>,
+    next: usize,
+}
+
+/// All classes, labels, and those that have a queue.
+#[derive(Default)]
+pub(super) struct Classes {
+    list: Vec<Class>,
+    known: HashMap<ClassKey, ClassId>,
+    labels: Vec<String>,
+    /// With a queue.
+    waiting: SmallVec<[ClassId; 4]>,
+}
+
+impl Classes {
+    pub(super) fn at(&self, id: ClassId) -> &Class {
+        &self.list[id as usize]
+    }
+
+    pub(super) fn label(&mut self, name: &str) -> u16 {
+        let known = self.labels.iter().position(|known| known == name);
+        known.unwrap_or_else(|| {
+            self.labels.push(name.to_owned());
+            self.labels.len() - 1
+        }) as u16
+    }
+
+    pub(super) fn demand(&mut self, resources: &Resources) -> Demand {
+        let mut labels: SmallVec<[(u16, i64); 2]> =
+            resources.labels.iter().map(|(name, amount)| (self.label(name), *amount)).collect();
+        labels.sort_unstable();
+        Demand { cpus: resources.cpus, labels }
+    }
+
+    pub(super) fn supply(&mut self, resources: &Resources) -> Supply {
+        let mut supply = Supply { cpus: resources.cpus, labels: Vec::new() };
+        for (name, amount) in &resources.labels {
+            let label = usize::from(self.label(name));
+            supply.labels.resize(supply.labels.len().max(label + 1), 0);
+            supply.labels[label] = *amount;
+        }
+        supply
+    }
+
+    pub(super) fn describe(&self, demand: &Demand) -> String {
+        let mut text = format!("cpus {}", Amount(demand.cpus));
+        for &(label, amount) in &demand.labels {
+            text += &format!(", {} {}", self.labels[usize::from(label)], Amount(amount));
+        }
+        text
+    }
+
+    pub(super) fn describe_supply(&self, supply: &Supply) -> String {
+        let labels = (0..).zip(&supply.labels).filter(|(_, amount)| **amount != 0);
+        self.describe(&Demand { cpus: supply.cpus, labels: labels.map(|(l, a)| (l, *a)).collect() })
+    }
+}
+
+impl State {
+    /// The class of a call, and its further attempts.
+    pub(super) fn class_of(
+        &mut self,
+        node: &'static NodeDesc,
+        overrides: Option<&Overrides>,
+        method: bool,
+    ) -> Result<(ClassId, i32), Error> {
+        let number = number_of(node) as usize;
+        if overrides.is_none()
+            && let Some(class) = self.nodes[number].class
+        {
+            return Ok((class, node.max_retries));
+        }
+        let none = Overrides::default();
+        let over = overrides.unwrap_or(&none);
+        let merged = over.merged(node)?;
+        let demand = self.classes.demand(&merged.resources);
+        let (strategy, priority) = (over.strategy.clone(), over.priority);
+        let key = ClassKey { demand, strategy, priority };
+        let class = match self.classes.known.get(&key) {
+            Some(&class) => class,
+            None => {
+                let class = self.classes.list.len() as ClassId;
+                self.classes.list.push(Class {
+                    demand: key.demand.clone(),
+                    strategy: key.strategy.clone(),
+                    priority,
+                    queue: VecDeque::new(),
+                    next: 0,
+                });
+                self.classes.known.insert(key, class);
+                class
+            }
+        };
+        if !over.wait_infeasible
+            && !method
+            && let Some(why) = self.infeasible(class)
+        {
+            let needs = self.classes.describe(&self.classes.at(class).demand);
+            return Err(Error::Infeasible { node: node.name.to_owned(), needs, why });
+        }
+        if overrides.is_none() {
+            self.nodes[number].class = Some(class);
+        }
+        Ok((class, merged.max_retries))
+    }
+
+    /// Why no worker could ever run tasks of this class.
+    pub(super) fn infeasible(&self, class: ClassId) -> Option<String> {
+        let Class { demand, strategy, .. } = self.classes.at(class);
+        if let Strategy::Placed { group, bundle } = strategy {
+            return self.bundle_infeasible(*group, *bundle, demand);
+        }
+        let able = |worker: &&Logical| worker.broken.is_none() && worker.total.covers(demand);
+        if let Strategy::Worker { name, soft } = strategy {
+            let mut named = self.workers.iter().filter(|worker| is_named(worker, name)).peekable();
+            if named.peek().is_none() && !soft {
+                return Some(format!("no worker is called `{name}`"));
+            }
+            if named.any(|worker| able(&worker)) {
+                return None;
+            }
+            if !soft {
+                return Some(format!("`{name}` does not have it"));
+            }
+        }
+        if self.workers.iter().any(|worker| able(&worker)) {
+            return None;
+        }
+        if let Some(why) = self.workers.iter().find_map(|worker| worker.broken.clone()) {
+            return Some(why);
+        }
+        let most: Vec<_> =
+            self.workers.iter().map(|w| self.classes.describe_supply(&w.total)).collect();
+        let mut kinds = most.clone();
+        kinds.sort();
+        kinds.dedup();
+        Some(format!("the workers have {}", kinds.join(" | ")))
+    }
+
+    pub(super) fn queue(&mut self, class: ClassId, index: Index, first: bool) {
+        let id = self.objects.id(index);
+        let queue = &mut self.classes.list[class as usize].queue;
+        if first { queue.push_front(id) } else { queue.push_back(id) }
+        if !self.classes.waiting.contains(&class) {
+            self.classes.waiting.push(class);
+        }
+    }
+
+    /// A task that was in a queue is complete without having been taken from it.
+    pub(super) fn left_queue(&mut self, index: Index, task: &Task) {
+        // A queue passes over what is complete when its turn comes.
+        if task.phase == Phase::AtActor {
+            self.left_actor(index, task);
+        }
+    }
+
+    /// Posts whatever can be posted now.
+    pub(super) fn schedule(&mut self) {
+        if self.classes.waiting.is_empty() || self.closed.is_some() {
+            return;
+        }
+        let mut turn = self.classes.waiting.clone();
+        if turn.len() > 1 {
+            let age = |class: &ClassId| {
+                let class = self.classes.at(*class);
+                let first = class.queue.iter().find_map(|&id| self.queued(id));
+                (-class.priority, first.map_or(u64::MAX, |index| self.objects.at(index).number))
+            };
+            turn.sort_by_cached_key(age);
+        }
+        for class in turn {
+            while let Some(&id) = self.classes.list[class as usize].queue.front() {
+                match self.queued(id) {
+                    Some(index) if !self.place(class, index) => break,
+                    Some(_) => {}
+                    None => drop(self.classes.list[class as usize].queue.pop_front()),
+                }
+            }
+            if self.classes.list[class as usize].queue.is_empty() {
+                self.classes.waiting.retain(|waiting| *waiting != class);
+            }
+        }
+    }
+
+    /// The task of an entry of a queue, if it still waits there.
+    fn queued(&self, id: u64) -> Option<Index> {
+        let index = self.objects.find(id)?;
+        (self.objects.task(index)?.phase == Phase::Queued).then_some(index)
+    }
+
+    /// Posts the first task of a class, if there is a place for it.
+    fn place(&mut self, class: ClassId, index: Index) -> bool {
+        let makes = self.objects.task(index).and_then(|task| task.makes);
+        let Some(spot) = self.choose(class) else {
+            return makes.is_none() && self.place_behind(class, index);
+        };
+        let Some(place) = self.process_on(spot.worker) else { return false };
+        if !self.write_letter(place, index) {
+            self.workers[spot.worker].idle.push(place); // no memory for the arguments
+            return false;
+        }
+        self.classes.list[class as usize].queue.pop_front();
+        self.lease(place, class, spot);
+        self.post(place, index);
+        if let Some(actor) = makes {
+            self.dedicate(place, actor);
+        } else {
+            self.post_followers(place);
+        }
+        true
+    }
+
+    /// Behind tasks of the same class, where those do not take long.
+    fn place_behind(&mut self, class: ClassId, index: Index) -> bool {
+        let Some(task) = self.objects.task(index) else { return false };
+        if self.mean_ns(task.node).is_none_or(|mean| mean > SHORT_NS) || task.timed() {
+            return false;
+        }
+        let room = |place: &&u16| {
+            let process = &self.procs[usize::from(**place)];
+            process.serves(class) && process.outstanding() < DEPTH && process.room() > 0
+        };
+        let least = self.busy.iter().filter(room);
+        let least = least.min_by_key(|place| self.procs[usize::from(**place)].outstanding());
+        let Some(&place) = least else { return false };
+        if !self.write_letter(place, index) {
+            return false;
+        }
+        self.classes.list[class as usize].queue.pop_front();
+        self.post(place, index);
+        self.post_followers(place);
+        true
+    }
+
+    /// A task that waits only for tasks at one process goes behind them, if all are short: the
+    /// worker then goes from one to the next without asking anybody.
+    pub(super) fn post_behind_its_producer(&mut self, index: Index) {
+        let Some(task) = self.objects.task(index) else { return };
+        if task.timed()
+            || task.makes.is_some()
+            || task.actor.is_some()
+            || self.mean_ns(task.node).is_none_or(|mean| mean > SHORT_NS)
+        {
+            return;
+        }
+        let mut at = None;
+        for &dep in &task.held {
+            if !self.objects.at(dep).value.is_pending() {
+                continue;
+            }
+            let Some(Task { phase: Phase::Posted { place, .. }, .. }) = self.objects.task(dep) else {
+                return;
+            };
+            if at.is_some_and(|known| known != *place) {
+                return;
+            }
+            at = Some(*place);
+        }
+        let Some(place) = at else { return };
+        let process = &self.procs[usize::from(place)];
+        // Half of the cells stay free, so that what stands there can be looked back upon.
+        if !process.serves(task.class) || process.room() < 2 || process.outstanding() >= 32 {
+            return;
+        }
+        if self.write_letter(place, index) {
+            self.post(place, index);
+        }
+    }
+
+    /// The chain behind the last task that was posted to a process.
+    pub(super) fn post_followers(&mut self, place: u16) {
+        while let Some(last) = self.procs[usize::from(place)].last_posted() {
+            let Some(&next) = self.objects.at(last).dependents.first() else { return };
+            if !self.waits(next) {
+                return;
+            }
+            self.post_behind_its_producer(next);
+            if self.waits(next) {
+                return;
+            }
+        }
+    }
+
+    fn waits(&self, index: Index) -> bool {
+        self.objects.task(index).is_some_and(|task| task.phase == Phase::Waiting)
+    }
+
+    /// A worker, or a bundle, that has all of it free.
+    fn choose(&mut self, class: ClassId) -> Option<Spot> {
+        let workers = &self.workers;
+        let Class { demand, strategy, next, .. } = &mut self.classes.list[class as usize];
+        let able = |worker: &Logical| worker.broken.is_none() && worker.free.covers(demand);
+        match strategy {
+            Strategy::Default => {
+                fill_then_level(workers, |worker| able(worker)).map(Spot::on)
+            }
+            Strategy::Spread => {
+                let count = workers.len();
+                let found = (0..count).map(|k| (*next + k) % count).find(|&w| able(&workers[w]))?;
+                *next = found + 1;
+                Some(Spot::on(found))
+            }
+            Strategy::Worker { name, soft } => {
+                let named = |worker: &Logical| is_named(worker, name);
+                let found = fill_then_level(workers, |worker| named(worker) && able(worker));
+                // Another one only if those of that name could never do it.
+                let could = || workers.iter().any(|w| named(w) && w.total.covers(demand));
+                match found {
+                    None if *soft && !could() => fill_then_level(workers, able).map(Spot::on),
+                    found => found.map(Spot::on),
+                }
+            }
+            Strategy::Placed { group, bundle } => {
+                let (group, bundle, demand) = (*group, *bundle, demand.clone());
+                self.bundle_for(group, bundle, &demand)
+            }
+        }
+    }
+
+    /// Takes (1) or gives back (-1) what a lease holds.
+    pub(super) fn charge(&mut self, spot: Spot, demand: &Demand, sign: i64) {
+        match spot.bundle {
+            Some((group, bundle)) if self.charge_bundle(group, bundle, demand, sign) => {}
+            // A group that was removed meanwhile: its tasks run on what the worker has.
+            _ => self.workers[spot.worker].free.add(demand, -sign),
+        }
+    }
+
+    /// What is free, for messages.
+    pub(super) fn free_text(&self) -> String {
+        let parts = self
+            .workers
+            .iter()
+            .map(|worker| format!("{}: {}", worker.name, self.classes.describe_supply(&worker.free)));
+        parts.collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Spot {
+    fn on(worker: usize) -> Self {
+        Self { worker, bundle: None }
+    }
+}
+
+pub(super) fn is_named(worker: &Logical, name: &str) -> bool {
+    worker.name == name || worker.group == name
+}
+
+/// The first that is less than half in use, or else the one with the most free.
+fn fill_then_level(workers: &[Logical], able: impl Fn(&Logical) -> bool) -> Option<usize> {
+    let mut best: Option<(usize, i64)> = None;
+    for (at, worker) in workers.iter().enumerate() {
+        if !able(worker) {
+            continue;
+        }
+        let free = worker.free.cpus * ONE / worker.total.cpus.max(1);
+        if free > ONE / 2 {
+            return Some(at);
+        }
+        if best.is_none_or(|(_, most)| free > most) {
+            best = Some((at, free));
+        }
+    }
+    best.map(|(at, _)| at)
+}

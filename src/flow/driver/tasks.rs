@@ -1,0 +1,369 @@
+//! Tasks from the call to the value: entering, waiting for others, completing, trying again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::State;
+use super::objects::{Index, Value, Waiter};
+use super::place::ClassId;
+use crate::flow::args::{Arg, Args};
+use crate::flow::error::{Cause, Error, TaskError};
+use crate::flow::node::{NodeDesc, number_of};
+use crate::flow::options::Overrides;
+
+/// Waiting time before a task is tried again after an error, doubled with each attempt.
+const BACKOFF: Duration = Duration::from_millis(1);
+const BACKOFF_MOST: Duration = Duration::from_millis(500);
+
+/// Where a task stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// For others.
+    Waiting,
+    /// In the queue of its class.
+    Queued,
+    /// In the queue of its caller at an actor.
+    AtActor,
+    /// In a cell of a process.
+    Posted { place: u16, seq: u64 },
+    /// For its next attempt.
+    Backoff,
+}
+
+/// A task that is not complete.
+pub(super) struct Task {
+    pub(super) node: &'static NodeDesc,
+    pub(super) args: Args,
+    pub(super) overrides: Option<Box<Overrides>>,
+    pub(super) class: ClassId,
+    pub(super) phase: Phase,
+    /// Arguments that are not there yet.
+    pub(super) remaining: u32,
+    /// Objects that it holds until it is complete: those that it takes values from, then those
+    /// that its arguments name.
+    pub(super) held: SmallVec<[Index; 4]>,
+    /// Attempts before the present one.
+    pub(super) attempt: u16,
+    pub(super) retries_left: i32,
+    pub(super) cancelled: bool,
+    /// Tasks that its body called; the names of those that may be over by now.
+    pub(super) kids: Vec<u64>,
+    /// The actor whose method it is, and who called.
+    pub(super) actor: Option<(u32, u64)>,
+    /// The actor that it makes.
+    pub(super) makes: Option<u32>,
+}
+
+impl Task {
+    /// The objects that it takes values from.
+    pub(super) fn needed(&self) -> &[Index] {
+        let refs = self.args.list.iter().filter(|arg| matches!(arg, Arg::Ref(_))).count();
+        &self.held[..refs]
+    }
+
+    /// Whether the start of its body has to be known.
+    pub(super) fn timed(&self) -> bool {
+        self.overrides.as_ref().is_some_and(|over| over.deadline.is_some())
+    }
+}
+
+/// A call, checked.
+pub(super) struct NewTask {
+    pub(super) node: &'static NodeDesc,
+    pub(super) args: Args,
+    pub(super) overrides: Option<Box<Overrides>>,
+    pub(super) parent: Option<Index>,
+    pub(super) actor: Option<(u32, u64)>,
+    pub(super) makes: Option<u32>,
+}
+
+impl State {
+    /// Enters a task. Its object has one hold for the caller and one for the task itself.
+    pub(super) fn submit(&mut self, new: NewTask) -> Result<Index, Error> {
+        let NewTask { node, args, overrides, parent, actor, makes } = new;
+        let (class, max_retries) = self.class_of(node, overrides.as_deref(), actor.is_some())?;
+        let mut held = SmallVec::new();
+        let mut remaining = 0;
+        let mut failed = None;
+        for arg in &args.list {
+            if let Arg::Ref(id) = *arg {
+                let dep = self.find(id)?;
+                match &self.objects.at(dep).value {
+                    Value::Pending => remaining += 1,
+                    Value::Failed(error) if failed.is_none() => failed = Some(Arc::clone(error)),
+                    _ => {}
+                }
+                held.push(dep);
+            }
+        }
+        let needs = held.len();
+        for &id in &args.nested {
+            held.push(self.find(id)?);
+        }
+        // From here on nothing fails.
+        self.number += 1;
+        let number = self.number;
+        let task = Task {
+            node,
+            args,
+            overrides,
+            class,
+            phase: Phase::Waiting,
+            remaining,
+            held,
+            attempt: 0,
+            retries_left: max_retries,
+            cancelled: false,
+            kids: Vec::new(),
+            actor,
+            makes,
+        };
+        let index = self.objects.add(number, Value::Pending, Some(Box::new(task)));
+        self.objects.hold(index); // the task's own
+        self.unposted += 1;
+        self.incomplete += 1;
+        let held = self.objects.task(index).map_or_else(SmallVec::new, |task| task.held.clone());
+        for (at, &dep) in held.iter().enumerate() {
+            self.objects.hold(dep);
+            if at < needs && self.objects.at(dep).value.is_pending() {
+                self.objects.at_mut(dep).dependents.push(index);
+            }
+        }
+        let id = self.objects.id(index);
+        if let Some(task) = parent.and_then(|parent| self.objects.task_mut(parent)) {
+            task.kids.push(id);
+        }
+        if let Some((actor, caller)) = actor {
+            self.queue_at_actor(actor, caller, index, false);
+        }
+        match failed {
+            Some(error) => self.poison(index, &error),
+            None if actor.is_some() => {
+                if let Some((actor, _)) = actor {
+                    self.serve_actor(actor);
+                }
+            }
+            None if remaining == 0 => self.enqueue(index, false),
+            None => self.post_behind_its_producer(index),
+        }
+        Ok(index)
+    }
+
+    pub(super) fn find(&self, id: u64) -> Result<Index, Error> {
+        self.objects.find(id).ok_or_else(|| {
+            Error::Invalid(format!(
+                "ref {}.{} names nothing in this flow: it is stale, or of another flow",
+                id as u32,
+                id >> 32
+            ))
+        })
+    }
+
+    /// All arguments are there.
+    pub(super) fn enqueue(&mut self, index: Index, first: bool) {
+        let Some(task) = self.objects.task_mut(index) else { return };
+        if let Some((actor, _)) = task.actor {
+            return self.serve_actor(actor);
+        }
+        task.phase = Phase::Queued;
+        let class = task.class;
+        self.queue(class, index, first);
+        self.schedule();
+    }
+
+    /// The name of a task, for people.
+    pub(super) fn name_of(&self, index: Index) -> String {
+        let Some(task) = self.objects.task(index) else { return "a value".to_owned() };
+        let given = task.overrides.as_ref().and_then(|over| over.display_name.as_deref());
+        given.unwrap_or_else(|| short_name(task.node.name)).to_owned()
+    }
+
+    pub(super) fn error_of(&self, index: Index, worker: Option<String>, cause: Cause) -> TaskError {
+        let attempt = self.objects.task(index).map_or(0, |task| u32::from(task.attempt));
+        TaskError {
+            task: self.objects.at(index).number,
+            name: self.name_of(index),
+            attempt: if worker.is_some() { attempt + 1 } else { 0 },
+            worker,
+            cause,
+            below: None,
+        }
+    }
+
+    /// A task ends without a value.
+    pub(super) fn fail(&mut self, index: Index, worker: Option<String>, cause: Cause) {
+        let error = self.error_of(index, worker, cause);
+        tracing::debug!(task = error.task, %error, "task failed");
+        self.settle(index, Value::Failed(Arc::new(error)));
+    }
+
+    /// A task does not run, because of another.
+    fn poison(&mut self, index: Index, root: &Arc<TaskError>) {
+        let error = self.below(index, root);
+        self.settle(index, Value::Failed(error));
+    }
+
+    fn below(&self, index: Index, root: &Arc<TaskError>) -> Arc<TaskError> {
+        let below = Some((self.objects.at(index).number, self.name_of(index)));
+        Arc::new(TaskError { below, ..(**root).clone() })
+    }
+
+    /// An object becomes complete, and everything that follows from it.
+    pub(super) fn settle(&mut self, index: Index, value: Value) {
+        let mut open: SmallVec<[(Index, Value); 4]> = SmallVec::new();
+        open.push((index, value));
+        while let Some((index, value)) = open.pop() {
+            if !self.objects.at(index).value.is_pending() {
+                // A value that nobody waits for any more.
+                if let Value::Placed { block, .. } = value {
+                    self.store.release(block);
+                }
+                continue;
+            }
+            let failed = match &value {
+                Value::Failed(error) => Some(Arc::clone(error)),
+                _ => None,
+            };
+            let object = self.objects.at_mut(index);
+            object.value = value;
+            let waiters = std::mem::take(&mut object.waiters);
+            let dependents = std::mem::take(&mut object.dependents);
+            let task = object.task.take();
+            self.incomplete -= 1;
+            if let Some(task) = task {
+                if !matches!(task.phase, Phase::Posted { .. }) {
+                    self.unposted -= 1;
+                }
+                self.left_queue(index, &task);
+                for held in task.held {
+                    self.objects.unhold(held, &mut self.store);
+                }
+            }
+            for dependent in dependents {
+                let Some(task) = self.objects.task_mut(dependent) else { continue };
+                task.remaining -= 1;
+                let (ready, posted) =
+                    (task.remaining == 0, matches!(task.phase, Phase::Posted { .. }));
+                match &failed {
+                    // One at a worker already sees by itself that it has no argument.
+                    Some(_) if posted => {}
+                    Some(error) => {
+                        let error = self.below(dependent, error);
+                        open.push((dependent, Value::Failed(error)));
+                    }
+                    None if ready && !posted => self.ready.push(dependent),
+                    None => {}
+                }
+            }
+            for waiter in waiters {
+                match waiter {
+                    Waiter::Process(place, ask) => self.told.push((place, ask)),
+                    Waiter::Set(set, member) => self.add_ready(set, member),
+                }
+            }
+            self.changed = true;
+            self.objects.unhold(index, &mut self.store); // the task's own
+        }
+        self.after_settling();
+    }
+
+    /// What became possible; not done inside of the loop above, which must see it all first.
+    fn after_settling(&mut self) {
+        while let Some(index) = self.ready.pop() {
+            self.enqueue(index, false);
+        }
+        while let Some((place, ask)) = self.told.pop() {
+            self.look_at_wait(place, ask);
+        }
+        while let Some(actor) = self.actors_to_serve.pop() {
+            self.serve_actor(actor);
+        }
+    }
+
+    /// A task is at no worker any more and is to be run again. Its attempt counts when `charged`.
+    pub(super) fn again(&mut self, index: Index, charged: bool) {
+        let Some(task) = self.objects.task_mut(index) else { return };
+        if charged {
+            task.attempt = task.attempt.saturating_add(1);
+            task.retries_left -= i32::from(task.retries_left > 0);
+        }
+        let (remaining, actor) = (task.remaining, task.actor);
+        task.phase = Phase::Waiting;
+        self.unposted += 1;
+        if let Some((actor, caller)) = actor {
+            self.queue_at_actor(actor, caller, index, true);
+        } else if remaining == 0 {
+            let lost = self.failed_argument(index);
+            match lost {
+                Some(error) => self.poison(index, &error),
+                None => self.enqueue(index, true),
+            }
+        }
+    }
+
+    /// Why an argument of the task has no value, if one has failed.
+    pub(super) fn failed_argument(&self, index: Index) -> Option<Arc<TaskError>> {
+        let task = self.objects.task(index)?;
+        task.needed().iter().find_map(|&dep| match &self.objects.at(dep).value {
+            Value::Failed(error) => Some(Arc::clone(error)),
+            _ => None,
+        })
+    }
+
+    /// The same after a pause, as one does after an error.
+    pub(super) fn again_later(&mut self, index: Index) {
+        let Some(task) = self.objects.task_mut(index) else { return };
+        task.attempt = task.attempt.saturating_add(1);
+        task.retries_left -= i32::from(task.retries_left > 0);
+        task.phase = Phase::Backoff;
+        let pause = BACKOFF * 2u32.saturating_pow(u32::from(task.attempt.min(16)) - 1);
+        let at = Instant::now() + pause.min(BACKOFF_MOST);
+        self.unposted += 1;
+        self.backoff.push((at, self.objects.id(index)));
+        self.poke = true;
+    }
+
+    /// Tasks whose pause is over.
+    pub(super) fn end_backoff(&mut self, now: Instant) {
+        let due: Vec<u64> =
+            self.backoff.extract_if(.., |(at, _)| *at <= now).map(|(_, id)| id).collect();
+        for id in due {
+            let Some(index) = self.objects.find(id) else { continue };
+            let waits = |task: &Task| task.phase == Phase::Backoff;
+            if self.objects.task(index).is_some_and(waits) {
+                self.enqueue(index, true);
+            }
+        }
+    }
+
+    /// Whether this failure is one that the caller wants to be tried again.
+    pub(super) fn retries(&self, index: Index, cause: &Cause) -> bool {
+        let Some(task) = self.objects.task(index) else { return false };
+        let Some(over) = &task.overrides else { return false };
+        let wanted = match cause {
+            Cause::App(error) => {
+                over.retry_on.iter().any(|name| name == "*" || *name == error.type_name)
+            }
+            Cause::Panicked { .. } => over.retry_on.iter().any(|name| name == "*"),
+            _ => false,
+        };
+        wanted && task.retries_left != 0 && !task.cancelled
+    }
+
+    /// How long bodies of the node take, roughly; `None` before the first.
+    pub(super) fn mean_ns(&self, node: &'static NodeDesc) -> Option<f32> {
+        self.nodes.get(number_of(node) as usize).and_then(|stat| stat.mean_ns)
+    }
+}
+
+/// The last part of a full name.
+pub(super) fn short_name(name: &str) -> &str {
+    let (front, last) = name.rsplit_once("::").unwrap_or(("", name));
+    // A method keeps its type.
+    match front.rsplit_once("::").map_or(front, |(_, kind)| kind) {
+        kind if kind.starts_with(char::is_uppercase) => &name[name.len() - last.len() - kind.len() - 2..],
+        _ => last,
+    }
+}

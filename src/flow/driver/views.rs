@@ -1,0 +1,253 @@
+//! What the public face asks of the table, beyond calls and values.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::State;
+use super::actors::Life;
+use super::build::check_group;
+use super::host::Host;
+use super::objects::Value;
+use super::tasks::Phase;
+use crate::flow::actor::ActorInfo;
+use crate::flow::args::{Arg, ArgWriter};
+use crate::flow::error::Error;
+use crate::flow::pending::Pending;
+use crate::flow::placement::Packing;
+use crate::flow::reference::{Handle, SAME, Side};
+use crate::flow::resources::Resources;
+use crate::flow::{FlowStats, WorkerInfo};
+use smallvec::SmallVec;
+
+impl Host {
+    /// A value of the driver's own: an object that is complete from the beginning.
+    pub(in crate::flow) fn put(self: &Arc<Self>, mut writer: ArgWriter) -> Result<Handle, Error> {
+        let held = self.place_long_arguments(&SAME, &mut writer)?;
+        let args = std::mem::take(&mut writer.args);
+        let mut state = self.lock();
+        if let Some(why) = &state.closed {
+            return Err(Error::Closed(why.clone()));
+        }
+        let nested: Result<Vec<_>, Error> = args.nested.iter().map(|&id| state.find(id)).collect();
+        let nested = nested?;
+        let index = match args.list.first() {
+            Some(Arg::Ref(id)) => {
+                let index = state.find(*id)?;
+                state.objects.hold(index);
+                state.objects.at_mut(index).shared = false;
+                index
+            }
+            _ => {
+                let value = Value::Inline(SmallVec::from_slice(&args.bytes));
+                state.objects.add(0, value, None)
+            }
+        };
+        nested.iter().for_each(|&child| state.objects.hold(child));
+        state.objects.at_mut(index).children = nested;
+        let id = state.objects.id(index);
+        drop(state);
+        drop(held);
+        Ok(Handle::counted(id, Side::Host(Arc::clone(self))))
+    }
+
+    pub(in crate::flow) fn pending(&self, id: u64) -> Result<Pending, Error> {
+        self.with(|state| {
+            state.pump();
+            state.find(id).map(|index| state.pending(index))
+        })
+    }
+
+    pub(in crate::flow) fn lose(&self, id: u64) {
+        self.with(|state| {
+            if let Ok(index) = state.find(id) {
+                state.lose(index, "it was freed");
+            }
+        });
+    }
+
+    pub(in crate::flow) fn add_group(
+        &self,
+        bundles: &[Resources],
+        packing: Packing,
+    ) -> Result<u64, Error> {
+        self.with(|state| state.add_group(bundles, packing))
+    }
+
+    pub(in crate::flow) fn add_workers(
+        &self,
+        group: &str,
+        count: usize,
+        each: &Resources,
+    ) -> Result<(), Error> {
+        each.check()?;
+        check_group(group)?;
+        self.with(|state| {
+            state.pump();
+            state.add_workers(group, count, each);
+            state.changed = true;
+        });
+        Ok(())
+    }
+
+    pub(in crate::flow) fn workers(&self) -> Vec<WorkerInfo> {
+        self.with(|state| {
+            state.pump();
+            let workers = state.workers.iter().enumerate();
+            let info = workers.map(|(at, worker)| WorkerInfo {
+                name: worker.name.clone(),
+                total: state.classes.describe_supply(&worker.total),
+                free: state.classes.describe_supply(&worker.free),
+                pids: state.pids_of(at),
+            });
+            info.collect()
+        })
+    }
+
+    pub(in crate::flow) fn stats(&self) -> FlowStats {
+        self.with(|state| {
+            state.pump();
+            let (memory, memory_used, spilled) = state.store.figures();
+            FlowStats {
+                tasks: state.number,
+                incomplete: state.incomplete,
+                objects: state.objects.live,
+                processes: state.procs.iter().filter(|process| process.used).count(),
+                memory,
+                memory_used,
+                spilled,
+            }
+        })
+    }
+
+    // ---- waiting for some -------------------------------------------------------------------
+
+    pub(in crate::flow) fn wait_some(
+        &self,
+        ids: &[u64],
+        need: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<bool>, Error> {
+        let set = self.new_set();
+        let watched: Result<(), Error> = self.with(|state| {
+            (0..).zip(ids).try_for_each(|(member, &id)| state.watch(set, id, member))
+        });
+        let mut ready = vec![false; ids.len()];
+        let mut got = 0;
+        let waited = watched.and_then(|()| {
+            self.until(until, |state| {
+                for member in state.take_ready(set, 1).unwrap_or_default() {
+                    ready[member as usize] = true;
+                    got += 1;
+                }
+                (got >= need).then_some(())
+            })
+        });
+        let left = (0..).zip(ids).filter(|(member, _)| !ready[*member as usize]);
+        self.drop_set(set, left.map(|(member, &id)| (member, id)));
+        waited.map(|_| ready)
+    }
+
+    pub(in crate::flow) fn new_set(&self) -> u32 {
+        self.lock().add_set()
+    }
+
+    pub(in crate::flow) fn watch(&self, set: u32, id: u64, member: u64) -> Result<(), Error> {
+        self.lock().watch(set, id, member)
+    }
+
+    pub(in crate::flow) fn take_ready(
+        &self,
+        set: u32,
+        need: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<u64>, Error> {
+        match self.until(until, |state| state.take_ready(set, need))? {
+            Some(ready) => Ok(ready),
+            None => Ok(self.lock().take_ready(set, 0).unwrap_or_default()),
+        }
+    }
+
+    pub(in crate::flow) fn drop_set(&self, set: u32, left: impl Iterator<Item = (u64, u64)>) {
+        if !self.is_own() {
+            return;
+        }
+        let mut state = self.lock();
+        for (member, id) in left {
+            state.unwatch(set, id, member);
+        }
+        state.remove_set(set);
+    }
+
+    /// Whether all workers together have what a task needs free, and so much of it unused.
+    pub(in crate::flow) fn could_be_placed(
+        &self,
+        id: u64,
+        min_free: f64,
+        demand_absent: bool,
+    ) -> bool {
+        self.with(|state| state.could_be_placed(id, min_free, demand_absent))
+    }
+
+    // ---- actors -----------------------------------------------------------------------------
+
+    pub(in crate::flow) fn kill_actor(&self, id: u64) -> Result<(), Error> {
+        self.with(|state| {
+            state.pump();
+            state.find_actor(id)?;
+            state.kill_actor(id);
+            state.changed = true;
+            Ok(())
+        })
+    }
+
+    pub(in crate::flow) fn actor_info(&self, id: u64) -> Option<ActorInfo> {
+        self.with(|state| {
+            state.pump();
+            let number = state.find_actor(id).ok()?;
+            let actor = &state.actors[number as usize];
+            let process = actor.place.map(|place| &state.procs[usize::from(place)]);
+            let pid = process.and_then(|process| process.reins.as_ref()).map(|reins| reins.pid);
+            let alive = !matches!(actor.life, Life::Dead(_));
+            Some(ActorInfo { pid: pid.filter(|_| alive), alive, restarts: actor.restarts })
+        })
+    }
+}
+
+impl State {
+    fn pids_of(&self, worker: usize) -> Vec<i32> {
+        let own = self.procs.iter().filter(|process| process.used && process.worker == worker);
+        own.filter_map(|process| process.reins.as_ref().map(|reins| reins.pid)).collect()
+    }
+
+    fn could_be_placed(&self, id: u64, min_free: f64, demand_absent: bool) -> bool {
+        let Some(index) = self.objects.find(id) else { return false };
+        let Some(task) = self.objects.task(index) else { return false };
+        if task.phase != Phase::Queued {
+            return false;
+        }
+        let demand = &self.classes.at(task.class).demand;
+        let sum = |of: &dyn Fn(&super::place::Logical) -> i64| -> i64 {
+            self.workers.iter().map(of).sum()
+        };
+        let enough = |free: i64, total: i64, need: i64| {
+            // Nothing of it anywhere: it can never run, which is not being stuck.
+            total > 0 && free >= need && free as f64 >= min_free * total as f64
+        };
+        let cpus = demand.cpus == 0
+            || enough(sum(&|w| w.free.cpus), sum(&|w| w.total.cpus), demand.cpus);
+        let label = |&(label, need): &(u16, i64)| {
+            let at = usize::from(label);
+            let free = sum(&|w| w.free.labels.get(at).copied().unwrap_or(0));
+            let total = sum(&|w| w.total.labels.get(at).copied().unwrap_or(0));
+            enough(free, total, need)
+        };
+        let wanted = demand_absent
+            && self.objects.indices().any(|other| {
+                other != index
+                    && self.objects.task(other).is_some_and(|other| {
+                        other.phase == Phase::Queued && self.classes.at(other.class).demand == *demand
+                    })
+            });
+        cpus && demand.labels.iter().all(label) && !wanted
+    }
+}

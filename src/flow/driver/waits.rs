@@ -1,0 +1,340 @@
+//! Bodies that wait for values or for memory, and waits that could never end.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::State;
+use super::objects::{Index, Value, Waiter};
+use super::store::{BlockId, NoRoom};
+use super::tasks::Phase;
+use crate::flow::error::Error;
+use crate::flow::value::OWN_PAGES;
+use crate::flow::wire::{Answer, WireValue};
+
+/// Bytes of a pocket: where a worker puts small results without asking.
+const POCKET: u64 = 256 << 10;
+
+/// A body that waits for values.
+pub(super) struct Wait {
+    ask: u64,
+    ids: Vec<Index>,
+    /// How many must be complete.
+    need: usize,
+    /// All of them, and their values are wanted.
+    values: bool,
+    pub(super) until: Option<Instant>,
+}
+
+impl Wait {
+    /// Whether it cannot end before each of its refs is complete.
+    fn needs_all(&self) -> bool {
+        self.values || self.need == self.ids.len()
+    }
+}
+
+/// One who waits for memory.
+pub(super) struct MemoryWait {
+    pub(super) place: u16,
+    ask: u64,
+    bytes: u64,
+    shared: bool,
+    since: Instant,
+}
+
+impl State {
+    pub(super) fn begin_wait(
+        &mut self,
+        place: u16,
+        ask: u64,
+        ids: &[u64],
+        need: usize,
+        values: bool,
+        timeout: Option<Duration>,
+    ) {
+        let found: Result<Vec<Index>, Error> = ids.iter().map(|&id| self.find(id)).collect();
+        let ids = match found {
+            Ok(ids) => ids,
+            Err(error) => return self.answer(place, ask, Err(error)),
+        };
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let wait = Wait { ask, ids, need, values, until };
+        if let Some(answer) = self.outcome(&wait) {
+            return self.answer(place, ask, Ok(answer));
+        }
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return self.answer(place, ask, Ok(self.timed_out(&wait)));
+        }
+        if until.is_none()
+            && wait.needs_all()
+            && let Some(chain) = self.cycle(place, &wait)
+        {
+            return self.answer(place, ask, Err(Error::Deadlock(chain)));
+        }
+        for &index in &wait.ids {
+            if self.objects.at(index).value.is_pending() {
+                self.objects.at_mut(index).waiters.push(Waiter::Process(place, ask));
+            }
+        }
+        self.poke |= until.is_some();
+        self.proc_mut(place).waits.push(wait);
+        self.blocked += 1;
+        // The cpus are for others meanwhile, and so is what stands behind the waiting body.
+        self.lend(place, true);
+        if self.procs[usize::from(place)].actor.is_none() {
+            self.recall_all(place);
+        }
+        self.schedule();
+    }
+
+    /// A wait's answer, if it is over.
+    fn outcome(&self, wait: &Wait) -> Option<Answer> {
+        let pending = |index: &Index| self.objects.at(*index).value.is_pending();
+        if !wait.values {
+            let ready = wait.ids.iter().filter(|index| !pending(index)).count();
+            return (ready >= wait.need).then(|| self.settled(wait));
+        }
+        // A failure ends it, whatever else is not there yet.
+        let failed = wait.ids.iter().find_map(|&index| match &self.objects.at(index).value {
+            Value::Failed(error) => Some(WireValue::Failed((**error).clone())),
+            _ => None,
+        });
+        if let Some(failed) = failed {
+            return Some(Answer::Values(vec![failed]));
+        }
+        let value = |&index: &Index| match &self.objects.at(index).value {
+            Value::Inline(bytes) => Some(WireValue::Inline(bytes.to_vec())),
+            &Value::Placed { address, len, .. } => Some(WireValue::Placed { address, len }),
+            Value::Pending | Value::Failed(_) => None,
+        };
+        wait.ids.iter().map(value).collect::<Option<Vec<_>>>().map(Answer::Values)
+    }
+
+    fn settled(&self, wait: &Wait) -> Answer {
+        let there = |&index: &Index| !self.objects.at(index).value.is_pending();
+        Answer::Settled(wait.ids.iter().map(there).collect())
+    }
+
+    fn timed_out(&self, wait: &Wait) -> Answer {
+        if wait.values { Answer::TimedOut } else { self.settled(wait) }
+    }
+
+    /// Something that a process waits for is complete.
+    pub(super) fn look_at_wait(&mut self, place: u16, ask: u64) {
+        let waits = &self.procs[usize::from(place)].waits;
+        let Some(at) = waits.iter().position(|wait| wait.ask == ask) else { return };
+        if let Some(answer) = self.outcome(&waits[at]) {
+            self.end_wait(place, at, Ok(answer));
+        }
+    }
+
+    fn end_wait(&mut self, place: u16, at: usize, answer: Result<Answer, Error>) {
+        let wait = self.proc_mut(place).waits.swap_remove(at);
+        self.blocked -= 1;
+        self.leave_waiters(place, &wait);
+        if self.procs[usize::from(place)].waits.is_empty() && !self.is_weightless(place) {
+            self.lend(place, false);
+        }
+        self.answer(place, wait.ask, answer);
+    }
+
+    fn leave_waiters(&mut self, place: u16, wait: &Wait) {
+        for &index in &wait.ids {
+            let waiters = &mut self.objects.at_mut(index).waiters;
+            waiters.retain(|waiter| *waiter != Waiter::Process(place, wait.ask));
+        }
+    }
+
+    /// Ends waits whose time is over; when the next one's is.
+    pub(super) fn end_late_waits(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for place in self.busy.clone() {
+            let mut which = 0;
+            while let Some(wait) = self.procs[usize::from(place)].waits.get(which) {
+                match wait.until {
+                    Some(until) if until <= now => {
+                        let answer = self.timed_out(wait);
+                        self.end_wait(place, which, Ok(answer));
+                        continue;
+                    }
+                    Some(until) => next = Some(next.map_or(until, |known| known.min(until))),
+                    None => {}
+                }
+                which += 1;
+            }
+        }
+        next
+    }
+
+    /// The waits of a process that is gone.
+    pub(super) fn drop_waits(&mut self, place: u16) {
+        let waits = std::mem::take(&mut self.proc_mut(place).waits);
+        self.blocked -= waits.len();
+        waits.iter().for_each(|wait| self.leave_waiters(place, wait));
+        self.memory_waits.retain(|wait| wait.place != place);
+    }
+
+    // ---- waits that could never end ---------------------------------------------------------
+
+    /// Whether a wait of `place` could only end after itself: who waits for whom, in words.
+    fn cycle(&self, place: u16, wait: &Wait) -> Option<String> {
+        let own = self.body_of(place)?;
+        let mut open: Vec<(Index, Vec<Index>)> =
+            wait.ids.iter().map(|&index| (index, vec![own, index])).collect();
+        let mut seen = HashSet::new();
+        while let Some((index, path)) = open.pop() {
+            if index == own {
+                return Some(self.chain_text(&path));
+            }
+            if !seen.insert(index) {
+                continue;
+            }
+            for next in self.waits_for(index) {
+                let mut path = path.clone();
+                path.push(next);
+                open.push((next, path));
+            }
+        }
+        None
+    }
+
+    /// What an incomplete task cannot do without.
+    fn waits_for(&self, index: Index) -> Vec<Index> {
+        let Some(task) = self.objects.task(index) else { return Vec::new() };
+        let mut needs: Vec<Index> = if task.remaining > 0 {
+            task.needed().to_vec()
+        } else {
+            Vec::new()
+        };
+        match task.phase {
+            Phase::Posted { place, seq } => {
+                let process = &self.procs[usize::from(place)];
+                match process.oldest() {
+                    Some((oldest, _)) if oldest == seq => {
+                        let all = process.waits.iter().filter(|wait| wait.needs_all());
+                        needs.extend(all.flat_map(|wait| wait.ids.iter().copied()));
+                    }
+                    Some((_, before)) => needs.push(before),
+                    None => {}
+                }
+            }
+            Phase::AtActor => needs.extend(task.actor.and_then(|(actor, _)| self.actor_runs(actor))),
+            _ => {}
+        }
+        needs.retain(|&need| self.objects.at(need).value.is_pending());
+        needs
+    }
+
+    fn chain_text(&self, path: &[Index]) -> String {
+        let one = |&index: &Index| {
+            format!("`{}` (task {})", self.name_of(index), self.objects.at(index).number)
+        };
+        path.iter().map(one).collect::<Vec<_>>().join(" waits for ")
+    }
+
+    /// Whether every body waits without a time-out, and nothing is about to happen.
+    pub(super) fn is_still(&self) -> bool {
+        let waiting = |place: &u16| {
+            let process = &self.procs[usize::from(*place)];
+            process.doom.is_none()
+                && !process.waits.is_empty()
+                && process.waits.iter().all(|wait| wait.until.is_none())
+        };
+        let starting = |(place, process): (u16, &super::processes::Process)| {
+            process.used && self.memory.entry(place).live.load(Relaxed) == 0
+        };
+        self.spawns.is_empty()
+            && self.backoff.is_empty()
+            && self.memory_waits.is_empty()
+            && self.blocked > 0
+            && self.busy.iter().all(waiting)
+            && !(0u16..).zip(&self.procs).any(starting)
+    }
+
+    /// When all has been still for a while: the newest body's wait ends with an error that says
+    /// why.
+    pub(super) fn resolve_deadlock(&mut self) {
+        let number = |&place: &u16| self.body_of(place).map_or(0, |i| self.objects.at(i).number);
+        let Some(place) = self.busy.iter().copied().max_by_key(number) else { return };
+        let Some(wait) = self.procs[usize::from(place)].waits.first() else { return };
+        let stuck = wait.ids.iter().find(|i| self.objects.at(**i).value.is_pending());
+        let why = stuck.map_or_else(String::new, |&index| {
+            format!(
+                "`{}` (task {}): {}; and every body that runs waits for another",
+                self.name_of(index),
+                self.objects.at(index).number,
+                self.pending(index)
+            )
+        });
+        self.end_wait(place, 0, Err(Error::Deadlock(why)));
+    }
+
+    // ---- memory -----------------------------------------------------------------------------
+
+    pub(super) fn give_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool) {
+        if !self.memory_waits.is_empty() || !self.try_memory(place, ask, bytes, shared) {
+            let since = Instant::now();
+            self.memory_waits.push_back(MemoryWait { place, ask, bytes, shared, since });
+            self.poke = true;
+        }
+    }
+
+    /// True when the ask was answered.
+    fn try_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool) -> bool {
+        let pocket = !shared && bytes < OWN_PAGES;
+        let block = match self.store.take(if pocket { POCKET } else { bytes }) {
+            Ok(block) => block,
+            Err(NoRoom::Now) => return false,
+            Err(why @ NoRoom::Ever(_)) => {
+                let error = self.store.refusal(bytes, &why);
+                self.answer(place, ask, Err(error));
+                return true;
+            }
+        };
+        let (address, len) = self.store.place(block);
+        let answer = if shared {
+            let index = self.add_block(block, address, bytes);
+            *self.proc_mut(place).kept.entry(index).or_default() += 1;
+            Answer::Block { id: self.objects.id(index), address }
+        } else {
+            if !pocket {
+                self.proc_mut(place).open.push(block);
+            } else if let Some(old) = self.proc_mut(place).pocket.replace(block) {
+                self.store.release(old);
+            }
+            Answer::Room { address, len }
+        };
+        self.answer(place, ask, Ok(answer));
+        true
+    }
+
+    /// A complete object that is a block of elements, with one hold.
+    pub(super) fn add_block(&mut self, block: BlockId, address: u64, len: u64) -> Index {
+        let index = self.objects.add(0, Value::Placed { block, address, len }, None);
+        self.objects.at_mut(index).shared = true;
+        index
+    }
+
+    /// Those who wait for memory are served in turn. After a long time without any being freed
+    /// the first is refused, since it may hold what it waits for.
+    pub(super) fn serve_memory(&mut self, now: Instant) {
+        if self.store.freed != self.freed_seen {
+            self.freed_seen = self.store.freed;
+            self.freed_at = now;
+            if std::mem::take(&mut self.memory_short) {
+                self.schedule();
+            }
+        }
+        while let Some(&MemoryWait { place, ask, bytes, shared, since }) = self.memory_waits.front() {
+            if self.try_memory(place, ask, bytes, shared) {
+                self.memory_waits.pop_front();
+            } else if now.duration_since(since.max(self.freed_at)) > self.patience {
+                let error = self.store.refusal(bytes, &NoRoom::Now);
+                self.memory_waits.pop_front();
+                self.answer(place, ask, Err(error));
+            } else {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What can go wrong in a flow: at a call, or in a task.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What a call to a flow, or a `get`, can answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The task failed, was cancelled, or did not run since one before it failed.
+    #[error(transparent)]
+    Task(Box<TaskError>),
+    /// The value is not there yet; the task goes on.
+    #[error("{0} is not complete after {1:?}; it goes on: wait longer, or cancel it")]
+    Timeout(String, Duration),
+    /// The flow has been dropped, or has failed.
+    #[error("the flow is closed: {0}")]
+    Closed(String),
+    /// No node has this name.
+    #[error("`{0}` is no node: no function with that name has #[node] in this program")]
+    NotANode(String),
+    /// No worker could ever run it.
+    #[error(
+        "`{node}` can never run: it needs {needs}, and {why}; ask for less, build the flow with a worker that has it, or set wait_infeasible"
+    )]
+    Infeasible {
+        /// What was called.
+        node: String,
+        /// The resources it asks for.
+        needs: String,
+        /// What is missing.
+        why: String,
+    },
+    /// A quantity, or the name of a label, that cannot be.
+    #[error("{0}")]
+    Quantity(String),
+    /// An option, or a parameter of a call to the flow, that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The bytes given for an argument are not one.
+    #[error("argument {index} (`{name}`) of `{node}` cannot be decoded: {why}")]
+    BadArgument {
+        /// The node.
+        node: String,
+        /// Which argument, from 0.
+        index: usize,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A value cannot be encoded.
+    #[error("{what} cannot be encoded: {why}")]
+    Encode {
+        /// Which value.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// There is no memory for a value, and waiting would not help.
+    #[error("no room for a value of {bytes} bytes: {why}")]
+    Memory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// What holds the memory, and what to do.
+        why: String,
+    },
+    /// Waiting would never end.
+    #[error("waiting would never end: {0}")]
+    Deadlock(String),
+    /// The system refused something.
+    #[error("{what}: {why}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        why: String,
+    },
+}
+
+impl Error {
+    /// The failed task behind it, if it is one.
+    pub fn task(&self) -> Option<&TaskError> {
+        match self {
+            Self::Task(task) => Some(task),
+            _ => None,
+        }
+    }
+
+    /// Whether the task was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.task().is_some_and(|task| matches!(task.cause, Cause::Cancelled))
+    }
+
+    pub(super) fn system(what: &str) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self::System { what: what.to_owned(), why: error.to_string() }
+    }
+}
+
+impl From<TaskError> for Error {
+    fn from(task: TaskError) -> Self {
+        Self::Task(Box::new(task))
+    }
+}
+
+/// Why a task has no value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TaskError {
+    /// The number of the task that failed.
+    pub task: u64,
+    /// What it ran, or the name its caller gave it.
+    pub name: String,
+    /// The worker it ran on, if it began.
+    pub worker: Option<String>,
+    /// Which attempt it was, from 1; 0 when it never began.
+    pub attempt: u32,
+    /// What happened.
+    pub cause: Cause,
+    /// When the value of another task was asked for, which did not run because of this one: that
+    /// task's number and name.
+    pub below: Option<(u64, String)>,
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((task, name)) = &self.below {
+            write!(f, "`{name}` (task {task}) did not run, since ")?;
+        }
+        write!(f, "`{}` (task {})", self.name, self.task)?;
+        match (&self.worker, self.attempt) {
+            (Some(worker), 1) => write!(f, " on {worker}")?,
+            (Some(worker), attempt) => write!(f, " on {worker}, attempt {attempt},")?,
+            (None, _) => {}
+        }
+        write!(f, " {}", self.cause)
+    }
+}
+
+impl std::error::Error for TaskError {}
+
+/// What happened to a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its function returned an error.
+    App(AppError),
+    /// Its function panicked.
+    Panicked {
+        /// What the panic said.
+        message: String,
+        /// Where: `file:line:column`.
+        at: String,
+    },
+    /// Its worker died, and no attempt is left.
+    WorkerCrashed(String),
+    /// It was cancelled.
+    Cancelled,
+    /// It ran longer than its deadline.
+    Deadline(Duration),
+    /// There was no memory for its value.
+    OutOfMemory(String),
+    /// Its value existed, and does not any more.
+    ObjectLost(String),
+    /// The actor is gone.
+    ActorDied(String),
+    /// Its setup hook failed; function and cleanup did not run.
+    Setup(Box<Cause>),
+    /// An argument could not be decoded, or the value could not be encoded.
+    Codec(String),
+    /// It waited for what waits for it.
+    Deadlock(String),
+    /// No worker can run it any more.
+    Infeasible(String),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(error) => write!(f, "failed: {error}"),
+            Self::Panicked { message, at } => write!(f, "panicked at {at}: {message}"),
+            Self::WorkerCrashed(how) => write!(f, "lost its worker: {how}"),
+            Self::Cancelled => f.write_str("was cancelled"),
+            Self::Deadline(limit) => write!(f, "ran longer than its deadline of {limit:?}"),
+            Self::OutOfMemory(why) => write!(f, "has no room for its value: {why}"),
+            Self::ObjectLost(why) => write!(f, "has lost its value: {why}"),
+            Self::ActorDied(why) => write!(f, "was for an actor that is gone: {why}"),
+            Self::Setup(cause) => write!(f, "did not run, since its setup hook {cause}"),
+            Self::Codec(why) => f.write_str(why),
+            Self::Deadlock(why) => write!(f, "waited for ever: {why}"),
+            Self::Infeasible(why) => write!(f, "cannot run any more: {why}"),
+        }
+    }
+}
+
+/// An error that a function returned, as far as it can cross processes: its type by name, what it
+/// said, what caused it, where it came from, and the error itself if it can be serialised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AppError {
+    /// The type, as Rust names it.
+    pub type_name: String,
+    /// What the error says.
+    pub message: String,
+    /// What its sources say, outermost first.
+    pub chain: Vec<String>,
+    /// The node that returned it: `file:line`.
+    pub at: String,
+    payload: Option<Vec<u8>>,
+}
+
+impl AppError {
+    /// Whether it is an `E`.
+    pub fn is<E>(&self) -> bool {
+        self.type_name == std::any::type_name::<E>()
+    }
+
+    /// The error itself, if it is an `E` that was serialised on its way.
+    pub fn downcast<E: DeserializeOwned>(&self) -> Option<E> {
+        let payload = self.payload.as_ref().filter(|_| self.is::<E>())?;
+        postcard::from_bytes(payload).ok()
+    }
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for cause in &self.chain {
+            write!(f, ": {cause}")?;
+        }
+        write!(f, " ({}, from {})", self.type_name, self.at)
+    }
+}
+
+/// What a body hands back instead of a value.
+#[derive(Debug)]
+pub struct Raised(pub(super) Cause);
+
+impl Raised {
+    /// An error of the function.
+    pub fn app(
+        type_name: &'static str,
+        message: String,
+        chain: Vec<String>,
+        payload: Option<Vec<u8>>,
+    ) -> Self {
+        let type_name = type_name.to_owned();
+        Self(Cause::App(AppError { type_name, message, chain, at: String::new(), payload }))
+    }
+
+    /// The same, from the node at this place.
+    pub(super) fn from_node(mut self, file: &str, line: u32) -> Self {
+        if let Cause::App(error) = &mut self.0 {
+            error.at = format!("{file}:{line}");
+        }
+        self
+    }
+}
+
+/// An argument that cannot be decoded.
+#[derive(Debug)]
+pub struct BadArgument {
+    pub(super) index: usize,
+    pub(super) why: String,
+}

@@ -1,0 +1,378 @@
+//! **Flows**: any function becomes a node, called here or on a worker process, chained by refs,
+//! retried, cancelled.
+//!
+//! ```rust,standalone_crate
+//! use mailring::flow::{Flow, Resources, node};
+//!
+//! #[node]
+//! fn compile(source: &str) -> Vec<u8> {
+//!     source.bytes().rev().collect()
+//! }
+//!
+//! #[node(cpus = 2, resources(board = 1))]
+//! fn run(image: &[u8], times: u32) -> Result<u64, String> {
+//!     Ok(image.len() as u64 * u64::from(times))
+//! }
+//!
+//! # fn main() -> Result<(), mailring::flow::Error> {
+//! let flow = Flow::builder()
+//!     .workers("cpu", 2, Resources::cpus(1.0))
+//!     .workers("lab", 1, Resources::cpus(2.0).with("board", 1.0))
+//!     .build()?;
+//!
+//! let here = compile("abc"); // an ordinary call
+//! let image = compile::remote(&flow, "abc")?; // on a worker: a ref at once
+//! let total = run::remote(&flow, &image, 3u32)?; // depends on it, by the ref
+//! assert_eq!(image.get()?, here);
+//! assert_eq!(total.get()?, 9);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The guide is `docs/flows.md`. A flow has worker processes of its own and needs no daemon and no
+//! interpreter; everything ends with the driver, however that ends.
+
+mod actor;
+mod args;
+mod attach;
+mod call;
+mod cancel;
+mod driver;
+mod error;
+mod memory;
+mod node;
+mod options;
+mod pending;
+mod placement;
+#[doc(hidden)]
+pub mod raise;
+mod reference;
+mod resources;
+mod stream;
+mod value;
+mod wait;
+mod wire;
+mod worker;
+
+pub use mailring_macros::{actor, node, nodes};
+
+pub use actor::{ActorCall, ActorHandle, ActorInfo, ActorOptions};
+pub use args::IntoArg;
+pub use call::{Call, call_remote};
+pub use cancel::{Cancel, CancelReport, EndedProcess, Found};
+pub use driver::Builder;
+pub use error::{AppError, Cause, Error, TaskError};
+pub use node::{Callee, IntoArgs, Node};
+pub use options::Strategy;
+pub use pending::Pending;
+pub use placement::{Packing, PlacementGroup};
+pub use reference::{ObjectRef, gather};
+pub use resources::Resources;
+pub use value::{Shared, View, Viewable};
+pub use wait::{TrackedRef, WaitOptions, WaitSet, wait};
+pub use worker::context::{Cancelled, TaskInfo, cancelled, sleep, task};
+
+/// What expansions of the attributes name. Not for people.
+#[doc(hidden)]
+pub mod __private {
+    pub use linkme;
+    pub use serde;
+
+    pub use super::args::{ArgWriter, RawArgs};
+    pub use super::attach::call;
+    pub use super::error::{BadArgument, Raised};
+    pub use super::node::{Kind, NODES, NodeDesc};
+    pub use super::raise;
+    pub use super::worker::frame::{ActorGuard, Frame};
+    pub use super::{
+        ActorCall, ActorHandle, ActorOptions, Call, Error, Flow, IntoArg, Node, ObjectRef,
+    };
+
+    /// What a function hands back that may fail.
+    pub trait Fallible {
+        /// If it does not.
+        type Value;
+    }
+
+    impl<T, E> Fallible for Result<T, E> {
+        type Value = T;
+    }
+}
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use args::ArgWriter;
+use driver::Host;
+use node::{NodeDesc, by_name};
+use options::Overrides;
+use reference::{Handle, Side};
+
+/// Who ends a flow: the last of its handles.
+struct Owner {
+    host: Arc<Host>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Owner {
+    fn new(host: Arc<Host>, keeper: JoinHandle<()>) -> Self {
+        Self { host, keeper: Mutex::new(Some(keeper)) }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        match keeper {
+            Some(keeper) if self.host.is_own() => self.host.stop(keeper),
+            keeper => std::mem::forget(keeper), // a copy in another process ends nothing
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Kind {
+    Driver(Arc<Owner>),
+    /// Found by a body: another's flow.
+    Borrowed(Side),
+}
+
+/// Worker processes, and the tasks that they run. Clones are the same flow; it ends with the last
+/// of them, and refs that are left say so.
+///
+/// In a body, [`Flow::current`] is the flow that runs it: a body may call nodes and wait for them.
+#[derive(Clone)]
+pub struct Flow(Kind);
+
+/// Counters of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlowStats {
+    /// Tasks so far.
+    pub tasks: u64,
+    /// Those that are not complete.
+    pub incomplete: usize,
+    /// Objects: incomplete tasks, values, and errors in their place.
+    pub objects: usize,
+    /// Processes.
+    pub processes: usize,
+    /// Bytes for values, and how many of them are taken.
+    pub memory: u64,
+    /// See `memory`.
+    pub memory_used: u64,
+    /// Bytes of values in the spill file.
+    pub spilled: u64,
+}
+
+/// A logical worker, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// `group/index`.
+    pub name: String,
+    /// What it advertises.
+    pub total: String,
+    /// What of that is free.
+    pub free: String,
+    /// Its processes.
+    pub pids: Vec<i32>,
+}
+
+impl Flow {
+    /// The options of a flow.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn of(owner: Arc<Owner>) -> Self {
+        Self(Kind::Driver(owner))
+    }
+
+    /// In a body: the flow that runs it. In the driver: the one that was built last.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn current() -> Result<Self, Error> {
+        Side::current().map(|side| Self(Kind::Borrowed(side)))
+    }
+
+    fn side(&self) -> Side {
+        match &self.0 {
+            Kind::Driver(owner) => Side::Host(Arc::clone(&owner.host)),
+            Kind::Borrowed(side) => side.clone(),
+        }
+    }
+
+    fn host(&self, what: &str) -> Result<Arc<Host>, Error> {
+        match self.side() {
+            Side::Host(host) => Ok(host),
+            Side::Worker(_) => Err(Error::Invalid(format!("{what} is for the driver, not for a body"))),
+        }
+    }
+
+    fn dispatch<R>(
+        &self,
+        node: &'static NodeDesc,
+        overrides: Option<&Overrides>,
+        put: &mut dyn FnMut(&mut ArgWriter),
+    ) -> Result<ObjectRef<R>, Error> {
+        let mut writer = ArgWriter::default();
+        put(&mut writer);
+        let handle = match self.side() {
+            Side::Host(host) => {
+                let id = host.dispatch(node, overrides, writer, None)?;
+                Handle::counted(id, Side::Host(host))
+            }
+            Side::Worker(client) => client.dispatch(node, overrides, writer, None)?,
+        };
+        Ok(ObjectRef::new(handle))
+    }
+
+    /// Calls a node by its full name, or by the last part of it if that is enough, with encoded
+    /// arguments (postcard). The bytes are decoded once here, so that wrong ones are refused at
+    /// once.
+    ///
+    /// # Errors
+    /// No node has this name, or an argument is not what the node takes.
+    pub fn call_by_name<R>(&self, name: &str, args: &[&[u8]]) -> Result<ObjectRef<R>, Error> {
+        let node = by_name(name)?;
+        let bad = |index: usize, why: String| Error::BadArgument {
+            node: node.name.to_owned(),
+            index,
+            name: node.params.get(index).map_or_else(String::new, ToString::to_string),
+            why,
+        };
+        if args.len() != node.params.len() {
+            let why = format!("{} arguments for {} parameters", args.len(), node.params.len());
+            return Err(bad(args.len().min(node.params.len()), why));
+        }
+        (node.check)(&args::RawArgs(args)).map_err(|error| bad(error.index, error.why))?;
+        self.dispatch(node, None, &mut |writer| args.iter().for_each(|arg| writer.encoded(arg)))
+    }
+
+    /// Puts a value where workers find it: once, for many calls that take its ref.
+    ///
+    /// # Errors
+    /// It cannot be encoded, or there is no memory.
+    pub fn put<T: Serialize>(&self, value: &T) -> Result<ObjectRef<T>, Error> {
+        let mut writer = ArgWriter::default();
+        writer.value(value);
+        self.dispatch_identity(writer)
+    }
+
+    fn dispatch_identity<T>(&self, writer: ArgWriter) -> Result<ObjectRef<T>, Error> {
+        let handle = match self.side() {
+            Side::Host(host) => host.put(writer)?,
+            Side::Worker(client) => client.dispatch(&reference::SAME, None, writer, None)?,
+        };
+        Ok(ObjectRef::new(handle))
+    }
+
+    /// All values, in order.
+    ///
+    /// # Errors
+    /// The first failure that is there, without waiting for the rest.
+    pub fn get_all<T: DeserializeOwned>(&self, refs: &[ObjectRef<T>]) -> Result<Vec<T>, Error> {
+        self.get_all_until(refs, None)
+    }
+
+    /// The same, at most for `timeout`.
+    ///
+    /// # Errors
+    /// As for [`get_all`](Self::get_all), and [`Error::Timeout`].
+    pub fn get_all_timeout<T: DeserializeOwned>(
+        &self,
+        refs: &[ObjectRef<T>],
+        timeout: Duration,
+    ) -> Result<Vec<T>, Error> {
+        self.get_all_until(refs, Instant::now().checked_add(timeout))
+    }
+
+    fn get_all_until<T: DeserializeOwned>(
+        &self,
+        refs: &[ObjectRef<T>],
+        until: Option<Instant>,
+    ) -> Result<Vec<T>, Error> {
+        let ids: Vec<u64> = refs.iter().map(ObjectRef::id).collect();
+        match self.side() {
+            Side::Host(host) => host.get_all(&ids, until),
+            Side::Worker(client) => client.get_all(&ids, until),
+        }
+    }
+
+    /// Cancels a task, and what its body has called. One that has not begun never will; the body of
+    /// one that runs is told, and with `force` ended with its worker. In both cases what it has
+    /// started ends: TERM, a grace, KILL. What was complete stays.
+    ///
+    /// # Errors
+    /// `force` on a call of an actor; the flow is closed.
+    pub fn cancel<T>(&self, task: &ObjectRef<T>, cancel: Cancel) -> Result<CancelReport, Error> {
+        match self.side() {
+            Side::Host(host) => host.cancel(task.id(), cancel),
+            Side::Worker(client) => client.cancel(task.id(), cancel),
+        }
+    }
+
+    /// Why a task has no value yet.
+    ///
+    /// # Errors
+    /// The flow is closed, or the ref is of another one.
+    pub fn pending<T>(&self, task: &ObjectRef<T>) -> Result<Pending, Error> {
+        match self.side() {
+            Side::Host(host) => host.pending(task.id()),
+            Side::Worker(client) => client.pending(task.id()),
+        }
+    }
+
+    /// Frees values at once, whoever holds them; who asks for one is told that it is lost.
+    ///
+    /// # Errors
+    /// Called by a body.
+    pub fn free<T>(&self, refs: &[ObjectRef<T>]) -> Result<(), Error> {
+        let host = self.host("freeing values")?;
+        refs.iter().for_each(|one| host.lose(one.id()));
+        Ok(())
+    }
+
+    /// Reserves bundles of resources at once, as soon as they are free.
+    ///
+    /// # Errors
+    /// The workers could never hold them; a quantity that cannot be; called by a body.
+    pub fn placement_group(
+        &self,
+        bundles: &[Resources],
+        packing: Packing,
+    ) -> Result<PlacementGroup, Error> {
+        let host = self.host("a placement group")?;
+        let id = host.add_group(bundles, packing)?;
+        Ok(PlacementGroup::new(id, host))
+    }
+
+    /// More workers. Tasks that waited for such go on.
+    ///
+    /// # Errors
+    /// A name or a quantity that cannot be; called by a body.
+    pub fn add_workers(&self, group: &str, count: usize, each: &Resources) -> Result<(), Error> {
+        self.host("adding workers")?.add_workers(group, count, each)
+    }
+
+    /// The logical workers.
+    ///
+    /// # Errors
+    /// Called by a body.
+    pub fn workers(&self) -> Result<Vec<WorkerInfo>, Error> {
+        Ok(self.host("the list of workers")?.workers())
+    }
+
+    /// Counters.
+    ///
+    /// # Errors
+    /// Called by a body.
+    pub fn stats(&self) -> Result<FlowStats, Error> {
+        Ok(self.host("the counters")?.stats())
+    }
+}

@@ -1,0 +1,289 @@
+//! Refs: handles to values that may not exist yet.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::args::{ArgWriter, IntoArg, note};
+use super::driver::Host;
+use super::error::Error;
+use super::node::Kind;
+use super::value::{View, Viewable};
+use super::worker::client::{self, Client};
+use super::{Flow, node};
+
+/// Where a handle was made: in the driver, or in a worker's process.
+#[derive(Clone)]
+pub(super) enum Side {
+    Host(Arc<Host>),
+    Worker(&'static Client),
+}
+
+impl Side {
+    /// The flow whose values are being decoded; or in a worker its own, in the driver the one that
+    /// was built last.
+    pub(super) fn current() -> Result<Self, Error> {
+        if let Some(host) = super::driver::decoding() {
+            return Ok(Self::Host(host));
+        }
+        if let Some(client) = client::current() {
+            return Ok(Self::Worker(client));
+        }
+        let host = super::driver::current();
+        host.map(Self::Host).ok_or_else(|| Error::Closed("there is none in this process".to_owned()))
+    }
+
+    pub(super) fn retain(&self, id: u64) {
+        match self {
+            Self::Host(host) => host.retain(id),
+            Self::Worker(client) => client.retain(id),
+        }
+    }
+
+    fn release(&self, id: u64) {
+        match self {
+            Self::Host(host) => host.release(id),
+            Self::Worker(client) => client.release(id),
+        }
+    }
+
+    /// A block that others share, filled by `fill`; its handle and address.
+    pub(super) fn new_block(
+        &self,
+        bytes: u64,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(Handle, u64), Error> {
+        match self {
+            Self::Host(host) => host.new_block(bytes, fill),
+            Self::Worker(client) => client.new_block(bytes, fill),
+        }
+    }
+
+    /// Whether an object is such a block.
+    pub(super) fn is_block(&self, id: u64, address: u64, len: u64) -> bool {
+        match self {
+            Self::Host(host) => host.is_block(id, address, len),
+            Self::Worker(client) => client.is_block(address, len),
+        }
+    }
+
+    /// Which of these are complete, once `need` are or the time is over.
+    pub(super) fn wait_some(
+        &self,
+        ids: &[u64],
+        need: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<bool>, Error> {
+        match self {
+            Self::Host(host) => host.wait_some(ids, need, until),
+            Self::Worker(client) => client.wait_some(ids, need, until),
+        }
+    }
+}
+
+/// One count of an object, whatever its type.
+pub(super) struct Handle {
+    id: u64,
+    side: Side,
+}
+
+impl Handle {
+    /// Takes over a count that was made for it.
+    pub(super) fn counted(id: u64, side: Side) -> Self {
+        Self { id, side }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        self.side.retain(self.id);
+        Self { id: self.id, side: self.side.clone() }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.side.release(self.id);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {}.{}", self.id as u32, self.id >> 32)
+    }
+}
+
+/// A future: the value that a task will have, or has. Pass it on as an argument, or [`get`] it.
+///
+/// Clones count; the value is freed when the last one is gone, in whatever process. Inside another
+/// value (a `Vec<ObjectRef<T>>` as an argument, say) it arrives as a ref.
+///
+/// [`get`]: Self::get
+pub struct ObjectRef<T> {
+    handle: Handle,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for ObjectRef<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.handle.clone())
+    }
+}
+
+impl<T> fmt::Debug for ObjectRef<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectRef({:?})", self.handle)
+    }
+}
+
+impl<T> PartialEq for ObjectRef<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.handle.id == other.handle.id
+    }
+}
+
+impl<T> Eq for ObjectRef<T> {}
+
+impl<T> ObjectRef<T> {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self { handle, value: PhantomData }
+    }
+
+    /// A number that no other ref of this flow has, now.
+    pub fn id(&self) -> u64 {
+        self.handle.id
+    }
+
+    pub(super) fn erase(self) -> Handle {
+        self.handle
+    }
+
+    /// Whether there is a value, or an error in its place.
+    pub fn is_ready(&self) -> bool {
+        self.wait_until(Some(Instant::now())).is_ok()
+    }
+
+    /// Waits without looking at the value. True when it is there (or has failed).
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.wait_until(Instant::now().checked_add(timeout)).is_ok()
+    }
+
+    fn wait_until(&self, until: Option<Instant>) -> Result<(), Error> {
+        match &self.handle.side {
+            Side::Host(host) => host.wait_for(self.handle.id, until),
+            Side::Worker(client) => client.wait_for(self.handle.id, until),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> ObjectRef<T> {
+    /// Waits for the value.
+    ///
+    /// # Errors
+    /// Why there is none ([`Error::Task`]); the flow is closed.
+    pub fn get(&self) -> Result<T, Error> {
+        self.get_until(None)
+    }
+
+    /// The same, at most for `timeout` (zero: only looks). The task goes on after that.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get), and [`Error::Timeout`].
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, Error> {
+        self.get_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits for the value and returns what `callback` makes of it; it is not called on failure.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    pub fn get_with<U>(&self, callback: impl FnOnce(T) -> U) -> Result<U, Error> {
+        self.get().map(callback)
+    }
+
+    fn get_until(&self, until: Option<Instant>) -> Result<T, Error> {
+        match &self.handle.side {
+            Side::Host(host) => host.get(self.handle.id, until),
+            Side::Worker(client) => client.get(self.handle.id, until),
+        }
+    }
+}
+
+impl<T: Viewable> ObjectRef<T> {
+    /// Waits for the value and lends it where it is. Large ones (64 KiB and more) are not copied.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    pub fn view(&self) -> Result<View<T>, Error> {
+        let bytes = match &self.handle.side {
+            Side::Host(host) => host.encoded(self.handle.id, None)?,
+            Side::Worker(client) => client.encoded(self.handle.id, None)?,
+        };
+        View::new(bytes, self.handle.clone())
+    }
+}
+
+impl<T> Serialize for ObjectRef<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        note(self.handle.id);
+        serializer.serialize_u64(self.handle.id)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for ObjectRef<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = u64::deserialize(deserializer)?;
+        let side = Side::current().map_err(serde::de::Error::custom)?;
+        side.retain(id);
+        Ok(Self::new(Handle::counted(id, side)))
+    }
+}
+
+/// One ref to all values, in order. It fails with the first of them that fails.
+///
+/// # Errors
+/// The flow is closed.
+pub fn gather<T>(flow: &Flow, refs: &[ObjectRef<T>]) -> Result<ObjectRef<Vec<T>>, Error> {
+    flow.dispatch(&GATHER, None, &mut |writer: &mut ArgWriter| {
+        refs.iter().for_each(|one| IntoArg::<T>::put(one, writer));
+    })
+}
+
+/// Puts encoded values behind each other, which makes them an encoded vector.
+#[linkme::distributed_slice(node::NODES)]
+static GATHER: node::NodeDesc = node::NodeDesc {
+    name: "mailring::gather",
+    file: file!(),
+    line: line!(),
+    params: &[],
+    cpus: 0,
+    resources: &[],
+    max_retries: 3,
+    kind: Kind::Node,
+    run: |frame| frame.reply_gathered(),
+    check: |_| Ok(()),
+};
+
+/// A value as it was given.
+#[linkme::distributed_slice(node::NODES)]
+pub(super) static SAME: node::NodeDesc = node::NodeDesc {
+    name: "mailring::put",
+    file: file!(),
+    line: line!(),
+    params: &["value"],
+    cpus: 0,
+    resources: &[],
+    max_retries: 3,
+    kind: Kind::Node,
+    run: |frame| frame.reply_same(),
+    check: |_| Ok(()),
+};

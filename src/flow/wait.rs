@@ -1,0 +1,332 @@
+//! Waiting for some of many, and finding those that are stuck.
+
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use super::reference::{ObjectRef, Side};
+use super::{Cancel, Flow, Pending};
+
+/// How a ref's task is dispatched again.
+type Resubmit<T> = Box<dyn FnMut() -> Result<ObjectRef<T>, Error> + Send>;
+
+/// A ref, and how to dispatch its task again if it is stuck.
+pub struct TrackedRef<T> {
+    /// The ref; another one after a resubmission.
+    pub reference: ObjectRef<T>,
+    /// A name for messages.
+    pub label: String,
+    /// When it was submitted, or submitted again.
+    pub submitted_at: Instant,
+    /// How often it was submitted again.
+    pub retries: u32,
+    submit: Option<Resubmit<T>>,
+}
+
+impl<T> TrackedRef<T> {
+    /// A ref that cannot be dispatched again.
+    pub fn new(reference: ObjectRef<T>) -> Self {
+        let submitted_at = Instant::now();
+        Self { reference, label: String::new(), submitted_at, retries: 0, submit: None }
+    }
+
+    /// One that `submit` can dispatch again.
+    #[must_use]
+    pub fn resubmit_with(
+        mut self,
+        submit: impl FnMut() -> Result<ObjectRef<T>, Error> + Send + 'static,
+    ) -> Self {
+        self.submit = Some(Box::new(submit));
+        self
+    }
+
+    /// The same with a name.
+    #[must_use]
+    pub fn label(mut self, label: &str) -> Self {
+        label.clone_into(&mut self.label);
+        self
+    }
+}
+
+/// What [`wait`] does.
+#[derive(Clone, Debug)]
+pub struct WaitOptions {
+    /// Refs that must be complete, at least 1 (default 1).
+    pub num_returns: usize,
+    /// How long to wait at most (default: without limit).
+    pub timeout: Option<Duration>,
+    /// Without progress for this long it returns; and a task that is stuck for this long is
+    /// recognised (default: never).
+    pub pending_timeout: Option<Duration>,
+    /// Cancels stuck tasks and submits them again, if they can be (default: no).
+    pub retry: bool,
+    /// Resubmissions of one ref (default 1).
+    pub max_retries: u32,
+    /// A task is stuck only if nothing waits for the same resources with good reason (default: no).
+    pub require_demand_absent: bool,
+    /// A task is stuck only if this part of every resource that it needs is free (default 0.5).
+    pub min_free_fraction: f64,
+    /// Cancels stuck tasks that are not submitted again (default: no).
+    pub cancel_on_stuck: bool,
+    /// Logs what it finds (default: no).
+    pub print_logs: bool,
+}
+
+impl Default for WaitOptions {
+    fn default() -> Self {
+        Self {
+            num_returns: 1,
+            timeout: None,
+            pending_timeout: None,
+            retry: false,
+            max_retries: 1,
+            require_demand_absent: false,
+            min_free_fraction: 0.5,
+            cancel_on_stuck: false,
+            print_logs: false,
+        }
+    }
+}
+
+/// Waits until `num_returns` of the refs are complete, takes those out of `tracked` and returns
+/// them; the others stay. Both are in the order in which they were. Fewer are returned when the
+/// time is over, or nothing has moved for `pending_timeout`.
+///
+/// A task is *stuck* when it has waited for a worker longer than `pending_timeout`, and all
+/// workers together have what it needs free, `min_free_fraction` of each resource at least.
+///
+/// # Errors
+/// `num_returns` is 0 or more than there are, a ref is there twice, a fraction that is none; the
+/// flow is closed; what `submit` returned. `tracked` is as it was then.
+pub fn wait<T>(
+    flow: &Flow,
+    tracked: &mut Vec<TrackedRef<T>>,
+    options: &WaitOptions,
+) -> Result<Vec<TrackedRef<T>>, Error> {
+    if tracked.is_empty() {
+        return Ok(Vec::new());
+    }
+    check(tracked, options)?;
+    let start = Instant::now();
+    let end = options.timeout.and_then(|timeout| start.checked_add(timeout));
+    let mut moved = start;
+    let mut done = 0;
+    loop {
+        let slice = options.pending_timeout.map(|pending| {
+            let slice = (pending / 4).clamp(Duration::from_millis(1), Duration::from_secs(1));
+            Instant::now() + slice
+        });
+        let until = [slice, end].into_iter().flatten().min();
+        let ids: Vec<u64> = tracked.iter().map(|one| one.reference.id()).collect();
+        let ready = flow.side().wait_some(&ids, options.num_returns, until)?;
+        let count = ready.iter().filter(|ready| **ready).count();
+        let now = Instant::now();
+        if count > done {
+            (done, moved) = (count, now);
+        }
+        if count >= options.num_returns || end.is_some_and(|end| now >= end) {
+            return Ok(take(tracked, &ready, options.num_returns));
+        }
+        let still = options.pending_timeout.filter(|pending| now.duration_since(moved) >= *pending);
+        if let Some(pending) = still {
+            if !deal_with_stuck(flow, tracked, &ready, pending, options)? {
+                return Ok(take(tracked, &ready, options.num_returns));
+            }
+            moved = now;
+        }
+    }
+}
+
+fn check<T>(tracked: &[TrackedRef<T>], options: &WaitOptions) -> Result<(), Error> {
+    let wrong = |why: String| Err(Error::Invalid(why));
+    if options.num_returns == 0 || options.num_returns > tracked.len() {
+        return wrong(format!(
+            "num_returns = {} of {} refs; it is at least 1 and at most all of them",
+            options.num_returns,
+            tracked.len()
+        ));
+    }
+    if options.min_free_fraction.is_nan() {
+        return wrong("min_free_fraction is no number".to_owned());
+    }
+    let mut ids: Vec<u64> = tracked.iter().map(|one| one.reference.id()).collect();
+    ids.sort_unstable();
+    if ids.windows(2).any(|two| two[0] == two[1]) {
+        return wrong("the same ref is there twice; wait for each once".to_owned());
+    }
+    Ok(())
+}
+
+/// Takes the first `most` that are ready.
+fn take<T>(tracked: &mut Vec<TrackedRef<T>>, ready: &[bool], most: usize) -> Vec<TrackedRef<T>> {
+    let mut taken = Vec::new();
+    let mut left = Vec::with_capacity(tracked.len());
+    for (one, ready) in tracked.drain(..).zip(ready) {
+        if *ready && taken.len() < most { taken.push(one) } else { left.push(one) }
+    }
+    *tracked = left;
+    taken
+}
+
+/// True when one was submitted again, so that there is something to wait for.
+fn deal_with_stuck<T>(
+    flow: &Flow,
+    tracked: &mut [TrackedRef<T>],
+    ready: &[bool],
+    pending: Duration,
+    options: &WaitOptions,
+) -> Result<bool, Error> {
+    let mut again = false;
+    for (one, _) in tracked.iter_mut().zip(ready).filter(|(_, ready)| !**ready) {
+        if one.submitted_at.elapsed() < pending || !is_stuck(flow, &one.reference, options) {
+            continue;
+        }
+        if options.print_logs {
+            tracing::info!(label = one.label, retries = one.retries, "a task is stuck");
+        }
+        let may = options.retry && one.retries < options.max_retries;
+        match one.submit.as_mut().filter(|_| may) {
+            Some(submit) => {
+                let _ = flow.cancel(&one.reference, Cancel::forced());
+                one.reference = submit()?;
+                one.submitted_at = Instant::now();
+                one.retries += 1;
+                again = true;
+            }
+            None => {
+                if options.retry {
+                    tracing::warn!(label = one.label, "a stuck task is not submitted again");
+                }
+                if options.cancel_on_stuck {
+                    let _ = flow.cancel(&one.reference, Cancel::forced());
+                }
+            }
+        }
+    }
+    Ok(again)
+}
+
+/// Anything that errors on the way: not stuck.
+fn is_stuck<T>(flow: &Flow, reference: &ObjectRef<T>, options: &WaitOptions) -> bool {
+    let waits = matches!(
+        flow.pending(reference),
+        Ok(Pending::Resources { .. } | Pending::NoProcess { .. } | Pending::Infeasible { .. })
+    );
+    match flow.side() {
+        Side::Host(host) if waits => host.could_be_placed(
+            reference.id(),
+            options.min_free_fraction,
+            options.require_demand_absent,
+        ),
+        _ => false,
+    }
+}
+
+/// Many refs, of which one takes those that are complete as they come: each is registered once, so
+/// that a wait costs what is ready and not what is there.
+///
+/// ```rust,standalone_crate
+/// use mailring::flow::{Flow, Resources, WaitSet, node};
+///
+/// #[node]
+/// fn double(n: u64) -> u64 {
+///     2 * n
+/// }
+///
+/// # fn main() -> Result<(), mailring::flow::Error> {
+/// let flow = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).build()?;
+/// let mut set = WaitSet::new(&flow)?;
+/// for n in 0..100u64 {
+///     set.add(double::remote(&flow, n)?)?;
+/// }
+/// let mut sum = 0;
+/// while !set.is_empty() {
+///     for done in set.wait(1, None)? {
+///         sum += done.get()?;
+///     }
+/// }
+/// assert_eq!(sum, 9900);
+/// # Ok(())
+/// # }
+/// ```
+pub struct WaitSet<T> {
+    side: Side,
+    set: u32,
+    next: u64,
+    members: std::collections::BTreeMap<u64, ObjectRef<T>>,
+}
+
+impl<T> WaitSet<T> {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// The flow is closed.
+    pub fn new(flow: &Flow) -> Result<Self, Error> {
+        let side = flow.side();
+        let set = match &side {
+            Side::Host(host) => host.new_set(),
+            Side::Worker(_) => 0,
+        };
+        Ok(Self { side, set, next: 0, members: std::collections::BTreeMap::new() })
+    }
+
+    /// One more ref.
+    ///
+    /// # Errors
+    /// It is of another flow; the flow is closed.
+    pub fn add(&mut self, reference: ObjectRef<T>) -> Result<(), Error> {
+        if let Side::Host(host) = &self.side {
+            host.watch(self.set, reference.id(), self.next)?;
+        }
+        self.members.insert(self.next, reference);
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Refs that have not been taken.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether all have been taken.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Takes those that are complete, in the order in which they became so, as soon as there are
+    /// `at_least` of them; or those that there are after `timeout`.
+    ///
+    /// # Errors
+    /// `at_least` is 0 or more than are in the set; the flow is closed.
+    pub fn wait(
+        &mut self,
+        at_least: usize,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<ObjectRef<T>>, Error> {
+        if at_least == 0 || at_least > self.len() {
+            return Err(Error::Invalid(format!(
+                "a wait for {at_least} of {} refs; it is for at least 1 and at most all of them",
+                self.len()
+            )));
+        }
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let ready = match &self.side {
+            Side::Host(host) => host.take_ready(self.set, at_least, until)?,
+            Side::Worker(client) => {
+                let ids: Vec<u64> = self.members.values().map(ObjectRef::id).collect();
+                let ready = client.wait_some(&ids, at_least, until)?;
+                let numbers = self.members.keys().zip(ready).filter(|(_, ready)| *ready);
+                numbers.map(|(number, _)| *number).collect()
+            }
+        };
+        Ok(ready.into_iter().filter_map(|number| self.members.remove(&number)).collect())
+    }
+}
+
+impl<T> Drop for WaitSet<T> {
+    fn drop(&mut self) {
+        if let Side::Host(host) = &self.side {
+            let left = self.members.iter().map(|(number, one)| (*number, one.id()));
+            host.drop_set(self.set, left);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a worker asks of the host, and what the host answers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::args::Args;
+use super::cancel::{Cancel, CancelReport};
+use super::error::{Error, TaskError};
+use super::options::Overrides;
+use super::pending::Pending;
+
+/// From a worker. Those without an answer say so.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// Calls a node, or a method of an actor.
+    Submit { node: u32, args: Args, overrides: Option<Box<Overrides>>, actor: Option<u64> },
+    /// Makes an actor.
+    Spawn { node: u32, args: Args, overrides: Box<Overrides>, max_restarts: Option<i32> },
+    /// Ends an actor.
+    Kill { actor: u64 },
+    /// Waits until `need` of these are complete.
+    Wait { ids: Vec<u64>, need: usize, timeout: Option<Duration> },
+    /// Waits for these values, or the first failure.
+    Values { ids: Vec<u64>, timeout: Option<Duration> },
+    /// Room for a value of this worker.
+    Room { bytes: u64 },
+    /// A block that others share.
+    Block { bytes: u64 },
+    Cancel { id: u64, cancel: Cancel },
+    Pending { id: u64 },
+    /// No answer: these are held by this process from now on.
+    Keep { ids: Vec<u64> },
+    /// No answer: one is not any more.
+    Release { id: u64 },
+    /// No answer: the reply that comes next names these.
+    Children { ids: Vec<u64> },
+    /// No answer: subprocesses that a task has left running on purpose (number, start time).
+    Spare { members: Vec<(i32, u64)> },
+}
+
+/// An ask with the number that its answer will have.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Numbered<T> {
+    pub(super) number: u64,
+    pub(super) what: T,
+}
+
+/// From the host.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Done,
+    Object(u64),
+    Settled(Vec<bool>),
+    Values(Vec<WireValue>),
+    TimedOut,
+    Room { address: u64, len: u64 },
+    Block { id: u64, address: u64 },
+    Report(CancelReport),
+    Pending(Pending),
+    Refused(Error),
+}
+
+/// A value on its way to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum WireValue {
+    Inline(Vec<u8>),
+    Placed { address: u64, len: u64 },
+    Failed(TaskError),
+}

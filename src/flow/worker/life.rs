@@ -1,0 +1,73 @@
+//! What the nursery of a flow raises, and the first steps of a worker.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+use std::time::Duration;
+
+use nix::unistd::{Pid, getpid};
+
+use super::client::{self, Client};
+use super::serve::serve;
+use crate::flow::memory::Memory;
+use crate::sys::family::{self, Member};
+use crate::sys::process;
+use crate::worker::nursery::Brood;
+use crate::worker::participant::WaitStrategy;
+
+/// What every worker of a flow needs.
+pub(in crate::flow) struct Workers {
+    pub(in crate::flow) memory: Arc<Memory>,
+    /// Where the keeper is told that there is something.
+    pub(in crate::flow) keeper: Arc<OwnedFd>,
+    pub(in crate::flow) wait: WaitStrategy,
+}
+
+impl Brood for Workers {
+    fn places(&self) -> usize {
+        self.memory.places()
+    }
+
+    fn has_lines(&self) -> bool {
+        false
+    }
+
+    fn live(&self, place: u16, _line: Option<&OwnedFd>) -> ! {
+        // What tasks start comes to us, and not to the nursery, so that it can be told whose it is.
+        process::adopt_orphans();
+        process::can_be_interrupted();
+        if !self.memory.join_fences() || self.memory.confine().is_err() {
+            process::exit_now(98);
+        }
+        std::panic::set_hook(Box::new(|info| {
+            let at = info.location().map_or_else(String::new, ToString::to_string);
+            PANICKED_AT.with_borrow_mut(|place| *place = at);
+        }));
+        let client = Client::new(Arc::clone(&self.memory), place, &self.keeper, self.wait);
+        let client = client::install(client);
+        self.memory.entry(place).live.store(1, Release);
+        client.tell(true);
+        serve(client);
+        process::exit_now(0)
+    }
+
+    fn bereaved(&self, living: &[Option<Pid>]) {
+        // Whatever else is below us was started by the worker that is gone.
+        let workers: Vec<Member> =
+            living.iter().flatten().filter_map(|pid| Member::of(pid.as_raw())).collect();
+        let ended = family::end_descendants(getpid().as_raw(), &workers, Duration::ZERO, &|| true);
+        if !ended.is_empty() {
+            family::reap_others(&workers);
+        }
+    }
+}
+
+thread_local! {
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Where the last panic of this thread was.
+pub(super) fn panicked_at() -> String {
+    PANICKED_AT.take()
+}

@@ -1,0 +1,99 @@
+//! The life of an engine's worker process, from the fork to the loop that serves tasks.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use nix::unistd::{Pid, getpid};
+
+use super::Factory;
+use super::functions::make;
+use super::lent::Lent;
+use super::nursery::Brood;
+use super::orphans::end_levels;
+use super::participant::{Participant, Place, Poke, WaitStrategy};
+use crate::abi::reach;
+use crate::ids::WorkerId;
+use crate::segment::{Arena, Status};
+use crate::sys::{machine, process};
+
+/// What every worker of an executor needs.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) factories: [Factory; 2],
+    pub(crate) wait: WaitStrategy,
+    pub(crate) pin: Option<Arc<[usize]>>,
+    pub(crate) poke: Arc<OwnedFd>,
+    /// Memory of the levels above.
+    pub(crate) lent: Lent,
+}
+
+impl Brood for Workers {
+    fn places(&self) -> usize {
+        self.arena.shape().total_workers()
+    }
+
+    fn settle(&self) {
+        Lent::was_lent();
+        // What workers have mapped: their own arena, and what levels above have lent.
+        let mut ranges: Vec<_> = self.lent.ranges().collect();
+        ranges.extend([self.arena.tensor_bytes(), self.arena.window().bytes()]);
+        reach::keep_only(&ranges);
+    }
+
+    fn has_lines(&self) -> bool {
+        true
+    }
+
+    fn live(&self, worker: u16, line: Option<&OwnedFd>) -> ! {
+        let Some(line) = line else { process::exit_now(98) };
+        let arena = &self.arena;
+        if !arena.join_fences() {
+            refuse(arena, worker, "it could not register for membarrier");
+        }
+        if arena.confine().is_err() {
+            process::exit_now(98);
+        }
+        if let Some(cpus) = &self.pin
+            && !cpus.is_empty()
+        {
+            machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
+        }
+        if self.lent.keep().is_err() {
+            process::exit_now(98);
+        }
+        self.lent.enter(arena);
+        quiet_panics();
+        let entry = arena.entry(worker);
+        let kind = arena.shape().kind_of(usize::from(worker));
+        let mut served = match make(&self.factories[kind.index()], WorkerId(worker)) {
+            Ok(served) => served,
+            Err(why) => refuse(arena, worker, &why),
+        };
+        entry.pid.store(getpid().as_raw() as u32, Relaxed);
+        entry.status.store(Status::Live as u32, Release);
+        arena.ring_host();
+        let poke = Poke(self.poke.as_fd());
+        let place = Place::Process { line: line.as_fd() };
+        Participant::new(arena, worker, self.wait, poke, place).serve(served.as_mut());
+        drop(served); // a device is let go properly
+        process::exit_now(0)
+    }
+
+    fn bereaved(&self, living: &[Option<Pid>]) {
+        end_levels(&self.arena, living);
+    }
+}
+
+/// A panic of a task becomes the text of its failure; it is not printed as well.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {
+    arena.entry(worker).say(why);
+    arena.entry(worker).status.store(Status::Refused as u32, Release);
+    arena.ring_host();
+    process::exit_now(97)
+}

@@ -1,0 +1,8 @@
+use mailring::flow::node;
+
+#[node]
+pub async fn compile(level: u32) -> u32 {
+    level
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use mailring::flow::node;
+
+#[node]
+pub fn first(text: &str) -> &str {
+    &text[..1]
+}
+
+fn main() {}

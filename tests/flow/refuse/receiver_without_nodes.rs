@@ -1,0 +1,14 @@
+use mailring::flow::node;
+
+pub struct Chisel {
+    width: u32,
+}
+
+impl Chisel {
+    #[node]
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+}
+
+fn main() {}

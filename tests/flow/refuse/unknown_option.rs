@@ -1,0 +1,8 @@
+use mailring::flow::node;
+
+#[node(gpus = 1)]
+pub fn compile(level: u32) -> u32 {
+    level
+}
+
+fn main() {}
