@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use bytemuck::{Pod, Zeroable};
@@ -231,6 +232,13 @@ impl Memory {
     pub(super) fn asks(&self, place: u16) -> Stream<'_> {
         let entry = self.entry(place);
         Stream::new(&entry.asks_written, &entry.asks_read, self.stream(place, 0), STREAM)
+    }
+
+    /// Whether the worker has said something.
+    #[inline]
+    pub(super) fn has_asks(&self, place: u16) -> bool {
+        let entry = self.entry(place);
+        entry.asks_written.load(Acquire) != entry.asks_read.load(Relaxed)
     }
 
     /// Messages from the host to the worker.

@@ -191,12 +191,10 @@ impl State {
                 .then_some(Spot { worker: bundle.worker, bundle: Some((id, at)) })
         })
     }
+}
 
-    /// Takes (1) from a bundle or gives back to it (-1). False when there is no such group.
-    pub(super) fn charge_bundle(&mut self, id: u64, at: usize, demand: &Demand, sign: i64) -> bool {
-        let group = self.groups.iter_mut().find(|group| group.id == id);
-        let Some(bundle) = group.and_then(|group| group.bundles.get_mut(at)) else { return false };
-        bundle.free.add(demand, -sign);
-        true
-    }
+/// What a bundle has free, if its group is still there.
+pub(super) fn bundle_free(groups: &mut [Group], id: u64, at: usize) -> Option<&mut Supply> {
+    let group = groups.iter_mut().find(|group| group.id == id)?;
+    group.bundles.get_mut(at).map(|bundle| &mut bundle.free)
 }

@@ -93,8 +93,10 @@ pub(super) struct State {
     changed: bool,
     /// Scratch of completing.
     ready: Vec<Index>,
+    failing: Vec<(Index, Arc<crate::flow::error::TaskError>)>,
     told: Vec<(u16, u64)>,
     actors_to_serve: Vec<u32>,
+    reschedule: bool,
     /// Why there is nothing more to do.
     closed: Option<String>,
 }
@@ -132,8 +134,10 @@ impl State {
             poke: false,
             changed: false,
             ready: Vec::new(),
+            failing: Vec::new(),
             told: Vec::new(),
             actors_to_serve: Vec::new(),
+            reschedule: false,
             closed: None,
         }
     }

@@ -67,14 +67,14 @@ pub(super) struct Objects {
 
 impl Objects {
     /// A new object with one hold.
-    pub(super) fn add(&mut self, number: u64, value: Value, task: Option<Box<Task>>) -> Index {
+    #[inline]
+    pub(super) fn add(&mut self, number: u64, value: Value) -> Index {
         self.live += 1;
         if let Some(index) = self.free.pop() {
             let object = &mut self.slots[index as usize];
             object.holds = 1;
             object.number = number;
             object.value = value;
-            object.task = task;
             object.shared = false;
             return index;
         }
@@ -86,7 +86,7 @@ impl Objects {
             children: Vec::new(),
             waiters: SmallVec::new(),
             dependents: SmallVec::new(),
-            task,
+            task: None,
             shared: false,
         });
         self.slots.len() as Index - 1
@@ -104,6 +104,11 @@ impl Objects {
         let index = id as u32;
         let object = self.slots.get(index as usize)?;
         (u64::from(object.generation) == id >> 32 && object.holds > 0).then_some(index)
+    }
+
+    #[inline]
+    pub(super) fn set_task(&mut self, index: Index, task: Box<Task>) {
+        self.slots[index as usize].task = Some(task);
     }
 
     #[inline]
@@ -139,29 +144,32 @@ impl Objects {
         if object.holds > 0 {
             return;
         }
+        let mut open = self.free_one(index, store);
         // Children may be many and deep: no recursion.
-        let mut open: SmallVec<[Index; 8]> = SmallVec::from_slice(&[index]);
-        while let Some(index) = open.pop() {
-            let object = &mut self.slots[index as usize];
-            if let Value::Placed { block, .. } = object.value {
-                store.release(block);
-            }
-            object.value = Value::Pending;
-            object.task = None;
-            object.waiters.clear();
-            object.dependents.clear();
-            object.generation = object.generation.wrapping_add(1).max(1);
-            let children = std::mem::take(&mut object.children);
-            self.free.push(index);
-            self.live -= 1;
-            for child in children {
-                let child_object = &mut self.slots[child as usize];
-                child_object.holds = child_object.holds.saturating_sub(1);
-                if child_object.holds == 0 {
-                    open.push(child);
-                }
+        while let Some(child) = open.pop() {
+            let object = &mut self.slots[child as usize];
+            object.holds = object.holds.saturating_sub(1);
+            if object.holds == 0 {
+                open.extend(self.free_one(child, store));
             }
         }
+    }
+
+    /// Nobody holds it: what its value names.
+    #[inline]
+    fn free_one(&mut self, index: Index, store: &mut Store) -> Vec<Index> {
+        let object = &mut self.slots[index as usize];
+        if let Value::Placed { block, .. } = object.value {
+            store.release(block);
+        }
+        object.value = Value::Pending;
+        object.task = None;
+        object.waiters.clear();
+        object.dependents.clear();
+        object.generation = object.generation.wrapping_add(1).max(1);
+        self.free.push(index);
+        self.live -= 1;
+        std::mem::take(&mut object.children)
     }
 
     /// Every object in use.

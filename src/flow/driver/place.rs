@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use smallvec::SmallVec;
 
 use super::State;
+use super::bundles::bundle_free;
 use super::objects::Index;
 use super::tasks::{Phase, Task};
 use crate::flow::error::Error;
@@ -45,6 +46,10 @@ impl Supply {
 
     pub(super) fn add(&mut self, demand: &Demand, sign: i64) {
         self.cpus += sign * demand.cpus;
+        self.add_labels(demand, sign);
+    }
+
+    fn add_labels(&mut self, demand: &Demand, sign: i64) {
         for &(label, amount) in &demand.labels {
             if let Some(has) = self.labels.get_mut(usize::from(label)) {
                 *has += sign * amount;
@@ -75,6 +80,14 @@ pub(super) struct Logical {
 pub(super) struct Spot {
     pub(super) worker: usize,
     pub(super) bundle: Option<(u64, usize)>,
+}
+
+/// Which part of a demand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    Cpus,
+    Labels,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -237,12 +250,14 @@ impl State {
         }
     }
 
-    /// A task that was in a queue is complete without having been taken from it.
-    pub(super) fn left_queue(&mut self, index: Index, task: &Task) {
-        // A queue passes over what is complete when its turn comes.
-        if task.phase == Phase::AtActor {
-            self.left_actor(index, task);
-        }
+    #[inline]
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.classes.waiting.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn has_queue(&self, class: ClassId) -> bool {
+        !self.classes.at(class).queue.is_empty()
     }
 
     /// Posts whatever can be posted now.
@@ -263,8 +278,7 @@ impl State {
             while let Some(&id) = self.classes.list[class as usize].queue.front() {
                 match self.queued(id) {
                     Some(index) if !self.place(class, index) => break,
-                    Some(_) => {}
-                    None => drop(self.classes.list[class as usize].queue.pop_front()),
+                    _ => drop(self.classes.list[class as usize].queue.pop_front()),
                 }
             }
             if self.classes.list[class as usize].queue.is_empty() {
@@ -279,8 +293,8 @@ impl State {
         (self.objects.task(index)?.phase == Phase::Queued).then_some(index)
     }
 
-    /// Posts the first task of a class, if there is a place for it.
-    fn place(&mut self, class: ClassId, index: Index) -> bool {
+    /// Posts a task, if there is a place for it.
+    pub(super) fn place(&mut self, class: ClassId, index: Index) -> bool {
         let makes = self.objects.task(index).and_then(|task| task.makes);
         let Some(spot) = self.choose(class) else {
             return makes.is_none() && self.place_behind(class, index);
@@ -290,7 +304,6 @@ impl State {
             self.workers[spot.worker].idle.push(place); // no memory for the arguments
             return false;
         }
-        self.classes.list[class as usize].queue.pop_front();
         self.lease(place, class, spot);
         self.post(place, index);
         if let Some(actor) = makes {
@@ -317,7 +330,6 @@ impl State {
         if !self.write_letter(place, index) {
             return false;
         }
-        self.classes.list[class as usize].queue.pop_front();
         self.post(place, index);
         self.post_followers(place);
         true
@@ -408,12 +420,21 @@ impl State {
         }
     }
 
-    /// Takes (1) or gives back (-1) what a lease holds.
-    pub(super) fn charge(&mut self, spot: Spot, demand: &Demand, sign: i64) {
-        match spot.bundle {
-            Some((group, bundle)) if self.charge_bundle(group, bundle, demand, sign) => {}
+    /// Takes (1) or gives back (-1) what tasks of a class hold: all of it, or the cpus only, or
+    /// all but the cpus.
+    pub(super) fn charge(&mut self, spot: Spot, class: ClassId, part: Part, sign: i64) {
+        let demand = &self.classes.list[class as usize].demand;
+        let free = match spot.bundle {
+            None => &mut self.workers[spot.worker].free,
             // A group that was removed meanwhile: its tasks run on what the worker has.
-            _ => self.workers[spot.worker].free.add(demand, -sign),
+            Some((group, bundle)) => bundle_free(&mut self.groups, group, bundle)
+                .unwrap_or(&mut self.workers[spot.worker].free),
+        };
+        if part != Part::Labels {
+            free.cpus -= sign * demand.cpus;
+        }
+        if part != Part::Cpus {
+            free.add_labels(demand, -sign);
         }
     }
 

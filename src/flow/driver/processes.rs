@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use super::State;
 use super::objects::{Index, Value};
-use super::place::{ClassId, Spot};
+use super::place::{ClassId, Part, Spot};
 use super::store::BlockId;
-use super::tasks::Phase;
+use super::tasks::{Phase, Task};
 use crate::flow::args::{self, Arg};
 use crate::flow::error::Cause;
 use crate::flow::memory::{
@@ -171,19 +171,15 @@ impl State {
     }
 
     pub(super) fn lease(&mut self, place: u16, class: ClassId, spot: Spot) {
-        let demand = self.classes.at(class).demand.clone();
-        self.charge(spot, &demand, 1);
+        self.charge(spot, class, Part::All, 1);
         self.proc_mut(place).lease = Some(Lease { class, spot, lent: false });
     }
 
     /// Gives back what a process holds.
     pub(super) fn end_lease(&mut self, place: u16) {
         let Some(lease) = self.proc_mut(place).lease.take() else { return };
-        let mut demand = self.classes.at(lease.class).demand.clone();
-        if lease.lent {
-            demand.cpus = 0;
-        }
-        self.charge(lease.spot, &demand, -1);
+        let part = if lease.lent { Part::Labels } else { Part::All };
+        self.charge(lease.spot, lease.class, part, -1);
     }
 
     /// Lends the cpus of a body that waits, or takes them back. Taking them back does not wait:
@@ -195,9 +191,7 @@ impl State {
         }
         lease.lent = lent;
         let (class, spot) = (lease.class, lease.spot);
-        let cpus = self.classes.at(class).demand.cpus;
-        let demand = super::place::Demand { cpus, labels: SmallVec::new() };
-        self.charge(spot, &demand, if lent { -1 } else { 1 });
+        self.charge(spot, class, Part::Cpus, if lent { -1 } else { 1 });
     }
 
     // ---- posting ----------------------------------------------------------------------------
@@ -209,22 +203,77 @@ impl State {
         let Some(task) = self.objects.task(index) else { return false };
         let seq = process.next;
         let cell = self.memory.cell(place, seq);
-        let over = task.overrides.as_deref();
-        let hooks = over.map(|over| &over.hooks).filter(|h| h.setup.is_some() || h.cleanup.is_some());
         let mut head = Head {
             task: self.objects.at(index).number,
             node: number_of(task.node),
             args_len: 0,
             attempt: task.attempt,
-            flags: 0,
+            flags: if task.timed() { flags::TIMED } else { 0 },
             argc: task.args.list.len() as u32,
         };
-        if task.timed() {
-            head.flags |= flags::TIMED;
+        let hooks = match task.encoded_hooks() {
+            None => None,
+            Some(encoded) => {
+                head.flags |= flags::HOOKS;
+                head.argc += 1;
+                Some(encoded)
+            }
+        };
+        let Some((need, looks_back)) = self.letter_bytes(task, hooks.as_deref()) else {
+            return false;
+        };
+        let mut envelope = None;
+        // SAFETY: the cell is the host's until it is posted, and the area has this size.
+        let mut room = unsafe { std::slice::from_raw_parts_mut(cell.args(), CELL_ARGS) };
+        if need > CELL_ARGS {
+            let Ok(block) = self.store.take(need as u64) else {
+                self.memory_short = true;
+                return false;
+            };
+            let (address, _) = self.store.place(block);
+            room[..8].copy_from_slice(&address.to_ne_bytes());
+            room[8..16].copy_from_slice(&(need as u64).to_ne_bytes());
+            head.flags |= flags::ENVELOPE;
+            head.args_len = 16;
+            envelope = Some(block);
+            // SAFETY: a block that was taken just now, for this.
+            let Some(lent) = (unsafe { self.memory.room(address, need as u64) }) else {
+                return false;
+            };
+            room = lent;
+        } else {
+            head.args_len = need as u32;
         }
-        // words: one an argument, its kind and its length or what stands for it
-        let mut small: SmallVec<[u8; CELL_ARGS]> = SmallVec::new();
-        let mut floor = seq;
+        self.write_args(task, hooks.as_deref(), Pen(room));
+        cell.write_head(head);
+        let floor = if looks_back { process.done } else { seq };
+        *self.proc_mut(place).letter_mut(seq) = Letter { object: Some(index), floor, envelope };
+        true
+    }
+
+    /// Bytes of a task's arguments in a letter, and whether one is the value of an earlier letter.
+    /// `None`: one of them has failed, or is nowhere.
+    #[inline]
+    fn letter_bytes(&self, task: &Task, hooks: Option<&[u8]>) -> Option<(usize, bool)> {
+        let mut bytes = 4 * task.args.list.len() + task.args.bytes.len();
+        let mut looks_back = false;
+        for &dep in task.needed() {
+            bytes += match &self.objects.at(dep).value {
+                Value::Inline(value) => value.len(),
+                Value::Placed { .. } => 16,
+                Value::Pending => {
+                    looks_back = true;
+                    8
+                }
+                Value::Failed(_) => return None,
+            };
+        }
+        Some((bytes + hooks.map_or(0, |hooks| 4 + hooks.len()), looks_back))
+    }
+
+    /// A word for each argument, and what it says.
+    #[inline]
+    fn write_args(&self, task: &Task, hooks: Option<&[u8]>, mut pen: Pen<'_>) {
         let mut rest = &task.args.bytes[..];
         let mut refs = task.held.iter();
         for arg in &task.args.list {
@@ -232,61 +281,32 @@ impl State {
                 Arg::Value(len) => {
                     let (value, behind) = rest.split_at(*len as usize);
                     rest = behind;
-                    put_inline(&mut small, value);
+                    pen.inline(value);
                 }
                 Arg::Ref(_) => {
-                    let Some(&dep) = refs.next() else { return false };
+                    let Some(&dep) = refs.next() else { return };
                     match &self.objects.at(dep).value {
-                        Value::Inline(value) => put_inline(&mut small, value),
+                        Value::Inline(value) => pen.inline(value),
                         Value::Placed { address, len, .. } => {
-                            small.extend_from_slice(&wire::PLACED.to_ne_bytes());
-                            small.extend_from_slice(&address.to_ne_bytes());
-                            small.extend_from_slice(&len.to_ne_bytes());
+                            pen.put(&wire::PLACED.to_ne_bytes());
+                            pen.put(&address.to_ne_bytes());
+                            pen.put(&len.to_ne_bytes());
                         }
-                        Value::Pending => {
-                            let phase = self.objects.task(dep).map(|task| task.phase);
-                            let Some(Phase::Posted { seq: earlier, .. }) = phase else {
-                                return false;
+                        _ => {
+                            let earlier = match self.objects.task(dep).map(|task| task.phase) {
+                                Some(Phase::Posted { seq, .. }) => seq,
+                                _ => 0, // no letter has this number, so the worker says so
                             };
-                            small.extend_from_slice(&wire::CELL.to_ne_bytes());
-                            small.extend_from_slice(&earlier.to_ne_bytes());
-                            floor = process.done;
+                            pen.put(&wire::CELL.to_ne_bytes());
+                            pen.put(&earlier.to_ne_bytes());
                         }
-                        Value::Failed(_) => return false,
                     }
                 }
             }
         }
         if let Some(hooks) = hooks {
-            let Ok(encoded) = args::encode(hooks) else { return false };
-            put_inline(&mut small, &encoded);
-            head.flags |= flags::HOOKS;
-            head.argc += 1;
+            pen.inline(hooks);
         }
-        let mut envelope = None;
-        if small.len() > CELL_ARGS {
-            let Ok(block) = self.store.take(small.len() as u64) else {
-                self.memory_short = true;
-                return false;
-            };
-            let (address, _) = self.store.place(block);
-            let len = small.len() as u64;
-            // SAFETY: a block that was taken just now, for this.
-            if let Some(room) = unsafe { self.memory.room(address, len) } {
-                room.copy_from_slice(&small);
-            }
-            small.clear();
-            small.extend_from_slice(&address.to_ne_bytes());
-            small.extend_from_slice(&len.to_ne_bytes());
-            head.flags |= flags::ENVELOPE;
-            envelope = Some(block);
-        }
-        head.args_len = small.len() as u32;
-        cell.write_head(head);
-        // SAFETY: at most the size of the area; the cell is the host's until it is posted.
-        unsafe { cell.args().copy_from_nonoverlapping(small.as_ptr(), small.len()) };
-        *self.proc_mut(place).letter_mut(seq) = Letter { object: Some(index), floor, envelope };
-        true
     }
 
     /// Posts what was written.
@@ -402,7 +422,9 @@ impl State {
             let there = seq < process.next;
             let state = there.then(|| self.memory.cell(place, seq).state().look(seq)).flatten();
             // What was asked before the reply is heard before it.
-            any |= self.hear(place);
+            if self.memory.has_asks(place) {
+                any |= self.hear(place);
+            }
             match state {
                 Some(cell::Phase::Done) => self.complete(place, seq),
                 Some(cell::Phase::Recalled) => {}
@@ -634,7 +656,20 @@ pub(in crate::flow) mod wire {
     pub(in crate::flow) const KIND: u32 = 3 << 30;
 }
 
-fn put_inline(to: &mut SmallVec<[u8; CELL_ARGS]>, value: &[u8]) {
-    to.extend_from_slice(&(value.len() as u32).to_ne_bytes());
-    to.extend_from_slice(value);
+/// Writes one part behind the other; the room was measured before.
+struct Pen<'a>(&'a mut [u8]);
+
+impl Pen<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let (here, behind) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        here.copy_from_slice(bytes);
+        self.0 = behind;
+    }
+
+    #[inline]
+    fn inline(&mut self, value: &[u8]) {
+        self.put(&(value.len() as u32).to_ne_bytes());
+        self.put(value);
+    }
 }

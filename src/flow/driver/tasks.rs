@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::State;
 use super::objects::{Index, Value, Waiter};
 use super::place::ClassId;
-use crate::flow::args::{Arg, Args};
+use crate::flow::args::{self, Arg, Args};
 use crate::flow::error::{Cause, Error, TaskError};
 use crate::flow::node::{NodeDesc, number_of};
 use crate::flow::options::Overrides;
@@ -63,6 +63,12 @@ impl Task {
         &self.held[..refs]
     }
 
+    /// Its hooks as they stand in a letter, if it has any.
+    pub(super) fn encoded_hooks(&self) -> Option<Vec<u8>> {
+        let hooks = &self.overrides.as_ref()?.hooks;
+        (hooks.setup.is_some() || hooks.cleanup.is_some()).then(|| args::encode(hooks).ok())?
+    }
+
     /// Whether the start of its body has to be known.
     pub(super) fn timed(&self) -> bool {
         self.overrides.as_ref().is_some_and(|over| over.deadline.is_some())
@@ -84,27 +90,35 @@ impl State {
     pub(super) fn submit(&mut self, new: NewTask) -> Result<Index, Error> {
         let NewTask { node, args, overrides, parent, actor, makes } = new;
         let (class, max_retries) = self.class_of(node, overrides.as_deref(), actor.is_some())?;
-        let mut held = SmallVec::new();
-        let mut remaining = 0;
-        let mut failed = None;
-        for arg in &args.list {
-            if let Arg::Ref(id) = *arg {
-                let dep = self.find(id)?;
-                match &self.objects.at(dep).value {
-                    Value::Pending => remaining += 1,
-                    Value::Failed(error) if failed.is_none() => failed = Some(Arc::clone(error)),
-                    _ => {}
-                }
-                held.push(dep);
-            }
-        }
-        let needs = held.len();
-        for &id in &args.nested {
+        let mut held: SmallVec<[Index; 4]> = SmallVec::new();
+        let mut needs = 0;
+        for id in args.ids() {
             held.push(self.find(id)?);
         }
         // From here on nothing fails.
         self.number += 1;
-        let number = self.number;
+        let index = self.objects.add(self.number, Value::Pending);
+        self.objects.hold(index); // the task's own
+        self.unposted += 1;
+        self.incomplete += 1;
+        let mut remaining = 0;
+        let mut failed = None;
+        for arg in &args.list {
+            if matches!(arg, Arg::Value(_)) {
+                continue;
+            }
+            let dep = self.objects.at_mut(held[needs]);
+            needs += 1;
+            match &dep.value {
+                Value::Pending => {
+                    remaining += 1;
+                    dep.dependents.push(index);
+                }
+                Value::Failed(error) if failed.is_none() => failed = Some(Arc::clone(error)),
+                _ => {}
+            }
+        }
+        held.iter().for_each(|&dep| self.objects.hold(dep));
         let task = Task {
             node,
             args,
@@ -120,37 +134,26 @@ impl State {
             actor,
             makes,
         };
-        let index = self.objects.add(number, Value::Pending, Some(Box::new(task)));
-        self.objects.hold(index); // the task's own
-        self.unposted += 1;
-        self.incomplete += 1;
-        let held = self.objects.task(index).map_or_else(SmallVec::new, |task| task.held.clone());
-        for (at, &dep) in held.iter().enumerate() {
-            self.objects.hold(dep);
-            if at < needs && self.objects.at(dep).value.is_pending() {
-                self.objects.at_mut(dep).dependents.push(index);
+        self.objects.set_task(index, Box::new(task));
+        if let Some(parent) = parent {
+            let id = self.objects.id(index);
+            if let Some(task) = self.objects.task_mut(parent) {
+                task.kids.push(id);
             }
         }
-        let id = self.objects.id(index);
-        if let Some(task) = parent.and_then(|parent| self.objects.task_mut(parent)) {
-            task.kids.push(id);
+        if let Some((number, caller)) = actor {
+            self.queue_at_actor(number, caller, index, false);
         }
-        if let Some((actor, caller)) = actor {
-            self.queue_at_actor(actor, caller, index, false);
-        }
-        match failed {
-            Some(error) => self.poison(index, &error),
-            None if actor.is_some() => {
-                if let Some((actor, _)) = actor {
-                    self.serve_actor(actor);
-                }
-            }
-            None if remaining == 0 => self.enqueue(index, false),
-            None => self.post_behind_its_producer(index),
+        match (failed, actor) {
+            (Some(error), _) => self.poison(index, &error),
+            (None, Some((number, _))) => self.serve_actor(number),
+            (None, None) if remaining == 0 => self.enqueue(index, false),
+            (None, None) => self.post_behind_its_producer(index),
         }
         Ok(index)
     }
 
+    #[inline]
     pub(super) fn find(&self, id: u64) -> Result<Index, Error> {
         self.objects.find(id).ok_or_else(|| {
             Error::Invalid(format!(
@@ -167,10 +170,21 @@ impl State {
         if let Some((actor, _)) = task.actor {
             return self.serve_actor(actor);
         }
-        task.phase = Phase::Queued;
         let class = task.class;
+        // Nobody is before it: often there is a place at once.
+        let alone = self.nobody_waits();
+        if alone && self.closed.is_none() && self.place(class, index) {
+            return;
+        }
+        // Behind others that need the same there is none.
+        let behind = self.has_queue(class);
+        if let Some(task) = self.objects.task_mut(index) {
+            task.phase = Phase::Queued;
+        }
         self.queue(class, index, first);
-        self.schedule();
+        if !alone && !behind {
+            self.schedule();
+        }
     }
 
     /// The name of a task, for people.
@@ -212,61 +226,73 @@ impl State {
 
     /// An object becomes complete, and everything that follows from it.
     pub(super) fn settle(&mut self, index: Index, value: Value) {
-        let mut open: SmallVec<[(Index, Value); 4]> = SmallVec::new();
-        open.push((index, value));
-        while let Some((index, value)) = open.pop() {
-            if !self.objects.at(index).value.is_pending() {
-                // A value that nobody waits for any more.
-                if let Value::Placed { block, .. } = value {
-                    self.store.release(block);
-                }
-                continue;
+        self.finish(index, value);
+        while let Some((dependent, root)) = self.failing.pop() {
+            if self.objects.task(dependent).is_some() {
+                let error = self.below(dependent, &root);
+                self.finish(dependent, Value::Failed(error));
             }
-            let failed = match &value {
-                Value::Failed(error) => Some(Arc::clone(error)),
-                _ => None,
-            };
-            let object = self.objects.at_mut(index);
-            object.value = value;
-            let waiters = std::mem::take(&mut object.waiters);
-            let dependents = std::mem::take(&mut object.dependents);
-            let task = object.task.take();
-            self.incomplete -= 1;
-            if let Some(task) = task {
-                if !matches!(task.phase, Phase::Posted { .. }) {
-                    self.unposted -= 1;
-                }
-                self.left_queue(index, &task);
-                for held in task.held {
-                    self.objects.unhold(held, &mut self.store);
-                }
+        }
+        self.after_settling();
+    }
+
+    /// One object; what becomes possible by it, and who fails with it, is noted.
+    fn finish(&mut self, index: Index, value: Value) {
+        let object = self.objects.at_mut(index);
+        if !object.value.is_pending() {
+            // A value that nobody waits for any more.
+            if let Value::Placed { block, .. } = value {
+                self.store.release(block);
             }
-            for dependent in dependents {
-                let Some(task) = self.objects.task_mut(dependent) else { continue };
-                task.remaining -= 1;
-                let (ready, posted) =
-                    (task.remaining == 0, matches!(task.phase, Phase::Posted { .. }));
-                match &failed {
-                    // One at a worker already sees by itself that it has no argument.
-                    Some(_) if posted => {}
-                    Some(error) => {
-                        let error = self.below(dependent, error);
-                        open.push((dependent, Value::Failed(error)));
-                    }
-                    None if ready && !posted => self.ready.push(dependent),
-                    None => {}
-                }
-            }
-            for waiter in waiters {
+            return;
+        }
+        let failed = match &value {
+            Value::Failed(error) => Some(Arc::clone(error)),
+            _ => None,
+        };
+        object.value = value;
+        let task = object.task.take();
+        self.incomplete -= 1;
+        self.changed = true;
+        if !object.waiters.is_empty() {
+            for waiter in std::mem::take(&mut object.waiters) {
                 match waiter {
                     Waiter::Process(place, ask) => self.told.push((place, ask)),
                     Waiter::Set(set, member) => self.add_ready(set, member),
                 }
             }
-            self.changed = true;
-            self.objects.unhold(index, &mut self.store); // the task's own
         }
-        self.after_settling();
+        let object = self.objects.at_mut(index);
+        if !object.dependents.is_empty() {
+            for dependent in std::mem::take(&mut object.dependents) {
+                let Some(task) = self.objects.task_mut(dependent) else { continue };
+                task.remaining -= 1;
+                // One at a worker already sees by itself whether it has its argument.
+                if matches!(task.phase, Phase::Posted { .. }) {
+                    continue;
+                }
+                match &failed {
+                    Some(error) => self.failing.push((dependent, Arc::clone(error))),
+                    None if task.remaining == 0 => self.ready.push(dependent),
+                    None => {}
+                }
+            }
+        }
+        if let Some(task) = task {
+            if !matches!(task.phase, Phase::Posted { .. }) {
+                self.unposted -= 1;
+            }
+            match task.phase {
+                Phase::AtActor => self.left_actor(index, &task),
+                // It was the reason, perhaps, why others were not looked at.
+                Phase::Queued => self.reschedule = true,
+                _ => {}
+            }
+            for &held in &task.held {
+                self.objects.unhold(held, &mut self.store);
+            }
+        }
+        self.objects.unhold(index, &mut self.store); // the task's own
     }
 
     /// What became possible; not done inside of the loop above, which must see it all first.
@@ -279,6 +305,9 @@ impl State {
         }
         while let Some(actor) = self.actors_to_serve.pop() {
             self.serve_actor(actor);
+        }
+        if std::mem::take(&mut self.reschedule) {
+            self.schedule();
         }
     }
 

@@ -39,7 +39,7 @@ impl Host {
             }
             _ => {
                 let value = Value::Inline(SmallVec::from_slice(&args.bytes));
-                state.objects.add(0, value, None)
+                state.objects.add(0, value)
             }
         };
         nested.iter().for_each(|&child| state.objects.hold(child));

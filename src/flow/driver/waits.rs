@@ -310,7 +310,7 @@ impl State {
 
     /// A complete object that is a block of elements, with one hold.
     pub(super) fn add_block(&mut self, block: BlockId, address: u64, len: u64) -> Index {
-        let index = self.objects.add(0, Value::Placed { block, address, len }, None);
+        let index = self.objects.add(0, Value::Placed { block, address, len });
         self.objects.at_mut(index).shared = true;
         index
     }
