@@ -29,6 +29,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["abi", "ids", "limits", "ring"]),
     ("worker", &["abi", "error", "ids", "limits", "mailbox", "ring", "segment", "sync", "sys"]),
     ("chip", &["abi", "ids", "limits", "worker"]),
+    // Flows stand on the engine's processes, doors and system calls, and know no ring.
+    ("flow", &["limits", "mailbox", "sys", "worker"]),
     (
         "executor",
         &[

@@ -48,6 +48,17 @@ impl Drop for Pinned {
     }
 }
 
+/// Keeps the main thread of another process on one processor.
+pub(crate) fn pin_process(pid: i32, cpu: usize) {
+    // SAFETY: a zeroed set is empty, and the number is below the set's size on any machine that
+    // has it among its allowed processors; the call reads the set. A failure changes nothing.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(pid, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
 /// Nanoseconds of the monotonic clock, the one that `Stats::last_death_ns` is in.
 pub(crate) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -10,6 +10,7 @@ use crate::stats::{Spread, number, time};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Unit {
     Ns,
+    Us,
     Ms,
     PerSecond,
     Percent,
@@ -106,6 +107,28 @@ const SECTIONS: &[(&str, &[Entry])] = &[
                 "view_to_chip_storage, which writes what is in use",
             ),
             entry("ratio_chip_args", Unit::Ratio, "", "chip_args_used_ns / chip_args_full_ns"),
+        ],
+    ),
+    (
+        "flows (ratios are to the engine in process mode)",
+        &[
+            entry("flow.rtt_ns", Unit::Ns, "a call and its value", "remote, then get, of a no-op"),
+            entry("ratio_flow_rtt", Unit::Ratio, "", "flow.rtt_ns / process.rtt_ns"),
+            entry("flow.chain_ns", Unit::Ns, "chained call", "wall time / tasks, each takes a ref"),
+            entry("ratio_flow_chain", Unit::Ratio, "", "flow.chain_ns / process.chain_ns"),
+            entry(
+                "flow.in_flight_ns",
+                Unit::Ns,
+                "call, 100,000 in flight",
+                "wall time / calls, all made before the first get",
+            ),
+            entry("flow_cancel_us", Unit::Us, "cancel of a queued task", "until cancel returns"),
+            entry(
+                "flow.hand_over_us",
+                Unit::Us,
+                "64 MiB taken by a node",
+                "a call and its value, with a ref to 64 MiB as argument",
+            ),
         ],
     ),
     (
@@ -225,6 +248,7 @@ impl Unit {
     fn show(self, value: f64) -> String {
         match self {
             Self::Ns => time(value),
+            Self::Us => time(value * 1e3),
             Self::Ms => time(value * 1e6),
             Self::PerSecond => format!("{} M", number(value / 1e6)),
             Self::Percent => format!("{} %", number(value)),

@@ -8,6 +8,7 @@ mod engine;
 mod faults;
 mod figures;
 mod floor;
+mod flow;
 mod idle;
 mod roundtrip;
 mod throughput;
@@ -81,7 +82,7 @@ impl Plan {
     }
 
     fn steps(&self) -> usize {
-        3 * self.rounds + self.kills + 2 * self.idle_rounds
+        4 * self.rounds + self.kills + 2 * self.idle_rounds
     }
 }
 
@@ -142,6 +143,7 @@ fn round(
         figures.add("chip_args_full_ns", full);
         figures.add("ratio_chip_args", used / full);
     }
+    let mut process = (f64::NAN, f64::NAN);
     for (mode, name, ratio) in
         [(Mode::Process, "process", "ratio"), (Mode::Thread, "thread", "ratio_thread")]
     {
@@ -158,8 +160,36 @@ fn round(
             figures.add(&format!("{ratio}_{what}"), ns / floor);
         }
         figures.add(&format!("{name}.independent_per_s"), 1e9 / independent);
+        if mode == Mode::Process {
+            process = (rtt, chain);
+        }
         bar.inc(1);
     }
+    bar.set_message("flow");
+    flows(plan, here, there, process, figures).map_err(Failure::of("a measurement of flows"))?;
+    bar.inc(1);
+    Ok(())
+}
+
+/// Flows, beside the engine's round trip and chain of the same round.
+fn flows(
+    plan: &Plan,
+    here: usize,
+    there: usize,
+    engine: (f64, f64),
+    figures: &mut Figures,
+) -> Result<(), mailring::flow::Error> {
+    let flow = flow::build(there)?;
+    let _pinned = Pinned::to(here);
+    let rtt = flow::round_trip(&flow, plan.trips)?;
+    let chain = flow::chain(&flow, plan.tasks / 4)?;
+    figures.add("flow.rtt_ns", rtt);
+    figures.add("ratio_flow_rtt", rtt / engine.0);
+    figures.add("flow.chain_ns", chain);
+    figures.add("ratio_flow_chain", chain / engine.1);
+    figures.add("flow.in_flight_ns", flow::in_flight(&flow, 100_000)?);
+    figures.add("flow_cancel_us", flow::cancel_queued(&flow, 200)?);
+    figures.add("flow.hand_over_us", flow::hand_over(&flow, 200)?);
     Ok(())
 }
 
