@@ -81,7 +81,8 @@ impl ArgWriter {
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) {
         let before = self.args.bytes.len();
         let sink = Bytes(&mut self.args.bytes);
-        let (encoded, named) = collecting(|| postcard::serialize_with_flavor::<T, _, ()>(value, sink));
+        let (encoded, named) =
+            collecting(|| postcard::serialize_with_flavor::<T, _, ()>(value, sink));
         self.args.nested.extend(named);
         if let Err(error) = encoded {
             let index = self.args.list.len();

@@ -3,13 +3,13 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use super::Flow;
 use super::args::ArgWriter;
 use super::error::Error;
 use super::node::{Callee, IntoArgs, Node, NodeDesc, number_of};
 use super::options::{Hook, Overrides, Strategy};
 use super::placement::PlacementGroup;
 use super::reference::ObjectRef;
-use super::Flow;
 
 /// A node with options in front of those it was declared with. It does not change the node, and
 /// can be used again and again.

@@ -257,7 +257,8 @@ impl Memory {
     pub(super) fn reset(&self, place: u16) {
         // SAFETY: the entry and the words of the cells are in the area, and nobody else uses it.
         unsafe {
-            self.area(place).write_bytes(0, size_of::<Entry>() + CELLS as usize * size_of::<Cell>());
+            self.area(place)
+                .write_bytes(0, size_of::<Entry>() + CELLS as usize * size_of::<Cell>());
         }
     }
 

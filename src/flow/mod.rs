@@ -210,7 +210,9 @@ impl Flow {
     fn host(&self, what: &str) -> Result<Arc<Host>, Error> {
         match self.side() {
             Side::Host(host) => Ok(host),
-            Side::Worker(_) => Err(Error::Invalid(format!("{what} is for the driver, not for a body"))),
+            Side::Worker(_) => {
+                Err(Error::Invalid(format!("{what} is for the driver, not for a body")))
+            }
         }
     }
 

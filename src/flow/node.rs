@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use serde::de::DeserializeOwned;
 
+use super::Flow;
 use super::args::{ArgWriter, IntoArg, RawArgs};
 use super::call::Call;
 use super::error::{BadArgument, Error, Raised};
 use super::reference::ObjectRef;
 use super::worker::frame::Frame;
-use super::Flow;
 
 /// What a node is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,7 +144,11 @@ pub trait Callee {
     type Value;
 
     #[doc(hidden)]
-    fn dispatch(&self, flow: &Flow, put: &mut dyn FnMut(&mut ArgWriter)) -> Result<ObjectRef<Self::Value>, Error>;
+    fn dispatch(
+        &self,
+        flow: &Flow,
+        put: &mut dyn FnMut(&mut ArgWriter),
+    ) -> Result<ObjectRef<Self::Value>, Error>;
 }
 
 impl<P, R> Callee for Node<P, R> {

@@ -34,7 +34,8 @@ impl Side {
             return Ok(Self::Worker(client));
         }
         let host = super::driver::current();
-        host.map(Self::Host).ok_or_else(|| Error::Closed("there is none in this process".to_owned()))
+        host.map(Self::Host)
+            .ok_or_else(|| Error::Closed("there is none in this process".to_owned()))
     }
 
     pub(super) fn retain(&self, id: u64) {
@@ -100,7 +101,6 @@ impl Handle {
     pub(super) fn id(&self) -> u64 {
         self.id
     }
-
 }
 
 impl Clone for Handle {

@@ -14,29 +14,65 @@ use super::pending::Pending;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Ask {
     /// Calls a node, or a method of an actor.
-    Submit { node: u32, args: Args, overrides: Option<Box<Overrides>>, actor: Option<u64> },
+    Submit {
+        node: u32,
+        args: Args,
+        overrides: Option<Box<Overrides>>,
+        actor: Option<u64>,
+    },
     /// Makes an actor.
-    Spawn { node: u32, args: Args, overrides: Box<Overrides>, max_restarts: Option<i32> },
+    Spawn {
+        node: u32,
+        args: Args,
+        overrides: Box<Overrides>,
+        max_restarts: Option<i32>,
+    },
     /// Ends an actor.
-    Kill { actor: u64 },
+    Kill {
+        actor: u64,
+    },
     /// Waits until `need` of these are complete.
-    Wait { ids: Vec<u64>, need: usize, timeout: Option<Duration> },
+    Wait {
+        ids: Vec<u64>,
+        need: usize,
+        timeout: Option<Duration>,
+    },
     /// Waits for these values, or the first failure.
-    Values { ids: Vec<u64>, timeout: Option<Duration> },
+    Values {
+        ids: Vec<u64>,
+        timeout: Option<Duration>,
+    },
     /// Room for a value of this worker.
-    Room { bytes: u64 },
+    Room {
+        bytes: u64,
+    },
     /// A block that others share.
-    Block { bytes: u64 },
-    Cancel { id: u64, cancel: Cancel },
-    Pending { id: u64 },
+    Block {
+        bytes: u64,
+    },
+    Cancel {
+        id: u64,
+        cancel: Cancel,
+    },
+    Pending {
+        id: u64,
+    },
     /// No answer: these are held by this process from now on.
-    Keep { ids: Vec<u64> },
+    Keep {
+        ids: Vec<u64>,
+    },
     /// No answer: one is not any more.
-    Release { id: u64 },
+    Release {
+        id: u64,
+    },
     /// No answer: the reply that comes next names these.
-    Children { ids: Vec<u64> },
+    Children {
+        ids: Vec<u64>,
+    },
     /// No answer: subprocesses that a task has left running on purpose (number, start time).
-    Spare { members: Vec<(i32, u64)> },
+    Spare {
+        members: Vec<(i32, u64)>,
+    },
 }
 
 /// An ask with the number that its answer will have.

@@ -36,7 +36,9 @@ impl Member {
 
 /// Collects children of this process that have ended.
 pub(crate) fn reap_ended() {
-    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some())
+    {
+    }
 }
 
 /// The same, but for these, whose end somebody else waits for.

@@ -4,11 +4,11 @@
 mod context;
 mod functions;
 mod gang;
-pub(crate) mod life;
 pub(crate) mod health;
 pub(crate) mod imports;
 pub(crate) mod lent;
 pub(crate) mod library;
+pub(crate) mod life;
 pub(crate) mod native;
 pub(crate) mod nursery;
 mod orphans;

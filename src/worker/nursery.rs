@@ -69,6 +69,7 @@ pub(crate) struct Reins {
     /// Where the worker asks for memory that came after the fork; `None` when it has hung up.
     pub(crate) line: Option<Private>,
     /// Its process number, good until it is reaped.
+    #[cfg(feature = "flow")]
     pub(crate) pid: i32,
 }
 
@@ -127,7 +128,12 @@ impl Nursery {
             return Err(std::io::Error::from_raw_os_error(-code));
         }
         let death = fds.remove(0).into();
-        Ok(Reins { death, line: fds.pop().map(Private::from), pid: code })
+        Ok(Reins {
+            death,
+            line: fds.pop().map(Private::from),
+            #[cfg(feature = "flow")]
+            pid: code,
+        })
     }
 
     /// How the dead worker ended, as `waitpid` says it, and lets its number go.

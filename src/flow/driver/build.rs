@@ -148,7 +148,8 @@ impl Builder {
             .map_err(|errno| Error::system("making an eventfd")(errno.into()))?;
         let keeper = OwnedFd::from(keeper);
         let tell = keeper.try_clone().map_err(Error::system("copying a descriptor"))?;
-        let brood = Workers { memory: Arc::clone(&memory), keeper: Arc::new(tell), wait: self.wait };
+        let brood =
+            Workers { memory: Arc::clone(&memory), keeper: Arc::new(tell), wait: self.wait };
         let nursery =
             Nursery::start(&brood).map_err(Error::system("forking the nursery of the flow"))?;
         memory.not_for_children();

@@ -102,11 +102,9 @@ impl State {
             let count = have.len();
             let found = match packing {
                 // Where something is already, or else the first.
-                Packing::Pack | Packing::StrictPack => taken
-                    .iter()
-                    .copied()
-                    .find(able)
-                    .or_else(|| (0..count).find(able)),
+                Packing::Pack | Packing::StrictPack => {
+                    taken.iter().copied().find(able).or_else(|| (0..count).find(able))
+                }
                 Packing::Spread => {
                     (0..count).find(|w| fresh(w) && able(w)).or_else(|| (0..count).find(able))
                 }
@@ -166,7 +164,9 @@ impl State {
         if let Some(which) = which
             && which >= count
         {
-            return Some(format!("its placement group has {count} bundles, and it names number {which}"));
+            return Some(format!(
+                "its placement group has {count} bundles, and it names number {which}"
+            ));
         }
         let mut candidates = (0..count).filter(|at| which.is_none_or(|which| which == *at));
         if candidates.any(|at| group.bundles[at].total.covers(demand)) {

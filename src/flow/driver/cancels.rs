@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::State;
 use super::host::Host;
 use super::objects::Index;
 use super::processes::Doom;
 use super::tasks::Phase;
-use super::State;
 use crate::flow::cancel::{Cancel, CancelReport, EndedProcess, Found};
 use crate::flow::error::{Cause, Error};
 use crate::sys::family::{self, Member};
@@ -27,12 +27,20 @@ struct Told {
 
 impl State {
     /// Cancels what can be at once. The bodies that run have been told.
-    fn begin_cancel(&mut self, id: u64, cancel: Cancel) -> Result<(CancelReport, Vec<Told>), Error> {
+    fn begin_cancel(
+        &mut self,
+        id: u64,
+        cancel: Cancel,
+    ) -> Result<(CancelReport, Vec<Told>), Error> {
         self.pump();
         let index = self.find(id)?;
         let number = self.objects.at(index).number;
-        let mut report =
-            CancelReport { task: number, found: Found::Finished, ended: Vec::new(), worker_ended: false };
+        let mut report = CancelReport {
+            task: number,
+            found: Found::Finished,
+            ended: Vec::new(),
+            worker_ended: false,
+        };
         let Some(task) = self.objects.task(index) else { return Ok((report, Vec::new())) };
         if cancel.force && task.actor.is_some() {
             return Err(Error::Invalid(
@@ -103,7 +111,8 @@ impl Host {
                 let until = std::time::Instant::now() + ENDING;
                 let gone = |state: &mut State| {
                     let phase = state.objects.task(told.index).map(|task| task.phase);
-                    (phase != Some(Phase::Posted { place: told.place, seq: told.seq })).then_some(())
+                    (phase != Some(Phase::Posted { place: told.place, seq: told.seq }))
+                        .then_some(())
                 };
                 self.until(Some(until), gone)?;
             }

@@ -42,7 +42,9 @@ impl State {
         let starts = &mut self.workers[worker].failed_starts;
         *starts = if served || doom.is_some() { 0 } else { *starts + 1 };
         if *starts >= FAILED_STARTS {
-            let why = format!("{FAILED_STARTS} processes of {name} died before they could serve; the last: {how}");
+            let why = format!(
+                "{FAILED_STARTS} processes of {name} died before they could serve; the last: {how}"
+            );
             tracing::error!(why, "worker given up");
             self.workers[worker].broken = Some(why);
         }
@@ -106,7 +108,8 @@ impl State {
     fn let_go(&mut self, place: u16) {
         let process = self.proc_mut(place);
         let kept = std::mem::take(&mut process.kept);
-        let blocks: Vec<_> = process.pocket.take().into_iter().chain(process.open.drain(..)).collect();
+        let blocks: Vec<_> =
+            process.pocket.take().into_iter().chain(process.open.drain(..)).collect();
         let children = std::mem::take(&mut self.proc_mut(place).children);
         let kept = kept.into_iter().flat_map(|(index, count)| (0..count).map(move |_| index));
         for index in kept.chain(children) {
@@ -141,7 +144,8 @@ impl State {
     pub(super) fn send_idle_away(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         for worker in 0..self.workers.len() {
-            let mut spare = self.workers[worker].idle.len().saturating_sub(self.workers[worker].base);
+            let mut spare =
+                self.workers[worker].idle.len().saturating_sub(self.workers[worker].base);
             let idle = self.workers[worker].idle.clone();
             for place in idle {
                 let Some(since) = self.procs[usize::from(place)].idle_since else { continue };

@@ -62,7 +62,10 @@ fn decode_for<T: DeserializeOwned>(host: &Arc<Host>, bytes: &[u8]) -> Result<T, 
     let before = DECODING.replace(Some(Arc::clone(host)));
     let value = decode(bytes);
     DECODING.set(before);
-    value.map_err(|why| Error::Encode { what: "the value (as the type that is asked for)".to_owned(), why })
+    value.map_err(|why| Error::Encode {
+        what: "the value (as the type that is asked for)".to_owned(),
+        why,
+    })
 }
 
 impl Host {
@@ -199,7 +202,8 @@ impl Host {
                     self.leave(&mut state);
                 }
                 drop(state);
-                let left = until.map_or(RECHECK, |until| until.saturating_duration_since(Instant::now()));
+                let left =
+                    until.map_or(RECHECK, |until| until.saturating_duration_since(Instant::now()));
                 futex::wait(self.memory.bell_word(), seen, Some(left.min(RECHECK)));
                 state = self.lock();
             }
@@ -332,10 +336,12 @@ impl Host {
             }
             // Nothing runs that could free anything, or nothing has been freed for long.
             let idle = state.incomplete == 0;
-            let long = patience.is_some_and(|(_, since)| now.duration_since(since) > state.patience);
+            let long =
+                patience.is_some_and(|(_, since)| now.duration_since(since) > state.patience);
             (why != NoRoom::Now || idle || long).then(|| Err(state.store.refusal(bytes, &why)))
         })?;
-        let block = block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;
+        let block =
+            block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;
         let (address, len) = self.with(|state| state.store.place(block));
         // SAFETY: taken just now, and nobody else knows of it.
         if let Some(room) = unsafe { self.memory.room(address, len) } {

@@ -161,7 +161,9 @@ impl Keeper {
 
     /// Cancels that workers have asked for; each may take its grace.
     fn start_cancels(&self) {
-        for (place, number, id, cancel) in self.host.with(|state| std::mem::take(&mut state.cancels)) {
+        for (place, number, id, cancel) in
+            self.host.with(|state| std::mem::take(&mut state.cancels))
+        {
             let host = Arc::clone(&self.host);
             let run = move || {
                 let report = host.cancel(id, cancel).map(crate::flow::wire::Answer::Report);

@@ -13,9 +13,11 @@ mod cancels;
 mod deaths;
 mod host;
 mod keeper;
+mod letters;
 mod objects;
 mod place;
 mod processes;
+mod replies;
 mod sets;
 mod signals;
 mod store;
@@ -25,7 +27,7 @@ mod waits;
 
 pub use build::Builder;
 pub(super) use host::{Host, current, decoding};
-pub(super) use processes::wire;
+pub(super) use letters::wire;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -244,7 +244,11 @@ impl State {
     pub(super) fn queue(&mut self, class: ClassId, index: Index, first: bool) {
         let id = self.objects.id(index);
         let queue = &mut self.classes.list[class as usize].queue;
-        if first { queue.push_front(id) } else { queue.push_back(id) }
+        if first {
+            queue.push_front(id)
+        } else {
+            queue.push_back(id)
+        }
         if !self.classes.waiting.contains(&class) {
             self.classes.waiting.push(class);
         }
@@ -351,7 +355,8 @@ impl State {
             if !self.objects.at(dep).value.is_pending() {
                 continue;
             }
-            let Some(Task { phase: Phase::Posted { place, .. }, .. }) = self.objects.task(dep) else {
+            let Some(Task { phase: Phase::Posted { place, .. }, .. }) = self.objects.task(dep)
+            else {
                 return;
             };
             if at.is_some_and(|known| known != *place) {
@@ -394,9 +399,7 @@ impl State {
         let Class { demand, strategy, next, .. } = &mut self.classes.list[class as usize];
         let able = |worker: &Logical| worker.broken.is_none() && worker.free.covers(demand);
         match strategy {
-            Strategy::Default => {
-                fill_then_level(workers, |worker| able(worker)).map(Spot::on)
-            }
+            Strategy::Default => fill_then_level(workers, |worker| able(worker)).map(Spot::on),
             Strategy::Spread => {
                 let count = workers.len();
                 let found = (0..count).map(|k| (*next + k) % count).find(|&w| able(&workers[w]))?;
@@ -440,10 +443,9 @@ impl State {
 
     /// What is free, for messages.
     pub(super) fn free_text(&self) -> String {
-        let parts = self
-            .workers
-            .iter()
-            .map(|worker| format!("{}: {}", worker.name, self.classes.describe_supply(&worker.free)));
+        let parts = self.workers.iter().map(|worker| {
+            format!("{}: {}", worker.name, self.classes.describe_supply(&worker.free))
+        });
         parts.collect::<Vec<_>>().join("; ")
     }
 }

@@ -45,7 +45,9 @@ pub(super) fn install(keeper: &OwnedFd) {
             let Ok(before) = sigaction(signal, &ours) else { continue };
             let others = match before.handler() {
                 SigHandler::SigDfl => false,
-                SigHandler::Handler(handler) => !std::ptr::fn_addr_eq(handler, came as extern "C" fn(i32)),
+                SigHandler::Handler(handler) => {
+                    !std::ptr::fn_addr_eq(handler, came as extern "C" fn(i32))
+                }
                 _ => true,
             };
             if others {

@@ -81,7 +81,11 @@ impl Store {
         };
         let Some(allocation) = spill.allocate(short) else {
             let most = self.memory.ranges()[1].end - self.memory.ranges()[1].start;
-            return Err(if len > self.capacity.max(most) { self.never(bytes) } else { NoRoom::Now });
+            return Err(if len > self.capacity.max(most) {
+                self.never(bytes)
+            } else {
+                NoRoom::Now
+            });
         };
         let base = self.memory.ranges()[1].start;
         let address = base + u64::from(allocation.offset) * PAGE as u64;

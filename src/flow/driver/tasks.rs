@@ -392,7 +392,9 @@ pub(super) fn short_name(name: &str) -> &str {
     let (front, last) = name.rsplit_once("::").unwrap_or(("", name));
     // A method keeps its type.
     match front.rsplit_once("::").map_or(front, |(_, kind)| kind) {
-        kind if kind.starts_with(char::is_uppercase) => &name[name.len() - last.len() - kind.len() - 2..],
+        kind if kind.starts_with(char::is_uppercase) => {
+            &name[name.len() - last.len() - kind.len() - 2..]
+        }
         _ => last,
     }
 }

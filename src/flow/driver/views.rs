@@ -233,8 +233,8 @@ impl State {
             // Nothing of it anywhere: it can never run, which is not being stuck.
             total > 0 && free >= need && free as f64 >= min_free * total as f64
         };
-        let cpus = demand.cpus == 0
-            || enough(sum(&|w| w.free.cpus), sum(&|w| w.total.cpus), demand.cpus);
+        let cpus =
+            demand.cpus == 0 || enough(sum(&|w| w.free.cpus), sum(&|w| w.total.cpus), demand.cpus);
         let label = |&(label, need): &(u16, i64)| {
             let at = usize::from(label);
             let free = sum(&|w| w.free.labels.get(at).copied().unwrap_or(0));
@@ -245,7 +245,8 @@ impl State {
             && self.objects.indices().any(|other| {
                 other != index
                     && self.objects.task(other).is_some_and(|other| {
-                        other.phase == Phase::Queued && self.classes.at(other.class).demand == *demand
+                        other.phase == Phase::Queued
+                            && self.classes.at(other.class).demand == *demand
                     })
             });
         cpus && demand.labels.iter().all(label) && !wanted

@@ -201,11 +201,8 @@ impl State {
     /// What an incomplete task cannot do without.
     fn waits_for(&self, index: Index) -> Vec<Index> {
         let Some(task) = self.objects.task(index) else { return Vec::new() };
-        let mut needs: Vec<Index> = if task.remaining > 0 {
-            task.needed().to_vec()
-        } else {
-            Vec::new()
-        };
+        let mut needs: Vec<Index> =
+            if task.remaining > 0 { task.needed().to_vec() } else { Vec::new() };
         match task.phase {
             Phase::Posted { place, seq } => {
                 let process = &self.procs[usize::from(place)];
@@ -218,7 +215,9 @@ impl State {
                     None => {}
                 }
             }
-            Phase::AtActor => needs.extend(task.actor.and_then(|(actor, _)| self.actor_runs(actor))),
+            Phase::AtActor => {
+                needs.extend(task.actor.and_then(|(actor, _)| self.actor_runs(actor)))
+            }
             _ => {}
         }
         needs.retain(|&need| self.objects.at(need).value.is_pending());
@@ -325,7 +324,8 @@ impl State {
                 self.schedule();
             }
         }
-        while let Some(&MemoryWait { place, ask, bytes, shared, since }) = self.memory_waits.front() {
+        while let Some(&MemoryWait { place, ask, bytes, shared, since }) = self.memory_waits.front()
+        {
             if self.try_memory(place, ask, bytes, shared) {
                 self.memory_waits.pop_front();
             } else if now.duration_since(since.max(self.freed_at)) > self.patience {

@@ -435,12 +435,7 @@ impl Client {
     }
 
     /// Opens pages of our own, has them filled, and closes them: from here on nobody writes them.
-    fn fill(
-        &self,
-        address: u64,
-        bytes: u64,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) -> Result<(), Error> {
+    fn fill(&self, address: u64, bytes: u64, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), Error> {
         let opened = Error::system("opening memory for a value");
         self.memory.open(address, bytes.max(1), true).map_err(opened)?;
         // SAFETY: lent to us alone just now.

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::client;
 
 /// The task was told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
 #[error("cancelled")]
 pub struct Cancelled;
 

@@ -156,7 +156,8 @@ impl Out<'_> {
         let size = size.map_err(|error| encode_error(&error))?;
         let mut done = Ok(());
         let mut fill = |room: &mut [u8]| {
-            let (written, _) = collecting(|| postcard::to_slice(value, room).map(|bytes| bytes.len()));
+            let (written, _) =
+                collecting(|| postcard::to_slice(value, room).map(|bytes| bytes.len()));
             done = match written {
                 Ok(len) if len == size => Ok(()),
                 Ok(_) | Err(postcard::Error::SerializeBufferFull) => Err(Error::Encode {

@@ -196,7 +196,8 @@ impl Server {
         if duration > TOO_SHORT_TO_FORK && family::has_children() {
             self.look_after_children(actor, outcome.is_err());
         }
-        if ready && let Some(cleanup) = &hooks.cleanup
+        if ready
+            && let Some(cleanup) = &hooks.cleanup
             && let Err(cause) = run_hook(actor, cleanup)
         {
             tracing::warn!(task = head.task, %cause, "a cleanup hook failed");

@@ -1,0 +1,268 @@
+//! Replies: reading what the workers have written, and what follows.
+
+use smallvec::SmallVec;
+
+use super::State;
+use super::objects::{Index, Value};
+use super::place::ClassId;
+use super::processes::{Doom, Lease};
+use super::store::BlockId;
+use crate::flow::args;
+use crate::flow::error::Cause;
+use crate::flow::memory::{LONG_REPLY, Reply, SHORT_REPLY, reply};
+use crate::flow::node::number_of;
+use crate::mailbox::cell;
+use crate::sys::process::pidfd_kill;
+
+impl State {
+    /// Reads what the busy processes have to say. Whether there was anything.
+    pub(super) fn pump(&mut self) -> bool {
+        let mut any = false;
+        let mut at = 0;
+        while let Some(&place) = self.busy.get(at) {
+            any |= self.pump_one(place);
+            // It may have left the list, and another may be in its place.
+            at += usize::from(self.busy.get(at) == Some(&place));
+        }
+        any
+    }
+
+    /// The same for one process.
+    pub(super) fn pump_one(&mut self, place: u16) -> bool {
+        let mut any = false;
+        loop {
+            let process = &self.procs[usize::from(place)];
+            if !process.used {
+                return any;
+            }
+            let seq = process.done;
+            let there = seq < process.next;
+            let state = there.then(|| self.memory.cell(place, seq).state().look(seq)).flatten();
+            // What was asked before the reply is heard before it.
+            if self.memory.has_asks(place) {
+                any |= self.hear(place);
+            }
+            match state {
+                Some(cell::Phase::Done) => self.complete(place, seq),
+                Some(cell::Phase::Recalled) => {}
+                _ => return any,
+            }
+            any = true;
+            let process = self.proc_mut(place);
+            if process.done == seq {
+                process.done += 1;
+            }
+            self.after_letter(place);
+        }
+    }
+
+    /// A process has come to the end of a letter.
+    fn after_letter(&mut self, place: u16) {
+        let process = &self.procs[usize::from(place)];
+        if process.outstanding() > 0 {
+            match process.actor {
+                Some(actor) => self.serve_actor(actor),
+                None => self.post_followers(place),
+            }
+            return;
+        }
+        self.busy.retain(|&busy| busy != place);
+        let process = &self.procs[usize::from(place)];
+        if !process.used || process.doom.is_some() {
+            return;
+        }
+        if let Some(actor) = process.actor {
+            return self.serve_actor(actor);
+        }
+        self.end_lease(place);
+        let worker = self.procs[usize::from(place)].worker;
+        self.workers[worker].idle.push(place);
+        if self.workers[worker].idle.len() > self.workers[worker].base {
+            self.proc_mut(place).idle_since = Some(std::time::Instant::now());
+            self.poke = true;
+        }
+        self.schedule();
+        self.steal();
+    }
+
+    /// When nothing is queued and a worker is idle: takes a letter that stands behind another.
+    fn steal(&mut self) {
+        if self.busy.len() < 2
+            && self.busy.first().is_none_or(|&p| self.procs[usize::from(p)].outstanding() < 2)
+        {
+            return;
+        }
+        let loaded = self.busy.iter().copied().filter(|&place| {
+            let process = &self.procs[usize::from(place)];
+            process.actor.is_none() && process.outstanding() > 1
+        });
+        let most = loaded.max_by_key(|&place| self.procs[usize::from(place)].outstanding());
+        if let Some(place) = most
+            && let Some(Lease { class, .. }) = self.procs[usize::from(place)].lease
+            && self.has_free(class)
+        {
+            self.recall_last(place);
+        }
+    }
+
+    fn has_free(&self, class: ClassId) -> bool {
+        let demand = &self.classes.at(class).demand;
+        self.workers
+            .iter()
+            .any(|w| w.broken.is_none() && !w.idle.is_empty() && w.free.covers(demand))
+    }
+
+    /// Reads a reply and completes its task.
+    fn complete(&mut self, place: u16, seq: u64) {
+        let reply = self.memory.cell(place, seq).reply();
+        let value = self.read_reply(place, seq, &reply);
+        let open = std::mem::take(&mut self.proc_mut(place).open);
+        for block in open {
+            self.store.release(block);
+        }
+        let mut children = std::mem::take(&mut self.proc_mut(place).children);
+        if let Some(index) = self.end_letter(place, seq) {
+            self.note_duration(index, reply.duration_ns);
+            match value {
+                Ok(Outcome::Value(value)) => {
+                    if self.objects.task(index).is_some_and(|task| task.cancelled) {
+                        self.drop_value(value);
+                        self.failed(place, index, Cause::Cancelled);
+                    } else {
+                        self.objects.at_mut(index).children = std::mem::take(&mut children);
+                        let makes = self.objects.task(index).and_then(|task| task.makes);
+                        self.settle(index, value);
+                        if let Some(actor) = makes {
+                            self.maker_settled(actor);
+                        }
+                    }
+                }
+                Ok(Outcome::Failed(cause)) => self.failed(place, index, cause),
+                Ok(Outcome::Upstream) => self.again(index, false),
+                Err(Mad) => {
+                    self.go_mad(place, "a reply that cannot be");
+                    self.failed(place, index, Cause::WorkerCrashed(MAD.to_owned()));
+                }
+            }
+        } else if let Ok(Outcome::Value(value)) = value {
+            self.drop_value(value);
+        }
+        for child in children {
+            self.objects.unhold(child, &mut self.store);
+        }
+    }
+
+    fn drop_value(&mut self, value: Value) {
+        if let Value::Placed { block, .. } = value {
+            self.store.release(block);
+        }
+    }
+
+    fn failed(&mut self, place: u16, index: Index, cause: Cause) {
+        let worker = Some(self.worker_name(place));
+        let Some(task) = self.objects.task(index) else { return };
+        let (makes, cancelled) = (task.makes, task.cancelled);
+        if !cancelled && self.retries(index, &cause) {
+            if let Some(actor) = makes {
+                self.actors[actor as usize].place = None;
+                self.proc_mut(place).actor = None;
+            }
+            return self.again_later(index);
+        }
+        self.fail(index, worker, if cancelled { Cause::Cancelled } else { cause });
+        if let Some(actor) = makes {
+            self.maker_settled(actor);
+        }
+    }
+
+    fn read_reply(&mut self, place: u16, seq: u64, reply: &Reply) -> Result<Outcome, Mad> {
+        let cell = self.memory.cell(place, seq);
+        let inline = |len: u32| -> Result<SmallVec<[u8; 32]>, Mad> {
+            let len = len as usize;
+            if len <= SHORT_REPLY {
+                let bytes: &[u8] = bytemuck::cast_slice(&reply.short);
+                return Ok(SmallVec::from_slice(&bytes[..len]));
+            }
+            if len > LONG_REPLY {
+                return Err(Mad);
+            }
+            let mut bytes: SmallVec<[u8; 32]> = SmallVec::from_elem(0, len);
+            // SAFETY: inside the cell's area; a copy of whatever bytes are there.
+            unsafe { cell.long().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
+            Ok(bytes)
+        };
+        let [address, len] = reply.short;
+        match reply.kind {
+            reply::VALUE => Ok(Outcome::Value(Value::Inline(inline(reply.len)?))),
+            reply::PLACED => {
+                let block = self.claim(place, address, len).ok_or(Mad)?;
+                Ok(Outcome::Value(Value::Placed { block, address, len }))
+            }
+            reply::FAILED => decode_cause(&inline(reply.len)?),
+            reply::FAILED_PLACED => {
+                let block = self.claim(place, address, len).ok_or(Mad)?;
+                let bytes = self.memory.copy(address, len);
+                self.store.release(block);
+                decode_cause(&bytes.ok_or(Mad)?)
+            }
+            reply::UPSTREAM => Ok(Outcome::Upstream),
+            reply::UNRUN => Ok(Outcome::Failed(Cause::Cancelled)),
+            _ => Err(Mad),
+        }
+    }
+
+    /// The block in which a worker says it has put a value, with a use for that value.
+    fn claim(&mut self, place: u16, address: u64, len: u64) -> Option<BlockId> {
+        let process = &mut self.procs[usize::from(place)];
+        let own = process.open.iter().position(|&block| self.store.contains(block, address, len));
+        if let Some(at) = own {
+            return Some(process.open.swap_remove(at));
+        }
+        let pocket = process.pocket.filter(|&block| self.store.contains(block, address, len))?;
+        self.store.share(pocket);
+        Some(pocket)
+    }
+
+    pub(super) fn worker_name(&self, place: u16) -> String {
+        self.workers[self.procs[usize::from(place)].worker].name.clone()
+    }
+
+    fn note_duration(&mut self, index: Index, duration_ns: u32) {
+        let Some(task) = self.objects.task(index) else { return };
+        let stat = &mut self.nodes[number_of(task.node) as usize];
+        let now = duration_ns as f32;
+        stat.mean_ns = Some(stat.mean_ns.map_or(now, |mean| mean + (now - mean) / 8.0));
+    }
+
+    /// A process wrote what cannot be: it is ended, and what it did counts as its death.
+    pub(super) fn go_mad(&mut self, place: u16, what: &str) {
+        tracing::error!(place, what, "a worker wrote what cannot be; it is ended");
+        self.doom(place, Doom::Mad);
+    }
+
+    /// Ends a process. What stands at it has been taken back before, so nobody else is hit.
+    pub(super) fn doom(&mut self, place: u16, why: Doom) {
+        self.recall_all(place);
+        let process = self.proc_mut(place);
+        process.doom.get_or_insert(why);
+        if let Some(reins) = &process.reins {
+            pidfd_kill(&reins.death, libc::SIGKILL);
+        }
+        self.poke = true;
+    }
+}
+
+enum Outcome {
+    Value(Value),
+    Failed(Cause),
+    Upstream,
+}
+
+/// A process wrote what cannot be.
+struct Mad;
+
+const MAD: &str = "it wrote a reply that cannot be, and was ended";
+
+fn decode_cause(bytes: &[u8]) -> Result<Outcome, Mad> {
+    args::decode(bytes).map(Outcome::Failed).map_err(|_| Mad)
+}
