@@ -8,8 +8,12 @@
 
 use super::sync;
 
+#[path = "../../../src/mailbox/bell.rs"]
+pub mod bell;
 #[path = "../../../src/mailbox/bitmap.rs"]
 pub mod bitmap;
+#[path = "../../../src/mailbox/cell.rs"]
+pub mod cell;
 #[path = "../../../src/mailbox/door.rs"]
 pub mod door;
 #[path = "../../../src/mailbox/group.rs"]

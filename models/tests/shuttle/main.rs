@@ -6,6 +6,8 @@ pub(crate) mod checker;
 pub(crate) mod bedroom;
 #[path = "../shared/crash.rs"]
 pub(crate) mod crash;
+#[path = "../shared/desk.rs"]
+pub(crate) mod desk;
 #[path = "../shared/gang.rs"]
 pub(crate) mod gang;
 #[path = "../shared/hinted.rs"]

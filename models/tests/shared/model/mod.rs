@@ -1,6 +1,7 @@
 //! The scenarios, the same for both checkers.
 
 pub(crate) mod bitmap;
+pub(crate) mod calls;
 pub(crate) mod doors;
 pub(crate) mod groups;
 mod hints;
