@@ -77,7 +77,8 @@ pub(super) struct Reply {
     pub(super) len: u32,
     /// How long the body took, in nanoseconds, at most what fits.
     pub(super) duration_ns: u32,
-    pub(super) more: u32,
+    /// How many bytes of asks were written before it (the lower part): those are heard first.
+    pub(super) asks: u32,
     /// The reply if it fits; or else its place (address, length) where it is in the values.
     pub(super) short: [u64; 2],
 }

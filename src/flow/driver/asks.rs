@@ -1,6 +1,7 @@
 //! What workers ask while their bodies run.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::State;
 use super::objects::Index;
@@ -12,10 +13,14 @@ use crate::flow::options::Overrides;
 use crate::flow::wire::{Answer, Ask, Numbered};
 
 impl State {
-    /// Hears all that a process has asked.
-    pub(super) fn hear(&mut self, place: u16) -> bool {
+    /// Hears all that a process has asked, or what it had asked when it had written so much.
+    pub(super) fn hear(&mut self, place: u16, up_to: Option<u32>) -> bool {
         let mut any = false;
-        while self.memory.asks(place).has_some() {
+        while self.memory.has_asks(place) {
+            let heard = self.memory.entry(place).asks_read.load(Relaxed) as u32;
+            if up_to == Some(heard) {
+                return any;
+            }
             let message = self.memory.asks(place).pop();
             let Ok(Some(message)) = message else {
                 self.go_mad(place, "a message that cannot be");

@@ -266,7 +266,7 @@ impl State {
     fn hear_all(&mut self) {
         for place in 0..self.procs.len() as u16 {
             if self.procs[usize::from(place)].used {
-                self.hear(place);
+                self.pump_one(place);
             }
         }
     }

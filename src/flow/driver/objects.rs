@@ -49,8 +49,8 @@ pub(super) struct Object {
     /// Objects that the value names.
     pub(super) children: Vec<Index>,
     pub(super) waiters: SmallVec<[Waiter; 1]>,
-    /// Tasks that need it.
-    pub(super) dependents: SmallVec<[Index; 2]>,
+    /// Tasks that need it, by name: those that failed meanwhile may be gone.
+    pub(super) dependents: SmallVec<[u64; 2]>,
     /// Gone when the value is there.
     pub(super) task: Option<Box<Task>>,
     /// Whether the value was a block of elements, made by hand.

@@ -379,6 +379,7 @@ impl State {
     pub(super) fn post_followers(&mut self, place: u16) {
         while let Some(last) = self.procs[usize::from(place)].last_posted() {
             let Some(&next) = self.objects.at(last).dependents.first() else { return };
+            let Some(next) = self.objects.find(next) else { return };
             if !self.waits(next) {
                 return;
             }

@@ -38,14 +38,15 @@ impl State {
             let seq = process.done;
             let there = seq < process.next;
             let state = there.then(|| self.memory.cell(place, seq).state().look(seq)).flatten();
-            // What was asked before the reply is heard before it.
-            if self.memory.has_asks(place) {
-                any |= self.hear(place);
-            }
             match state {
                 Some(cell::Phase::Done) => self.complete(place, seq),
                 Some(cell::Phase::Recalled) => {}
-                _ => return any,
+                _ => {
+                    if self.memory.has_asks(place) {
+                        any |= self.hear(place, None);
+                    }
+                    return any;
+                }
             }
             any = true;
             let process = self.proc_mut(place);
@@ -115,6 +116,11 @@ impl State {
     /// Reads a reply and completes its task.
     fn complete(&mut self, place: u16, seq: u64) {
         let reply = self.memory.cell(place, seq).reply();
+        // What was asked before the reply is heard before it, and what came later after it: the
+        // worker may be in another body by now.
+        if self.memory.has_asks(place) {
+            self.hear(place, Some(reply.asks));
+        }
         let value = self.read_reply(place, seq, &reply);
         let open = std::mem::take(&mut self.proc_mut(place).open);
         for block in open {

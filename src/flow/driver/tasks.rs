@@ -101,6 +101,7 @@ impl State {
         self.objects.hold(index); // the task's own
         self.unposted += 1;
         self.incomplete += 1;
+        let id = self.objects.id(index);
         let mut remaining = 0;
         let mut failed = None;
         for arg in &args.list {
@@ -112,7 +113,7 @@ impl State {
             match &dep.value {
                 Value::Pending => {
                     remaining += 1;
-                    dep.dependents.push(index);
+                    dep.dependents.push(id);
                 }
                 Value::Failed(error) if failed.is_none() => failed = Some(Arc::clone(error)),
                 _ => {}
@@ -135,11 +136,8 @@ impl State {
             makes,
         };
         self.objects.set_task(index, Box::new(task));
-        if let Some(parent) = parent {
-            let id = self.objects.id(index);
-            if let Some(task) = self.objects.task_mut(parent) {
-                task.kids.push(id);
-            }
+        if let Some(task) = parent.and_then(|parent| self.objects.task_mut(parent)) {
+            task.kids.push(id);
         }
         if let Some((number, caller)) = actor {
             self.queue_at_actor(number, caller, index, false);
@@ -265,6 +263,7 @@ impl State {
         let object = self.objects.at_mut(index);
         if !object.dependents.is_empty() {
             for dependent in std::mem::take(&mut object.dependents) {
+                let Some(dependent) = self.objects.find(dependent) else { continue };
                 let Some(task) = self.objects.task_mut(dependent) else { continue };
                 task.remaining -= 1;
                 // One at a worker already sees by itself whether it has its argument.

@@ -65,6 +65,10 @@ impl State {
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return self.answer(place, ask, Ok(self.timed_out(&wait)));
         }
+        // What stands behind the waiting body is for others.
+        if self.procs[usize::from(place)].actor.is_none() {
+            self.recall_all(place);
+        }
         if until.is_none()
             && wait.needs_all()
             && let Some(chain) = self.cycle(place, &wait)
@@ -79,11 +83,7 @@ impl State {
         self.poke |= until.is_some();
         self.proc_mut(place).waits.push(wait);
         self.blocked += 1;
-        // The cpus are for others meanwhile, and so is what stands behind the waiting body.
-        self.lend(place, true);
-        if self.procs[usize::from(place)].actor.is_none() {
-            self.recall_all(place);
-        }
+        self.lend(place, true); // and so are its cpus
         self.schedule();
     }
 

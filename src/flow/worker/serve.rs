@@ -92,7 +92,7 @@ impl Server {
     fn run(&mut self, actor: &Kept, cell: CellRef, seq: u64) {
         let head = cell.head();
         let entry = self.client.entry();
-        let reply = match self.arguments(cell, &head) {
+        let mut reply = match self.arguments(cell, &head) {
             _ if entry.cancelled.load(Relaxed) == seq + 1 => {
                 Reply { kind: reply::UNRUN, ..Reply::default() }
             }
@@ -103,6 +103,7 @@ impl Server {
             None => Reply { kind: reply::UPSTREAM, ..Reply::default() },
         };
         self.client.keep_all();
+        reply.asks = entry.asks_written.load(Relaxed) as u32;
         cell.write_reply(reply);
         cell.state().done(seq);
         self.ring(seq);
