@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Flow;
-use super::args::ArgWriter;
+use super::args::{ArgWriter, for_flow};
 use super::error::Error;
 use super::node::NodeDesc;
 use super::options::{Overrides, Strategy};
@@ -97,9 +97,9 @@ impl<T> ActorHandle<T> {
         options: &ActorOptions,
         put: impl FnOnce(&mut ArgWriter),
     ) -> Result<Self, Error> {
-        let mut writer = ArgWriter::default();
-        put(&mut writer);
         let side = flow.side();
+        let mut writer = ArgWriter::default();
+        for_flow(side.stamp(), || put(&mut writer));
         let (over, restarts) = (&options.overrides, options.max_restarts);
         let id = match &side {
             Side::Host(host) => host.spawn(desc, over, restarts, writer)?,
@@ -115,7 +115,7 @@ impl<T> ActorHandle<T> {
         put: impl FnOnce(&mut ArgWriter),
     ) -> ActorCall<R> {
         let mut writer = ArgWriter::default();
-        put(&mut writer);
+        for_flow(self.side.stamp(), || put(&mut writer));
         ActorCall {
             actor: self.id,
             side: self.side.clone(),

@@ -1,13 +1,13 @@
 //! Arguments on their way: each is a value, encoded, or a ref to one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::error::{BadArgument, Error};
 use super::node::NodeDesc;
-use super::reference::{Handle, ObjectRef};
+use super::reference::{Handle, ObjectRef, Side};
 
 /// Arguments longer than this get a place of their own, instead of standing in letters.
 const LONG_ARGUMENT: usize = 2048;
@@ -164,13 +164,16 @@ impl ArgWriter {
     }
 
     /// The value of an object as the next argument.
-    pub(super) fn object(&mut self, id: u64) {
-        self.args.list.push(Arg::Ref(id));
+    pub(super) fn object(&mut self, handle: &Handle) {
+        if let Err(why) = check_flow(handle) {
+            self.failed.get_or_insert((self.args.list.len(), why));
+        }
+        self.args.list.push(Arg::Ref(handle.id()));
     }
 }
 
 /// What a serialiser of the user said.
-fn describe(error: &postcard::Error) -> String {
+pub(super) fn describe(error: &postcard::Error) -> String {
     match REFUSED.take() {
         Some(why) => why,
         None => error.to_string(),
@@ -202,7 +205,29 @@ thread_local! {
     static NAMED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     /// Why the value being encoded cannot be.
     static REFUSED: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// The flow that the call being made, or the value, is for; 0: that of this process.
+    static TARGET: Cell<usize> = const { Cell::new(0) };
 }
+
+/// Makes a call for the flow with this stamp.
+pub(super) fn for_flow<T>(stamp: usize, f: impl FnOnce() -> T) -> T {
+    let before = TARGET.replace(stamp);
+    let result = f();
+    TARGET.set(before);
+    result
+}
+
+/// Whether a ref is of the flow that it is about to be given to.
+fn check_flow(handle: &Handle) -> Result<(), String> {
+    let target = match TARGET.get() {
+        0 => Side::current().map_err(|error| error.to_string())?.stamp(),
+        target => target,
+    };
+    if handle.stamp() == target { Ok(()) } else { Err(FOREIGN.to_owned()) }
+}
+
+/// What is said of a ref in the wrong place.
+pub(super) const FOREIGN: &str = "a ref of another flow means nothing here; get its value first";
 
 /// Encodes; the objects that were named on the way.
 pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<u64>) {
@@ -212,8 +237,13 @@ pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<u64>) {
 }
 
 /// Notes that the value being encoded names an object.
-pub(super) fn note(id: u64) {
-    NAMED.with_borrow_mut(|named| named.push(id));
+pub(super) fn note(handle: &Handle) -> Result<(), String> {
+    let checked = check_flow(handle);
+    if let Err(why) = &checked {
+        REFUSED.set(Some(why.clone()));
+    }
+    NAMED.with_borrow_mut(|named| named.push(handle.id()));
+    checked
 }
 
 /// Encodes into a vector.
@@ -255,14 +285,14 @@ impl<T: Serialize> IntoArg<T> for &T {
 
 impl<T> IntoArg<T> for ObjectRef<T> {
     fn put(self, writer: &mut ArgWriter) {
-        writer.object(self.id());
+        writer.object(self.handle());
         writer.keep(self.erase());
     }
 }
 
 impl<T> IntoArg<T> for &ObjectRef<T> {
     fn put(self, writer: &mut ArgWriter) {
-        writer.object(self.id());
+        writer.object(self.handle());
     }
 }
 

@@ -216,15 +216,24 @@ impl Flow {
         }
     }
 
+    /// The number of a ref, if it is of this flow.
+    fn own<T>(&self, reference: &ObjectRef<T>) -> Result<u64, Error> {
+        if reference.handle().stamp() == self.side().stamp() {
+            return Ok(reference.id());
+        }
+        Err(Error::Invalid(args::FOREIGN.to_owned()))
+    }
+
     fn dispatch<R>(
         &self,
         node: &'static NodeDesc,
         overrides: Option<&Overrides>,
         put: &mut dyn FnMut(&mut ArgWriter),
     ) -> Result<ObjectRef<R>, Error> {
+        let side = self.side();
         let mut writer = ArgWriter::default();
-        put(&mut writer);
-        let handle = match self.side() {
+        args::for_flow(side.stamp(), || put(&mut writer));
+        let handle = match side {
             Side::Host(host) => {
                 let id = host.dispatch(node, overrides, writer, None)?;
                 Handle::counted(id, Side::Host(host))
@@ -261,13 +270,10 @@ impl Flow {
     /// # Errors
     /// It cannot be encoded, or there is no memory.
     pub fn put<T: Serialize>(&self, value: &T) -> Result<ObjectRef<T>, Error> {
+        let side = self.side();
         let mut writer = ArgWriter::default();
-        writer.value(value);
-        self.dispatch_identity(writer)
-    }
-
-    fn dispatch_identity<T>(&self, writer: ArgWriter) -> Result<ObjectRef<T>, Error> {
-        let handle = match self.side() {
+        args::for_flow(side.stamp(), || writer.value(value));
+        let handle = match side {
             Side::Host(host) => host.put(writer)?,
             Side::Worker(client) => client.dispatch(&reference::SAME, None, writer, None)?,
         };
@@ -299,7 +305,7 @@ impl Flow {
         refs: &[ObjectRef<T>],
         until: Option<Instant>,
     ) -> Result<Vec<T>, Error> {
-        let ids: Vec<u64> = refs.iter().map(ObjectRef::id).collect();
+        let ids = refs.iter().map(|one| self.own(one)).collect::<Result<Vec<u64>, _>>()?;
         match self.side() {
             Side::Host(host) => host.get_all(&ids, until),
             Side::Worker(client) => client.get_all(&ids, until),
@@ -313,9 +319,10 @@ impl Flow {
     /// # Errors
     /// `force` on a call of an actor; the flow is closed.
     pub fn cancel<T>(&self, task: &ObjectRef<T>, cancel: Cancel) -> Result<CancelReport, Error> {
+        let id = self.own(task)?;
         match self.side() {
-            Side::Host(host) => host.cancel(task.id(), cancel),
-            Side::Worker(client) => client.cancel(task.id(), cancel),
+            Side::Host(host) => host.cancel(id, cancel),
+            Side::Worker(client) => client.cancel(id, cancel),
         }
     }
 
@@ -324,9 +331,10 @@ impl Flow {
     /// # Errors
     /// The flow is closed, or the ref is of another one.
     pub fn pending<T>(&self, task: &ObjectRef<T>) -> Result<Pending, Error> {
+        let id = self.own(task)?;
         match self.side() {
-            Side::Host(host) => host.pending(task.id()),
-            Side::Worker(client) => client.pending(task.id()),
+            Side::Host(host) => host.pending(id),
+            Side::Worker(client) => client.pending(id),
         }
     }
 
@@ -336,8 +344,10 @@ impl Flow {
     /// Called by a body.
     pub fn free<T>(&self, refs: &[ObjectRef<T>]) -> Result<(), Error> {
         let host = self.host("freeing values")?;
-        refs.iter().for_each(|one| host.lose(one.id()));
-        Ok(())
+        refs.iter().try_for_each(|one| {
+            host.lose(self.own(one)?);
+            Ok(())
+        })
     }
 
     /// Reserves bundles of resources at once, as soon as they are free.

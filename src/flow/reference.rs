@@ -38,6 +38,14 @@ impl Side {
             .ok_or_else(|| Error::Closed("there is none in this process".to_owned()))
     }
 
+    /// Which flow this is, and in a worker which line to it: refs of another mean nothing here.
+    pub(super) fn stamp(&self) -> usize {
+        match self {
+            Self::Host(host) => Arc::as_ptr(host) as usize,
+            Self::Worker(client) => std::ptr::from_ref(*client) as usize,
+        }
+    }
+
     pub(super) fn retain(&self, id: u64) {
         match self {
             Self::Host(host) => host.retain(id),
@@ -101,6 +109,10 @@ impl Handle {
     pub(super) fn id(&self) -> u64 {
         self.id
     }
+
+    pub(super) fn stamp(&self) -> usize {
+        self.side.stamp()
+    }
 }
 
 impl Clone for Handle {
@@ -161,6 +173,10 @@ impl<T> ObjectRef<T> {
     /// A number that no other ref of this flow has, now.
     pub fn id(&self) -> u64 {
         self.handle.id
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     pub(super) fn erase(self) -> Handle {
@@ -234,7 +250,7 @@ impl<T: Viewable> ObjectRef<T> {
 
 impl<T> Serialize for ObjectRef<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        note(self.handle.id);
+        note(&self.handle).map_err(serde::ser::Error::custom)?;
         serializer.serialize_u64(self.handle.id)
     }
 }

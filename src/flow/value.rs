@@ -184,7 +184,7 @@ impl<T> fmt::Debug for Shared<T> {
 
 impl<T> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        note(self.handle.id());
+        note(&self.handle).map_err(serde::ser::Error::custom)?;
         (self.handle.id(), self.address, self.len as u64).serialize(serializer)
     }
 }

@@ -116,7 +116,8 @@ pub fn wait<T>(
             Instant::now() + slice
         });
         let until = [slice, end].into_iter().flatten().min();
-        let ids: Vec<u64> = tracked.iter().map(|one| one.reference.id()).collect();
+        let own = tracked.iter().map(|one| flow.own(&one.reference));
+        let ids = own.collect::<Result<Vec<u64>, _>>()?;
         let ready = flow.side().wait_some(&ids, options.num_returns, until)?;
         let count = ready.iter().filter(|ready| **ready).count();
         let now = Instant::now();
@@ -274,6 +275,9 @@ impl<T> WaitSet<T> {
     /// # Errors
     /// It is of another flow; the flow is closed.
     pub fn add(&mut self, reference: ObjectRef<T>) -> Result<(), Error> {
+        if reference.handle().stamp() != self.side.stamp() {
+            return Err(Error::Invalid(super::args::FOREIGN.to_owned()));
+        }
         if let Side::Host(host) = &self.side {
             host.watch(self.set, reference.id(), self.next)?;
         }

@@ -85,7 +85,7 @@ impl State {
             self.fail(index, worker, Cause::Cancelled);
         } else if !begun {
             return self.again(index, false);
-        } else if task.actor.is_some() {
+        } else if task.actor.is_some() && doom != Some(Doom::Deadline) {
             let why = if doom == Some(Doom::Actor) { "it was killed" } else { how };
             self.fail(index, worker, Cause::ActorDied(why.to_owned()));
         } else if doom == Some(Doom::Deadline) {

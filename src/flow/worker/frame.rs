@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
-use crate::flow::args::{collecting, decode, encode};
+use crate::flow::args::{collecting, decode, describe, encode};
 use crate::flow::error::{Cause, Error, Raised};
 use crate::flow::memory::{CellRef, LONG_REPLY, Reply, SHORT_REPLY, reply};
 use crate::flow::node::NodeDesc;
@@ -204,7 +204,7 @@ impl Out<'_> {
 
 #[cold]
 fn encode_error(error: &postcard::Error) -> Error {
-    Error::Encode { what: "the value".to_owned(), why: error.to_string() }
+    Error::Encode { what: "the value".to_owned(), why: describe(error) }
 }
 
 /// The value of an actor, lent to one call.
