@@ -179,7 +179,8 @@ impl<R> ActorCall<R> {
     /// How long the body may run. Then the actor's process is killed, and the call fails.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         if deadline.is_zero() {
-            self.over().complain("a deadline of 0 s leaves no time to run".to_owned());
+            self.over()
+                .complain(Error::Invalid("a deadline of 0 s leaves no time to run".to_owned()));
         }
         self.over().deadline = Some(deadline);
         self
@@ -205,7 +206,7 @@ impl<R> ActorCall<R> {
     pub fn remote(self) -> Result<ObjectRef<R>, Error> {
         let over = self.overrides.as_ref();
         if let Some(why) = over.and_then(|over| over.bad.clone()) {
-            return Err(Error::Quantity(why));
+            return Err(why);
         }
         let handle = match &self.side {
             Side::Host(host) => {

@@ -1,6 +1,7 @@
 //! Arguments on their way: each is a value, encoded, or a ref to one.
 
 use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -83,7 +84,8 @@ impl ArgWriter {
         let sink = Bytes(&mut self.args.bytes);
         let (encoded, named) =
             collecting(|| postcard::serialize_with_flavor::<T, _, ()>(value, sink));
-        self.args.nested.extend(named);
+        self.args.nested.extend(named.iter().map(Handle::id));
+        self.kept.extend(named);
         if let Err(error) = encoded {
             let index = self.args.list.len();
             self.failed.get_or_insert((index, describe(&error)));
@@ -202,7 +204,7 @@ impl postcard::ser_flavors::Flavor for Bytes<'_> {
 
 thread_local! {
     /// Objects that the value being encoded names.
-    static NAMED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    static NAMED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
     /// Why the value being encoded cannot be.
     static REFUSED: RefCell<Option<String>> = const { RefCell::new(None) };
     /// The flow that the call being made, or the value, is for; 0: that of this process.
@@ -229,8 +231,8 @@ fn check_flow(handle: &Handle) -> Result<(), String> {
 /// What is said of a ref in the wrong place.
 pub(super) const FOREIGN: &str = "a ref of another flow means nothing here; get its value first";
 
-/// Encodes; the objects that were named on the way.
-pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<u64>) {
+/// Encodes; the objects that were named on the way, which may be dropped with the value.
+pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<Handle>) {
     let outer = NAMED.take();
     let value = encode();
     (value, NAMED.replace(outer))
@@ -242,7 +244,8 @@ pub(super) fn note(handle: &Handle) -> Result<(), String> {
     if let Err(why) = &checked {
         REFUSED.set(Some(why.clone()));
     }
-    NAMED.with_borrow_mut(|named| named.push(handle.id()));
+    let handle = handle.clone();
+    NAMED.with_borrow_mut(|named| named.push(handle));
     checked
 }
 
@@ -261,7 +264,8 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Strin
 }
 
 /// What can be given for a parameter of type `T`: a `T`, a reference to one, or an [`ObjectRef`]
-/// of one. For a `String` also `&str`, for a `Vec` a slice.
+/// of one. For a `String` also `&str`, for a `Vec` a slice or an array, for a `PathBuf` a path or
+/// text.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be given for a parameter of type `{T}`",
     label = "expected a `{T}`, a `&{T}`, or an `ObjectRef<{T}>`"
@@ -297,6 +301,30 @@ impl<T> IntoArg<T> for &ObjectRef<T> {
 }
 
 impl IntoArg<String> for &str {
+    fn put(self, writer: &mut ArgWriter) {
+        writer.value(self);
+    }
+}
+
+impl<T: Serialize, const N: usize> IntoArg<Vec<T>> for [T; N] {
+    fn put(self, writer: &mut ArgWriter) {
+        writer.value(&self[..]);
+    }
+}
+
+impl<T: Serialize, const N: usize> IntoArg<Vec<T>> for &[T; N] {
+    fn put(self, writer: &mut ArgWriter) {
+        writer.value(&self[..]);
+    }
+}
+
+impl IntoArg<PathBuf> for &str {
+    fn put(self, writer: &mut ArgWriter) {
+        writer.value(self);
+    }
+}
+
+impl IntoArg<PathBuf> for &Path {
     fn put(self, writer: &mut ArgWriter) {
         writer.value(self);
     }

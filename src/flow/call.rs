@@ -113,14 +113,15 @@ impl<P, R> Call<P, R> {
     /// Runs in what a placement group has reserved: one bundle of it, or any.
     #[must_use]
     pub fn placed(self, group: &PlacementGroup, bundle: Option<usize>) -> Self {
-        self.strategy(Strategy::Placed { group: group.id(), bundle })
+        self.strategy(group.strategy(bundle))
     }
 
     /// How long the body may run. Then its worker is killed, and the task fails.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         if deadline.is_zero() {
-            self.overrides.complain("a deadline of 0 s leaves no time to run".to_owned());
+            self.overrides
+                .complain(Error::Invalid("a deadline of 0 s leaves no time to run".to_owned()));
         }
         self.overrides.deadline = Some(deadline);
         self
@@ -181,7 +182,8 @@ impl<P, R> Call<P, R> {
         match writer.plain() {
             Ok(args) => Some(Hook { node: number_of(hook.desc()), args }),
             Err(why) => {
-                self.overrides.complain(format!("the {which} hook `{}`: {why}", hook.name()));
+                let why = format!("the {which} hook `{}`: {why}", hook.name());
+                self.overrides.complain(Error::Invalid(why));
                 None
             }
         }

@@ -60,6 +60,14 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A value is not of the type that is asked for.
+    #[error("{what} cannot be decoded as the type that is asked for: {why}")]
+    Decode {
+        /// Which value.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
     /// There is no memory for a value, and waiting would not help.
     #[error("no room for a value of {bytes} bytes: {why}")]
     Memory {
@@ -142,6 +150,20 @@ impl fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
+impl TaskError {
+    /// Where it began: a body that got the error of a task it had called, and returned it (as
+    /// [`Error`]), failed because of that.
+    pub fn root(&self) -> Self {
+        let mut root = self.clone();
+        while let Cause::App(error) = &root.cause
+            && let Some(Error::Task(inner)) = error.downcast::<Error>()
+        {
+            root = *inner;
+        }
+        root
+    }
+}
+
 /// What happened to a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -209,7 +231,20 @@ pub struct AppError {
     pub chain: Vec<String>,
     /// The node that returned it: `file:line`.
     pub at: String,
-    payload: Option<Vec<u8>>,
+    payload: Payload,
+}
+
+/// The error itself, encoded.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+struct Payload(Option<Vec<u8>>);
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(bytes) => write!(f, "{} bytes", bytes.len()),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 impl AppError {
@@ -220,7 +255,7 @@ impl AppError {
 
     /// The error itself, if it is an `E` that was serialised on its way.
     pub fn downcast<E: DeserializeOwned>(&self) -> Option<E> {
-        let payload = self.payload.as_ref().filter(|_| self.is::<E>())?;
+        let payload = self.payload.0.as_ref().filter(|_| self.is::<E>())?;
         postcard::from_bytes(payload).ok()
     }
 }
@@ -230,6 +265,9 @@ impl fmt::Display for AppError {
         f.write_str(&self.message)?;
         for cause in &self.chain {
             write!(f, ": {cause}")?;
+        }
+        if self.is::<Error>() {
+            return Ok(()); // it has said already of which node it is
         }
         write!(f, " ({}, from {})", self.type_name, self.at)
     }
@@ -248,6 +286,7 @@ impl Raised {
         payload: Option<Vec<u8>>,
     ) -> Self {
         let type_name = type_name.to_owned();
+        let payload = Payload(payload);
         Self(Cause::App(AppError { type_name, message, chain, at: String::new(), payload }))
     }
 

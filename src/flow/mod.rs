@@ -54,6 +54,11 @@ mod wait;
 mod wire;
 mod worker;
 
+/// The guide's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/flows.md")]
+mod guide {}
+
 pub use mailring_macros::{actor, node, nodes};
 
 pub use actor::{ActorCall, ActorHandle, ActorInfo, ActorOptions};
@@ -166,6 +171,20 @@ pub struct FlowStats {
     pub memory_used: u64,
     /// Bytes of values in the spill file.
     pub spilled: u64,
+}
+
+/// A task that is not complete, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskView {
+    /// Its number.
+    pub task: u64,
+    /// What it runs, or the name its caller gave it.
+    pub name: String,
+    /// What its caller tagged it with.
+    pub tag: Option<String>,
+    /// Where it stands.
+    pub pending: Pending,
 }
 
 /// A logical worker, as it is now.
@@ -378,6 +397,14 @@ impl Flow {
     /// Called by a body.
     pub fn workers(&self) -> Result<Vec<WorkerInfo>, Error> {
         Ok(self.host("the list of workers")?.workers())
+    }
+
+    /// The tasks that are not complete, in the order in which they were called.
+    ///
+    /// # Errors
+    /// Called by a body.
+    pub fn tasks(&self) -> Result<Vec<TaskView>, Error> {
+        Ok(self.host("the list of tasks")?.tasks())
     }
 
     /// Counters.

@@ -78,6 +78,10 @@ pub(super) fn by_name(name: &str) -> Result<&'static NodeDesc, Error> {
     let mut found = NODES.iter().filter(ends);
     match (found.next(), found.next()) {
         (Some(node), None) => Ok(node),
+        (Some(one), Some(other)) => Err(Error::Invalid(format!(
+            "several nodes are called `{name}`, `{}` and `{}` among them; give more of the name",
+            one.name, other.name
+        ))),
         _ => Err(Error::NotANode(name.to_owned())),
     }
 }

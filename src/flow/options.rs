@@ -62,14 +62,14 @@ pub(super) struct Overrides {
     pub(super) wait_infeasible: bool,
     pub(super) hooks: Hooks,
     /// The first option that cannot be; said when it is used.
-    pub(super) bad: Option<String>,
+    pub(super) bad: Option<Error>,
 }
 
 impl Overrides {
     pub(super) fn cpus(&mut self, cpus: f64) {
         match quantity("cpus", cpus) {
             Ok(cpus) => self.cpus = Some(cpus),
-            Err(why) => self.complain(why),
+            Err(why) => self.complain(Error::Quantity(why)),
         }
     }
 
@@ -80,18 +80,18 @@ impl Overrides {
                 labels.retain(|(known, _)| known != label);
                 labels.push((label.to_owned(), amount));
             }
-            Err(why) => self.complain(why),
+            Err(why) => self.complain(Error::Quantity(why)),
         }
     }
 
-    pub(super) fn complain(&mut self, why: String) {
+    pub(super) fn complain(&mut self, why: Error) {
         self.bad.get_or_insert(why);
     }
 
     /// What is asked for by this call of this node.
     pub(super) fn merged(&self, node: &NodeDesc) -> Result<Merged, Error> {
         if let Some(why) = &self.bad {
-            return Err(Error::Quantity(why.clone()));
+            return Err(why.clone());
         }
         let labels = match &self.labels {
             Some(labels) => labels.clone(),

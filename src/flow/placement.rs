@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::Host;
 use super::error::Error;
+use super::options::Strategy;
 
 /// How the bundles of a group are laid over workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +34,10 @@ impl PlacementGroup {
         Self { id, host }
     }
 
-    pub(super) fn id(&self) -> u64 {
-        self.id
+    /// How a task is placed in it: in one bundle, or in any. It can be given to a body, for the
+    /// calls that this makes.
+    pub fn strategy(&self, bundle: Option<usize>) -> Strategy {
+        Strategy::Placed { group: self.id, bundle }
     }
 
     /// Whether its bundles are reserved.

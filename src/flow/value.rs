@@ -75,7 +75,7 @@ impl<T: Viewable> View<T> {
         // Looked at once here, so that lending it cannot fail.
         match T::view(view.encoded()) {
             Ok(_) => Ok(view),
-            Err(why) => Err(Error::Encode { what: "the value".to_owned(), why }),
+            Err(why) => Err(Error::Decode { what: "the value".to_owned(), why }),
         }
     }
 

@@ -148,7 +148,11 @@ impl State {
                 self.workers[worker].idle.len().saturating_sub(self.workers[worker].base);
             let idle = self.workers[worker].idle.clone();
             for place in idle {
-                let Some(since) = self.procs[usize::from(place)].idle_since else { continue };
+                let process = &self.procs[usize::from(place)];
+                // What its tasks have left running lives as long as it does.
+                let Some(since) = process.idle_since.filter(|_| process.spared.is_empty()) else {
+                    continue;
+                };
                 if spare == 0 {
                     break;
                 }

@@ -62,10 +62,7 @@ fn decode_for<T: DeserializeOwned>(host: &Arc<Host>, bytes: &[u8]) -> Result<T, 
     let before = DECODING.replace(Some(Arc::clone(host)));
     let value = decode(bytes);
     DECODING.set(before);
-    value.map_err(|why| Error::Encode {
-        what: "the value (as the type that is asked for)".to_owned(),
-        why,
-    })
+    value.map_err(|why| Error::Decode { what: "the value".to_owned(), why })
 }
 
 impl Host {

@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use super::cancel::Cancel;
 use super::memory::Memory;
 use super::pending::Pending;
+use crate::mailbox::cell;
 use actors::Actor;
 use bundles::Group;
 use objects::{Index, Objects, Value};
@@ -150,8 +151,8 @@ impl State {
         match task.phase {
             Phase::Posted { place, seq } => {
                 let worker = self.worker_name(place);
-                match self.procs[usize::from(place)].oldest() {
-                    Some((oldest, _)) if oldest == seq => Pending::Running { worker },
+                match self.memory.cell(place, seq).state().look(seq) {
+                    Some(cell::Phase::Started | cell::Phase::Done) => Pending::Running { worker },
                     _ => Pending::AtWorker { worker },
                 }
             }

@@ -16,7 +16,7 @@ use crate::flow::pending::Pending;
 use crate::flow::placement::Packing;
 use crate::flow::reference::{Handle, SAME, Side};
 use crate::flow::resources::Resources;
-use crate::flow::{FlowStats, WorkerInfo};
+use crate::flow::{FlowStats, TaskView, WorkerInfo};
 use smallvec::SmallVec;
 
 impl Host {
@@ -87,6 +87,24 @@ impl Host {
             state.changed = true;
         });
         Ok(())
+    }
+
+    pub(in crate::flow) fn tasks(&self) -> Vec<TaskView> {
+        self.with(|state| {
+            state.pump();
+            let open = state.objects.indices().filter_map(|index| {
+                let task = state.objects.task(index)?;
+                Some(TaskView {
+                    task: state.objects.at(index).number,
+                    name: state.name_of(index),
+                    tag: task.overrides.as_ref().and_then(|over| over.tag.clone()),
+                    pending: state.pending(index),
+                })
+            });
+            let mut tasks: Vec<TaskView> = open.collect();
+            tasks.sort_by_key(|task| task.task);
+            tasks
+        })
     }
 
     pub(in crate::flow) fn workers(&self) -> Vec<WorkerInfo> {

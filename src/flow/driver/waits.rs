@@ -65,16 +65,6 @@ impl State {
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return self.answer(place, ask, Ok(self.timed_out(&wait)));
         }
-        // What stands behind the waiting body is for others.
-        if self.procs[usize::from(place)].actor.is_none() {
-            self.recall_all(place);
-        }
-        if until.is_none()
-            && wait.needs_all()
-            && let Some(chain) = self.cycle(place, &wait)
-        {
-            return self.answer(place, ask, Err(Error::Deadlock(chain)));
-        }
         for &index in &wait.ids {
             if self.objects.at(index).value.is_pending() {
                 self.objects.at_mut(index).waiters.push(Waiter::Process(place, ask));
@@ -83,7 +73,17 @@ impl State {
         self.poke |= until.is_some();
         self.proc_mut(place).waits.push(wait);
         self.blocked += 1;
-        self.lend(place, true); // and so are its cpus
+        // The cpus are for others meanwhile, and so is what stands behind the waiting body.
+        self.lend(place, true);
+        if self.procs[usize::from(place)].actor.is_none() {
+            self.recall_all(place);
+        }
+        if let Some(chain) = self.cycle(place, ask) {
+            let waits = &self.procs[usize::from(place)].waits;
+            if let Some(at) = waits.iter().position(|wait| wait.ask == ask) {
+                self.end_wait(place, at, Err(Error::Deadlock(chain)));
+            }
+        }
         self.schedule();
     }
 
@@ -177,8 +177,12 @@ impl State {
     // ---- waits that could never end ---------------------------------------------------------
 
     /// Whether a wait of `place` could only end after itself: who waits for whom, in words.
-    fn cycle(&self, place: u16, wait: &Wait) -> Option<String> {
+    fn cycle(&self, place: u16, ask: u64) -> Option<String> {
         let own = self.body_of(place)?;
+        let wait = self.procs[usize::from(place)].waits.iter().find(|wait| wait.ask == ask)?;
+        if wait.until.is_some() || !wait.needs_all() {
+            return None;
+        }
         let mut open: Vec<(Index, Vec<Index>)> =
             wait.ids.iter().map(|&index| (index, vec![own, index])).collect();
         let mut seen = HashSet::new();

@@ -408,10 +408,9 @@ impl Client {
             for encoded in self.values(ids, until)? {
                 // SAFETY: the caller's handles hold the objects.
                 let value = args::decode(unsafe { encoded.bytes() });
-                values.push(value.map_err(|why| Error::Encode {
-                    what: "the value (as the type that is asked for)".to_owned(),
-                    why,
-                })?);
+                values.push(
+                    value.map_err(|why| Error::Decode { what: "the value".to_owned(), why })?,
+                );
             }
             // Refs inside, before the values that hold them may go.
             self.keep_all();

@@ -11,6 +11,7 @@ use crate::flow::args::{collecting, decode, describe, encode};
 use crate::flow::error::{Cause, Error, Raised};
 use crate::flow::memory::{CellRef, LONG_REPLY, Reply, SHORT_REPLY, reply};
 use crate::flow::node::NodeDesc;
+use crate::flow::reference::Handle;
 use crate::flow::wire::Ask;
 
 /// The value that an actor's process keeps.
@@ -73,7 +74,8 @@ impl<'f> Frame<'f> {
         // Before the value is dropped, and its own refs with it.
         if !named.is_empty() {
             out.client.keep_all();
-            out.client.say(Ask::Children { ids: named });
+            let ids = named.iter().map(Handle::id).collect();
+            out.client.say(Ask::Children { ids });
         }
         Ok(())
     }
@@ -141,7 +143,7 @@ impl Out<'_> {
         &mut self,
         value: &T,
         kinds: (u32, u32),
-    ) -> Result<Vec<u64>, Error> {
+    ) -> Result<Vec<Handle>, Error> {
         let mut buffer = [0u8; LONG_REPLY];
         let (encoded, named) = collecting(|| match postcard::to_slice(value, &mut buffer) {
             Ok(bytes) => Ok(Some(bytes.len())),
