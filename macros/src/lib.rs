@@ -17,6 +17,8 @@ mod node;
 mod nodes;
 mod options;
 mod quantity;
+#[cfg(test)]
+mod refuse;
 mod types;
 
 use proc_macro::TokenStream;

@@ -191,7 +191,18 @@ impl<P, R> Call<P, R> {
 }
 
 /// Calls a node, with or without options: `call_remote(&flow, &f::NODE, (x, y))` is
-/// `f::remote(&flow, x, y)`. What is not a node does not compile.
+/// `f::remote(&flow, x, y)`. What is not a node does not compile:
+///
+/// ```compile_fail,E0277
+/// use mailring::flow::{Flow, call_remote};
+///
+/// fn plain(n: u64) -> u64 {
+///     n
+/// }
+///
+/// let flow = Flow::current().unwrap();
+/// let _ = call_remote(&flow, &plain, (1u64,)); // put #[node] on it, and pass &plain::NODE
+/// ```
 ///
 /// # Errors
 /// As for `remote`.

@@ -1,3 +1,4 @@
+// a worker has to know the types; it cannot be generic
 use mailring::flow::node;
 
 #[node]

@@ -1,3 +1,4 @@
+// a worker has to know the type; name it instead of `impl Trait`
 use mailring::flow::node;
 
 #[node]

@@ -1,3 +1,4 @@
+// a worker has a copy, so changes would be lost; take it by value and return it
 use mailring::flow::node;
 
 #[node]

@@ -1,3 +1,4 @@
+// a free function has no `self`; put #[nodes] on the impl block
 use mailring::flow::node;
 
 pub struct Chisel {

@@ -1,3 +1,4 @@
+// a parameter has a name, by which reports call it; take it apart in the body
 use mailring::flow::node;
 
 #[node]

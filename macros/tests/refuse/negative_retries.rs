@@ -1,3 +1,4 @@
+// `max_retries` is an integer from 0 to 2147483647, or -1: without limit
 use mailring::flow::node;
 
 #[node(max_retries = -2)]

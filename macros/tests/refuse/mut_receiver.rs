@@ -1,3 +1,4 @@
+// a worker has a copy of the receiver, so changes would be lost; take `self` and return it, or make the type an actor
 use mailring::flow::node;
 
 pub struct Chisel {

@@ -1,3 +1,4 @@
+// arguments end with the call; return an owned type
 use mailring::flow::node;
 
 #[node]

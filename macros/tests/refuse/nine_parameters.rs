@@ -1,3 +1,4 @@
+// there are 8 parameters at most; put some of them into a struct
 use mailring::flow::node;
 
 #[node]

@@ -1,3 +1,4 @@
+// a worker runs a function to its end; it cannot be async
 use mailring::flow::node;
 
 #[node]

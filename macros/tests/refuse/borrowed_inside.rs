@@ -1,3 +1,4 @@
+// this borrows, and a worker decodes a copy; take an owned type
 use mailring::flow::node;
 
 #[node]
