@@ -1,5 +1,8 @@
 //! Placement groups: bundles of resources that are reserved at once.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::State;
 use super::place::{Demand, Spot, Supply};
 use crate::flow::error::Error;
@@ -50,8 +53,9 @@ impl State {
                 why: format!("{} workers could never hold it at once", self.workers.len()),
             });
         }
-        self.number += 1;
-        let id = self.number;
+        // No other group has this number, of whatever flow.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Relaxed);
         self.groups.push(Group { id, bundles, packing, ready: false });
         self.reserve_groups();
         Ok(id)
@@ -59,6 +63,9 @@ impl State {
 
     /// Reserves what can be, in the order of the groups.
     pub(super) fn reserve_groups(&mut self) {
+        if self.groups.iter().all(|group| group.ready) {
+            return;
+        }
         for at in 0..self.groups.len() {
             if self.groups[at].ready {
                 continue;
@@ -76,44 +83,31 @@ impl State {
     }
 
     /// A worker for each bundle, out of what these have.
-    fn fit(
-        &self,
-        bundles: &[Bundle],
-        packing: Packing,
-        mut have: Vec<Supply>,
-    ) -> Option<Vec<usize>> {
-        if packing == Packing::StrictPack {
-            return (0..have.len()).find_map(|worker| {
+    fn fit(&self, bundles: &[Bundle], packing: Packing, have: Vec<Supply>) -> Option<Vec<usize>> {
+        if matches!(packing, Packing::Pack | Packing::StrictPack) {
+            let whole = (0..have.len()).find(|&worker| {
                 let mut left = have[worker].clone();
-                let all = bundles.iter().all(|bundle| {
-                    let fits = left.covers(&bundle.demand);
-                    left.add(&bundle.demand, -1);
-                    fits
-                });
-                all.then(|| vec![worker; bundles.len()])
+                self.workers[worker].broken.is_none()
+                    && bundles.iter().all(|bundle| {
+                        let fits = left.covers(&bundle.demand);
+                        left.add(&bundle.demand, -1);
+                        fits
+                    })
             });
+            if whole.is_some() || packing == Packing::StrictPack {
+                return whole.map(|worker| vec![worker; bundles.len()]);
+            }
         }
-        let mut taken: Vec<usize> = Vec::new();
-        for bundle in bundles {
-            let able = |worker: &usize| {
-                self.workers[*worker].broken.is_none() && have[*worker].covers(&bundle.demand)
-            };
-            let fresh = |worker: &usize| !taken.contains(worker);
-            let count = have.len();
-            let found = match packing {
-                // Where something is already, or else the first.
-                Packing::Pack | Packing::StrictPack => {
-                    taken.iter().copied().find(able).or_else(|| (0..count).find(able))
-                }
-                Packing::Spread => {
-                    (0..count).find(|w| fresh(w) && able(w)).or_else(|| (0..count).find(able))
-                }
-                Packing::StrictSpread => (0..count).find(|w| fresh(w) && able(w)),
-            }?;
-            have[found].add(&bundle.demand, -1);
-            taken.push(found);
-        }
-        Some(taken)
+        // The largest first, which leaves the fewest dead ends.
+        let size = |demand: &Demand| {
+            demand.cpus + demand.labels.iter().map(|(_, amount)| amount).sum::<i64>()
+        };
+        let mut order: Vec<usize> = (0..bundles.len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(size(&bundles[at].demand)));
+        let broken = self.workers.iter().map(|worker| worker.broken.is_some()).collect();
+        let mut search = Search { bundles, packing, order, broken, have, steps: 0 };
+        let mut taken = vec![usize::MAX; bundles.len()];
+        search.place(0, &mut taken).then_some(taken)
     }
 
     fn group(&self, id: u64) -> Option<&Group> {
@@ -146,6 +140,7 @@ impl State {
                 }
             }
         }
+        self.changed = true;
         self.fail_stranded();
         self.schedule();
     }
@@ -190,6 +185,53 @@ impl State {
             (meant && bundle.free.covers(demand))
                 .then_some(Spot { worker: bundle.worker, bundle: Some((id, at)) })
         })
+    }
+}
+
+/// Looks for a worker for each bundle, and goes back when there is none.
+struct Search<'a> {
+    bundles: &'a [Bundle],
+    packing: Packing,
+    order: Vec<usize>,
+    broken: Vec<bool>,
+    have: Vec<Supply>,
+    steps: usize,
+}
+
+impl Search<'_> {
+    /// More would take too long; what has not been found by then waits or is refused.
+    const STEPS: usize = 20_000;
+
+    fn place(&mut self, next: usize, taken: &mut [usize]) -> bool {
+        let Some(&at) = self.order.get(next) else { return true };
+        let mut workers: Vec<usize> = (0..self.have.len()).collect();
+        let held = |worker: usize| taken.iter().filter(|&&one| one == worker).count();
+        match self.packing {
+            // Where much is already; or where little is.
+            Packing::Pack | Packing::StrictPack => {
+                workers.sort_by_key(|&worker| std::cmp::Reverse(held(worker)));
+            }
+            Packing::Spread => workers.sort_by_key(|&worker| held(worker)),
+            Packing::StrictSpread => workers.retain(|&worker| held(worker) == 0),
+        }
+        let demand = &self.bundles[at].demand;
+        for worker in workers {
+            self.steps += 1;
+            if self.steps > Self::STEPS {
+                return false;
+            }
+            if self.broken[worker] || !self.have[worker].covers(demand) {
+                continue;
+            }
+            self.have[worker].add(demand, -1);
+            taken[at] = worker;
+            if self.place(next + 1, taken) {
+                return true;
+            }
+            taken[at] = usize::MAX;
+            self.have[worker].add(demand, 1);
+        }
+        false
     }
 }
 

@@ -109,9 +109,7 @@ impl Host {
         for _ in 0..2 {
             if state.changed {
                 state.changed = false;
-                if !state.groups.iter().all(|group| group.ready) {
-                    state.reserve_groups();
-                }
+                state.reserve_groups();
                 if state.parked > 0 {
                     self.wake_threads();
                 }
@@ -298,21 +296,26 @@ impl Host {
         until: Option<Instant>,
     ) -> Result<Vec<T>, Error> {
         let started = Instant::now();
-        let mut values = Vec::with_capacity(ids.len());
-        for (at, &id) in ids.iter().enumerate() {
-            let found = self.until(until, |state| match state.find(id) {
-                Ok(index) => match state.read(index) {
-                    // Another one further on may have failed already.
-                    Ok(None) => state.first_failure(&ids[at..]).map(Err),
-                    read => read.transpose(),
-                },
-                Err(error) => Some(Err(error)),
-            })?;
-            let encoded = found.unwrap_or_else(|| Err(self.late(id, started)))?;
-            // SAFETY: the caller's handles hold the objects.
-            values.push(decode_for(self, unsafe { encoded.bytes() })?);
-        }
-        Ok(values)
+        let mut missing = ids.len();
+        let waited = self.with_set(ids, |set| {
+            self.until(until, |state| {
+                let mut ready = state.take_ready(set, 1).unwrap_or_default();
+                ready.sort_unstable();
+                missing -= ready.len();
+                // The first failure ends it, whatever else is not there yet.
+                let failed = ready.iter().find_map(|&at| {
+                    let index = state.objects.find(ids[at as usize])?;
+                    state.read(index).err()
+                });
+                match failed {
+                    Some(error) => Some(Err(error)),
+                    None => (missing == 0).then_some(Ok(())),
+                }
+            })
+        })?;
+        let late = ids.first().copied().unwrap_or(0);
+        waited.unwrap_or_else(|| Err(self.late(late, started)))?;
+        ids.iter().map(|&id| self.get(id, until)).collect()
     }
 
     /// Room for a value of the driver's own, filled by `fill`: its object, held once.
@@ -450,14 +453,5 @@ impl State {
             }
             Value::Failed(error) => Err(Error::Task(Box::new((**error).clone()))),
         }
-    }
-
-    fn first_failure(&self, ids: &[u64]) -> Option<Error> {
-        // Looking at all of them each time would make a long list slow.
-        let some = ids.iter().take(64).filter_map(|&id| self.objects.find(id));
-        some.into_iter().find_map(|index| match &self.objects.at(index).value {
-            Value::Failed(error) => Some(Error::Task(Box::new((**error).clone()))),
-            _ => None,
-        })
     }
 }

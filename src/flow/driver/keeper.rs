@@ -280,9 +280,13 @@ impl State {
             }
             let entry = self.memory.entry(place);
             entry.leave.store(1, SeqCst);
-            if let Some((seq, _)) = process.oldest() {
+            if let Some((seq, index)) = process.oldest() {
+                let pid = process.reins.as_ref().map_or(0, |reins| reins.pid);
+                if let Some(task) = self.objects.task_mut(index) {
+                    task.cancelled = true; // what it returns now does not count
+                }
                 entry.cancelled.store(seq + 1, SeqCst);
-                crate::sys::process::interrupt(process.reins.as_ref().map_or(0, |reins| reins.pid));
+                crate::sys::process::interrupt(pid);
             }
             self.recall_quietly(place);
             self.ring_worker(place);

@@ -266,6 +266,7 @@ impl State {
 
     /// Posts whatever can be posted now.
     pub(super) fn schedule(&mut self) {
+        self.reserve_groups();
         if self.classes.waiting.is_empty() || self.closed.is_some() {
             return;
         }

@@ -48,6 +48,9 @@ impl State {
     pub(super) fn unwatch(&mut self, set: u32, id: u64, member: u64) {
         if let Some(index) = self.objects.find(id) {
             let waiters = &mut self.objects.at_mut(index).waiters;
+            if waiters.is_empty() {
+                return;
+            }
             waiters.retain(|waiter| *waiter != Waiter::Set(set, member));
         }
     }

@@ -121,6 +121,11 @@ impl Store {
         }
     }
 
+    /// Whether there is a file for what does not fit.
+    pub(super) fn can_spill(&self) -> bool {
+        self.spill.is_some()
+    }
+
     /// Where a block is: address and length.
     pub(super) fn place(&self, id: BlockId) -> (u64, u64) {
         let block = self.blocks.get(id as usize).and_then(Option::as_ref);

@@ -145,13 +145,9 @@ impl Host {
         need: usize,
         until: Option<Instant>,
     ) -> Result<Vec<bool>, Error> {
-        let set = self.new_set();
-        let watched: Result<(), Error> = self.with(|state| {
-            (0..).zip(ids).try_for_each(|(member, &id)| state.watch(set, id, member))
-        });
         let mut ready = vec![false; ids.len()];
         let mut got = 0;
-        let waited = watched.and_then(|()| {
+        self.with_set(ids, |set| {
             self.until(until, |state| {
                 for member in state.take_ready(set, 1).unwrap_or_default() {
                     ready[member as usize] = true;
@@ -159,10 +155,24 @@ impl Host {
                 }
                 (got >= need).then_some(())
             })
+        })?;
+        Ok(ready)
+    }
+
+    /// A set of these for as long as `f` runs; each is called by its place in the list.
+    pub(super) fn with_set<R>(
+        &self,
+        ids: &[u64],
+        f: impl FnOnce(u32) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let set = self.new_set();
+        let watched: Result<(), Error> = self.with(|state| {
+            state.pump();
+            (0..).zip(ids).try_for_each(|(member, &id)| state.watch(set, id, member))
         });
-        let left = (0..).zip(ids).filter(|(member, _)| !ready[*member as usize]);
-        self.drop_set(set, left.map(|(member, &id)| (member, id)));
-        waited.map(|_| ready)
+        let result = watched.and_then(|()| f(set));
+        self.drop_set(set, (0..).zip(ids).map(|(member, &id)| (member, id)));
+        result
     }
 
     pub(in crate::flow) fn new_set(&self) -> u32 {

@@ -12,8 +12,11 @@ use crate::flow::error::Error;
 use crate::flow::value::OWN_PAGES;
 use crate::flow::wire::{Answer, WireValue};
 
-/// Bytes of a pocket: where a worker puts small results without asking.
+/// Bytes of a pocket, at most: where a worker puts small results without asking.
 const POCKET: u64 = 256 << 10;
+/// One part in so many of the memory is for the oldest body alone, so that it can end even when
+/// the values of younger ones, which wait for it to be taken, fill the rest.
+const RESERVE: u64 = 8;
 
 /// A body that waits for values.
 pub(super) struct Wait {
@@ -275,7 +278,8 @@ impl State {
     // ---- memory -----------------------------------------------------------------------------
 
     pub(super) fn give_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool) {
-        if !self.memory_waits.is_empty() || !self.try_memory(place, ask, bytes, shared) {
+        let turn = self.memory_waits.is_empty() || self.is_oldest(place);
+        if !turn || !self.try_memory(place, ask, bytes, shared) {
             let since = Instant::now();
             self.memory_waits.push_back(MemoryWait { place, ask, bytes, shared, since });
             self.poke = true;
@@ -285,7 +289,17 @@ impl State {
     /// True when the ask was answered.
     fn try_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool) -> bool {
         let pocket = !shared && bytes < OWN_PAGES;
-        let block = match self.store.take(if pocket { POCKET } else { bytes }) {
+        let (capacity, used, _) = self.store.figures();
+        if used + bytes > capacity - capacity / RESERVE
+            && bytes <= capacity
+            && !self.store.can_spill()
+            && !self.is_oldest(place)
+        {
+            return false;
+        }
+        // Many workers have pockets, and they are not to fill a small memory.
+        let want = if pocket { (capacity / 256).clamp(bytes, POCKET.max(bytes)) } else { bytes };
+        let block = match self.store.take(want).or_else(|_| self.store.take(bytes)) {
             Ok(block) => block,
             Err(NoRoom::Now) => return false,
             Err(why @ NoRoom::Ever(_)) => {
@@ -311,6 +325,13 @@ impl State {
         true
     }
 
+    /// Whether no process runs an older task.
+    fn is_oldest(&self, place: u16) -> bool {
+        let number = |place: &u16| self.body_of(*place).map(|index| self.objects.at(index).number);
+        let own = number(&place);
+        self.busy.iter().filter_map(number).min() == own
+    }
+
     /// A complete object that is a block of elements, with one hold.
     pub(super) fn add_block(&mut self, block: BlockId, address: u64, len: u64) -> Index {
         let index = self.objects.add(0, Value::Placed { block, address, len });
@@ -328,6 +349,11 @@ impl State {
                 self.schedule();
             }
         }
+        let mut waits = std::mem::take(&mut self.memory_waits);
+        waits.make_contiguous().sort_by_key(|wait| {
+            self.body_of(wait.place).map_or(0, |index| self.objects.at(index).number)
+        });
+        self.memory_waits = waits;
         while let Some(&MemoryWait { place, ask, bytes, shared, since }) = self.memory_waits.front()
         {
             if self.try_memory(place, ask, bytes, shared) {

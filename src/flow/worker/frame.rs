@@ -154,7 +154,8 @@ impl Out<'_> {
             self.put(&buffer[..len], kinds.0);
             return Ok(named);
         }
-        let (size, _) = collecting(|| postcard::experimental::serialized_size(value));
+        // The first try ended somewhere in the middle: who is named is found out anew.
+        let (size, named) = collecting(|| postcard::experimental::serialized_size(value));
         let size = size.map_err(|error| encode_error(&error))?;
         let mut done = Ok(());
         let mut fill = |room: &mut [u8]| {
