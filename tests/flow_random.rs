@@ -127,22 +127,21 @@ fn sequentially(flow: &[Call]) -> Vec<Outcome> {
             Input::Value(n) => Ok(*n),
             Input::Of(at) => as_number(&done[*at]),
         };
-        let numbers =
-            |all: &[usize]| all.iter().map(|at| as_number(&done[*at])).collect::<Result<Vec<_>, _>>();
+        let numbers = |all: &[usize]| {
+            all.iter().map(|at| as_number(&done[*at])).collect::<Result<Vec<_>, _>>()
+        };
         let outcome = match call {
-            Call::Add(a, b) => {
-                number(a).and_then(|a| Ok(Value::Number(add(a, number(b)?))))
-            }
+            Call::Add(a, b) => number(a).and_then(|a| Ok(Value::Number(add(a, number(b)?)))),
             Call::Check(n) => number(n).and_then(check).map(Value::Number),
             Call::Spread(seed) => number(seed).map(|seed| Value::Bytes(spread(seed))),
             Call::Sum(at) => done[*at].clone().map(|value| match value {
                 Value::Bytes(bytes) => Value::Number(sum(&bytes)),
                 Value::Number(_) => unreachable!("only sums of spreads are made"),
             }),
-            Call::Nested(all) => numbers(all)
-                .map(|all| Value::Number(all.into_iter().fold(1, add))),
-            Call::Deep(n) => number(n)
-                .and_then(|n| Ok(Value::Number(add(add(n, 1), check(n)?)))),
+            Call::Nested(all) => {
+                numbers(all).map(|all| Value::Number(all.into_iter().fold(1, add)))
+            }
+            Call::Deep(n) => number(n).and_then(|n| Ok(Value::Number(add(add(n, 1), check(n)?)))),
             Call::Gather(all) => numbers(all).map(|all| Value::Number(fold(all))),
         };
         done.push(outcome);
@@ -266,7 +265,8 @@ fn compare(on: &Flow, seed: u64, retries: bool) {
     let mut random = Random(seed);
     let flow = random_flow(&mut random);
     let expected = sequentially(&flow);
-    let got = remotely(on, &flow, &mut random, retries).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let got = remotely(on, &flow, &mut random, retries)
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
         assert!(agree(expected, got), "seed {seed}, call {at} of {flow:#?}\n{expected:?}\n{got:?}");
     }
@@ -302,8 +302,12 @@ fn they_do_while_workers_die() {
             let mut kills = 0;
             while !over.load(Relaxed) {
                 std::thread::sleep(Duration::from_micros(random.next() % 8000));
-                let pids: Vec<i32> =
-                    flow.workers().expect("of the driver").into_iter().flat_map(|w| w.pids).collect();
+                let pids: Vec<i32> = flow
+                    .workers()
+                    .expect("of the driver")
+                    .into_iter()
+                    .flat_map(|w| w.pids)
+                    .collect();
                 if !pids.is_empty() {
                     kill(pids[random.below(pids.len())], libc::SIGKILL);
                     kills += 1;

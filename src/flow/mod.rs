@@ -228,7 +228,7 @@ impl Flow {
 
     fn host(&self, what: &str) -> Result<Arc<Host>, Error> {
         match self.side() {
-            Side::Host(host) => Ok(host),
+            Side::Host(host) => host.check().map(|()| host),
             Side::Worker(_) => {
                 Err(Error::Invalid(format!("{what} is for the driver, not for a body")))
             }
@@ -363,10 +363,7 @@ impl Flow {
     /// Called by a body.
     pub fn free<T>(&self, refs: &[ObjectRef<T>]) -> Result<(), Error> {
         let host = self.host("freeing values")?;
-        refs.iter().try_for_each(|one| {
-            host.lose(self.own(one)?);
-            Ok(())
-        })
+        refs.iter().try_for_each(|one| host.lose(self.own(one)?))
     }
 
     /// Reserves bundles of resources at once, as soon as they are free.

@@ -63,12 +63,17 @@ impl PlacementGroup {
 
     /// The worker of each bundle; empty before they are reserved.
     pub fn workers(&self) -> Vec<String> {
+        if !self.host.is_own() {
+            return Vec::new();
+        }
         self.host.with(|state| state.group_workers(self.id))
     }
 }
 
 impl Drop for PlacementGroup {
     fn drop(&mut self) {
-        self.host.with(|state| state.remove_group(self.id));
+        if self.host.is_own() {
+            self.host.with(|state| state.remove_group(self.id));
+        }
     }
 }

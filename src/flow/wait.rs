@@ -264,7 +264,7 @@ impl<T> WaitSet<T> {
     pub fn new(flow: &Flow) -> Result<Self, Error> {
         let side = flow.side();
         let set = match &side {
-            Side::Host(host) => host.new_set(),
+            Side::Host(host) => host.new_set()?,
             Side::Worker(_) => 0,
         };
         Ok(Self { side, set, next: 0, members: std::collections::BTreeMap::new() })

@@ -132,6 +132,59 @@ fn advise_at(bytes: &Range<u64>, advice: i32) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A page that a child of this process finds empty: whoever asks whether this is still the process
+/// that made it needs no system call.
+#[cfg(feature = "flow")]
+pub(crate) struct OwnMark(Option<NonNull<u32>>);
+
+// SAFETY: the word is written once, before the mark is shared.
+#[cfg(feature = "flow")]
+unsafe impl Send for OwnMark {}
+// SAFETY: as above.
+#[cfg(feature = "flow")]
+unsafe impl Sync for OwnMark {}
+
+#[cfg(feature = "flow")]
+impl OwnMark {
+    /// Marks this process as the owner.
+    pub(crate) fn new() -> Self {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the system's choice.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, prot, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return Self(None);
+        }
+        let start = page as u64;
+        if advise_at(&(start..start + PAGE as u64), libc::MADV_WIPEONFORK).is_err() {
+            // SAFETY: ours, and nobody has the address.
+            unsafe { libc::munmap(page, PAGE) };
+            return Self(None);
+        }
+        let word = page.cast::<u32>();
+        // SAFETY: the page is ours alone, writable and aligned.
+        unsafe { word.write(1) };
+        Self(NonNull::new(word))
+    }
+
+    /// Whether this is the process that made it. Where the system cannot wipe pages: yes.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        // SAFETY: mapped as long as the mark lives.
+        self.0.is_none_or(|word| unsafe { word.read_volatile() } == 1)
+    }
+}
+
+#[cfg(feature = "flow")]
+impl Drop for OwnMark {
+    fn drop(&mut self) {
+        if let Some(word) = self.0 {
+            // SAFETY: ours, and nobody else has the address.
+            unsafe { libc::munmap(word.as_ptr().cast(), PAGE) };
+        }
+    }
+}
+
 /// The size of a page.
 pub(crate) const PAGE: usize = 4096;
 

@@ -226,7 +226,7 @@ enum Shape {
 }
 
 #[node]
-#[allow(clippy::ptr_arg, reason = "each kind of parameter once")]
+#[allow(clippy::too_many_arguments, reason = "as many as there can be, each of another kind")]
 fn kinds(
     text: &str,
     bytes: &[u8],
@@ -245,6 +245,7 @@ pub(crate) fn all_kinds_of_arguments() {
     let point = Point { x: -3, name: "ä €".to_owned() };
     let shape = Shape::Box { from: point.clone(), to: Point { x: 1, name: String::new() } };
     let words = vec!["one".to_owned(), String::new()];
+    let maybe = Some(point.clone());
     let here = kinds(
         "text",
         &[0, 255],
@@ -262,7 +263,7 @@ pub(crate) fn all_kinds_of_arguments() {
         "owned",
         &[1, u32::MAX][..],
         &point,
-        &Some(point.clone()),
+        &maybe,
         &shape,
         &words,
     );

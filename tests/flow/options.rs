@@ -176,6 +176,10 @@ pub(crate) fn a_display_name_is_what_is_read() {
         Pending::Upstream { name, .. } => assert_eq!(name, "the gate"),
         other => panic!("{other:?}"),
     }
+    let listed: Vec<_> =
+        flow.tasks().unwrap().into_iter().map(|task| (task.name, task.tag)).collect();
+    let tagged = ("the gate".to_owned(), Some("nightly".to_owned()));
+    assert_eq!(listed, [tagged, ("compile chip 3".to_owned(), None)]);
     match held.get_timeout(Duration::from_millis(5)) {
         Err(Error::Timeout(name, _)) => assert!(name.contains("`the gate`"), "{name}"),
         other => panic!("{other:?}"),

@@ -165,14 +165,16 @@ fn make_late(len: usize) -> Vec<u8> {
 
 /// The younger results fill the memory meanwhile, and nobody takes them before the first.
 pub(crate) fn results_in_order_while_the_first_is_slow() {
-    let flow = small(16 * MIB).build().unwrap();
-    let mut all = vec![make_late::remote(&flow, MIB).unwrap()];
-    all.extend((0..40).map(|_| make::remote(&flow, MIB).unwrap()));
-    for (at, one) in all.into_iter().enumerate() {
-        let length = one.get().map(|bytes| bytes.len());
-        assert_eq!(length, Ok(MIB), "number {at}");
+    for (len, count) in [(MIB, 40), (5 * MIB, 6), (27 * MIB / 4, 6), (10 * MIB, 4)] {
+        let flow = small(16 * MIB).build().unwrap();
+        let mut all = vec![make_late::remote(&flow, len).unwrap()];
+        all.extend((0..count).map(|_| make::remote(&flow, len).unwrap()));
+        for (at, one) in all.into_iter().enumerate() {
+            let length = one.get().map(|bytes| bytes.len());
+            assert_eq!(length, Ok(len), "number {at} of {len} bytes");
+        }
+        all_freed(&flow);
     }
-    all_freed(&flow);
 }
 
 pub(crate) fn small_values_of_many_workers_take_little() {

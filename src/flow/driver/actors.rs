@@ -188,7 +188,11 @@ impl State {
     pub(super) fn actor_lost(&mut self, number: u32, how: &str) {
         let actor = &mut self.actors[number as usize];
         actor.place = None;
-        if matches!(actor.life, Life::Dead(_)) || actor.making.is_some() {
+        if let Life::Dead(why) = &actor.life {
+            let why = why.clone();
+            return self.actor_dies(number, &why); // what came back from its process
+        }
+        if actor.making.is_some() {
             return; // its constructor is tried again like any task
         }
         if actor.restarts_left == 0 {

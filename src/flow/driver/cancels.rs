@@ -21,7 +21,6 @@ struct Told {
     index: Index,
     place: u16,
     seq: u64,
-    pid: i32,
     spared: Vec<Member>,
 }
 
@@ -68,23 +67,19 @@ impl State {
 
     fn cancel_one(&mut self, index: Index) -> Option<Told> {
         let task = self.objects.task(index)?;
-        let makes = task.makes;
         if let Phase::Posted { place, seq } = task.phase
             && !self.withdraw(place, seq)
         {
             let entry = self.memory.entry(place);
             entry.cancelled.store(seq + 1, SeqCst);
+            let worker = Some(self.worker_name(place));
+            let error = self.error_of(index, worker, Cause::Cancelled);
+            self.end_waits(place, &error.into());
             let process = &self.procs[usize::from(place)];
-            let pid = process.reins.as_ref().map_or(0, |reins| reins.pid);
-            process::interrupt(pid);
-            self.ring_worker(place); // it may wait for us
             let spared = process.spared.iter().map(|&(pid, start)| Member { pid, start }).collect();
-            return Some(Told { index, place, seq, pid, spared });
+            return Some(Told { index, place, seq, spared });
         }
         self.fail(index, None, Cause::Cancelled);
-        if let Some(actor) = makes {
-            self.maker_settled(actor);
-        }
         None
     }
 
@@ -103,9 +98,12 @@ impl State {
 impl Host {
     /// Cancels a task and all that its body called.
     pub(in crate::flow) fn cancel(&self, id: u64, cancel: Cancel) -> Result<CancelReport, Error> {
+        self.check()?;
         let (mut report, told) = self.with(|state| state.begin_cancel(id, cancel))?;
         for told in told {
-            report.ended.extend(self.end_family(told.pid, &told.spared, cancel.grace));
+            let pid = self.pid_of(&told)?;
+            process::interrupt(pid);
+            report.ended.extend(self.end_family(pid, &told.spared, cancel.grace));
             if cancel.force && self.with(|state| state.end_worker(&told)) {
                 report.worker_ended = true;
                 let until = std::time::Instant::now() + ENDING;
@@ -118,6 +116,19 @@ impl Host {
             }
         }
         Ok(report)
+    }
+
+    /// The process of a body, once the nursery has told its number; 0 when the body is over.
+    fn pid_of(&self, told: &Told) -> Result<i32, Error> {
+        let until = std::time::Instant::now() + ENDING;
+        let known = self.until(Some(until), |state| {
+            let phase = state.objects.task(told.index).map(|task| task.phase);
+            if phase != Some(Phase::Posted { place: told.place, seq: told.seq }) {
+                return Some(0);
+            }
+            state.procs[usize::from(told.place)].reins.as_ref().map(|reins| reins.pid)
+        })?;
+        Ok(known.unwrap_or(0))
     }
 
     /// Ends what the tasks of a worker have started.

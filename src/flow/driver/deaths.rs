@@ -21,6 +21,7 @@ impl State {
         self.pump_one(place);
         let process = &self.procs[usize::from(place)];
         let (worker, doom, actor) = (process.worker, process.doom, process.actor);
+        self.proc_mut(place).doom.get_or_insert(Doom::Gone); // nothing is posted to it
         let name = self.worker_name(place);
         let served = self.memory.entry(place).live.load(std::sync::atomic::Ordering::Acquire) != 0;
         if doom.is_none() {
@@ -80,7 +81,6 @@ impl State {
         let Some(index) = self.end_letter(place, seq) else { return };
         let worker = Some(self.worker_name(place));
         let Some(task) = self.objects.task(index) else { return };
-        let makes = task.makes;
         if task.cancelled {
             self.fail(index, worker, Cause::Cancelled);
         } else if !begun {
@@ -98,9 +98,6 @@ impl State {
             return self.again(index, true);
         } else {
             self.fail(index, worker, Cause::WorkerCrashed(how.to_owned()));
-        }
-        if let Some(actor) = makes {
-            self.maker_settled(actor);
         }
     }
 
@@ -197,7 +194,9 @@ impl State {
                 continue;
             }
             // Nothing stands behind it any more, so nobody else is hit if it ends just now.
+            self.proc_mut(place).alone = true;
             self.recall_all(place);
+            self.proc_mut(place).alone = false;
             if self.memory.cell(place, seq).state().look(seq) == Some(cell::Phase::Started) {
                 tracing::warn!(worker = self.worker_name(place), ?limit, "deadline passed");
                 self.doom(place, Doom::Deadline);

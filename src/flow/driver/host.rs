@@ -21,7 +21,7 @@ use crate::flow::reference::{Handle, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
 use crate::mailbox::bell::{KEEPER, NOBODY, THREAD};
 use crate::sys::futex;
-use crate::worker::nursery::lineage;
+use crate::sys::map::OwnMark;
 use crate::worker::participant::{Poke, WaitStrategy};
 
 /// A sleep that nobody ends is looked at again after this long.
@@ -35,8 +35,7 @@ pub(in crate::flow) struct Host {
     wait: WaitStrategy,
     pub(super) stopping: AtomicBool,
     /// The process in which it was built; a child of that has a copy, which is good for nothing.
-    lineage: u32,
-    pid: u32,
+    own: OwnMark,
 }
 
 /// The flow that was built last in this process.
@@ -79,8 +78,7 @@ impl Host {
             keeper,
             wait,
             stopping: AtomicBool::new(false),
-            lineage: lineage(),
-            pid: std::process::id(),
+            own: OwnMark::new(),
         });
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host);
         host
@@ -92,10 +90,19 @@ impl Host {
 
     /// Whether this is the process that built the flow.
     pub(in crate::flow) fn is_own(&self) -> bool {
-        self.lineage == lineage() && self.pid == std::process::id()
+        self.own.is_own()
     }
 
-    /// Does something with the table, and what follows from it.
+    /// # Errors
+    /// This is a child of the process that built the flow.
+    pub(in crate::flow) fn check(&self) -> Result<(), Error> {
+        if self.is_own() {
+            return Ok(());
+        }
+        Err(Error::Closed("it was built in another process, of which this is a child".to_owned()))
+    }
+
+    /// Does something with the table, and what follows from it. Not in a child.
     pub(in crate::flow) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = f(&mut state);
@@ -152,9 +159,7 @@ impl Host {
         until: Option<Instant>,
         mut ready: impl FnMut(&mut State) -> Option<R>,
     ) -> Result<Option<R>, Error> {
-        if !self.is_own() {
-            return Err(Error::Closed("it was built in another process".to_owned()));
-        }
+        self.check()?;
         let mut round = 0;
         loop {
             let mut state = self.lock();
@@ -356,6 +361,9 @@ impl Host {
 
     /// Whether this object is a complete block of these bytes.
     pub(in crate::flow) fn is_block(&self, id: u64, address: u64, len: u64) -> bool {
+        if !self.is_own() {
+            return false;
+        }
         let state = self.lock();
         state.objects.find(id).is_some_and(|index| {
             let object = state.objects.at(index);
@@ -374,9 +382,7 @@ impl Host {
         mut writer: ArgWriter,
         actor: Option<u64>,
     ) -> Result<u64, Error> {
-        if !self.is_own() {
-            return Err(Error::Closed("it was built in another process".to_owned()));
-        }
+        self.check()?;
         let held = self.place_long_arguments(node, &mut writer)?;
         let args = std::mem::take(&mut writer.args);
         let overrides = overrides.map(|over| Box::new(over.clone()));
@@ -406,6 +412,7 @@ impl Host {
         max_restarts: Option<i32>,
         mut writer: ArgWriter,
     ) -> Result<u64, Error> {
+        self.check()?;
         let held = self.place_long_arguments(node, &mut writer)?;
         let args = std::mem::take(&mut writer.args);
         let overrides = Box::new(overrides.clone());

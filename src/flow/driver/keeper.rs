@@ -50,11 +50,13 @@ impl Keeper {
                 self.close("the driver was told to end");
                 self.end_all();
                 self.nursery.shutdown();
-                signals::obey(signal);
+                signals::obey(&self.host.keeper, signal);
                 return;
             }
             if self.nursery_is_dead() {
                 self.close("its nursery process died");
+                self.end_groups();
+                signals::uninstall(&self.host.keeper);
                 self.nursery.bury();
                 return;
             }
@@ -115,7 +117,10 @@ impl Keeper {
     fn bury(&mut self, place: u16) {
         let how = match self.nursery.reap(place) {
             Ok(status) => describe_status(status),
-            Err(error) => format!("its process is gone ({error})"),
+            Err(error) => {
+                self.end_groups(); // the nursery is gone as well
+                format!("its process is gone ({error})")
+            }
         };
         self.host.with(|state| state.bury(place, &how));
     }
@@ -212,9 +217,20 @@ impl Keeper {
         next.into_iter().flatten().min()
     }
 
+    /// The nursery is gone, and with it the workers; nobody adopts what they had started. What is
+    /// left in their process groups is ended here.
+    fn end_groups(&self) {
+        let state = self.host.lock();
+        for reins in state.procs.iter().filter_map(|process| process.reins.as_ref()) {
+            let group = nix::unistd::Pid::from_raw(reins.pid);
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
     /// The flow ends: bodies are told, what they have started has a grace, and then all go.
     fn end_all(&self) {
         let families: Vec<(i32, Vec<Member>)> = self.host.with(|state| {
+            state.pump();
             state.closed.get_or_insert_with(|| "it was dropped".to_owned());
             state.changed = true;
             state.tell_all_to_end();

@@ -99,6 +99,7 @@ pub(super) struct State {
     failing: Vec<(Index, Arc<crate::flow::error::TaskError>)>,
     told: Vec<(u16, u64)>,
     actors_to_serve: Vec<u32>,
+    made: Vec<u32>,
     reschedule: bool,
     /// Why there is nothing more to do.
     closed: Option<String>,
@@ -140,6 +141,7 @@ impl State {
             failing: Vec::new(),
             told: Vec::new(),
             actors_to_serve: Vec::new(),
+            made: Vec::new(),
             reschedule: false,
             closed: None,
         }

@@ -37,6 +37,8 @@ pub(super) enum Doom {
     Actor,
     Mad,
     Idle,
+    /// It ended by itself.
+    Gone,
 }
 
 #[derive(Default)]
@@ -61,6 +63,8 @@ pub(super) struct Process {
     /// Waits of its body: number of the ask, and what it waits for.
     pub(super) waits: Vec<super::waits::Wait>,
     pub(super) doom: Option<Doom>,
+    /// Nothing is to stand behind its body for a moment.
+    pub(super) alone: bool,
     /// Subprocesses that tasks have left on purpose.
     pub(super) spared: Vec<(i32, u64)>,
     /// Idle since.
@@ -107,6 +111,7 @@ impl Process {
         self.lease.is_some_and(|lease| lease.class == class && !lease.lent)
             && self.actor.is_none()
             && self.doom.is_none()
+            && !self.alone
             && self.waits.is_empty()
     }
 

@@ -17,6 +17,9 @@ use crate::sys::process::pidfd_kill;
 impl State {
     /// Reads what the busy processes have to say. Whether there was anything.
     pub(super) fn pump(&mut self) -> bool {
+        if self.closed.is_some() {
+            return false; // what bodies return when they are told to end does not count
+        }
         let mut any = false;
         let mut at = 0;
         while let Some(&place) = self.busy.get(at) {
@@ -136,11 +139,7 @@ impl State {
                         self.failed(place, index, Cause::Cancelled);
                     } else {
                         self.objects.at_mut(index).children = std::mem::take(&mut children);
-                        let makes = self.objects.task(index).and_then(|task| task.makes);
                         self.settle(index, value);
-                        if let Some(actor) = makes {
-                            self.maker_settled(actor);
-                        }
                     }
                 }
                 Ok(Outcome::Failed(cause)) => self.failed(place, index, cause),
@@ -176,9 +175,6 @@ impl State {
             return self.again_later(index);
         }
         self.fail(index, worker, if cancelled { Cause::Cancelled } else { cause });
-        if let Some(actor) = makes {
-            self.maker_settled(actor);
-        }
     }
 
     fn read_reply(&mut self, place: u16, seq: u64, reply: &Reply) -> Result<Outcome, Mad> {
@@ -248,10 +244,10 @@ impl State {
 
     /// Ends a process. What stands at it has been taken back before, so nobody else is hit.
     pub(super) fn doom(&mut self, place: u16, why: Doom) {
-        self.recall_all(place);
         let process = self.proc_mut(place);
-        process.doom.get_or_insert(why);
-        if let Some(reins) = &process.reins {
+        process.doom.get_or_insert(why); // nothing is posted to it from here on
+        self.recall_all(place);
+        if let Some(reins) = &self.procs[usize::from(place)].reins {
             pidfd_kill(&reins.death, libc::SIGKILL);
         }
         self.poke = true;

@@ -3,26 +3,31 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicI32;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+/// Flows whose keepers are told; of any further one the nursery cleans up, without a grace.
+const KEEPERS: usize = 64;
+
 /// The signal that came, if one did.
 static CAME: AtomicI32 = AtomicI32::new(0);
-/// Where the keeper is told; -1: nobody is there to clean up.
-static TELL: AtomicI32 = AtomicI32::new(-1);
+/// Where keepers are told, plus one; 0: a free place.
+static TELL: [AtomicI32; KEEPERS] = [const { AtomicI32::new(0) }; KEEPERS];
 
 const ENDING: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
 
 extern "C" fn came(signal: i32) {
-    let tell = TELL.load(SeqCst);
-    if tell < 0 || CAME.swap(signal, SeqCst) != 0 {
+    let keepers = || TELL.iter().map(|tell| tell.load(SeqCst) - 1).filter(|fd| *fd >= 0);
+    if keepers().next().is_none() || CAME.swap(signal, SeqCst) != 0 {
         end(signal);
         return;
     }
     let one = 1u64;
-    // SAFETY: eight bytes of a live local; allowed in a handler.
-    unsafe { libc::write(tell, (&raw const one).cast(), 8) };
+    for fd in keepers() {
+        // SAFETY: eight bytes of a live local; allowed in a handler.
+        unsafe { libc::write(fd, (&raw const one).cast(), 8) };
+    }
 }
 
 /// Ends this process as the signal does by default. Only calls what a handler may.
@@ -36,7 +41,8 @@ fn end(signal: i32) {
 
 /// Installs the handlers where the program has none. The keeper of this flow is told.
 pub(super) fn install(keeper: &OwnedFd) {
-    TELL.store(keeper.as_raw_fd(), SeqCst);
+    let own = keeper.as_raw_fd() + 1;
+    let _ = TELL.iter().find(|tell| tell.compare_exchange(0, own, SeqCst, SeqCst).is_ok());
     let ours = SigAction::new(SigHandler::Handler(came), SaFlags::SA_RESTART, SigSet::empty());
     for signal in ENDING {
         // SAFETY: the handler only does what a handler may; what was there is put back if it
@@ -57,20 +63,22 @@ pub(super) fn install(keeper: &OwnedFd) {
     }
 }
 
-/// This keeper is not there any more.
-pub(super) fn uninstall(keeper: &OwnedFd) {
-    let own = keeper.as_raw_fd();
-    let _ = TELL.compare_exchange(own, -1, SeqCst, SeqCst);
+/// This keeper is not there any more. True when it was the last.
+pub(super) fn uninstall(keeper: &OwnedFd) -> bool {
+    let own = keeper.as_raw_fd() + 1;
+    let _ = TELL.iter().find(|tell| tell.compare_exchange(own, 0, SeqCst, SeqCst).is_ok());
+    TELL.iter().all(|tell| tell.load(SeqCst) == 0)
 }
 
 /// The signal that came and was not acted upon.
 pub(super) fn pending() -> Option<i32> {
-    Some(CAME.load(Relaxed)).filter(|&signal| signal != 0)
+    Some(CAME.load(SeqCst)).filter(|&signal| signal != 0)
 }
 
-/// All is clean: now it may have its effect.
-pub(super) fn obey(signal: i32) {
-    CAME.store(0, SeqCst);
-    TELL.store(-1, SeqCst);
-    end(signal);
+/// This flow is clean: when the last one is, the signal has its effect.
+pub(super) fn obey(keeper: &OwnedFd, signal: i32) {
+    if uninstall(keeper) {
+        CAME.store(0, SeqCst);
+        end(signal);
+    }
 }

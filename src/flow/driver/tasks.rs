@@ -281,6 +281,7 @@ impl State {
             if !matches!(task.phase, Phase::Posted { .. }) {
                 self.unposted -= 1;
             }
+            self.made.extend(task.makes);
             match task.phase {
                 Phase::AtActor => self.left_actor(index, &task),
                 // It was the reason, perhaps, why others were not looked at.
@@ -302,6 +303,9 @@ impl State {
         while let Some((place, ask)) = self.told.pop() {
             self.look_at_wait(place, ask);
         }
+        while let Some(actor) = self.made.pop() {
+            self.maker_settled(actor);
+        }
         while let Some(actor) = self.actors_to_serve.pop() {
             self.serve_actor(actor);
         }
@@ -322,6 +326,7 @@ impl State {
         self.unposted += 1;
         if let Some((actor, caller)) = actor {
             self.queue_at_actor(actor, caller, index, true);
+            self.actors_to_serve.push(actor);
         } else if remaining == 0 {
             let lost = self.failed_argument(index);
             match lost {

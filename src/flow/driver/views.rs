@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 impl Host {
     /// A value of the driver's own: an object that is complete from the beginning.
     pub(in crate::flow) fn put(self: &Arc<Self>, mut writer: ArgWriter) -> Result<Handle, Error> {
+        self.check()?;
         let held = self.place_long_arguments(&SAME, &mut writer)?;
         let args = std::mem::take(&mut writer.args);
         let mut state = self.lock();
@@ -51,18 +52,21 @@ impl Host {
     }
 
     pub(in crate::flow) fn pending(&self, id: u64) -> Result<Pending, Error> {
+        self.check()?;
         self.with(|state| {
             state.pump();
             state.find(id).map(|index| state.pending(index))
         })
     }
 
-    pub(in crate::flow) fn lose(&self, id: u64) {
+    pub(in crate::flow) fn lose(&self, id: u64) -> Result<(), Error> {
+        self.check()?;
         self.with(|state| {
             if let Ok(index) = state.find(id) {
                 state.lose(index, "it was freed");
             }
         });
+        Ok(())
     }
 
     pub(in crate::flow) fn add_group(
@@ -70,6 +74,7 @@ impl Host {
         bundles: &[Resources],
         packing: Packing,
     ) -> Result<u64, Error> {
+        self.check()?;
         self.with(|state| state.add_group(bundles, packing))
     }
 
@@ -79,6 +84,7 @@ impl Host {
         count: usize,
         each: &Resources,
     ) -> Result<(), Error> {
+        self.check()?;
         each.check()?;
         check_group(group)?;
         self.with(|state| {
@@ -165,7 +171,7 @@ impl Host {
         ids: &[u64],
         f: impl FnOnce(u32) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let set = self.new_set();
+        let set = self.new_set()?;
         let watched: Result<(), Error> = self.with(|state| {
             state.pump();
             (0..).zip(ids).try_for_each(|(member, &id)| state.watch(set, id, member))
@@ -175,11 +181,13 @@ impl Host {
         result
     }
 
-    pub(in crate::flow) fn new_set(&self) -> u32 {
-        self.lock().add_set()
+    pub(in crate::flow) fn new_set(&self) -> Result<u32, Error> {
+        self.check()?;
+        Ok(self.lock().add_set())
     }
 
     pub(in crate::flow) fn watch(&self, set: u32, id: u64, member: u64) -> Result<(), Error> {
+        self.check()?;
         self.lock().watch(set, id, member)
     }
 
@@ -219,6 +227,7 @@ impl Host {
     // ---- actors -----------------------------------------------------------------------------
 
     pub(in crate::flow) fn kill_actor(&self, id: u64) -> Result<(), Error> {
+        self.check()?;
         self.with(|state| {
             state.pump();
             state.find_actor(id)?;
@@ -229,6 +238,7 @@ impl Host {
     }
 
     pub(in crate::flow) fn actor_info(&self, id: u64) -> Option<ActorInfo> {
+        self.check().ok()?;
         self.with(|state| {
             state.pump();
             let number = state.find_actor(id).ok()?;

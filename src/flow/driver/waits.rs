@@ -14,9 +14,6 @@ use crate::flow::wire::{Answer, WireValue};
 
 /// Bytes of a pocket, at most: where a worker puts small results without asking.
 const POCKET: u64 = 256 << 10;
-/// One part in so many of the memory is for the oldest body alone, so that it can end even when
-/// the values of younger ones, which wait for it to be taken, fill the rest.
-const RESERVE: u64 = 8;
 
 /// A body that waits for values.
 pub(super) struct Wait {
@@ -73,7 +70,8 @@ impl State {
                 self.objects.at_mut(index).waiters.push(Waiter::Process(place, ask));
             }
         }
-        self.poke |= until.is_some();
+        // The keeper minds the time, and whether anything moves at all.
+        self.poke |= until.is_some() || self.blocked == 0;
         self.proc_mut(place).waits.push(wait);
         self.blocked += 1;
         // The cpus are for others meanwhile, and so is what stands behind the waiting body.
@@ -139,6 +137,13 @@ impl State {
             self.lend(place, false);
         }
         self.answer(place, wait.ask, answer);
+    }
+
+    /// Ends all waits of a body with this error.
+    pub(super) fn end_waits(&mut self, place: u16, error: &Error) {
+        while !self.procs[usize::from(place)].waits.is_empty() {
+            self.end_wait(place, 0, Err(error.clone()));
+        }
     }
 
     fn leave_waiters(&mut self, place: u16, wait: &Wait) {
@@ -278,8 +283,8 @@ impl State {
     // ---- memory -----------------------------------------------------------------------------
 
     pub(super) fn give_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool) {
-        let turn = self.memory_waits.is_empty() || self.is_oldest(place);
-        if !turn || !self.try_memory(place, ask, bytes, shared) {
+        let turn = self.memory_waits.is_empty() || self.older_bodies(place) == 0;
+        if !turn || !self.try_memory(place, ask, bytes, shared, false) {
             let since = Instant::now();
             self.memory_waits.push_back(MemoryWait { place, ask, bytes, shared, since });
             self.poke = true;
@@ -287,13 +292,17 @@ impl State {
     }
 
     /// True when the ask was answered.
-    fn try_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool) -> bool {
+    fn try_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool, forced: bool) -> bool {
         let pocket = !shared && bytes < OWN_PAGES;
         let (capacity, used, _) = self.store.figures();
-        if used + bytes > capacity - capacity / RESERVE
+        // As much again is left for each older body, so that those can end even if younger ones'
+        // values are to be taken after theirs.
+        let older = self.older_bodies(place);
+        if !forced
+            && older > 0
             && bytes <= capacity
             && !self.store.can_spill()
-            && !self.is_oldest(place)
+            && (capacity - used.min(capacity)) / (older + 1) < bytes
         {
             return false;
         }
@@ -325,11 +334,12 @@ impl State {
         true
     }
 
-    /// Whether no process runs an older task.
-    fn is_oldest(&self, place: u16) -> bool {
-        let number = |place: &u16| self.body_of(*place).map(|index| self.objects.at(index).number);
-        let own = number(&place);
-        self.busy.iter().filter_map(number).min() == own
+    /// Bodies of older tasks that are at work.
+    fn older_bodies(&self, place: u16) -> u64 {
+        let number = |place: u16| self.body_of(place).map(|index| self.objects.at(index).number);
+        let own = number(place);
+        let at_work = |place: &&u16| self.procs[usize::from(**place)].waits.is_empty();
+        self.busy.iter().filter(at_work).filter(|&&other| number(other) < own).count() as u64
     }
 
     /// A complete object that is a block of elements, with one hold.
@@ -356,9 +366,10 @@ impl State {
         self.memory_waits = waits;
         while let Some(&MemoryWait { place, ask, bytes, shared, since }) = self.memory_waits.front()
         {
-            if self.try_memory(place, ask, bytes, shared) {
+            let late = now.duration_since(since.max(self.freed_at)) > self.patience;
+            if self.try_memory(place, ask, bytes, shared, late) {
                 self.memory_waits.pop_front();
-            } else if now.duration_since(since.max(self.freed_at)) > self.patience {
+            } else if late {
                 let error = self.store.refusal(bytes, &NoRoom::Now);
                 self.memory_waits.pop_front();
                 self.answer(place, ask, Err(error));

@@ -41,12 +41,14 @@ struct Server {
     spared: Vec<Member>,
     /// When the last body ended, if another letter was there at once.
     clock: u64,
+    /// The driver was not told of a reply, since another letter seemed to be there.
+    unsaid: bool,
 }
 
 /// Serves until it is told to leave.
 pub(super) fn serve(client: &'static Client) {
     let actor = RefCell::new(None);
-    let mut server = Server { client, spared: Vec::new(), clock: 0 };
+    let mut server = Server { client, spared: Vec::new(), clock: 0, unsaid: false };
     let (memory, place) = (client.memory(), client.place());
     let entry = client.entry();
     let mut next = 1;
@@ -65,6 +67,9 @@ pub(super) fn serve(client: &'static Client) {
                 continue;
             }
             Take::NotYet => {}
+        }
+        if std::mem::take(&mut server.unsaid) {
+            client.tell(false); // the letter was taken back
         }
         server.clock = 0;
         if entry.leave.load(Acquire) != 0 {
@@ -111,12 +116,13 @@ impl Server {
 
     /// Tells the driver, if it wants to know. One who only minds what is left need not be told by
     /// a worker that goes on to another letter of the same kind.
-    fn ring(&self, seq: u64) {
+    fn ring(&mut self, seq: u64) {
         let bell = self.client.memory().bell();
         let asked = bell.asked();
         if asked == KEEPER {
             let next = self.client.memory().cell(self.client.place(), seq + 1);
             if next.state().look(seq + 1) == Some(Phase::Posted) {
+                self.unsaid = true;
                 return;
             }
         }

@@ -1,0 +1,316 @@
+//! Cancelling tasks: queued, running, complete; by force; with all that they called.
+
+use std::time::{Duration, Instant};
+
+use mailring::flow::{
+    Cancel, CancelReport, Cancelled, Cause, Error, Flow, Found, ObjectRef, cancelled, node,
+};
+
+use crate::common::kit::{eventually, is_alive, stat};
+use crate::kit::{
+    Files, append, assert_soon, await_lines, await_number, cause, failed, fall, flow, lines,
+    open_gate, pass_gate, worker_pids,
+};
+
+#[node]
+fn note(path: &str) {
+    append(path, "ran");
+}
+
+#[node]
+fn pid() -> i32 {
+    std::process::id() as i32
+}
+
+/// Sleeps until it is cancelled, and says that it was.
+#[node]
+fn hold(begun: &str, told: &str) -> Result<(), Cancelled> {
+    append(begun, &std::process::id().to_string());
+    let slept = mailring::flow::sleep(Duration::from_secs(50));
+    append(told, if slept.is_err() { "cancelled" } else { "slept" });
+    slept
+}
+
+pub(crate) fn queued_never_runs() {
+    let (flow, files) = (flow(1), Files::new());
+    let (begun, ran) = (files.path("begun"), files.path("ran"));
+    let running = hold::remote(&flow, &begun, files.path("told")).unwrap();
+    await_lines(&begun, 1);
+    let queued = note::remote(&flow, &ran).unwrap();
+    let report = flow.cancel(&queued, Cancel::default()).unwrap();
+    assert_eq!(report.found, Found::Queued);
+    assert!(report.ended.is_empty() && !report.worker_ended, "{report}");
+    assert!(report.to_string().contains("had not begun"), "{report}");
+    let error = failed(queued.get());
+    assert_eq!((&error.cause, error.attempt), (&Cause::Cancelled, 0), "{error}");
+    assert!(error.to_string().contains("`note`"), "{error}");
+    flow.cancel(&running, Cancel::default()).unwrap();
+    note::remote_blocking(&flow, &ran).unwrap();
+    assert_eq!(lines(&ran), ["ran"], "only the second one");
+}
+
+#[node]
+fn watch_flag(begun: &str, saw: &str) -> u32 {
+    append(begun, "begun");
+    assert!(!cancelled());
+    eventually("the flag", cancelled);
+    append(saw, "saw");
+    7
+}
+
+/// The flag reaches the body, and what it returns then does not count.
+pub(crate) fn a_running_body_is_told() {
+    let (flow, files) = (flow(1), Files::new());
+    let (begun, saw) = (files.path("begun"), files.path("saw"));
+    let task = watch_flag::remote(&flow, &begun, &saw).unwrap();
+    await_lines(&begun, 1);
+    let report = flow.cancel(&task, Cancel::default()).unwrap();
+    assert_eq!((report.found, report.worker_ended), (Found::Running, false));
+    let result = task.get();
+    assert!(result.as_ref().is_err_and(Error::is_cancelled), "{result:?}");
+    assert_eq!(lines(&saw), ["saw"]);
+    assert!(!cancelled(), "never in the driver");
+    // The flag was that task's alone.
+    assert!(!flag::remote_blocking(&flow).unwrap());
+}
+
+#[node]
+fn flag() -> bool {
+    cancelled()
+}
+
+pub(crate) fn a_sleep_ends_early() {
+    let (flow, files) = (flow(1), Files::new());
+    let (begun, told) = (files.path("begun"), files.path("told"));
+    let task = hold::remote(&flow, &begun, &told).unwrap();
+    await_lines(&begun, 1);
+    let since = Instant::now();
+    flow.cancel(&task, Cancel::default()).unwrap();
+    assert_eq!(cause(task.get()), Cause::Cancelled);
+    assert_soon(since, "the sleep");
+    assert_eq!(lines(&told), ["cancelled"]);
+}
+
+/// Blocks in the kernel, where no flag is seen.
+#[node]
+fn block(how: &str, begun: &str, woken: &str) {
+    append(begun, &std::process::id().to_string());
+    if how == "pause" {
+        // SAFETY: passes nothing.
+        unsafe { libc::pause() };
+    } else {
+        let (mut fds, mut byte) = ([0; 2], 0u8);
+        // SAFETY: two live locals; nobody writes to the pipe, so only a signal ends the read.
+        let read = unsafe {
+            libc::pipe(fds.as_mut_ptr());
+            libc::read(fds[0], (&raw mut byte).cast(), 1)
+        };
+        assert_eq!(read, -1);
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EINTR));
+    }
+    append(woken, "woken");
+}
+
+pub(crate) fn a_blocking_call_is_interrupted() {
+    let (flow, files) = (flow(1), Files::new());
+    for how in ["pause", "read"] {
+        let (begun, woken) = (files.path(how), files.path(&format!("{how} woken")));
+        let task = block::remote(&flow, how, &begun, &woken).unwrap();
+        let worker = await_number(&begun);
+        eventually("it blocks", || stat(worker).is_some_and(|(state, _)| state == 'S'));
+        std::thread::sleep(Duration::from_millis(50));
+        let since = Instant::now();
+        flow.cancel(&task, Cancel::default()).unwrap();
+        assert_eq!(cause(task.get_timeout(Duration::from_secs(20))), Cause::Cancelled, "{how}");
+        assert_soon(since, how);
+        assert_eq!(lines(&woken), ["woken"]);
+        assert!(is_alive(worker));
+    }
+}
+
+pub(crate) fn what_is_complete_stays() {
+    let flow = flow(1);
+    let task = pid::remote(&flow).unwrap();
+    let value = task.get().unwrap();
+    for cancel in [Cancel::default(), Cancel::forced()] {
+        let report = flow.cancel(&task, cancel).unwrap();
+        assert_eq!((report.found, report.worker_ended), (Found::Finished, false));
+        assert_eq!(task.get().unwrap(), value);
+    }
+    assert_eq!(pid::remote_blocking(&flow).unwrap(), value, "the same worker");
+}
+
+/// Does not care about flags.
+#[node]
+fn stubborn(begun: &str) {
+    append(begun, &std::process::id().to_string());
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[node]
+fn gated(begun: &str, gate: &str) -> i32 {
+    append(begun, "begun");
+    pass_gate(gate);
+    std::process::id() as i32
+}
+
+pub(crate) fn force_replaces_the_worker() {
+    let (flow, files) = (flow(2), Files::new());
+    let (begun, other, gate) = (files.path("begun"), files.path("other"), files.path("gate"));
+    let task = stubborn::options().on("cpu/0").remote(&flow, &begun).unwrap();
+    let beside = gated::options().on("cpu/1").max_retries(0).remote(&flow, &other, &gate).unwrap();
+    let worker = await_number(&begun);
+    await_lines(&other, 1);
+    let report = flow.cancel(&task, Cancel::forced()).unwrap();
+    assert_eq!((report.found, report.worker_ended), (Found::Running, true));
+    assert!(report.to_string().contains("worker was ended"), "{report}");
+    assert_eq!(cause(task.get()), Cause::Cancelled);
+    assert!(!is_alive(worker));
+    assert_eq!(lines(&begun).len(), 1, "never tried again");
+    let next = pid::options().on("cpu/0").remote_blocking(&flow).unwrap();
+    assert_ne!(next, worker);
+    open_gate(&gate);
+    let known = worker_pids(&flow)[1].clone();
+    assert!(known.contains(&beside.get().unwrap()));
+}
+
+#[node]
+fn after(_before: (), path: &str) {
+    append(path, "ran");
+}
+
+pub(crate) fn what_depends_on_it_fails() {
+    let (flow, files) = (flow(1), Files::new());
+    let (begun, ran) = (files.path("begun"), files.path("ran"));
+    let root = hold::remote(&flow, &begun, files.path("told")).unwrap();
+    let next = after::remote(&flow, &root, &ran).unwrap();
+    let last = after::remote(&flow, &next, &ran).unwrap();
+    await_lines(&begun, 1);
+    let report = flow.cancel(&root, Cancel::default()).unwrap();
+    for below in [next, last] {
+        let error = failed(below.get());
+        assert_eq!((&error.cause, error.task), (&Cause::Cancelled, report.task), "{error}");
+        assert_eq!(error.name, "hold");
+        assert_eq!(error.below.as_ref().map(|(_, name)| name.as_str()), Some("after"));
+        assert!(below.get().unwrap_err().is_cancelled());
+    }
+    assert!(lines(&ran).is_empty());
+}
+
+/// Calls two and waits for them.
+#[node]
+fn parent(begun: &str, told: &str) -> Result<(), Error> {
+    let flow = Flow::current()?;
+    let kids = [hold::remote(&flow, begun, told)?, hold::remote(&flow, begun, told)?];
+    kids.iter().try_for_each(ObjectRef::get)
+}
+
+pub(crate) fn what_the_body_called_is_cancelled_too() {
+    let (flow, files) = (flow(3), Files::new());
+    let (begun, told) = (files.path("begun"), files.path("told"));
+    let task = parent::remote(&flow, &begun, &told).unwrap();
+    await_lines(&begun, 2);
+    let since = Instant::now();
+    assert_eq!(flow.cancel(&task, Cancel::default()).unwrap().found, Found::Running);
+    assert_eq!(cause(task.get()), Cause::Cancelled);
+    assert_soon(since, "the family");
+    assert_eq!(await_lines(&told, 2), ["cancelled", "cancelled"]);
+    eventually("all complete", || flow.stats().unwrap().incomplete == 0);
+}
+
+#[node]
+fn canceller(victim: Vec<ObjectRef<()>>) -> Result<CancelReport, Error> {
+    Flow::current()?.cancel(&victim[0], Cancel::default())
+}
+
+pub(crate) fn from_inside_another_body() {
+    let (flow, files) = (flow(2), Files::new());
+    let (begun, told) = (files.path("begun"), files.path("told"));
+    let task = hold::remote(&flow, &begun, &told).unwrap();
+    await_lines(&begun, 1);
+    let report = canceller::remote_blocking(&flow, vec![task.clone()]).unwrap();
+    assert_eq!(report.found, Found::Running);
+    assert_eq!(cause(task.get()), Cause::Cancelled);
+    assert_eq!(lines(&told), ["cancelled"]);
+}
+
+#[node]
+fn waits_for(inside: Vec<ObjectRef<()>>, begun: &str, told: &str) -> Result<(), Error> {
+    append(begun, "begun");
+    let got = inside[0].get();
+    append(told, if got.is_err() { "gave up" } else { "got it" });
+    got
+}
+
+/// The body waits in `get` for the task of somebody else, which is not cancelled.
+pub(crate) fn a_wait_for_a_ref_ends() {
+    let (flow, files) = (flow(2), Files::new());
+    let (begun, told) = (files.path("begun"), files.path("told"));
+    let (waits, gave_up) = (files.path("waits"), files.path("gave up"));
+    let other = hold::remote(&flow, &begun, &told).unwrap();
+    let task = waits_for::remote(&flow, vec![other.clone()], &waits, &gave_up).unwrap();
+    await_lines(&begun, 1);
+    await_lines(&waits, 1);
+    std::thread::sleep(Duration::from_millis(50));
+    let since = Instant::now();
+    flow.cancel(&task, Cancel::default()).unwrap();
+    assert_soon(since, "the cancel");
+    let result = task.get_timeout(Duration::from_secs(10));
+    assert!(result.as_ref().is_err_and(Error::is_cancelled), "{result:?}");
+    assert_soon(since, "the wait");
+    assert_eq!(lines(&gave_up), ["gave up"]);
+    assert!(lines(&told).is_empty() && !other.is_ready(), "the other goes on");
+    flow.cancel(&other, Cancel::default()).unwrap();
+}
+
+#[node]
+fn fails_when_told(runs: &str) -> Result<(), String> {
+    append(runs, "run");
+    let _ = mailring::flow::sleep(Duration::from_secs(50));
+    Err("told to stop".to_owned())
+}
+
+#[node]
+fn dies_when_told(runs: &str) {
+    append(runs, "run");
+    let _ = mailring::flow::sleep(Duration::from_secs(50));
+    fall(libc::SIGKILL);
+}
+
+pub(crate) fn never_tried_again() {
+    let (flow, files) = (flow(1), Files::new());
+    let (failing, dying) = (files.path("failing"), files.path("dying"));
+    let one = fails_when_told::options().retry_on_any_error().max_retries(5);
+    let one = one.remote(&flow, &failing).unwrap();
+    await_lines(&failing, 1);
+    flow.cancel(&one, Cancel::default()).unwrap();
+    assert_eq!(cause(one.get()), Cause::Cancelled);
+    let other = dies_when_told::options().retry_forever().remote(&flow, &dying).unwrap();
+    await_lines(&dying, 1);
+    flow.cancel(&other, Cancel::default()).unwrap();
+    assert_eq!(cause(other.get()), Cause::Cancelled);
+    note::remote_blocking(&flow, files.path("after")).unwrap();
+    assert_eq!((lines(&failing).len(), lines(&dying).len()), (1, 1));
+}
+
+pub(crate) fn a_thousand_queued() {
+    let (flow, files) = (flow(1), Files::new());
+    let (begun, ran) = (files.path("begun"), files.path("ran"));
+    let running = hold::remote(&flow, &begun, files.path("told")).unwrap();
+    await_lines(&begun, 1);
+    let queued: Vec<_> = (0..1000).map(|_| note::remote(&flow, &ran).unwrap()).collect();
+    let since = Instant::now();
+    for task in &queued {
+        assert_eq!(flow.cancel(task, Cancel::default()).unwrap().found, Found::Queued);
+    }
+    assert_soon(since, "a thousand cancels");
+    for task in &queued {
+        assert_eq!(cause(task.get()), Cause::Cancelled);
+    }
+    assert_eq!(flow.stats().unwrap().incomplete, 1);
+    flow.cancel(&running, Cancel::default()).unwrap();
+    note::remote_blocking(&flow, &ran).unwrap();
+    assert_eq!(lines(&ran).len(), 1);
+}

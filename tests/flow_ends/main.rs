@@ -1,0 +1,44 @@
+//! Flows: how tasks, workers and drivers end; actors; bodies that call nodes.
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+mod common;
+
+mod actor;
+mod cancel;
+mod death;
+mod driver;
+mod family;
+mod hooks;
+mod kit;
+mod nested;
+mod signals;
+
+tests! {
+    "flow::cancel" in cancel {
+        queued_never_runs, a_running_body_is_told, a_sleep_ends_early, a_blocking_call_is_interrupted, what_is_complete_stays, force_replaces_the_worker, what_depends_on_it_fails, what_the_body_called_is_cancelled_too, from_inside_another_body, a_wait_for_a_ref_ends, never_tried_again, a_thousand_queued,
+    }
+    "flow::family" in family {
+        a_child_gets_term, a_new_session_is_found, a_double_fork_is_found, a_child_of_a_helper_thread_is_found, who_ignores_term_is_killed, force_leaves_the_grace, a_failed_body_takes_them_with_it, a_body_that_returns_may_leave_them, they_go_with_their_worker, a_zombie_is_not_waited_for,
+    }
+    "flow::hooks" in hooks {
+        all_in_order_in_one_place, a_setup_that_fails, a_body_that_fails, a_cleanup_that_fails, only_one_of_them, without_arguments, arguments_that_cannot_be, cancelled, again_after_a_death,
+    }
+    "flow::actor" in actor {
+        state_survives_errors, ten_thousand_calls_in_order, in_order_for_each_caller, an_unready_argument_holds_back_its_caller_only, a_failed_argument_has_had_its_turn, killing, a_constructor_that_fails, its_process_dies, made_again, weightless_while_it_lives, held_for_life, handles_travel, a_call_that_waits_for_itself, deadlines_and_timeouts, cancelled_calls,
+    }
+    "flow::death" in death {
+        three_more_attempts, no_more_attempts, as_many_as_it_takes, errors_and_panics_are_no_deaths, ways_to_die, who_stands_behind_is_not_charged, workers_killed_at_random, a_deadline_hits_nobody_else, a_deadline_ends_a_stopped_worker,
+    }
+    "flow::nested" in nested {
+        fifty_deep_on_one_cpu, fib_on_one_cpu, errors_come_up_with_their_root, a_body_and_what_waits_for_it, two_that_wait_for_each_other, a_label_that_the_waiter_holds, a_limit_of_processes, cpus_are_lent_and_no_more,
+    }
+    "flow::driver" in driver {
+        killed, exits_without_dropping, dropped_in_the_middle, the_nursery_dies, a_forked_child_has_no_flow, two_flows_side_by_side, a_flow_inside_a_body, building_again_and_again, idle_costs_nothing,
+    }
+    "flow::driver" in signals {
+        interrupted, terminated, interrupted_with_two_flows, interrupted_after_another_was_dropped, a_second_one_does_not_wait, own_handlers_stay,
+    }
+    "role" in driver { host_to_be_killed, host_that_exits }
+    "role" in signals { host_to_be_told, host_with_two_flows, host_that_dropped_another, host_with_a_stubborn_child }
+}
