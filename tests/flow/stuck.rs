@@ -247,6 +247,7 @@ pub(crate) fn without_progress_it_returns() {
     let open = hold::remote(&flow, gate.path(), "one").unwrap();
     let refs =
         [value::remote(&flow, 1u64).unwrap(), value_after::remote(&flow, open, 2u64).unwrap()];
+    assert!(refs[0].wait_timeout(Duration::from_secs(10)));
     let mut list = tracked(&refs);
     let options = WaitOptions { pending_timeout: Some(PENDING), timeout: None, ..all_of(2) };
     let start = Instant::now();

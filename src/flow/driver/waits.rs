@@ -292,17 +292,18 @@ impl State {
     }
 
     /// True when the ask was answered.
-    fn try_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool, forced: bool) -> bool {
+    fn try_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool, late: bool) -> bool {
         let pocket = !shared && bytes < OWN_PAGES;
         let (capacity, used, _) = self.store.figures();
         // As much again is left for each older body, so that those can end even if younger ones'
         // values are to be taken after theirs.
         let older = self.older_bodies(place);
-        if !forced
-            && older > 0
+        // After a long time it is enough if one of them could have as much.
+        let shares = if late { older.min(1) } else { older } + 1;
+        if older > 0
             && bytes <= capacity
             && !self.store.can_spill()
-            && (capacity - used.min(capacity)) / (older + 1) < bytes
+            && (capacity - used.min(capacity)) / shares < bytes
         {
             return false;
         }
@@ -369,7 +370,7 @@ impl State {
             let late = now.duration_since(since.max(self.freed_at)) > self.patience;
             if self.try_memory(place, ask, bytes, shared, late) {
                 self.memory_waits.pop_front();
-            } else if late {
+            } else if late && self.older_bodies(place) == 0 {
                 let error = self.store.refusal(bytes, &NoRoom::Now);
                 self.memory_waits.pop_front();
                 self.answer(place, ask, Err(error));
