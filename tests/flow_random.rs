@@ -46,7 +46,7 @@ fn add(a: u64, b: u64) -> u64 {
 
 #[node]
 fn check(n: u64) -> Result<u64, String> {
-    if n % 7 == 0 { Err(format!("{n} is a multiple of 7")) } else { Ok(n / 7) }
+    if n.is_multiple_of(7) { Err(format!("{n} is a multiple of 7")) } else { Ok(n / 7) }
 }
 
 #[node]

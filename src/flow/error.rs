@@ -291,7 +291,7 @@ impl Raised {
     }
 
     /// The same, from the node at this place.
-    pub(super) fn from_node(mut self, file: &str, line: u32) -> Self {
+    pub(super) fn at_node(mut self, file: &str, line: u32) -> Self {
         if let Cause::App(error) = &mut self.0 {
             error.at = format!("{file}:{line}");
         }

@@ -1,5 +1,7 @@
 //! Subprocesses of tasks: how they end with their task, and which live on.
 
+#![allow(clippy::zombie_processes, reason = "what is not waited for is what is tested")]
+
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -84,7 +84,7 @@ impl State {
         if task.cancelled {
             self.fail(index, worker, Cause::Cancelled);
         } else if !begun {
-            return self.again(index, false);
+            self.again(index, false);
         } else if task.actor.is_some() && doom != Some(Doom::Deadline) {
             let why = if doom == Some(Doom::Actor) { "it was killed" } else { how };
             self.fail(index, worker, Cause::ActorDied(why.to_owned()));
@@ -95,7 +95,7 @@ impl State {
             self.fail(index, worker, Cause::ActorDied("it was killed".to_owned()));
         } else if task.retries_left != 0 {
             tracing::info!(task = self.objects.at(index).number, "task is tried again");
-            return self.again(index, true);
+            self.again(index, true);
         } else {
             self.fail(index, worker, Cause::WorkerCrashed(how.to_owned()));
         }

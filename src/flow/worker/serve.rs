@@ -254,7 +254,7 @@ fn run_hook(actor: &Kept, hook: &Hook) -> Result<(), Cause> {
 fn run_guarded(desc: &'static NodeDesc, frame: &mut Frame<'_>) -> Result<(), Cause> {
     match guard(|| (desc.run)(frame)) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(raised)) => Err(Raised::from_node(raised, desc.file, desc.line).0),
+        Ok(Err(raised)) => Err(Raised::at_node(raised, desc.file, desc.line).0),
         Err(message) => Err(Cause::Panicked { message, at: panicked_at() }),
     }
 }
