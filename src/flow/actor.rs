@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Flow;
-use super::args::{ArgWriter, for_flow};
+use super::args::{ArgWriter, check_stamp, for_flow};
 use super::error::Error;
 use super::node::NodeDesc;
 use super::options::{Overrides, Strategy};
@@ -148,6 +148,7 @@ impl<T> ActorHandle<T> {
 
 impl<T> Serialize for ActorHandle<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        check_stamp(self.side.stamp()).map_err(serde::ser::Error::custom)?;
         serializer.serialize_u64(self.id)
     }
 }

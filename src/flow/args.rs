@@ -204,7 +204,7 @@ impl postcard::ser_flavors::Flavor for Bytes<'_> {
 
 thread_local! {
     /// Objects that the value being encoded names.
-    static NAMED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
+    static NAMED: RefCell<Option<Vec<Handle>>> = const { RefCell::new(None) };
     /// Why the value being encoded cannot be.
     static REFUSED: RefCell<Option<String>> = const { RefCell::new(None) };
     /// The flow that the call being made, or the value, is for; 0: that of this process.
@@ -213,29 +213,47 @@ thread_local! {
 
 /// Makes a call for the flow with this stamp.
 pub(super) fn for_flow<T>(stamp: usize, f: impl FnOnce() -> T) -> T {
-    let before = TARGET.replace(stamp);
-    let result = f();
-    TARGET.set(before);
-    result
+    struct Before(usize);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            TARGET.set(self.0);
+        }
+    }
+    let _before = Before(TARGET.replace(stamp));
+    f()
 }
 
 /// Whether a ref is of the flow that it is about to be given to.
 fn check_flow(handle: &Handle) -> Result<(), String> {
+    check_stamp(handle.stamp())
+}
+
+/// The same for whatever is of a flow.
+pub(super) fn check_stamp(stamp: usize) -> Result<(), String> {
     let target = match TARGET.get() {
         0 => Side::current().map_err(|error| error.to_string())?.stamp(),
         target => target,
     };
-    if handle.stamp() == target { Ok(()) } else { Err(FOREIGN.to_owned()) }
+    if stamp == target { Ok(()) } else { Err(FOREIGN.to_owned()) }
 }
 
 /// What is said of a ref in the wrong place.
 pub(super) const FOREIGN: &str = "a ref of another flow means nothing here; get its value first";
 
+/// Puts back what was there before, also after a panic of a serialiser.
+struct Outer(Option<Vec<Handle>>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        NAMED.set(self.0.take());
+    }
+}
+
 /// Encodes; the objects that were named on the way, which may be dropped with the value.
 pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<Handle>) {
-    let outer = NAMED.take();
+    let _outer = Outer(NAMED.replace(Some(Vec::new())));
     let value = encode();
-    (value, NAMED.replace(outer))
+    (value, NAMED.take().unwrap_or_default())
 }
 
 /// Notes that the value being encoded names an object.
@@ -244,8 +262,11 @@ pub(super) fn note(handle: &Handle) -> Result<(), String> {
     if let Err(why) = &checked {
         REFUSED.set(Some(why.clone()));
     }
-    let handle = handle.clone();
-    NAMED.with_borrow_mut(|named| named.push(handle));
+    // Whoever encodes a ref for himself alone keeps it himself.
+    if NAMED.with_borrow(Option::is_some) {
+        let handle = handle.clone();
+        NAMED.with_borrow_mut(|named| named.iter_mut().for_each(|all| all.push(handle.clone())));
+    }
     checked
 }
 

@@ -150,6 +150,47 @@ impl fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
+/// Text of an error that travels to a body, at most.
+const LONG: usize = 4000;
+
+/// The beginning of a long text.
+pub(super) fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONG) {
+        Some((end, _)) => format!("{} [{} bytes more]", &text[..end], text.len() - end),
+        None => text.to_owned(),
+    }
+}
+
+impl TaskError {
+    /// The same with texts cut, and without the error itself.
+    pub(super) fn shortened(self) -> Self {
+        Self { cause: self.cause.shortened(), name: cut(&self.name), ..self }
+    }
+}
+
+impl Cause {
+    fn shortened(self) -> Self {
+        match self {
+            Self::App(error) => Self::App(AppError {
+                message: cut(&error.message),
+                chain: error.chain.iter().take(3).map(|text| cut(text)).collect(),
+                payload: Payload(None),
+                ..error
+            }),
+            Self::Panicked { message, at } => Self::Panicked { message: cut(&message), at },
+            Self::Setup(cause) => Self::Setup(Box::new(cause.shortened())),
+            Self::WorkerCrashed(why) => Self::WorkerCrashed(cut(&why)),
+            Self::OutOfMemory(why) => Self::OutOfMemory(cut(&why)),
+            Self::ObjectLost(why) => Self::ObjectLost(cut(&why)),
+            Self::ActorDied(why) => Self::ActorDied(cut(&why)),
+            Self::Codec(why) => Self::Codec(cut(&why)),
+            Self::Deadlock(why) => Self::Deadlock(cut(&why)),
+            Self::Infeasible(why) => Self::Infeasible(cut(&why)),
+            Self::Cancelled | Self::Deadline(_) => self,
+        }
+    }
+}
+
 impl TaskError {
     /// Where it began: a body that got the error of a task it had called, and returned it (as
     /// [`Error`]), failed because of that.

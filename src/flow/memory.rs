@@ -117,14 +117,12 @@ pub(super) struct Entry {
     /// 1: it has begun to serve.
     pub(super) live: AtomicU32,
     _a: [u64; 7],
-    /// Worker: bytes of asks written, of answers read; when the timed body began.
+    /// Worker: bytes of asks written, of answers read.
     pub(super) asks_written: AtomicU64,
     pub(super) answers_read: AtomicU64,
-    pub(super) timed_seq: AtomicU64,
-    pub(super) timed_since: AtomicU64,
     /// Worker: the letter whose body it is in, plus 1.
     pub(super) inside: AtomicU64,
-    _b: [u64; 3],
+    _b: [u64; 5],
     /// Host: bytes of asks read, of answers written; the letter that was cancelled, plus 1.
     pub(super) asks_read: AtomicU64,
     pub(super) answers_written: AtomicU64,

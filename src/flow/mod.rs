@@ -357,7 +357,8 @@ impl Flow {
         }
     }
 
-    /// Frees values at once, whoever holds them; who asks for one is told that it is lost.
+    /// Gives values up, whoever has refs to them: who asks for one from now on is told that it is
+    /// lost. Its memory comes back when no ref is left, as others may be reading it.
     ///
     /// # Errors
     /// Called by a body.

@@ -66,23 +66,33 @@ pub(super) fn by_number(number: u32) -> Option<&'static NodeDesc> {
 
 /// The node with this full name, or the only one whose name ends with `::name`.
 pub(super) fn by_name(name: &str) -> Result<&'static NodeDesc, Error> {
-    static NAMES: OnceLock<HashMap<&'static str, &'static NodeDesc>> = OnceLock::new();
-    let names = NAMES.get_or_init(|| NODES.iter().map(|node| (node.name, node)).collect());
-    if let Some(node) = names.get(name).filter(|node| node.kind == Kind::Node) {
-        return Ok(node);
-    }
-    let ends = |node: &&NodeDesc| {
-        node.kind == Kind::Node
-            && node.name.strip_suffix(name).is_some_and(|front| front.ends_with("::"))
+    static NAMES: OnceLock<HashMap<&'static str, Vec<&'static NodeDesc>>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| {
+        let mut names: HashMap<_, Vec<_>> = HashMap::new();
+        // Ours have no names by which they are called.
+        let own =
+            |node: &&NodeDesc| node.kind == Kind::Node && !node.name.starts_with("mailring::");
+        for node in NODES.iter().filter(own) {
+            names.entry(node.name).or_default().push(node);
+        }
+        names
+    });
+    let found: Vec<_> = match names.get(name) {
+        Some(nodes) => nodes.clone(),
+        None => {
+            let ends = |node: &&&NodeDesc| {
+                node.name.strip_suffix(name).is_some_and(|front| front.ends_with("::"))
+            };
+            names.values().flatten().filter(ends).copied().collect()
+        }
     };
-    let mut found = NODES.iter().filter(ends);
-    match (found.next(), found.next()) {
-        (Some(node), None) => Ok(node),
-        (Some(one), Some(other)) => Err(Error::Invalid(format!(
-            "several nodes are called `{name}`, `{}` and `{}` among them; give more of the name",
-            one.name, other.name
+    match found[..] {
+        [node] => Ok(node),
+        [] => Err(Error::NotANode(name.to_owned())),
+        [one, other, ..] => Err(Error::Invalid(format!(
+            "several nodes are called `{name}`: `{}` ({}:{}) and `{}` ({}:{}) among them; give more of the name",
+            one.name, one.file, one.line, other.name, other.file, other.line
         ))),
-        _ => Err(Error::NotANode(name.to_owned())),
     }
 }
 

@@ -50,8 +50,8 @@ impl<'a> Stream<'a> {
             return false;
         }
         self.copy_in(written, &(message.len() as u32).to_ne_bytes());
-        self.copy_in(written + 4, message);
-        self.written.store(written + need, Release);
+        self.copy_in(written.wrapping_add(4), message);
+        self.written.store(written.wrapping_add(need), Release);
         true
     }
 
@@ -72,8 +72,8 @@ impl<'a> Stream<'a> {
             return Err(Mad);
         }
         let mut message = vec![0; length as usize];
-        self.copy_out(read + 4, &mut message);
-        self.read.store(read + 4 + length, Release);
+        self.copy_out(read.wrapping_add(4), &mut message);
+        self.read.store(read.wrapping_add(4 + length), Release);
         Ok(Some(message))
     }
 

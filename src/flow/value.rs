@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::ptr::NonNull;
 
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -64,34 +65,33 @@ impl Viewable for String {
 
 /// A value that is lent where it is: [`ObjectRef::view`](super::ObjectRef::view).
 pub struct View<T: Viewable> {
-    bytes: Encoded,
+    /// Inside of the bytes below.
+    target: NonNull<T::Target>,
+    _bytes: Encoded,
     _handle: Handle,
-    value: PhantomData<fn() -> T>,
 }
+
+// SAFETY: it lends what nobody writes; the rest can go to other threads by itself.
+unsafe impl<T: Viewable> Send for View<T> where T::Target: Sync {}
+// SAFETY: as above.
+unsafe impl<T: Viewable> Sync for View<T> where T::Target: Sync {}
 
 impl<T: Viewable> View<T> {
     pub(super) fn new(bytes: Encoded, handle: Handle) -> Result<Self, Error> {
-        let view = Self { bytes, _handle: handle, value: PhantomData };
-        // Looked at once here, so that lending it cannot fail.
-        match T::view(view.encoded()) {
-            Ok(_) => Ok(view),
-            Err(why) => Err(Error::Decode { what: "the value".to_owned(), why }),
-        }
-    }
-
-    fn encoded(&self) -> &[u8] {
-        // SAFETY: the handle keeps the value.
-        unsafe { self.bytes.bytes() }
+        // SAFETY: the handle keeps the value; both live as long as the view.
+        let target = T::view(unsafe { bytes.bytes() }).map(NonNull::from);
+        let target = target.map_err(|why| Error::Decode { what: "the value".to_owned(), why })?;
+        Ok(Self { target, _bytes: bytes, _handle: handle })
     }
 }
 
 impl<T: Viewable> Deref for View<T> {
     type Target = T::Target;
 
-    /// # Panics
-    /// Never: the bytes were looked at before, and nobody can write them.
     fn deref(&self) -> &T::Target {
-        T::view(self.encoded()).expect("looked at when it was made")
+        // SAFETY: found in the bytes when this was made; they are on the heap or in the values,
+        // so they have not moved, and nobody writes them.
+        unsafe { self.target.as_ref() }
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Args;
 use super::cancel::{Cancel, CancelReport};
-use super::error::{Error, TaskError};
+use super::error::{Error, TaskError, cut};
 use super::options::Overrides;
 use super::pending::Pending;
 
@@ -95,6 +95,31 @@ pub(super) enum Answer {
     Report(CancelReport),
     Pending(Pending),
     Refused(Error),
+}
+
+impl Answer {
+    /// The same with errors cut to what fits.
+    pub(super) fn shortened(self) -> Self {
+        match self {
+            Self::Values(values) => Self::Values(
+                values
+                    .into_iter()
+                    .map(|value| match value {
+                        WireValue::Failed(error) => WireValue::Failed(error.shortened()),
+                        other => other,
+                    })
+                    .collect(),
+            ),
+            Self::Refused(Error::Task(error)) => Self::Refused(error.shortened().into()),
+            Self::Refused(Error::Deadlock(why)) => Self::Refused(Error::Deadlock(cut(&why))),
+            Self::Refused(other) => Self::Refused(Error::Invalid(cut(&other.to_string()))),
+            Self::Report(mut report) => {
+                report.ended.truncate(200);
+                Self::Report(report)
+            }
+            other => other,
+        }
+    }
 }
 
 /// A value on its way to a worker.

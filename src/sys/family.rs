@@ -28,6 +28,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// What it is called.
+    pub(crate) fn name(self) -> String {
+        alive(self).map_or_else(String::new, |stat| stat.name)
+    }
+
     /// The process of this number, if it lives.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         stat(pid).map(|stat| stat.member)
@@ -80,22 +85,28 @@ pub(crate) fn descendants(root: i32) -> Vec<Member> {
 
 /// Ends all descendants of `root` but those in `spare`, what is below them, and this process.
 /// TERM to each when first seen, KILL after `grace` or when `give_up`, asked every round, says so.
-/// Returns when none is left, or the killed are stuck in the kernel. Zombies are left as they are.
+/// Returns when none is left, or the killed are stuck in the kernel, or `limit` after the first
+/// KILL: somebody starts new ones all the time, and has to be ended first. Zombies are left as they are.
 pub(crate) fn end_descendants(
     root: i32,
     spare: &[Member],
     grace: Duration,
+    limit: Duration,
     give_up: &dyn Fn() -> bool,
 ) -> Vec<Ended> {
     let Some(root) = stat(root) else { return Vec::new() };
     let own = stat(std::process::id() as i32).map(|own| own.member);
     let mut spare = spare.iter().copied().chain(own).collect();
     let (begun, mut changed, mut killing) = (Instant::now(), Instant::now(), false);
+    let mut killing_since: Option<Instant> = None;
     // Whom a signal has come to; who lived at the last look; who was dead then, if none lived.
     let mut told = BTreeMap::<Member, Ended>::new();
     let (mut known, mut empty) = (Living::new(), None::<Set>);
     loop {
         killing |= begun.elapsed() >= grace || give_up();
+        if killing {
+            killing_since.get_or_insert_with(Instant::now);
+        }
         let mut runs = false;
         let seen = |&Stat { member, ref name, state, .. }: &Stat| {
             let killed = told.get(&member).is_some_and(|one| one.killed);
@@ -119,7 +130,8 @@ pub(crate) fn end_descendants(
         // Who was dead before this look has left no child to anybody while it lasted.
         let nobody = living.is_empty() && !torn;
         let sure = nobody && empty.is_some_and(|before| dead.is_subset(&before));
-        if sure || (killing && !runs && changed.elapsed() > STUCK) {
+        let over = killing_since.is_some_and(|since: Instant| since.elapsed() >= limit);
+        if sure || over || (killing && !runs && changed.elapsed() > STUCK) {
             return told.into_values().collect();
         }
         let left = if killing { ROUND } else { grace.saturating_sub(begun.elapsed()).min(ROUND) };
@@ -274,7 +286,7 @@ mod tests {
             process::adopt_orphans();
             nix::unistd::alarm::set(60);
             let outcome = std::panic::catch_unwind(|| body(own));
-            end_descendants(own, &[], Duration::ZERO, NEVER);
+            end_descendants(own, &[], Duration::ZERO, STUCK, NEVER);
             while waitpid(None, None).is_ok() {}
             assert!(outcome.is_ok() && !has_children());
             return;
@@ -318,7 +330,7 @@ mod tests {
             let all = family(own, &["sleep"; 3]);
             kill(Pid::from_raw(stopped), Signal::SIGSTOP).unwrap();
             while stat(stopped).unwrap().state != b'T' {}
-            check(&end_descendants(own, &[], LONG, NEVER), false, &all);
+            check(&end_descendants(own, &[], LONG, STUCK, NEVER), false, &all);
         });
     }
 
@@ -330,7 +342,7 @@ mod tests {
             for (after, give_up) in [(grace, NEVER), (LONG, &late)] {
                 sh("trap '' TERM; while :; do sleep 1000; done");
                 let all = family(own, &["sh", "sleep"]);
-                check(&end_descendants(own, &[], after, give_up), true, &all);
+                check(&end_descendants(own, &[], after, STUCK, give_up), true, &all);
                 assert!(begun.elapsed() >= grace);
             }
         });
@@ -343,7 +355,7 @@ mod tests {
             let kept = family(own, &["sh", "sleep"]);
             let other = stat(sh("exec sleep 1000")).unwrap().member;
             family(own, &["sh", "sleep", "sleep"]);
-            check(&end_descendants(own, &[spared], LONG, NEVER), false, &[other]);
+            check(&end_descendants(own, &[spared], LONG, STUCK, NEVER), false, &[other]);
             assert_eq!(descendants(own), kept);
         });
     }
@@ -357,7 +369,7 @@ mod tests {
             assert!(send(all[0], None, &[Signal::SIGKILL])); // without descriptors
             while !process::has_ended(child) {}
             assert!(!send(all[0], None, &[Signal::SIGKILL]) && descendants(own).is_empty());
-            assert_eq!(end_descendants(own, &[], LONG, NEVER), []);
+            assert_eq!(end_descendants(own, &[], LONG, STUCK, NEVER), []);
             assert!(has_children() && waitpid(child, None).is_ok() && !has_children());
         });
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use super::State;
 use super::objects::Index;
@@ -11,6 +12,9 @@ use crate::flow::error::{Cause, Error};
 use crate::flow::node::by_number;
 use crate::flow::options::Overrides;
 use crate::flow::wire::{Answer, Ask, Numbered};
+
+/// How long a worker may leave its answers unread when there is no room for more.
+const UNREAD: Duration = Duration::from_secs(10);
 
 impl State {
     /// Hears all that a process has asked, or what it had asked when it had written so much.
@@ -136,26 +140,37 @@ impl State {
 
     pub(super) fn answer(&mut self, place: u16, number: u64, answer: Result<Answer, Error>) {
         let what = answer.unwrap_or_else(Answer::Refused);
-        let Ok(message) = args::encode(&Numbered { number, what }) else { return };
+        let longest = self.memory.answers(place).longest();
+        let encoded = args::encode(&Numbered { number, what: &what });
+        let message = match encoded {
+            Ok(message) if message.len() <= longest => message,
+            // The words of an error may be long; what matters of them fits.
+            _ => match args::encode(&Numbered { number, what: what.shortened() }) {
+                Ok(message) if message.len() <= longest => message,
+                _ => return self.go_mad(place, "more than can be answered"),
+            },
+        };
         // It will read what is there first.
-        if self.unsent.iter().any(|(to, _)| *to == place)
+        if self.unsent.iter().any(|(to, ..)| *to == place)
             || !self.memory.answers(place).push(&message)
         {
-            self.unsent.push_back((place, message));
+            self.unsent.push_back((place, message, Instant::now()));
             self.poke = true;
         }
         self.ring_worker(place);
     }
 
-    /// Sends what had no room.
-    pub(super) fn send_rest(&mut self) {
-        let mut rest = VecDeque::new();
-        while let Some((place, message)) = self.unsent.pop_front() {
-            let blocked = rest.iter().any(|(to, _): &(u16, Vec<u8>)| *to == place);
-            if blocked || !self.memory.answers(place).push(&message) {
-                rest.push_back((place, message));
-            } else {
+    /// Sends what had no room. Who does not read for long is ended.
+    pub(super) fn send_rest(&mut self, now: Instant) {
+        let mut rest: VecDeque<(u16, Vec<u8>, Instant)> = VecDeque::new();
+        while let Some((place, message, since)) = self.unsent.pop_front() {
+            let blocked = rest.iter().any(|(to, ..)| *to == place);
+            if !blocked && self.memory.answers(place).push(&message) {
                 self.ring_worker(place);
+            } else if now.duration_since(since) > UNREAD {
+                self.go_mad(place, "nothing, and reads no answers");
+            } else {
+                rest.push_back((place, message, since));
             }
         }
         self.unsent = rest;

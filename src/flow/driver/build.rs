@@ -150,6 +150,8 @@ impl Builder {
         let tell = keeper.try_clone().map_err(Error::system("copying a descriptor"))?;
         let brood =
             Workers { memory: Arc::clone(&memory), keeper: Arc::new(tell), wait: self.wait };
+        // What is printed and not yet written would be written by every process.
+        let _ = std::io::Write::flush(&mut std::io::stdout());
         let nursery =
             Nursery::start(&brood).map_err(Error::system("forking the nursery of the flow"))?;
         memory.not_for_children();

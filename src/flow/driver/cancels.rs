@@ -16,11 +16,17 @@ use crate::sys::process;
 /// How long a forced cancel waits for the end of a worker that was killed.
 const ENDING: Duration = Duration::from_secs(10);
 
+/// How long a cancel ends what a body starts again and again, after the grace.
+const LIMIT: Duration = Duration::from_secs(3);
+
 /// A body that has been told, and where it runs.
 struct Told {
     index: Index,
     place: u16,
+    birth: u64,
     seq: u64,
+    /// A call of an actor: the actor, and what it has started, live on.
+    actor: bool,
     spared: Vec<Member>,
 }
 
@@ -75,23 +81,34 @@ impl State {
             let worker = Some(self.worker_name(place));
             let error = self.error_of(index, worker, Cause::Cancelled);
             self.end_waits(place, &error.into());
-            let process = &self.procs[usize::from(place)];
+            // Until the cancel is through, nobody else's task comes to this process: what it
+            // starts would be ended as well.
+            let actor = self.objects.task(index).is_some_and(|task| task.actor.is_some());
+            let process = self.proc_mut(place);
+            process.cancels += u32::from(!actor);
             let spared = process.spared.iter().map(|&(pid, start)| Member { pid, start }).collect();
-            return Some(Told { index, place, seq, spared });
+            let birth = process.birth;
+            return Some(Told { index, place, birth, seq, actor, spared });
         }
         self.fail(index, None, Cause::Cancelled);
         None
     }
 
-    /// Ends the worker of a body that still runs. True when that was so.
-    fn end_worker(&mut self, told: &Told) -> bool {
-        self.pump();
+    /// Whether a body that was told still runs.
+    fn still_runs(&self, told: &Told) -> bool {
         let phase = self.objects.task(told.index).map(|task| task.phase);
-        let still = phase == Some(Phase::Posted { place: told.place, seq: told.seq });
-        if still {
-            self.doom(told.place, Doom::Cancel);
+        phase == Some(Phase::Posted { place: told.place, seq: told.seq })
+    }
+
+    /// A cancel is through: others may have the process.
+    fn cancel_is_through(&mut self, told: &Told) {
+        let process = self.proc_mut(told.place);
+        if process.birth == told.birth && process.cancels > 0 {
+            process.cancels -= 1;
+            if process.cancels == 0 && process.outstanding() == 0 {
+                self.after_letter(told.place);
+            }
         }
-        still
     }
 }
 
@@ -100,49 +117,84 @@ impl Host {
     pub(in crate::flow) fn cancel(&self, id: u64, cancel: Cancel) -> Result<CancelReport, Error> {
         self.check()?;
         let (mut report, told) = self.with(|state| state.begin_cancel(id, cancel))?;
-        for told in told {
-            let pid = self.pid_of(&told)?;
-            process::interrupt(pid);
-            report.ended.extend(self.end_family(pid, &told.spared, cancel.grace));
-            if cancel.force && self.with(|state| state.end_worker(&told)) {
-                report.worker_ended = true;
-                let until = std::time::Instant::now() + ENDING;
-                let gone = |state: &mut State| {
-                    let phase = state.objects.task(told.index).map(|task| task.phase);
-                    (phase != Some(Phase::Posted { place: told.place, seq: told.seq }))
-                        .then_some(())
-                };
-                self.until(Some(until), gone)?;
-            }
+        let ends = match &told[..] {
+            [] => Vec::new(),
+            [one] => vec![self.end_body(one, cancel)],
+            // Each has the grace, at the same time.
+            many => std::thread::scope(|scope| {
+                let all = many.iter().map(|one| scope.spawn(|| self.end_body(one, cancel)));
+                let all: Vec<_> = all.collect();
+                all.into_iter().filter_map(|one| one.join().ok()).collect()
+            }),
+        };
+        for (ended, worker_ended) in ends {
+            report.ended.extend(ended);
+            report.worker_ended |= worker_ended;
         }
         Ok(report)
     }
 
+    /// Ends what a body has started, and with force its worker: what was ended, and whether the
+    /// worker was.
+    fn end_body(&self, told: &Told, cancel: Cancel) -> (Vec<EndedProcess>, bool) {
+        let pid = self.pid_of(told);
+        process::interrupt(pid);
+        if told.actor {
+            return (Vec::new(), false);
+        }
+        // A worker that is ended anyway is not waited for: it may start new ones all the time.
+        let limit = if cancel.force { Duration::ZERO } else { LIMIT };
+        let mut ended = self.end_family(pid, &told.spared, cancel.grace, limit);
+        let forced = cancel.force
+            && self.with(|state| {
+                state.pump();
+                let still = state.still_runs(told);
+                if still {
+                    state.doom(told.place, Doom::Cancel);
+                }
+                still
+            });
+        if forced {
+            // The nursery ends these with their worker.
+            let left =
+                family::descendants(pid).into_iter().filter(|one| !told.spared.contains(one));
+            let known: Vec<i32> = ended.iter().map(|one| one.pid).collect();
+            let left = left.filter(|one| !known.contains(&one.pid));
+            ended.extend(left.map(|one| EndedProcess {
+                pid: one.pid,
+                name: one.name(),
+                killed: true,
+            }));
+            let until = std::time::Instant::now() + ENDING;
+            let _ = self.until(Some(until), |state| (!state.still_runs(told)).then_some(()));
+        }
+        self.with(|state| state.cancel_is_through(told));
+        (ended, forced)
+    }
+
     /// The process of a body, once the nursery has told its number; 0 when the body is over.
-    fn pid_of(&self, told: &Told) -> Result<i32, Error> {
+    fn pid_of(&self, told: &Told) -> i32 {
         let until = std::time::Instant::now() + ENDING;
         let known = self.until(Some(until), |state| {
-            let phase = state.objects.task(told.index).map(|task| task.phase);
-            if phase != Some(Phase::Posted { place: told.place, seq: told.seq }) {
-                return Some(0);
-            }
-            state.procs[usize::from(told.place)].reins.as_ref().map(|reins| reins.pid)
-        })?;
-        Ok(known.unwrap_or(0))
+            let reins = state.procs[usize::from(told.place)].reins.as_ref();
+            if state.still_runs(told) { reins.map(|reins| reins.pid) } else { Some(0) }
+        });
+        known.ok().flatten().unwrap_or(0)
     }
 
     /// Ends what the tasks of a worker have started.
-    pub(super) fn end_family(
+    fn end_family(
         &self,
         pid: i32,
         spared: &[Member],
         grace: Duration,
+        limit: Duration,
     ) -> Vec<EndedProcess> {
         if pid <= 0 {
             return Vec::new();
         }
         let give_up = || self.stopping.load(SeqCst);
-        let ended = family::end_descendants(pid, spared, grace, &give_up);
+        let ended = family::end_descendants(pid, spared, grace, limit, &give_up);
         let ended = ended.into_iter();
         ended.map(|e| EndedProcess { pid: e.pid, name: e.name, killed: e.killed }).collect()
     }

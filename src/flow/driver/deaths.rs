@@ -10,6 +10,8 @@ use crate::mailbox::cell;
 
 /// Starts of one worker that may fail one after the other before no more are tried.
 const FAILED_STARTS: u32 = 5;
+/// How long a letter may stand first at a process without being begun.
+const UNATTENDED: Duration = Duration::from_secs(5);
 /// How long a process that is not needed stays.
 pub(super) const IDLE: Duration = Duration::from_secs(2);
 
@@ -21,9 +23,11 @@ impl State {
         self.pump_one(place);
         let process = &self.procs[usize::from(place)];
         let (worker, doom, actor) = (process.worker, process.doom, process.actor);
+        let has_served = process.done > 1;
         self.proc_mut(place).doom.get_or_insert(Doom::Gone); // nothing is posted to it
         let name = self.worker_name(place);
-        let served = self.memory.entry(place).live.load(std::sync::atomic::Ordering::Acquire) != 0;
+        let live = self.memory.entry(place).live.load(std::sync::atomic::Ordering::Acquire) != 0;
+        let served = live || has_served;
         if doom.is_none() {
             tracing::warn!(worker = name, how, "a worker process died");
         }
@@ -103,6 +107,7 @@ impl State {
 
     /// What a process held.
     fn let_go(&mut self, place: u16) {
+        self.unsent.retain(|(to, ..)| *to != place);
         let process = self.proc_mut(place);
         let kept = std::mem::take(&mut process.kept);
         let blocks: Vec<_> =
@@ -167,30 +172,62 @@ impl State {
         next
     }
 
+    /// Processes that are there and do not begin what stands at them: stopped from outside, or
+    /// misled by what somebody wrote over their memory. They are ended, and nothing is charged.
+    pub(super) fn end_unattending(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        for place in self.busy.clone() {
+            let process = &self.procs[usize::from(place)];
+            let begun = |seq| {
+                let state = self.memory.cell(place, seq).state().look(seq);
+                !matches!(state, Some(cell::Phase::Posted | cell::Phase::Taken))
+            };
+            let oldest = process.oldest().map(|(seq, _)| seq).filter(|&seq| !begun(seq));
+            let forked = process.reins.is_some();
+            let Some(seq) = oldest.filter(|_| forked && process.doom.is_none()) else {
+                self.proc_mut(place).unbegun = None;
+                continue;
+            };
+            let since = match process.unbegun {
+                Some((known, since)) if known == seq => since,
+                _ => now,
+            };
+            self.proc_mut(place).unbegun = Some((seq, since));
+            if now.duration_since(since) >= UNATTENDED {
+                tracing::warn!(worker = self.worker_name(place), "a worker does not begin; ended");
+                self.doom(place, Doom::Mad);
+            } else {
+                next = Some(now + UNATTENDED / 5);
+            }
+        }
+        next
+    }
+
     /// Bodies over their deadline: their processes are ended. When to look again.
-    pub(super) fn end_late_bodies(&mut self, now_ns: u64) -> Option<Duration> {
-        use std::sync::atomic::Ordering::Acquire;
+    pub(super) fn end_late_bodies(&mut self, now: Instant) -> Option<Instant> {
         if !self.any_timed {
             return None;
         }
-        let mut next: Option<Duration> = None;
+        let mut next: Option<Instant> = None;
         let mut any = false;
         for place in self.busy.clone() {
             let Some((seq, index)) = self.procs[usize::from(place)].oldest() else { continue };
             let over = self.objects.task(index).and_then(|task| task.overrides.as_ref());
             let Some(limit) = over.and_then(|over| over.deadline) else { continue };
             any = true;
-            let entry = self.memory.entry(place);
-            let begun = entry.timed_seq.load(Acquire) == seq + 1;
-            let since = entry.timed_since.load(Acquire);
-            let left = if begun {
-                (since + limit.as_nanos() as u64).saturating_sub(now_ns)
-            } else {
-                limit.as_nanos() as u64
+            // Its worker tells us when it begins, so this is the time, as good as it matters; what
+            // a worker says of the time is not asked for.
+            let started =
+                || self.memory.cell(place, seq).state().look(seq) == Some(cell::Phase::Started);
+            let begun = match self.procs[usize::from(place)].begun {
+                Some((known, since)) if known == seq => Some(since),
+                _ => started().then_some(now),
             };
-            if left > 0 {
-                let left = Duration::from_nanos(left) + Duration::from_micros(50);
-                next = Some(next.map_or(left, |known| known.min(left)));
+            self.proc_mut(place).begun = begun.map(|since| (seq, since));
+            let Some(since) = begun else { continue };
+            let end = since.checked_add(limit).unwrap_or(now + Duration::from_secs(86_400));
+            if end > now {
+                next = Some(next.map_or(end, |known| known.min(end)));
                 continue;
             }
             // Nothing stands behind it any more, so nobody else is hit if it ends just now.

@@ -58,9 +58,15 @@ thread_local! {
 
 /// Decodes; refs inside belong to this flow.
 fn decode_for<T: DeserializeOwned>(host: &Arc<Host>, bytes: &[u8]) -> Result<T, Error> {
-    let before = DECODING.replace(Some(Arc::clone(host)));
+    struct Before(Option<Arc<Host>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            DECODING.set(self.0.take());
+        }
+    }
+    let before = Before(DECODING.replace(Some(Arc::clone(host))));
     let value = decode(bytes);
-    DECODING.set(before);
+    drop(before);
     value.map_err(|why| Error::Decode { what: "the value".to_owned(), why })
 }
 
@@ -141,6 +147,10 @@ impl Host {
             }
             bell.want(want);
             self.memory.fence_others();
+            // A worker may go on to a longer task than was thought, and tell nobody.
+            if want == KEEPER && state.has_standing() {
+                Poke::ring(&self.keeper);
+            }
             if !state.pump() && !state.changed {
                 return;
             }
@@ -204,7 +214,11 @@ impl Host {
                 drop(state);
                 let left =
                     until.map_or(RECHECK, |until| until.saturating_duration_since(Instant::now()));
+                let slept = Instant::now();
                 futex::wait(self.memory.bell_word(), seen, Some(left.min(RECHECK)));
+                if slept.elapsed() >= RECHECK {
+                    Poke::ring(&self.keeper); // somebody waits for long: is all well?
+                }
                 state = self.lock();
             }
             state.parked -= 1;

@@ -13,7 +13,6 @@ use super::host::Host;
 use super::signals;
 use crate::sys::family::Member;
 use crate::worker::nursery::{Nursery, describe_status};
-use crate::worker::participant::monotonic_ns;
 
 /// How long all must have been still before it is called a deadlock.
 const STILL: Duration = Duration::from_secs(1);
@@ -192,13 +191,17 @@ impl Keeper {
         self.host.with(|state| {
             state.hear_all();
             state.pump();
-            state.send_rest();
+            state.send_rest(now);
             state.end_backoff(now);
             state.serve_memory(now);
             next.push(state.backoff.iter().map(|(at, _)| *at).min());
             next.push(state.end_late_waits(now));
+            next.push(state.end_unattending(now));
             next.push(state.send_idle_away(now));
-            next.push(state.end_late_bodies(monotonic_ns()).map(|left| now + left));
+            next.push(state.end_late_bodies(now));
+            if (state.unposted > 0 || state.blocked > 0) && state.has_standing() {
+                next.push(Some(now + TICK));
+            }
             if !state.unsent.is_empty() || !state.memory_waits.is_empty() || state.memory_short {
                 next.push(Some(now + TICK));
             }
@@ -237,7 +240,8 @@ impl Keeper {
             let alive = state.procs.iter().filter_map(|p| p.reins.as_ref().map(|r| r.pid));
             alive.map(|pid| (pid, Vec::new())).collect()
         });
-        let until = Instant::now() + self.grace;
+        let day = Duration::from_secs(86_400);
+        let until = Instant::now() + self.grace.min(day);
         std::thread::scope(|scope| {
             for (pid, _) in &families {
                 if crate::sys::family::descendants(*pid).is_empty() {
@@ -249,12 +253,14 @@ impl Keeper {
                     false
                 };
                 scope.spawn(move || {
-                    crate::sys::family::end_descendants(*pid, &[], left, &second);
+                    let none = Duration::ZERO; // the nursery ends what is left, with its worker
+                    crate::sys::family::end_descendants(*pid, &[], left, none, &second);
                 });
             }
         });
         // Workers leave by themselves when their bodies have ended.
         loop {
+            self.host.with(State::refuse_all);
             let left = until.saturating_duration_since(Instant::now());
             let alive: Vec<u16> = {
                 let state = self.host.lock();
@@ -283,6 +289,17 @@ impl State {
         for place in 0..self.procs.len() as u16 {
             if self.procs[usize::from(place)].used {
                 self.pump_one(place);
+            }
+        }
+    }
+
+    /// Whatever bodies ask for is refused: the flow ends.
+    fn refuse_all(&mut self) {
+        for place in 0..self.procs.len() as u16 {
+            if self.procs[usize::from(place)].used {
+                self.hear(place, None);
+                let why = self.closed.clone().unwrap_or_default();
+                self.end_waits(place, &crate::flow::error::Error::Closed(why));
             }
         }
     }

@@ -66,6 +66,7 @@ pub(super) struct State {
     workers: Vec<Logical>,
     procs: Vec<Process>,
     free_places: Vec<u16>,
+    births: u64,
     /// Processes with letters.
     busy: Vec<u16>,
     groups: Vec<Group>,
@@ -83,7 +84,7 @@ pub(super) struct State {
     spawns: VecDeque<u16>,
     cancels: Vec<(u16, u64, u64, Cancel)>,
     backoff: Vec<(Instant, u64)>,
-    unsent: VecDeque<(u16, Vec<u8>)>,
+    unsent: VecDeque<(u16, Vec<u8>, Instant)>,
     memory_waits: VecDeque<MemoryWait>,
     memory_short: bool,
     freed_seen: u64,
@@ -116,6 +117,7 @@ impl State {
             workers: Vec::new(),
             procs: Vec::new(),
             free_places: Vec::new(),
+            births: 0,
             busy: Vec::new(),
             groups: Vec::new(),
             actors: Vec::new(),
@@ -193,7 +195,7 @@ impl State {
         }
     }
 
-    /// Frees a value now, whoever holds it: whoever asks for it is told that it is lost.
+    /// Whoever asks for the value from now on is told that it is lost.
     fn lose(&mut self, index: Index, why: &str) {
         let object = self.objects.at(index);
         if object.value.is_pending() || matches!(object.value, Value::Failed(_)) {
@@ -207,11 +209,10 @@ impl State {
             cause: crate::flow::error::Cause::ObjectLost(why.to_owned()),
             below: None,
         };
-        let failed = Value::Failed(Arc::new(error));
-        if let Value::Placed { block, .. } =
-            std::mem::replace(&mut self.objects.at_mut(index).value, failed)
-        {
-            self.store.release(block);
+        let object = self.objects.at_mut(index);
+        let value = std::mem::replace(&mut object.value, Value::Failed(Arc::new(error)));
+        if let Value::Placed { block, .. } = value {
+            object.lost = Some(block); // until nobody is left who may read it
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Object {
     pub(super) dependents: SmallVec<[u64; 2]>,
     /// Gone when the value is there.
     pub(super) task: Option<Box<Task>>,
+    /// The block of a value that was freed by hand: whoever reads it may still do so.
+    pub(super) lost: Option<BlockId>,
     /// Whether the value was a block of elements, made by hand.
     pub(super) shared: bool,
 }
@@ -87,6 +89,7 @@ impl Objects {
             waiters: SmallVec::new(),
             dependents: SmallVec::new(),
             task: None,
+            lost: None,
             shared: false,
         });
         self.slots.len() as Index - 1
@@ -160,6 +163,9 @@ impl Objects {
     fn free_one(&mut self, index: Index, store: &mut Store) -> Vec<Index> {
         let object = &mut self.slots[index as usize];
         if let Value::Placed { block, .. } = object.value {
+            store.release(block);
+        }
+        if let Some(block) = object.lost.take() {
             store.release(block);
         }
         object.value = Value::Pending;

@@ -45,6 +45,8 @@ pub(super) enum Doom {
 pub(super) struct Process {
     /// Somebody has this number.
     pub(super) used: bool,
+    /// Which of all that have had this number.
+    pub(super) birth: u64,
     pub(super) worker: usize,
     pub(super) lease: Option<Lease>,
     letters: Vec<Letter>,
@@ -63,18 +65,25 @@ pub(super) struct Process {
     /// Waits of its body: number of the ask, and what it waits for.
     pub(super) waits: Vec<super::waits::Wait>,
     pub(super) doom: Option<Doom>,
+    /// Cancels of its bodies that are not through.
+    pub(super) cancels: u32,
     /// Nothing is to stand behind its body for a moment.
     pub(super) alone: bool,
     /// Subprocesses that tasks have left on purpose.
     pub(super) spared: Vec<(i32, u64)>,
+    /// The oldest letter, if its body has not begun, and since when that was seen.
+    pub(super) unbegun: Option<(u64, std::time::Instant)>,
+    /// The letter with a deadline whose body runs, and since when.
+    pub(super) begun: Option<(u64, std::time::Instant)>,
     /// Idle since.
     pub(super) idle_since: Option<std::time::Instant>,
 }
 
 impl Process {
-    pub(super) fn new(worker: usize) -> Self {
+    pub(super) fn new(worker: usize, birth: u64) -> Self {
         Self {
             used: true,
+            birth,
             worker,
             letters: vec![Letter::default(); CELLS as usize],
             next: 1,
@@ -112,6 +121,7 @@ impl Process {
             && self.actor.is_none()
             && self.doom.is_none()
             && !self.alone
+            && self.cancels == 0
             && self.waits.is_empty()
     }
 
@@ -155,7 +165,8 @@ impl State {
             None => return None,
         };
         self.memory.reset(place);
-        *self.proc_mut(place) = Process::new(worker);
+        self.births += 1;
+        *self.proc_mut(place) = Process::new(worker, self.births);
         self.workers[worker].processes += 1;
         self.spawns.push_back(place);
         self.poke = true;

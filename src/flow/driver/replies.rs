@@ -44,6 +44,10 @@ impl State {
             match state {
                 Some(cell::Phase::Done) => self.complete(place, seq),
                 Some(cell::Phase::Recalled) => {}
+                None if there && self.procs[usize::from(place)].doom.is_none() => {
+                    self.go_mad(place, "a cell's word that cannot be");
+                    return true;
+                }
                 _ => {
                     if self.memory.has_asks(place) {
                         any |= self.hear(place, None);
@@ -60,8 +64,13 @@ impl State {
         }
     }
 
+    /// Whether tasks stand behind others at some process.
+    pub(super) fn has_standing(&self) -> bool {
+        self.busy.iter().any(|&place| self.procs[usize::from(place)].outstanding() > 1)
+    }
+
     /// A process has come to the end of a letter.
-    fn after_letter(&mut self, place: u16) {
+    pub(super) fn after_letter(&mut self, place: u16) {
         let process = &self.procs[usize::from(place)];
         if process.outstanding() > 0 {
             match process.actor {
@@ -79,6 +88,9 @@ impl State {
             return self.serve_actor(actor);
         }
         self.end_lease(place);
+        if self.procs[usize::from(place)].cancels > 0 {
+            return self.schedule(); // it is nobody's until they are
+        }
         let worker = self.procs[usize::from(place)].worker;
         self.workers[worker].idle.push(place);
         if self.workers[worker].idle.len() > self.workers[worker].base {

@@ -26,6 +26,8 @@ use crate::worker::participant::{Poke, WaitStrategy};
 
 /// Refs that are asked for at the same time.
 const AT_ONCE: usize = 1000;
+/// Refs that a body waits for at the same time: so many fit a message.
+const MOST: usize = 3000;
 /// Values that are asked for at the same time: each may stand in the answer.
 const VALUES_AT_ONCE: usize = 64;
 /// A sleep that nobody ends is looked at again after this long.
@@ -37,6 +39,13 @@ const RECHECK: Duration = Duration::from_millis(100);
 struct Count {
     handles: usize,
     known: bool,
+}
+
+/// The counts, and those that may be unknown to the driver.
+#[derive(Default)]
+struct Counts {
+    all: HashMap<u64, Count>,
+    unknown: Vec<u64>,
 }
 
 /// Where small results go.
@@ -57,8 +66,8 @@ pub(in crate::flow) struct Client {
     sending: Mutex<()>,
     /// Answers for other threads than the one that read them.
     inbox: Mutex<HashMap<u64, Answer>>,
-    counts: Mutex<HashMap<u64, Count>>,
-    /// Whether `counts` may have anything.
+    counts: Mutex<Counts>,
+    /// Whether some of the counts may be unknown to the driver.
     counting: AtomicBool,
     pocket: Mutex<Pocket>,
 }
@@ -198,59 +207,57 @@ impl Client {
     // ---- counts -----------------------------------------------------------------------------
 
     pub(in crate::flow) fn retain(&self, id: u64) {
-        self.counting.store(true, Relaxed);
-        lock(&self.counts).entry(id).or_default().handles += 1;
+        let mut counts = lock(&self.counts);
+        let Counts { all, unknown } = &mut *counts;
+        let count = all.entry(id).or_default();
+        count.handles += 1;
+        if count.handles == 1 {
+            unknown.push(id);
+            self.counting.store(true, Relaxed);
+        }
     }
 
     /// A handle that the driver has counted already.
     fn counted(&'static self, id: u64) -> Handle {
-        self.counting.store(true, Relaxed);
         let mut counts = lock(&self.counts);
-        let count = counts.entry(id).or_default();
+        let count = counts.all.entry(id).or_default();
         count.handles += 1;
-        if count.known {
+        if std::mem::replace(&mut count.known, true) {
             // Known before: the driver has one count for this process more than it needs.
-            drop(counts);
             self.say(Ask::Release { id });
-        } else {
-            count.known = true;
         }
         Handle::counted(id, Side::Worker(self))
     }
 
     pub(in crate::flow) fn release(&self, id: u64) {
         let mut counts = lock(&self.counts);
-        let Some(count) = counts.get_mut(&id) else { return };
+        let Some(count) = counts.all.get_mut(&id) else { return };
         count.handles -= 1;
-        if count.handles > 0 {
-            return;
-        }
-        let known = count.known;
-        counts.remove(&id);
-        drop(counts);
-        if known {
-            self.say(Ask::Release { id });
+        if count.handles == 0 {
+            let known = count.known;
+            counts.all.remove(&id);
+            if known {
+                self.say(Ask::Release { id });
+            }
         }
     }
 
     /// Tells the driver of objects that handles name and only a task, or another value, holds.
     pub(super) fn keep_all(&self) {
-        if !self.counting.load(Relaxed) {
+        if !self.counting.swap(false, Relaxed) {
             return;
         }
         let mut counts = lock(&self.counts);
-        if counts.is_empty() {
-            self.counting.store(false, Relaxed);
-            return;
+        let Counts { all, unknown } = &mut *counts;
+        let mut ids = Vec::new();
+        for id in unknown.drain(..) {
+            if let Some(count) = all.get_mut(&id)
+                && !std::mem::replace(&mut count.known, true)
+            {
+                ids.push(id);
+            }
         }
-        let unknown = counts.iter_mut().filter(|(_, count)| !count.known);
-        let ids: Vec<u64> = unknown
-            .map(|(id, count)| {
-                count.known = true;
-                *id
-            })
-            .collect();
-        drop(counts);
+        // Under the lock: no handle that is dropped meanwhile is let go before it was kept.
         for ids in ids.chunks(AT_ONCE) {
             self.say(Ask::Keep { ids: ids.to_vec() });
         }
@@ -344,6 +351,12 @@ impl Client {
         need: usize,
         until: Option<Instant>,
     ) -> Result<Vec<bool>, Error> {
+        if ids.len() > MOST {
+            return Err(Error::Invalid(format!(
+                "a body waits for at most {MOST} refs at a time, and these are {}; wait for them in parts, or have the driver wait",
+                ids.len()
+            )));
+        }
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         match self.ask_checked(Ask::Wait { ids: ids.to_vec(), need, timeout })? {
             Answer::Settled(ready) => Ok(ready),
@@ -437,12 +450,19 @@ impl Client {
     fn fill(&self, address: u64, bytes: u64, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), Error> {
         let opened = Error::system("opening memory for a value");
         self.memory.open(address, bytes.max(1), true).map_err(opened)?;
+        // Closed in any case, also when a serialiser of the user panics.
+        struct Close<'a>(&'a Memory, u64, u64);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                let _ = self.0.open(self.1, self.2, false);
+            }
+        }
+        let _close = Close(&self.memory, address, bytes.max(1));
         // SAFETY: lent to us alone just now.
         if let Some(room) = unsafe { self.memory.room(address, bytes) } {
             fill(room);
         }
-        let closed = Error::system("closing memory of a value");
-        self.memory.open(address, bytes.max(1), false).map_err(closed)
+        Ok(())
     }
 
     /// A place for an encoded value of `bytes`, filled by `fill`.

@@ -9,12 +9,16 @@ use std::time::Duration;
 use nix::unistd::{Pid, getpid};
 
 use super::client::{self, Client};
+use super::context;
 use super::serve::serve;
 use crate::flow::memory::Memory;
 use crate::sys::family::{self, Member};
 use crate::sys::process;
 use crate::worker::nursery::Brood;
 use crate::worker::participant::WaitStrategy;
+
+/// How long the nursery ends what a dead worker has left.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// What every worker of a flow needs.
 pub(in crate::flow) struct Workers {
@@ -43,6 +47,9 @@ impl Brood for Workers {
         std::panic::set_hook(Box::new(|info| {
             let at = info.location().map_or_else(String::new, ToString::to_string);
             PANICKED_AT.with_borrow_mut(|place| *place = at);
+            if context::task().is_none() {
+                eprintln!("{info}"); // of a thread that a body has started: nobody else says it
+            }
         }));
         let client = Client::new(Arc::clone(&self.memory), place, &self.keeper, self.wait);
         let client = client::install(client);
@@ -56,7 +63,8 @@ impl Brood for Workers {
         // Whatever else is below us was started by the worker that is gone.
         let workers: Vec<Member> =
             living.iter().flatten().filter_map(|pid| Member::of(pid.as_raw())).collect();
-        let ended = family::end_descendants(getpid().as_raw(), &workers, Duration::ZERO, &|| true);
+        let own = getpid().as_raw();
+        let ended = family::end_descendants(own, &workers, Duration::ZERO, LIMIT, &|| true);
         if !ended.is_empty() {
             family::reap_others(&workers);
         }

@@ -1,7 +1,7 @@
 //! The loop of a worker: take a letter, run it with its hooks, reply.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -29,8 +29,13 @@ use crate::worker::participant::monotonic_ns;
 const RECHECK: Duration = Duration::from_secs(1);
 /// A body that took less cannot have started a process.
 const TOO_SHORT_TO_FORK: u64 = 20_000;
+/// After a body that took longer, the driver is told in any case.
+const SHORT: u64 = 50_000;
 /// How long what a failed body has started has between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(25);
+
+/// How long what is started again and again is ended again after that.
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// Arguments: most calls have few.
 type Parts<'a> = SmallVec<[&'a [u8]; 8]>;
@@ -111,15 +116,15 @@ impl Server {
         reply.asks = entry.asks_written.load(Relaxed) as u32;
         cell.write_reply(reply);
         cell.state().done(seq);
-        self.ring(seq);
+        self.ring(seq, reply.duration_ns);
     }
 
     /// Tells the driver, if it wants to know. One who only minds what is left need not be told by
     /// a worker that goes on to another letter of the same kind.
-    fn ring(&mut self, seq: u64) {
+    fn ring(&mut self, seq: u64, duration_ns: u32) {
         let bell = self.client.memory().bell();
         let asked = bell.asked();
-        if asked == KEEPER {
+        if asked == KEEPER && u64::from(duration_ns) < SHORT {
             let next = self.client.memory().cell(self.client.place(), seq + 1);
             if next.state().look(seq + 1) == Some(Phase::Posted) {
                 self.unsaid = true;
@@ -181,8 +186,6 @@ impl Server {
         let entry = self.client.entry();
         let started = if self.clock == 0 { monotonic_ns() } else { self.clock };
         if head.flags & flags::TIMED != 0 {
-            entry.timed_since.store(started, Relaxed);
-            entry.timed_seq.store(seq + 1, Release);
             self.client.tell(true); // the keeper minds the clock from now on
         }
         entry.inside.store(seq + 1, Relaxed);
@@ -203,6 +206,7 @@ impl Server {
         if duration > TOO_SHORT_TO_FORK && family::has_children() {
             self.look_after_children(actor, outcome.is_err());
         }
+        entry.inside.store(0, Relaxed); // the cleanup is not what was cancelled
         if ready
             && let Some(cleanup) = &hooks.cleanup
             && let Err(cause) = run_hook(actor, cleanup)
@@ -210,7 +214,6 @@ impl Server {
             tracing::warn!(task = head.task, %cause, "a cleanup hook failed");
         }
         context::enter(None);
-        entry.inside.store(0, Relaxed);
         if outcome.is_ok() && frame.written().is_none() {
             outcome = Err(Cause::Codec("it returned without a reply".to_owned()));
         }
@@ -229,7 +232,7 @@ impl Server {
         if failed {
             let entry = self.client.entry();
             let give_up = || entry.leave.load(Relaxed) != 0;
-            family::end_descendants(own, &self.spared, GRACE, &give_up);
+            family::end_descendants(own, &self.spared, GRACE, LIMIT, &give_up);
         }
         let spared = family::descendants(own);
         if spared != self.spared {
