@@ -99,6 +99,7 @@ impl Overrides {
         };
         let resources =
             Resources { cpus: self.cpus.unwrap_or(node.cpus.max(0)), labels, bad: None };
+        resources.check_range()?; // a body's own process may have been written over
         Ok(Merged { resources, max_retries: self.max_retries.unwrap_or(node.max_retries) })
     }
 }

@@ -63,6 +63,18 @@ impl Resources {
         self.bad.get_or_insert(why);
     }
 
+    /// Whether all quantities are such as can be asked for.
+    pub(super) fn check_range(&self) -> Result<(), Error> {
+        let most = MOST as i64 * ONE;
+        let bad = |amount: &i64| !(0..=most).contains(amount);
+        if bad(&self.cpus) || self.labels.iter().any(|(_, amount)| bad(amount)) {
+            return Err(Error::Quantity(format!(
+                "{self}: a quantity is a number from 0 to {MOST}"
+            )));
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         match &self.bad {
             Some(why) => Err(Error::Quantity(why.clone())),

@@ -166,7 +166,8 @@ fn make_late(len: usize) -> Vec<u8> {
 /// The younger results fill the memory meanwhile, and nobody takes them before the first.
 pub(crate) fn results_in_order_while_the_first_is_slow() {
     for (len, count) in [(MIB, 40), (5 * MIB, 6), (27 * MIB / 4, 6), (10 * MIB, 4)] {
-        let flow = small(16 * MIB).build().unwrap();
+        let patience = Duration::from_secs(20);
+        let flow = small(16 * MIB).memory_patience(patience).build().unwrap();
         let mut all = vec![make_late::remote(&flow, len).unwrap()];
         all.extend((0..count).map(|_| make::remote(&flow, len).unwrap()));
         for (at, one) in all.into_iter().enumerate() {

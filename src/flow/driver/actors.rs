@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::State;
+use super::letters::Written;
 use super::objects::{Index, Value};
 use super::processes::Doom;
 use super::tasks::{NewTask, Phase, Task};
@@ -40,7 +41,7 @@ pub(super) struct Actor {
     /// The task that makes it, while there is one.
     making: Option<Index>,
     /// By caller, each in order; and whose turn is next.
-    queues: Vec<(u64, VecDeque<Index>)>,
+    queues: Vec<(u64, VecDeque<u64>)>,
     turn: usize,
 }
 
@@ -163,7 +164,8 @@ impl State {
         for held in std::mem::take(&mut actor.held) {
             self.objects.unhold(held, &mut self.store);
         }
-        for index in queues.into_iter().flat_map(|(_, queue)| queue) {
+        for id in queues.into_iter().flat_map(|(_, queue)| queue) {
+            let Some(index) = self.objects.find(id) else { continue };
             self.fail(index, None, Cause::ActorDied(why.to_owned()));
         }
     }
@@ -179,14 +181,22 @@ impl State {
         self.actor_dies(number, KILLED);
         if let Some(place) = place {
             self.doom(place, Doom::Actor);
-        } else if let Some(index) = making {
+        }
+        // What makes it may stand anywhere but at a process now.
+        if let Some(index) = making
+            && let Some(task) = self.objects.task(index)
+            && !matches!(task.phase, Phase::Posted { .. })
+        {
             self.fail(index, None, Cause::ActorDied(KILLED.to_owned()));
         }
     }
 
     /// The process of an actor is gone, and what stood there has been dealt with.
-    pub(super) fn actor_lost(&mut self, number: u32, how: &str) {
+    pub(super) fn actor_lost(&mut self, number: u32, place: u16, how: &str) {
         let actor = &mut self.actors[number as usize];
+        if actor.place != Some(place) {
+            return; // it has another one already
+        }
         actor.place = None;
         if let Life::Dead(why) = &actor.life {
             let why = why.clone();
@@ -212,28 +222,25 @@ impl State {
         if let Some(task) = self.objects.task_mut(index) {
             task.phase = Phase::AtActor;
         }
+        let id = self.objects.id(index);
         let queues = &mut self.actors[number as usize].queues;
+        // Callers come and go.
+        if queues.len() > 16 {
+            queues.retain(|(known, queue)| *known == caller || !queue.is_empty());
+        }
         let at = queues.iter().position(|(known, _)| *known == caller);
         let at = at.unwrap_or_else(|| {
             queues.push((caller, VecDeque::new()));
             queues.len() - 1
         });
         let queue = &mut queues[at].1;
-        if first { queue.push_front(index) } else { queue.push_back(index) }
+        if first { queue.push_front(id) } else { queue.push_back(id) }
     }
 
-    /// A call that was queued is complete without having run: it has had its turn.
-    pub(super) fn left_actor(&mut self, index: Index, task: &Task) {
-        let Some((number, caller)) = task.actor else { return };
-        let queues = &mut self.actors[number as usize].queues;
-        if let Some((_, queue)) = queues.iter_mut().find(|(known, _)| *known == caller) {
-            if queue.front() == Some(&index) {
-                queue.pop_front();
-            } else {
-                queue.retain(|&queued| queued != index);
-            }
-        }
-        self.actors_to_serve.push(number);
+    /// A call that was queued is complete without having run: it has had its turn, and its queue
+    /// passes over it.
+    pub(super) fn left_actor(&mut self, task: &Task) {
+        self.actors_to_serve.extend(task.actor.map(|(number, _)| number));
     }
 
     /// Posts what can be: the first call of each caller, in turn. A call whose arguments are not
@@ -250,16 +257,30 @@ impl State {
             if process.doom.is_some() || process.outstanding() >= DEPTH || process.room() == 0 {
                 return;
             }
-            let actor = &self.actors[number as usize];
+            let objects = &self.objects;
+            let waits = |id: u64| {
+                let index = objects.find(id)?;
+                let task = objects.task(index)?;
+                (task.phase == Phase::AtActor).then_some((index, task.remaining == 0))
+            };
+            let actor = &mut self.actors[number as usize];
             let count = actor.queues.len();
             let ready = (0..count).map(|k| (actor.turn + k) % count).find_map(|at| {
-                let first = *actor.queues[at].1.front()?;
-                let task = self.objects.task(first)?;
-                (task.remaining == 0).then_some((at, first))
+                let queue = &mut actor.queues[at].1;
+                while queue.front().is_some_and(|&id| waits(id).is_none()) {
+                    queue.pop_front();
+                }
+                let (index, ready) = waits(*queue.front()?)?;
+                ready.then_some((at, index))
             });
             let Some((at, index)) = ready else { return };
-            if !self.write_letter(place, index) {
-                return;
+            match self.write_letter(place, index) {
+                Written::Yes => {}
+                Written::NoRoom => return,
+                Written::Unfit => {
+                    self.end_unfit(index);
+                    continue;
+                }
             }
             let actor = &mut self.actors[number as usize];
             actor.queues[at].1.pop_front();

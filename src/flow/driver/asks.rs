@@ -66,7 +66,8 @@ impl State {
             Ask::Room { bytes } => return self.give_memory(place, number, bytes, false),
             Ask::Block { bytes } => return self.give_memory(place, number, bytes, true),
             Ask::Cancel { id, cancel } => {
-                self.cancels.push((place, number, id, cancel));
+                let birth = self.procs[usize::from(place)].birth;
+                self.cancels.push((place, birth, number, id, cancel));
                 self.poke = true;
                 return;
             }

@@ -225,8 +225,19 @@ impl State {
                 failed_starts: 0,
                 broken: None,
             });
-            let worker = self.workers.len() - 1;
-            for _ in 0..base {
+        }
+        // One for each first; the rest as far as there are numbers.
+        let most = self.workers.iter().map(|worker| worker.base).max().unwrap_or(0);
+        for round in 1..=most {
+            for worker in 0..self.workers.len() {
+                if self.workers[worker].processes >= round.min(self.workers[worker].base) {
+                    continue;
+                }
+                // Some are left for bodies that wait.
+                let used = self.procs.len() - self.free_places.len();
+                if round > 1 && used * 2 >= self.memory.places() {
+                    break;
+                }
                 if let Some(place) = self.new_process(worker) {
                     self.workers[worker].idle.push(place);
                 }

@@ -181,7 +181,8 @@ impl State {
         let group = self.group(id).filter(|group| group.ready)?;
         let mut bundles = (0..).zip(&group.bundles);
         bundles.find_map(|(at, bundle)| {
-            let meant = which.is_none_or(|which| which == at);
+            let meant = which.is_none_or(|which| which == at)
+                && self.workers[bundle.worker].broken.is_none();
             (meant && bundle.free.covers(demand))
                 .then_some(Spot { worker: bundle.worker, bundle: Some((id, at)) })
         })

@@ -19,6 +19,9 @@ const ENDING: Duration = Duration::from_secs(10);
 /// How long a cancel ends what a body starts again and again, after the grace.
 const LIMIT: Duration = Duration::from_secs(3);
 
+/// Pause between interrupts of a body that was told.
+const AGAIN: Duration = Duration::from_millis(2);
+
 /// A body that has been told, and where it runs.
 struct Told {
     index: Index,
@@ -88,6 +91,9 @@ impl State {
             process.cancels += u32::from(!actor);
             let spared = process.spared.iter().map(|&(pid, start)| Member { pid, start }).collect();
             let birth = process.birth;
+            if !actor {
+                self.recall_all(place); // what stands behind it is for others
+            }
             return Some(Told { index, place, birth, seq, actor, spared });
         }
         self.fail(index, None, Cause::Cancelled);
@@ -138,7 +144,15 @@ impl Host {
     /// worker was.
     fn end_body(&self, told: &Told, cancel: Cancel) -> (Vec<EndedProcess>, bool) {
         let pid = self.pid_of(told);
-        process::interrupt(pid);
+        // A body may be between its look at the flag and the call that blocks it.
+        for _ in 0..3 {
+            process::interrupt(pid);
+            let over = |state: &mut State| (!state.still_runs(told)).then_some(());
+            let soon = std::time::Instant::now() + AGAIN;
+            if pid == 0 || self.until(Some(soon), over).is_ok_and(|over| over.is_some()) {
+                break;
+            }
+        }
         if told.actor {
             return (Vec::new(), false);
         }

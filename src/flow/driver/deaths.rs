@@ -56,18 +56,21 @@ impl State {
         *self.proc_mut(place) = Process::default();
         self.free_places.push(place);
         if let Some(actor) = actor {
-            self.actor_lost(actor, how);
+            self.actor_lost(actor, place, how);
         }
+        self.changed = true;
+        self.schedule();
         if self.workers[worker].broken.is_some() {
+            // Classes are found feasible once; not any more.
+            self.nodes.iter_mut().for_each(|stat| stat.class = None);
             self.fail_stranded();
         } else if self.workers[worker].processes < self.workers[worker].base
             && self.closed.is_none()
+            && self.nobody_waits()
             && let Some(place) = self.new_process(worker)
         {
             self.workers[worker].idle.push(place);
         }
-        self.changed = true;
-        self.schedule();
     }
 
     /// The letters that are not over, and whether their bodies have begun.
@@ -164,12 +167,27 @@ impl State {
                     continue;
                 }
                 self.workers[worker].idle.retain(|&other| other != place);
-                self.proc_mut(place).doom = Some(Doom::Idle);
-                self.memory.entry(place).leave.store(1, std::sync::atomic::Ordering::SeqCst);
-                self.ring_worker(place);
+                self.send_away(place);
             }
         }
         next
+    }
+
+    /// All numbers are taken: an idle process of some worker leaves, if there is one.
+    pub(super) fn send_one_away(&mut self) {
+        if self.procs.iter().any(|process| process.doom == Some(Doom::Idle)) {
+            return; // one is on its way
+        }
+        let idle = self.workers.iter_mut().find_map(|worker| worker.idle.pop());
+        if let Some(place) = idle {
+            self.send_away(place);
+        }
+    }
+
+    fn send_away(&mut self, place: u16) {
+        self.proc_mut(place).doom = Some(Doom::Idle);
+        self.memory.entry(place).leave.store(1, std::sync::atomic::Ordering::SeqCst);
+        self.ring_worker(place);
     }
 
     /// Processes that are there and do not begin what stands at them: stopped from outside, or
@@ -211,10 +229,15 @@ impl State {
         let mut next: Option<Instant> = None;
         let mut any = false;
         for place in self.busy.clone() {
-            let Some((seq, index)) = self.procs[usize::from(place)].oldest() else { continue };
+            let process = &self.procs[usize::from(place)];
+            let timed = |seq| {
+                let index = process.letter(seq).object?;
+                self.objects.task(index).map(|task| task.timed())
+            };
+            any |= process.open_letters().any(|seq| timed(seq) == Some(true));
+            let Some((seq, index)) = process.oldest() else { continue };
             let over = self.objects.task(index).and_then(|task| task.overrides.as_ref());
             let Some(limit) = over.and_then(|over| over.deadline) else { continue };
-            any = true;
             // Its worker tells us when it begins, so this is the time, as good as it matters; what
             // a worker says of the time is not asked for.
             let started =

@@ -119,7 +119,8 @@ impl Host {
     /// Before the lock is given back: whoever has to know is told, and if things are left that only
     /// a worker's reply can move, somebody is to look at that.
     pub(super) fn leave(&self, state: &mut State) {
-        for _ in 0..2 {
+        // Each round that finds nothing new is the last; a busy flow goes on with the next call.
+        for round in 0..4 {
             if state.changed {
                 state.changed = false;
                 state.reserve_groups();
@@ -133,7 +134,11 @@ impl Host {
             }
             let want = if state.parked > 0 {
                 THREAD
-            } else if state.unposted > 0 || state.blocked > 0 || !state.memory_waits.is_empty() {
+            } else if state.unposted > 0
+                || state.blocked > 0
+                || state.eager > 0
+                || !state.memory_waits.is_empty()
+            {
                 KEEPER
             } else {
                 NOBODY
@@ -151,8 +156,13 @@ impl Host {
             if want == KEEPER && state.has_standing() {
                 Poke::ring(&self.keeper);
             }
-            if !state.pump() && !state.changed {
+            let more = state.pump();
+            if !more && !state.changed && !state.poke {
                 return;
+            }
+            if round == 3 {
+                state.poke = false;
+                Poke::ring(&self.keeper); // it goes on with the rest
             }
         }
     }
@@ -361,16 +371,20 @@ impl Host {
         })?;
         let block =
             block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;
-        let (address, len) = self.with(|state| state.store.place(block));
+        let (id, address, len) = self.with(|state| {
+            let (address, len) = state.store.place(block);
+            let index = state.add_block(block, address, bytes);
+            (state.objects.id(index), address, len)
+        });
+        // From here on it is let go in any case, also when `fill` panics.
+        let handle = Handle::counted(id, Side::Host(Arc::clone(self)));
         // SAFETY: taken just now, and nobody else knows of it.
         if let Some(room) = unsafe { self.memory.room(address, len) } {
-            fill(&mut room[..bytes as usize]);
+            let room = &mut room[..bytes as usize];
+            room.fill(0); // it may have been another's
+            fill(room);
         }
-        let id = self.with(|state| {
-            let index = state.add_block(block, address, bytes);
-            state.objects.id(index)
-        });
-        Ok((Handle::counted(id, Side::Host(Arc::clone(self))), address))
+        Ok((handle, address))
     }
 
     /// Whether this object is a complete block of these bytes.

@@ -67,8 +67,11 @@ impl Keeper {
             next = self.look();
         }
         self.end_all();
-        signals::uninstall(&self.host.keeper);
         self.nursery.shutdown();
+        match signals::pending() {
+            Some(signal) => signals::obey(&self.host.keeper, signal),
+            None => drop(signals::uninstall(&self.host.keeper)),
+        }
     }
 
     fn close(&self, why: &str) {
@@ -165,21 +168,24 @@ impl Keeper {
 
     /// Cancels that workers have asked for; each may take its grace.
     fn start_cancels(&self) {
-        for (place, number, id, cancel) in
+        for (place, birth, number, id, cancel) in
             self.host.with(|state| std::mem::take(&mut state.cancels))
         {
             let host = Arc::clone(&self.host);
             let run = move || {
                 let report = host.cancel(id, cancel).map(crate::flow::wire::Answer::Report);
                 host.with(|state| {
-                    if state.procs[usize::from(place)].used {
+                    // Another process may have its number by now.
+                    if state.procs[usize::from(place)].birth == birth {
                         state.answer(place, number, report);
                     }
                 });
             };
             let named = std::thread::Builder::new().name("mailring-cancel".to_owned());
             if let Err(error) = named.spawn(run) {
-                tracing::error!(%error, "a cancel was lost");
+                let refused =
+                    crate::flow::error::Error::system("starting a thread for a cancel")(error);
+                self.host.with(|state| state.answer(place, number, Err(refused)));
             }
         }
     }

@@ -5,19 +5,31 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::State;
 use super::objects::{Index, Value};
 use super::processes::Letter;
+use super::store::NoRoom;
 use super::tasks::{Phase, Task};
 use crate::flow::args::Arg;
+use crate::flow::error::Cause;
 use crate::flow::memory::{CELL_ARGS, Head, flags};
 use crate::flow::node::number_of;
 use crate::mailbox::door;
 use crate::sys::futex;
 
+/// What became of a letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(super) enum Written {
+    Yes,
+    /// There is no memory for its arguments now.
+    NoRoom,
+    /// There never will be, or an argument has failed.
+    Unfit,
+}
+
 impl State {
-    /// Writes a task into the next cell of a process, which has room. False when there is no
-    /// memory for its arguments.
-    pub(super) fn write_letter(&mut self, place: u16, index: Index) -> bool {
+    /// Writes a task into the next cell of a process, which has room.
+    pub(super) fn write_letter(&mut self, place: u16, index: Index) -> Written {
         let process = &self.procs[usize::from(place)];
-        let Some(task) = self.objects.task(index) else { return false };
+        let Some(task) = self.objects.task(index) else { return Written::Unfit };
         let seq = process.next;
         let cell = self.memory.cell(place, seq);
         let mut head = Head {
@@ -37,15 +49,23 @@ impl State {
             }
         };
         let Some((need, looks_back)) = self.letter_bytes(task, hooks.as_deref()) else {
-            return false;
+            return Written::Unfit;
         };
         let mut envelope = None;
         // SAFETY: the cell is the host's until it is posted, and the area has this size.
         let mut room = unsafe { std::slice::from_raw_parts_mut(cell.args(), CELL_ARGS) };
         if need > CELL_ARGS {
-            let Ok(block) = self.store.take(need as u64) else {
-                self.memory_short = true;
-                return false;
+            let block = match self.store.take(need as u64) {
+                Ok(block) => block,
+                Err(NoRoom::Now) => {
+                    self.memory_short = true;
+                    self.poke = true; // the keeper looks again, and for how long
+                    return Written::NoRoom;
+                }
+                Err(why @ NoRoom::Ever(_)) => {
+                    self.too_large = Some(self.store.refusal(need as u64, &why));
+                    return Written::Unfit;
+                }
             };
             let (address, _) = self.store.place(block);
             room[..8].copy_from_slice(&address.to_ne_bytes());
@@ -55,7 +75,7 @@ impl State {
             envelope = Some(block);
             // SAFETY: a block that was taken just now, for this.
             let Some(lent) = (unsafe { self.memory.room(address, need as u64) }) else {
-                return false;
+                return Written::Unfit;
             };
             room = lent;
         } else {
@@ -65,13 +85,25 @@ impl State {
         cell.write_head(head);
         let floor = if looks_back { process.done } else { seq };
         *self.proc_mut(place).letter_mut(seq) = Letter { object: Some(index), floor, envelope };
-        true
+        Written::Yes
+    }
+
+    /// A task that can never be written into a letter ends: an argument has failed, or there are
+    /// more of them than memory.
+    pub(super) fn end_unfit(&mut self, index: Index) {
+        if let Some(error) = self.too_large.take() {
+            self.fail(index, None, error.into());
+        } else if let Some(error) = self.failed_argument(index) {
+            self.poison(index, &error);
+        } else {
+            self.fail(index, None, Cause::Codec("its arguments cannot be written".to_owned()));
+        }
     }
 
     /// Bytes of a task's arguments in a letter, and whether one is the value of an earlier letter.
     /// `None`: one of them has failed, or is nowhere.
     #[inline]
-    fn letter_bytes(&self, task: &Task, hooks: Option<&[u8]>) -> Option<(usize, bool)> {
+    pub(super) fn letter_bytes(&self, task: &Task, hooks: Option<&[u8]>) -> Option<(usize, bool)> {
         let mut bytes = 4 * task.args.list.len() + task.args.bytes.len();
         let mut looks_back = false;
         for &dep in task.needed() {

@@ -82,11 +82,16 @@ pub(super) struct State {
     parked: usize,
     /// For the keeper.
     spawns: VecDeque<u16>,
-    cancels: Vec<(u16, u64, u64, Cancel)>,
+    /// Process, which of that number, ask, task.
+    cancels: Vec<(u16, u64, u64, u64, Cancel)>,
     backoff: Vec<(Instant, u64)>,
     unsent: VecDeque<(u16, Vec<u8>, Instant)>,
     memory_waits: VecDeque<MemoryWait>,
     memory_short: bool,
+    short_since: Option<Instant>,
+    too_large: Option<crate::flow::error::Error>,
+    /// Tasks that may be tried again after an error.
+    eager: usize,
     freed_seen: u64,
     freed_at: Instant,
     patience: Duration,
@@ -133,6 +138,9 @@ impl State {
             unsent: VecDeque::new(),
             memory_waits: VecDeque::new(),
             memory_short: false,
+            short_since: None,
+            too_large: None,
+            eager: 0,
             freed_seen: 0,
             freed_at: Instant::now(),
             patience,

@@ -6,9 +6,12 @@ use smallvec::SmallVec;
 
 use super::State;
 use super::bundles::bundle_free;
+use super::letters::Written;
 use super::objects::Index;
+use super::store::NoRoom;
 use super::tasks::{Phase, Task};
 use crate::flow::error::Error;
+use crate::flow::memory::CELL_ARGS;
 use crate::flow::node::{NodeDesc, number_of};
 use crate::flow::options::{Overrides, Strategy};
 use crate::flow::resources::{Amount, ONE, Resources};
@@ -305,9 +308,12 @@ impl State {
             return makes.is_none() && self.place_behind(class, index);
         };
         let Some(place) = self.process_on(spot.worker) else { return false };
-        if !self.write_letter(place, index) {
-            self.workers[spot.worker].idle.push(place); // no memory for the arguments
-            return false;
+        match self.write_letter(place, index) {
+            Written::Yes => {}
+            other => {
+                self.workers[spot.worker].idle.push(place);
+                return self.not_written(index, other);
+            }
         }
         self.lease(place, class, spot);
         self.post(place, index);
@@ -332,12 +338,35 @@ impl State {
         let least = self.busy.iter().filter(room);
         let least = least.min_by_key(|place| self.procs[usize::from(**place)].outstanding());
         let Some(&place) = least else { return false };
-        if !self.write_letter(place, index) {
-            return false;
+        match self.write_letter(place, index) {
+            Written::Yes => {}
+            other => return self.not_written(index, other),
         }
         self.post(place, index);
         self.post_followers(place);
         true
+    }
+
+    /// Tasks first in their queues whose arguments have found no room for long.
+    pub(super) fn fail_what_has_no_room(&mut self) {
+        for class in self.classes.waiting.clone() {
+            let first = self.classes.at(class).queue.front();
+            let Some(index) = first.and_then(|&id| self.queued(id)) else { continue };
+            let bytes = self.objects.task(index).and_then(|task| self.letter_bytes(task, None));
+            if let Some((bytes, _)) = bytes.filter(|(bytes, _)| *bytes > CELL_ARGS) {
+                let error = self.store.refusal(bytes as u64, &NoRoom::Now);
+                self.fail(index, None, error.into());
+            }
+        }
+        self.schedule();
+    }
+
+    /// True when the task is through, and those behind it may be looked at.
+    fn not_written(&mut self, index: Index, written: Written) -> bool {
+        if written == Written::Unfit {
+            self.end_unfit(index);
+        }
+        written == Written::Unfit
     }
 
     /// A task that waits only for tasks at one process goes behind them, if all are short: the
@@ -371,7 +400,7 @@ impl State {
         if !process.serves(task.class) || process.room() < 2 || process.outstanding() >= 32 {
             return;
         }
-        if self.write_letter(place, index) {
+        if self.write_letter(place, index) == Written::Yes {
             self.post(place, index);
         }
     }

@@ -151,7 +151,14 @@ impl State {
     /// An idle process of a worker, or a new one.
     pub(super) fn process_on(&mut self, worker: usize) -> Option<u16> {
         let idle = self.workers[worker].idle.pop();
-        idle.or_else(|| self.new_process(worker))
+        if idle.is_some() {
+            return idle;
+        }
+        let new = self.new_process(worker);
+        if new.is_none() {
+            self.send_one_away(); // its number is for the next who asks
+        }
+        new
     }
 
     /// A number for a process that the keeper will fork. Letters may be posted to it at once.

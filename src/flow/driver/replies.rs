@@ -1,5 +1,7 @@
 //! Replies: reading what the workers have written, and what follows.
 
+use std::sync::atomic::Ordering::Acquire;
+
 use smallvec::SmallVec;
 
 use super::State;
@@ -40,17 +42,21 @@ impl State {
             }
             let seq = process.done;
             let there = seq < process.next;
+            // Before the look at the cell: what is asked later may be of another letter.
+            let asked = self.memory.entry(place).asks_written.load(Acquire) as u32;
             let state = there.then(|| self.memory.cell(place, seq).state().look(seq)).flatten();
             match state {
                 Some(cell::Phase::Done) => self.complete(place, seq),
-                Some(cell::Phase::Recalled) => {}
-                None if there && self.procs[usize::from(place)].doom.is_none() => {
+                Some(cell::Phase::Recalled) if process.letter(seq).object.is_none() => {}
+                None | Some(cell::Phase::Recalled)
+                    if there && self.procs[usize::from(place)].doom.is_none() =>
+                {
                     self.go_mad(place, "a cell's word that cannot be");
                     return true;
                 }
                 _ => {
                     if self.memory.has_asks(place) {
-                        any |= self.hear(place, None);
+                        any |= self.hear(place, Some(asked));
                     }
                     return any;
                 }
@@ -144,7 +150,15 @@ impl State {
         let mut children = std::mem::take(&mut self.proc_mut(place).children);
         if let Some(index) = self.end_letter(place, seq) {
             self.note_duration(index, reply.duration_ns);
+            // What stood behind its producer may have run with a value that does not count.
+            let upstream = self.failed_argument(index);
             match value {
+                Ok(Outcome::Value(value)) if upstream.is_some() => {
+                    self.drop_value(value);
+                    if let Some(error) = upstream {
+                        self.poison(index, &error);
+                    }
+                }
                 Ok(Outcome::Value(value)) => {
                     if self.objects.task(index).is_some_and(|task| task.cancelled) {
                         self.drop_value(value);

@@ -18,6 +18,7 @@ static TELL: [AtomicI32; KEEPERS] = [const { AtomicI32::new(0) }; KEEPERS];
 const ENDING: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
 
 extern "C" fn came(signal: i32) {
+    let errno = nix::errno::Errno::last_raw();
     let keepers = || TELL.iter().map(|tell| tell.load(SeqCst) - 1).filter(|fd| *fd >= 0);
     if keepers().next().is_none() || CAME.swap(signal, SeqCst) != 0 {
         end(signal);
@@ -28,6 +29,7 @@ extern "C" fn came(signal: i32) {
         // SAFETY: eight bytes of a live local; allowed in a handler.
         unsafe { libc::write(fd, (&raw const one).cast(), 8) };
     }
+    nix::errno::Errno::set_raw(errno);
 }
 
 /// Ends this process as the signal does by default. Only calls what a handler may.

@@ -53,7 +53,7 @@ impl Store {
         let [main, spill] = memory.ranges().map(|range| range.end - range.start);
         let allocator = |bytes: u64| {
             let pages = u32::try_from(bytes / PAGE as u64).unwrap_or(u32::MAX);
-            Allocator::with_max_allocs(pages, PIECES.min(pages.max(2)))
+            Allocator::with_max_allocs(pages, PIECES.min(pages.saturating_add(16)))
         };
         Self {
             main: allocator(main),
@@ -178,8 +178,10 @@ impl Store {
         let why = match why {
             NoRoom::Ever(why) => why.clone(),
             NoRoom::Now => format!(
-                "{} of {} bytes are held by values, and nobody is about to free any; drop refs, raise memory(..), or give a directory to spill(..)",
-                self.used, self.capacity
+                "{} of {} bytes are held by values, the largest free piece has {}, and nobody is about to free any; drop refs, raise memory(..), or give a directory to spill(..)",
+                self.used,
+                self.capacity,
+                u64::from(self.main.storage_report().largest_free_region) * PAGE as u64
             ),
         };
         Error::Memory { bytes, why }

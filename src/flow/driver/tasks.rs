@@ -101,6 +101,7 @@ impl State {
         self.objects.hold(index); // the task's own
         self.unposted += 1;
         self.incomplete += 1;
+        self.eager += usize::from(overrides.as_ref().is_some_and(|over| !over.retry_on.is_empty()));
         let id = self.objects.id(index);
         let mut remaining = 0;
         let mut failed = None;
@@ -212,7 +213,7 @@ impl State {
     }
 
     /// A task does not run, because of another.
-    fn poison(&mut self, index: Index, root: &Arc<TaskError>) {
+    pub(super) fn poison(&mut self, index: Index, root: &Arc<TaskError>) {
         let error = self.below(index, root);
         self.settle(index, Value::Failed(error));
     }
@@ -281,9 +282,11 @@ impl State {
             if !matches!(task.phase, Phase::Posted { .. }) {
                 self.unposted -= 1;
             }
+            self.eager -=
+                usize::from(task.overrides.as_ref().is_some_and(|over| !over.retry_on.is_empty()));
             self.made.extend(task.makes);
             match task.phase {
-                Phase::AtActor => self.left_actor(index, &task),
+                Phase::AtActor => self.left_actor(&task),
                 // It was the reason, perhaps, why others were not looked at.
                 Phase::Queued => self.reschedule = true,
                 _ => {}
@@ -323,7 +326,6 @@ impl State {
         }
         let (remaining, actor) = (task.remaining, task.actor);
         task.phase = Phase::Waiting;
-        self.unposted += 1;
         if let Some((actor, caller)) = actor {
             self.queue_at_actor(actor, caller, index, true);
             self.actors_to_serve.push(actor);
@@ -353,7 +355,6 @@ impl State {
         task.phase = Phase::Backoff;
         let pause = BACKOFF * 2u32.saturating_pow(u32::from(task.attempt.min(16)) - 1);
         let at = Instant::now() + pause.min(BACKOFF_MOST);
-        self.unposted += 1;
         self.backoff.push((at, self.objects.id(index)));
         self.poke = true;
     }

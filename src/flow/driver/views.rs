@@ -19,12 +19,21 @@ use crate::flow::resources::Resources;
 use crate::flow::{FlowStats, TaskView, WorkerInfo};
 use smallvec::SmallVec;
 
+/// Bytes of a value that is kept in the table: so many of them fit an answer to a body.
+const INLINE: usize = 256;
+
 impl Host {
     /// A value of the driver's own: an object that is complete from the beginning.
     pub(in crate::flow) fn put(self: &Arc<Self>, mut writer: ArgWriter) -> Result<Handle, Error> {
         self.check()?;
-        let held = self.place_long_arguments(&SAME, &mut writer)?;
-        let args = std::mem::take(&mut writer.args);
+        let mut held = self.place_long_arguments(&SAME, &mut writer)?;
+        let mut args = std::mem::take(&mut writer.args);
+        if args.bytes.len() > INLINE {
+            let mut fill = |room: &mut [u8]| room.copy_from_slice(&args.bytes);
+            let (handle, _) = self.new_block(args.bytes.len() as u64, &mut fill)?;
+            args.list = smallvec::smallvec![Arg::Ref(handle.id())];
+            held.push(handle);
+        }
         let mut state = self.lock();
         if let Some(why) = &state.closed {
             return Err(Error::Closed(why.clone()));

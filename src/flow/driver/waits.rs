@@ -1,6 +1,6 @@
 //! Bodies that wait for values or for memory, and waits that could never end.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,10 @@ impl State {
     /// Ends waits whose time is over; when the next one's is.
     pub(super) fn end_late_waits(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
-        for place in self.busy.clone() {
+        // Also of threads that a body has left.
+        let waiting = (0u16..).zip(&self.procs).filter(|(_, process)| !process.waits.is_empty());
+        let waiting: Vec<u16> = waiting.map(|(place, _)| place).collect();
+        for place in waiting {
             let mut which = 0;
             while let Some(wait) = self.procs[usize::from(place)].waits.get(which) {
                 match wait.until {
@@ -191,21 +194,26 @@ impl State {
         if wait.until.is_some() || !wait.needs_all() {
             return None;
         }
-        let mut open: Vec<(Index, Vec<Index>)> =
-            wait.ids.iter().map(|&index| (index, vec![own, index])).collect();
-        let mut seen = HashSet::new();
-        while let Some((index, path)) = open.pop() {
-            if index == own {
-                return Some(self.chain_text(&path));
-            }
-            if !seen.insert(index) {
+        // By object, who needs it.
+        let mut from: HashMap<Index, Index> = HashMap::new();
+        let mut open: Vec<(Index, Index)> = wait.ids.iter().map(|&id| (id, own)).collect();
+        while let Some((index, needed_by)) = open.pop() {
+            if from.contains_key(&index) {
                 continue;
             }
-            for next in self.waits_for(index) {
-                let mut path = path.clone();
-                path.push(next);
-                open.push((next, path));
+            from.insert(index, needed_by);
+            if index == own {
+                let mut path = vec![own];
+                let mut at = needed_by;
+                while at != own && path.len() < 50 {
+                    path.push(at);
+                    at = from[&at];
+                }
+                path.push(own);
+                path.reverse();
+                return Some(self.chain_text(&path));
             }
+            open.extend(self.waits_for(index).into_iter().map(|next| (next, index)));
         }
         None
     }
@@ -266,18 +274,61 @@ impl State {
     /// why.
     pub(super) fn resolve_deadlock(&mut self) {
         let number = |&place: &u16| self.body_of(place).map_or(0, |i| self.objects.at(i).number);
-        let Some(place) = self.busy.iter().copied().max_by_key(number) else { return };
-        let Some(wait) = self.procs[usize::from(place)].waits.first() else { return };
-        let stuck = wait.ids.iter().find(|i| self.objects.at(**i).value.is_pending());
-        let why = stuck.map_or_else(String::new, |&index| {
-            format!(
-                "`{}` (task {}): {}; and every body that runs waits for another",
-                self.name_of(index),
-                self.objects.at(index).number,
-                self.pending(index)
-            )
+        let mut newest_first = self.busy.clone();
+        newest_first.sort_by_key(|place| std::cmp::Reverse(number(place)));
+        let stuck = newest_first.into_iter().find_map(|place| {
+            let wait = self.procs[usize::from(place)].waits.first()?;
+            let index = wait.ids.iter().find(|i| self.objects.at(**i).value.is_pending())?;
+            self.is_held_by_bodies(*index).then_some((place, *index))
         });
+        let Some((place, index)) = stuck else { return };
+        let why = format!(
+            "`{}` (task {}): {}; and every body that runs waits for another",
+            self.name_of(index),
+            self.objects.at(index).number,
+            self.pending(index)
+        );
         self.end_wait(place, 0, Err(Error::Deadlock(why)));
+    }
+
+    /// Whether what an incomplete object waits for is held by bodies that wait themselves. What
+    /// an idle actor, a placement group or the driver holds may still come.
+    fn is_held_by_bodies(&self, index: Index) -> bool {
+        let mut index = index;
+        // What it needs, as far as that goes.
+        for _ in 0..10_000 {
+            let Some(task) = self.objects.task(index) else { return false };
+            let pending = |dep: &&Index| self.objects.at(**dep).value.is_pending();
+            match task.needed().iter().find(pending) {
+                Some(&dep) if task.remaining > 0 => index = dep,
+                _ => break,
+            }
+        }
+        let Some(task) = self.objects.task(index) else { return false };
+        match task.phase {
+            Phase::Posted { .. } => true,
+            Phase::AtActor => task.actor.is_some_and(|(actor, _)| self.actor_runs(actor).is_some()),
+            Phase::Backoff => false,
+            Phase::Waiting | Phase::Queued => {
+                let demand = &self.classes.at(task.class).demand;
+                let full = self.free_places.is_empty()
+                    && self.procs.len() == self.memory.places()
+                    && self.workers.iter().all(|worker| worker.idle.is_empty());
+                let held = self.workers.iter().enumerate().any(|(at, worker)| {
+                    let mut free = worker.free.clone();
+                    for &place in &self.busy {
+                        let process = &self.procs[usize::from(place)];
+                        if let Some(lease) = process.lease.filter(|_| process.worker == at) {
+                            let mut held = self.classes.at(lease.class).demand.clone();
+                            held.cpus = if lease.lent { 0 } else { held.cpus };
+                            free.add(&held, 1);
+                        }
+                    }
+                    free.covers(demand)
+                });
+                self.infeasible(task.class).is_none() && (full || held)
+            }
+        }
     }
 
     // ---- memory -----------------------------------------------------------------------------
@@ -296,14 +347,14 @@ impl State {
         let pocket = !shared && bytes < OWN_PAGES;
         let (capacity, used, _) = self.store.figures();
         // As much again is left for each older body, so that those can end even if younger ones'
-        // values are to be taken after theirs.
+        // values are to be taken after theirs; but not for ever.
         let older = self.older_bodies(place);
-        // After a long time it is enough if one of them could have as much.
-        let shares = if late { older.min(1) } else { older } + 1;
-        if older > 0
+        if !late
+            && older > 0
+            && bytes > capacity / 64
             && bytes <= capacity
             && !self.store.can_spill()
-            && (capacity - used.min(capacity)) / shares < bytes
+            && (capacity - used.min(capacity)) / (older + 1) < bytes
         {
             return false;
         }
@@ -367,16 +418,26 @@ impl State {
         self.memory_waits = waits;
         while let Some(&MemoryWait { place, ask, bytes, shared, since }) = self.memory_waits.front()
         {
-            let late = now.duration_since(since.max(self.freed_at)) > self.patience;
+            let late = now.duration_since(since) > self.patience;
             if self.try_memory(place, ask, bytes, shared, late) {
                 self.memory_waits.pop_front();
-            } else if late && self.older_bodies(place) == 0 {
+            } else if now.duration_since(since.max(self.freed_at)) > self.patience {
                 let error = self.store.refusal(bytes, &NoRoom::Now);
                 self.memory_waits.pop_front();
                 self.answer(place, ask, Err(error));
             } else {
-                return;
+                break;
             }
+        }
+        if !self.memory_short {
+            self.short_since = None;
+            return;
+        }
+        let since = *self.short_since.get_or_insert(now);
+        if now.duration_since(since.max(self.freed_at)) > self.patience {
+            self.short_since = None;
+            self.memory_short = false;
+            self.fail_what_has_no_room();
         }
     }
 }

@@ -442,7 +442,11 @@ impl Client {
             other => return Self::unexpected(&other),
         };
         let handle = self.counted(id);
-        self.fill(address, bytes, fill)?;
+        let mut fill_zeroed = |room: &mut [u8]| {
+            room.fill(0); // it may have been another's
+            fill(room);
+        };
+        self.fill(address, bytes, &mut fill_zeroed)?;
         Ok((handle, address))
     }
 
