@@ -32,7 +32,7 @@ fn scribble(seed: u64, count: u64) -> u64 {
             0 => 0,
             1 => u64::MAX,
             // A cell's word with a phase that is one, and a number that may be.
-            2 => random.next() % 64 << 4 | random.next() % 7,
+            2 => ((random.next() % 64) << 4) | (random.next() % 7),
             _ => random.next(),
         };
         // SAFETY: mapped and aligned. That it is not ours to write is what is tested.
