@@ -79,19 +79,6 @@ impl Side {
             Self::Worker(client) => client.is_block(address, len),
         }
     }
-
-    /// Which of these are complete, once `need` are or the time is over.
-    pub(super) fn wait_some(
-        &self,
-        ids: &[u64],
-        need: usize,
-        until: Option<Instant>,
-    ) -> Result<Vec<bool>, Error> {
-        match self {
-            Self::Host(host) => host.wait_some(ids, need, until),
-            Self::Worker(client) => client.wait_some(ids, need, until),
-        }
-    }
 }
 
 /// One count of an object, whatever its type.

@@ -1,5 +1,6 @@
 //! Waiting for some of many, and finding those that are stuck.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -94,6 +95,9 @@ impl Default for WaitOptions {
 /// A task is *stuck* when it has waited for a worker longer than `pending_timeout`, and all
 /// workers together have what it needs free, `min_free_fraction` of each resource at least.
 ///
+/// Each call goes over the whole list. To take very many one by one, use a [`WaitSet`], whose
+/// [`wait_with`](WaitSet::wait_with) does the same and costs what is ready.
+///
 /// # Errors
 /// `num_returns` is 0 or more than there are, a ref is there twice, a fraction that is none; the
 /// flow is closed; what `submit` returned. `tracked` is as it was then.
@@ -106,104 +110,43 @@ pub fn wait<T>(
         return Ok(Vec::new());
     }
     check(tracked, options)?;
-    let start = Instant::now();
-    let end = options.timeout.and_then(|timeout| start.checked_add(timeout));
-    let mut moved = start;
-    let mut done = 0;
-    loop {
-        let slice = options.pending_timeout.map(|pending| {
-            let slice = (pending / 4).clamp(Duration::from_millis(1), Duration::from_secs(1));
-            Instant::now() + slice
-        });
-        let until = [slice, end].into_iter().flatten().min();
-        let own = tracked.iter().map(|one| flow.own(&one.reference));
-        let ids = own.collect::<Result<Vec<u64>, _>>()?;
-        let ready = flow.side().wait_some(&ids, options.num_returns, until)?;
-        let count = ready.iter().filter(|ready| **ready).count();
-        let now = Instant::now();
-        if count > done {
-            (done, moved) = (count, now);
-        }
-        if count >= options.num_returns || end.is_some_and(|end| now >= end) {
-            return Ok(take(tracked, &ready, options.num_returns));
-        }
-        let still = options.pending_timeout.filter(|pending| now.duration_since(moved) >= *pending);
-        if let Some(pending) = still {
-            if !deal_with_stuck(flow, tracked, &ready, pending, options)? {
-                return Ok(take(tracked, &ready, options.num_returns));
-            }
-            moved = now;
-        }
+    let mut set = WaitSet::new(flow)?;
+    for one in tracked.iter() {
+        flow.own(&one.reference)?;
     }
+    let mut added = Ok(());
+    for one in tracked.drain(..) {
+        added = added.and(set.add_tracked(one));
+    }
+    let ready = added.and_then(|()| set.wait_with(options));
+    tracked.extend(set.into_pending());
+    ready
 }
 
 fn check<T>(tracked: &[TrackedRef<T>], options: &WaitOptions) -> Result<(), Error> {
-    let wrong = |why: String| Err(Error::Invalid(why));
-    if options.num_returns == 0 || options.num_returns > tracked.len() {
-        return wrong(format!(
-            "num_returns = {} of {} refs; it is at least 1 and at most all of them",
-            options.num_returns,
-            tracked.len()
-        ));
-    }
-    if options.min_free_fraction.is_nan() {
-        return wrong("min_free_fraction is no number".to_owned());
-    }
+    options.check(tracked.len())?;
     let mut ids: Vec<u64> = tracked.iter().map(|one| one.reference.id()).collect();
     ids.sort_unstable();
     if ids.windows(2).any(|two| two[0] == two[1]) {
-        return wrong("the same ref is there twice; wait for each once".to_owned());
+        let why = "the same ref is there twice; wait for each once";
+        return Err(Error::Invalid(why.to_owned()));
     }
     Ok(())
 }
 
-/// Takes the first `most` that are ready.
-fn take<T>(tracked: &mut Vec<TrackedRef<T>>, ready: &[bool], most: usize) -> Vec<TrackedRef<T>> {
-    let mut taken = Vec::new();
-    let mut left = Vec::with_capacity(tracked.len());
-    for (one, ready) in tracked.drain(..).zip(ready) {
-        if *ready && taken.len() < most { taken.push(one) } else { left.push(one) }
+impl WaitOptions {
+    fn check(&self, refs: usize) -> Result<(), Error> {
+        if self.num_returns == 0 || self.num_returns > refs {
+            return Err(Error::Invalid(format!(
+                "num_returns = {} of {refs} refs; it is at least 1 and at most all of them",
+                self.num_returns
+            )));
+        }
+        if self.min_free_fraction.is_nan() {
+            return Err(Error::Invalid("min_free_fraction is no number".to_owned()));
+        }
+        Ok(())
     }
-    *tracked = left;
-    taken
-}
-
-/// True when one was submitted again, so that there is something to wait for.
-fn deal_with_stuck<T>(
-    flow: &Flow,
-    tracked: &mut [TrackedRef<T>],
-    ready: &[bool],
-    pending: Duration,
-    options: &WaitOptions,
-) -> Result<bool, Error> {
-    let mut again = false;
-    for (one, _) in tracked.iter_mut().zip(ready).filter(|(_, ready)| !**ready) {
-        if one.submitted_at.elapsed() < pending || !is_stuck(flow, &one.reference, options) {
-            continue;
-        }
-        if options.print_logs {
-            tracing::info!(label = one.label, retries = one.retries, "a task is stuck");
-        }
-        let may = options.retry && one.retries < options.max_retries;
-        match one.submit.as_mut().filter(|_| may) {
-            Some(submit) => {
-                let _ = flow.cancel(&one.reference, Cancel::forced());
-                one.reference = submit()?;
-                one.submitted_at = Instant::now();
-                one.retries += 1;
-                again = true;
-            }
-            None => {
-                if options.retry {
-                    tracing::warn!(label = one.label, "a stuck task is not submitted again");
-                }
-                if options.cancel_on_stuck {
-                    let _ = flow.cancel(&one.reference, Cancel::forced());
-                }
-            }
-        }
-    }
-    Ok(again)
 }
 
 /// Anything that errors on the way: not stuck.
@@ -250,10 +193,15 @@ fn is_stuck<T>(flow: &Flow, reference: &ObjectRef<T>, options: &WaitOptions) -> 
 /// # }
 /// ```
 pub struct WaitSet<T> {
-    side: Side,
+    flow: Flow,
     set: u32,
     next: u64,
-    members: std::collections::BTreeMap<u64, ObjectRef<T>>,
+    /// In the order in which they were added.
+    members: BTreeMap<u64, TrackedRef<T>>,
+    /// Those of them that are complete.
+    ready: BTreeSet<u64>,
+    /// The same, in the order in which they became so.
+    fresh: Vec<u64>,
 }
 
 impl<T> WaitSet<T> {
@@ -262,12 +210,13 @@ impl<T> WaitSet<T> {
     /// # Errors
     /// The flow is closed.
     pub fn new(flow: &Flow) -> Result<Self, Error> {
-        let side = flow.side();
-        let set = match &side {
+        let flow = flow.clone();
+        let set = match flow.side() {
             Side::Host(host) => host.new_set()?,
             Side::Worker(_) => 0,
         };
-        Ok(Self { side, set, next: 0, members: std::collections::BTreeMap::new() })
+        let (members, ready, fresh) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        Ok(Self { flow, set, next: 0, members, ready, fresh })
     }
 
     /// One more ref.
@@ -275,15 +224,25 @@ impl<T> WaitSet<T> {
     /// # Errors
     /// It is of another flow; the flow is closed.
     pub fn add(&mut self, reference: ObjectRef<T>) -> Result<(), Error> {
-        if reference.handle().stamp() != self.side.stamp() {
-            return Err(Error::Invalid(super::args::FOREIGN.to_owned()));
-        }
-        if let Side::Host(host) = &self.side {
-            host.watch(self.set, reference.id(), self.next)?;
-        }
-        self.members.insert(self.next, reference);
+        self.add_tracked(TrackedRef::new(reference))
+    }
+
+    /// One more, which can be dispatched again.
+    ///
+    /// # Errors
+    /// It is of another flow; the flow is closed. It is in the set in any case.
+    pub fn add_tracked(&mut self, tracked: TrackedRef<T>) -> Result<(), Error> {
+        let (id, number) = (self.flow.own(&tracked.reference), self.next);
+        self.members.insert(number, tracked);
         self.next += 1;
-        Ok(())
+        self.watch(id?, number)
+    }
+
+    fn watch(&self, id: u64, number: u64) -> Result<(), Error> {
+        match self.flow.side() {
+            Side::Host(host) => host.watch(self.set, id, number),
+            Side::Worker(_) => Ok(()),
+        }
     }
 
     /// Refs that have not been taken.
@@ -294,6 +253,13 @@ impl<T> WaitSet<T> {
     /// Whether all have been taken.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Those that have not been taken, in the order in which they were added.
+    pub fn into_pending(mut self) -> Vec<TrackedRef<T>> {
+        let members = std::mem::take(&mut self.members);
+        self.leave(&members);
+        members.into_values().collect()
     }
 
     /// Takes those that are complete, in the order in which they became so, as soon as there are
@@ -312,25 +278,132 @@ impl<T> WaitSet<T> {
                 self.len()
             )));
         }
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let ready = match &self.side {
-            Side::Host(host) => host.take_ready(self.set, at_least, until)?,
+        self.hear(at_least, timeout.and_then(|timeout| Instant::now().checked_add(timeout)))?;
+        self.ready.clear();
+        // Some may have been taken by `wait_with`.
+        let fresh = std::mem::take(&mut self.fresh);
+        let taken = fresh.into_iter().filter_map(|number| self.members.remove(&number));
+        Ok(taken.map(|tracked| tracked.reference).collect())
+    }
+
+    /// Takes `num_returns` that are complete, the first in the order in which they were added; or
+    /// fewer when the time is over, or nothing has moved for `pending_timeout`. Stuck tasks are
+    /// dealt with as [`wait`] says.
+    ///
+    /// # Errors
+    /// As for [`wait`].
+    pub fn wait_with(&mut self, options: &WaitOptions) -> Result<Vec<TrackedRef<T>>, Error> {
+        options.check(self.len())?;
+        let start = Instant::now();
+        let end = options.timeout.and_then(|timeout| start.checked_add(timeout));
+        let mut moved = start;
+        loop {
+            let slice = options.pending_timeout.and_then(|pending| {
+                let slice = (pending / 4).clamp(Duration::from_millis(1), Duration::from_secs(1));
+                Instant::now().checked_add(slice)
+            });
+            let before = self.ready.len();
+            self.hear(options.num_returns, [slice, end].into_iter().flatten().min())?;
+            let now = Instant::now();
+            if self.ready.len() > before {
+                moved = now;
+            }
+            if self.ready.len() >= options.num_returns || end.is_some_and(|end| now >= end) {
+                return Ok(self.take(options.num_returns));
+            }
+            let still = |pending: &Duration| now.duration_since(moved) >= *pending;
+            if let Some(pending) = options.pending_timeout.filter(still) {
+                if !self.deal_with_stuck(pending, options)? {
+                    return Ok(self.take(options.num_returns));
+                }
+                moved = now;
+            }
+        }
+    }
+
+    /// Hears which have become complete, until `need` are or the time is over.
+    fn hear(&mut self, need: usize, until: Option<Instant>) -> Result<(), Error> {
+        let missing = need.saturating_sub(self.ready.len());
+        let heard = match self.flow.side() {
+            Side::Host(host) => host.take_ready(self.set, missing, until)?,
             Side::Worker(client) => {
-                let ids: Vec<u64> = self.members.values().map(ObjectRef::id).collect();
-                let ready = client.wait_some(&ids, at_least, until)?;
+                let ids: Vec<u64> = self.members.values().map(|one| one.reference.id()).collect();
+                let ready = client.wait_some(&ids, need, until)?;
                 let numbers = self.members.keys().zip(ready).filter(|(_, ready)| *ready);
                 numbers.map(|(number, _)| *number).collect()
             }
         };
-        Ok(ready.into_iter().filter_map(|number| self.members.remove(&number)).collect())
+        for number in heard {
+            if self.members.contains_key(&number) && self.ready.insert(number) {
+                self.fresh.push(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the first `most` that are ready.
+    fn take(&mut self, most: usize) -> Vec<TrackedRef<T>> {
+        let first: Vec<u64> = self.ready.iter().copied().take(most).collect();
+        for number in &first {
+            self.ready.remove(number);
+        }
+        if self.ready.is_empty() {
+            self.fresh.clear();
+        }
+        first.iter().filter_map(|number| self.members.remove(number)).collect()
+    }
+
+    /// True when one was submitted again, so that there is something to wait for.
+    fn deal_with_stuck(&mut self, pending: Duration, options: &WaitOptions) -> Result<bool, Error> {
+        let mut again = Vec::new();
+        let waiting = self.members.iter_mut().filter(|(number, _)| !self.ready.contains(number));
+        for (number, one) in waiting {
+            if one.submitted_at.elapsed() < pending
+                || !is_stuck(&self.flow, &one.reference, options)
+            {
+                continue;
+            }
+            if options.print_logs {
+                tracing::info!(label = one.label, retries = one.retries, "a task is stuck");
+            }
+            let may = options.retry && one.retries < options.max_retries;
+            match one.submit.as_mut().filter(|_| may) {
+                Some(submit) => {
+                    let _ = self.flow.cancel(&one.reference, Cancel::forced());
+                    let old = std::mem::replace(&mut one.reference, submit()?);
+                    one.submitted_at = Instant::now();
+                    one.retries += 1;
+                    again.push((*number, old.id(), self.flow.own(&one.reference)?));
+                }
+                None => {
+                    if options.retry {
+                        tracing::warn!(label = one.label, "a stuck task is not submitted again");
+                    }
+                    if options.cancel_on_stuck {
+                        let _ = self.flow.cancel(&one.reference, Cancel::forced());
+                    }
+                }
+            }
+        }
+        for &(number, old, new) in &again {
+            if let Side::Host(host) = self.flow.side() {
+                host.forget_member(self.set, old, number);
+            }
+            self.watch(new, number)?;
+        }
+        Ok(!again.is_empty())
+    }
+
+    fn leave(&self, members: &BTreeMap<u64, TrackedRef<T>>) {
+        if let Side::Host(host) = self.flow.side() {
+            let left = members.iter().map(|(number, one)| (*number, one.reference.id()));
+            host.drop_set(self.set, left);
+        }
     }
 }
 
 impl<T> Drop for WaitSet<T> {
     fn drop(&mut self) {
-        if let Side::Host(host) = &self.side {
-            let left = self.members.iter().map(|(number, one)| (*number, one.id()));
-            host.drop_set(self.set, left);
-        }
+        self.leave(&self.members);
     }
 }

@@ -46,7 +46,7 @@ tests! {
         refs_of_a_flow_that_was_dropped, a_value_that_was_there_when_the_flow_was_dropped, a_ref_of_one_flow_is_nothing_to_another, refs_inside_of_values_of_two_flows,
     }
     "flow::wait" in wait {
-        defaults, parameters_that_cannot_be, nothing_to_wait_for, at_most_so_many_in_order, both_lists_keep_their_order, a_timeout_returns_what_is_there, a_body_waits, a_hundred_thousand_refs_one_at_a_time, a_set_with_a_timeout, a_set_and_what_cannot_be,
+        defaults, parameters_that_cannot_be, nothing_to_wait_for, at_most_so_many_in_order, both_lists_keep_their_order, a_timeout_returns_what_is_there, a_body_waits, a_hundred_thousand_refs_one_at_a_time, a_hundred_thousand_tracked_refs, a_set_with_a_timeout, a_set_and_what_cannot_be,
     }
     "flow::wait::stuck" in stuck {
         stuck_tasks_are_submitted_again, as_often_as_max_retries_says, stuck_tasks_are_cancelled_if_asked_for, an_error_of_the_resubmission, no_pending_timeout_no_stuck_task, a_task_is_not_stuck_before_its_time, what_runs_or_waits_for_others_is_not_stuck, without_room_it_is_not_stuck, a_busy_flow_is_not_stuck, what_no_worker_has_is_not_stuck, others_that_want_the_same, progress_is_waited_for, without_progress_it_returns,

@@ -204,6 +204,31 @@ pub(crate) fn a_hundred_thousand_refs_one_at_a_time() {
     assert_eq!(flow.stats().unwrap().objects, 0);
 }
 
+/// With all the options of `wait`: one a call, in the order in which they were added once all are
+/// there.
+pub(crate) fn a_hundred_thousand_tracked_refs() {
+    let flow = two();
+    let mut set = WaitSet::new(&flow).unwrap();
+    let count = 100_000u64;
+    let start = Instant::now();
+    let refs: Vec<_> = (0..count).map(|n| value::remote(&flow, n).unwrap()).collect();
+    assert_eq!(flow.get_all(&refs).unwrap().len(), refs.len());
+    for one in refs {
+        set.add_tracked(TrackedRef::new(one)).unwrap();
+    }
+    let options =
+        WaitOptions { pending_timeout: Some(Duration::from_secs(10)), ..WaitOptions::default() };
+    for n in 0..count {
+        let ready = set.wait_with(&options).unwrap();
+        assert_eq!(ready.len(), 1);
+        assert_eq!(ready[0].reference.get().unwrap(), n);
+    }
+    assert!(set.is_empty() && set.wait_with(&options).is_err());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    drop(set);
+    assert_eq!(flow.stats().unwrap().objects, 0);
+}
+
 pub(crate) fn a_set_with_a_timeout() {
     let flow = two();
     let gate = Gate::new();

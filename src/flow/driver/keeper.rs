@@ -11,11 +11,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::State;
 use super::host::Host;
 use super::signals;
-use crate::sys::family::Member;
+use crate::sys::{family, process};
 use crate::worker::nursery::{Nursery, describe_status};
 
 /// How long all must have been still before it is called a deadlock.
 const STILL: Duration = Duration::from_secs(1);
+/// No grace is longer.
+const DAY: Duration = Duration::from_secs(86_400);
 /// How often one looks at things that nobody reports.
 const TICK: Duration = Duration::from_millis(50);
 /// Pause before a fork is tried again.
@@ -139,11 +141,11 @@ impl Keeper {
                     self.fork_failures = 0;
                     self.host.with(|state| {
                         state.spawns.pop_front();
-                        let process = state.proc_mut(place);
-                        let doomed = process.doom.is_some();
-                        process.reins = Some(reins);
-                        if let (true, Some(reins)) = (doomed, &process.reins) {
-                            crate::sys::process::pidfd_kill(&reins.death, libc::SIGKILL);
+                        let own = state.proc_mut(place);
+                        let doomed = own.doom.is_some();
+                        own.reins = Some(reins);
+                        if let (true, Some(reins)) = (doomed, &own.reins) {
+                            process::pidfd_kill(&reins.death, libc::SIGKILL);
                         }
                         state.poke = true; // it is to be watched from now on
                     });
@@ -238,29 +240,24 @@ impl Keeper {
 
     /// The flow ends: bodies are told, what they have started has a grace, and then all go.
     fn end_all(&self) {
-        let families: Vec<(i32, Vec<Member>)> = self.host.with(|state| {
+        let workers: Vec<i32> = self.host.with(|state| {
             state.pump();
             state.closed.get_or_insert_with(|| "it was dropped".to_owned());
             state.changed = true;
             state.tell_all_to_end();
-            let alive = state.procs.iter().filter_map(|p| p.reins.as_ref().map(|r| r.pid));
-            alive.map(|pid| (pid, Vec::new())).collect()
+            state.procs.iter().filter_map(|process| Some(process.reins.as_ref()?.pid)).collect()
         });
-        let day = Duration::from_secs(86_400);
-        let until = Instant::now() + self.grace.min(day);
+        let until = Instant::now() + self.grace.min(DAY);
         std::thread::scope(|scope| {
-            for (pid, _) in &families {
-                if crate::sys::family::descendants(*pid).is_empty() {
+            for worker in workers {
+                if family::descendants(worker).is_empty() {
                     continue;
                 }
+                // A second signal ends the driver in its handler, and then there is no grace.
                 let left = until.saturating_duration_since(Instant::now());
-                let second = || {
-                    // A second signal does not come here: its handler ends us.
-                    false
-                };
+                // What is left after the grace the nursery ends, with its worker.
                 scope.spawn(move || {
-                    let none = Duration::ZERO; // the nursery ends what is left, with its worker
-                    crate::sys::family::end_descendants(*pid, &[], left, none, &second);
+                    family::end_descendants(worker, &[], left, Duration::ZERO, &|| false);
                 });
             }
         });
@@ -268,19 +265,17 @@ impl Keeper {
         loop {
             self.host.with(State::refuse_all);
             let left = until.saturating_duration_since(Instant::now());
-            let alive: Vec<u16> = {
-                let state = self.host.lock();
-                let reins = (0u16..).zip(&state.procs);
-                let alive = reins.filter(|(_, p)| {
-                    p.reins.as_ref().is_some_and(|reins| !readable(reins.death.as_fd()))
-                });
-                alive.map(|(place, _)| place).collect()
-            };
-            if alive.is_empty() || left.is_zero() {
+            if left.is_zero() || !self.is_any_alive() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(1).min(left));
         }
+    }
+
+    fn is_any_alive(&self) -> bool {
+        let state = self.host.lock();
+        let mut reins = state.procs.iter().filter_map(|process| process.reins.as_ref());
+        reins.any(|reins| !readable(reins.death.as_fd()))
     }
 }
 
@@ -325,7 +320,7 @@ impl State {
                     task.cancelled = true; // what it returns now does not count
                 }
                 entry.cancelled.store(seq + 1, SeqCst);
-                crate::sys::process::interrupt(pid);
+                process::interrupt(pid);
             }
             self.recall_quietly(place);
             self.ring_worker(place);

@@ -55,6 +55,14 @@ impl State {
         }
     }
 
+    /// The same, and what it has told is not heard.
+    pub(super) fn forget_member(&mut self, set: u32, id: u64, member: u64) {
+        self.unwatch(set, id, member);
+        if let Some(ready) = self.sets.ready.get_mut(&set) {
+            ready.retain(|ready| *ready != member);
+        }
+    }
+
     pub(super) fn remove_set(&mut self, set: u32) {
         self.sets.ready.remove(&set);
     }

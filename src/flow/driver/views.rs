@@ -154,45 +154,6 @@ impl Host {
 
     // ---- waiting for some -------------------------------------------------------------------
 
-    pub(in crate::flow) fn wait_some(
-        &self,
-        ids: &[u64],
-        need: usize,
-        until: Option<Instant>,
-    ) -> Result<Vec<bool>, Error> {
-        self.check()?;
-        let mut ready = vec![false; ids.len()];
-        // Often there are enough: then nothing is registered, and no more looked at than needed.
-        let mut got = self.with(|state| {
-            state.pump();
-            let mut got = 0;
-            for (one, &id) in ready.iter_mut().zip(ids) {
-                if got == need {
-                    break;
-                }
-                let index = state.find(id)?;
-                *one = !state.objects.at(index).value.is_pending();
-                got += usize::from(*one);
-            }
-            Ok::<usize, Error>(got)
-        })?;
-        if got >= need {
-            return Ok(ready);
-        }
-        ready.fill(false);
-        got = 0;
-        self.with_set(ids, |set| {
-            self.until(until, |state| {
-                for member in state.take_ready(set, 1).unwrap_or_default() {
-                    ready[member as usize] = true;
-                    got += 1;
-                }
-                (got >= need).then_some(())
-            })
-        })?;
-        Ok(ready)
-    }
-
     /// A set of these for as long as `f` runs; each is called by its place in the list.
     pub(super) fn with_set<R>(
         &self,
@@ -228,6 +189,13 @@ impl Host {
         match self.until(until, |state| state.take_ready(set, need))? {
             Some(ready) => Ok(ready),
             None => Ok(self.lock().take_ready(set, 0).unwrap_or_default()),
+        }
+    }
+
+    /// A member of a set is another object from now on: what was heard of the old one is forgotten.
+    pub(in crate::flow) fn forget_member(&self, set: u32, id: u64, member: u64) {
+        if self.is_own() {
+            self.lock().forget_member(set, id, member);
         }
     }
 
