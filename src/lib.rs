@@ -19,6 +19,10 @@
 //!
 //! | room | what is in it |
 //! | --- | --- |
+#![cfg_attr(
+    feature = "flow",
+    doc = "| [`flow`] | functions as nodes: calls, refs, actors, waits |"
+)]
 //! | [`abi`] | tensor descriptors, the argument blob, data types, callables |
 //! | [`chip`] | workers that drive a chip through a runtime library |
 //! | [`ring`] | task slots, the window, heap rings |

@@ -19,7 +19,15 @@ pub fn call<R>(desc: &'static NodeDesc, body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// What is attached sees the call here.
+/// A call of a node on a worker, as it enters the flow.
+#[inline(always)]
+pub(super) fn dispatched(desc: &'static NodeDesc) {
+    if ATTACHED.load(Relaxed) {
+        tracing::trace!(node = desc.name, "remote call");
+    }
+}
+
+/// What is attached sees a local call here.
 #[cold]
 #[inline(never)]
 fn attached<R>(desc: &'static NodeDesc, body: impl FnOnce() -> R) -> R {

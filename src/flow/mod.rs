@@ -249,6 +249,7 @@ impl Flow {
         overrides: Option<&Overrides>,
         put: &mut dyn FnMut(&mut ArgWriter),
     ) -> Result<ObjectRef<R>, Error> {
+        attach::dispatched(node);
         let side = self.side();
         let mut writer = ArgWriter::default();
         args::for_flow(side.stamp(), || put(&mut writer));
