@@ -234,7 +234,11 @@ pub(super) fn check_stamp(stamp: usize) -> Result<(), String> {
         0 => Side::current().map_err(|error| error.to_string())?.stamp(),
         target => target,
     };
-    if stamp == target { Ok(()) } else { Err(FOREIGN.to_owned()) }
+    if stamp == target {
+        return Ok(());
+    }
+    REFUSED.set(Some(FOREIGN.to_owned())); // postcard keeps no words of a serialiser
+    Err(FOREIGN.to_owned())
 }
 
 /// What is said of a ref in the wrong place.
@@ -251,6 +255,7 @@ impl Drop for Outer {
 
 /// Encodes; the objects that were named on the way, which may be dropped with the value.
 pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<Handle>) {
+    REFUSED.set(None); // whatever was refused before
     let _outer = Outer(NAMED.replace(Some(Vec::new())));
     let value = encode();
     (value, NAMED.take().unwrap_or_default())
@@ -259,9 +264,6 @@ pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<Handle>) {
 /// Notes that the value being encoded names an object.
 pub(super) fn note(handle: &Handle) -> Result<(), String> {
     let checked = check_flow(handle);
-    if let Err(why) = &checked {
-        REFUSED.set(Some(why.clone()));
-    }
     // Whoever encodes a ref for himself alone keeps it himself.
     if NAMED.with_borrow(Option::is_some) {
         let handle = handle.clone();

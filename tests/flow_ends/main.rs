@@ -12,6 +12,9 @@ mod family;
 mod hooks;
 mod kit;
 mod nested;
+mod regress;
+mod regress_more;
+mod regress_values;
 mod scribble;
 mod signals;
 
@@ -41,6 +44,16 @@ tests! {
     "flow::driver" in signals {
         interrupted, terminated, interrupted_with_two_flows, interrupted_after_another_was_dropped, a_second_one_does_not_wait, own_handlers_stay,
     }
+    "flow::regress" in regress {
+        many_calls_in_a_method_leave_values_alone, many_calls_in_a_method_leave_blocks_alone, who_stood_behind_a_waiting_body_ends, who_stood_behind_a_cancelled_producer_is_cancelled, a_value_does_not_wait_for_who_stands_behind, retries_go_on_while_nobody_looks, a_failure_above_300_000_calls_of_an_actor, a_body_that_waits_for_a_chain_of_300_000,
+    }
+    "flow::regress" in regress_more {
+        an_actor_whose_process_dies_in_the_constructor, actors_that_are_killed_while_they_are_made, a_deadline_of_a_call_that_stood_behind_another, an_actor_outlives_the_forced_cancel_of_its_caller, an_actor_of_another_flow_is_refused, a_worker_of_two_cpus_leaves_processes_to_others, a_cancel_spares_what_the_next_task_starts, a_cancel_lists_what_was_ended, processes_again_and_again_and_a_cancel, processes_again_and_again_and_a_forced_cancel, processes_again_and_again_and_the_end_of_the_flow, a_body_that_waits_for_workers_to_come, times_without_an_end, a_timeout_in_a_thread_that_a_body_has_left, terminated_while_a_flow_is_dropped,
+    }
+    "flow::regress" in regress_values {
+        errors_of_any_length_reach_a_body, a_body_gets_sixty_values_at_once, arguments_that_find_no_room_end, a_gather_larger_than_the_memory_ends_at_once, new_blocks_are_zeroed, a_panic_while_a_block_is_filled_leaks_nothing, a_view_outlives_what_is_given_up, nodes_of_one_name_are_told_apart, a_ref_encoded_outside_of_a_call_is_not_kept,
+    }
     "role" in driver { host_to_be_killed, host_that_exits }
     "role" in signals { host_to_be_told, host_with_two_flows, host_that_dropped_another, host_with_a_stubborn_child }
+    "role" in regress_more { host_that_is_told_while_it_drops }
 }

@@ -144,6 +144,12 @@ impl Host {
     /// worker was.
     fn end_body(&self, told: &Told, cancel: Cancel) -> (Vec<EndedProcess>, bool) {
         let pid = self.pid_of(told);
+        // A worker whose body returns at once ends these itself.
+        let mut before: Vec<(Member, String)> = Vec::new();
+        if pid > 0 && !told.actor {
+            let all = family::descendants(pid).into_iter();
+            before.extend(all.filter(|m| !told.spared.contains(m)).map(|m| (m, m.name())));
+        }
         // A body may be between its look at the flag and the call that blocks it.
         for _ in 0..3 {
             process::interrupt(pid);
@@ -159,6 +165,10 @@ impl Host {
         // A worker that is ended anyway is not waited for: it may start new ones all the time.
         let limit = if cancel.force { Duration::ZERO } else { LIMIT };
         let mut ended = self.end_family(pid, &told.spared, cancel.grace, limit);
+        let alive = if before.is_empty() { Vec::new() } else { family::descendants(pid) };
+        before.retain(|(m, _)| !alive.contains(m) && ended.iter().all(|one| one.pid != m.pid));
+        let gone = before.into_iter();
+        ended.extend(gone.map(|(m, name)| EndedProcess { pid: m.pid, name, killed: false }));
         let forced = cancel.force
             && self.with(|state| {
                 state.pump();
