@@ -263,8 +263,10 @@ impl Host {
             let State { objects, store, .. } = &mut *state;
             objects.unhold(index, store);
             // Somebody may wait for the memory.
-            if !state.memory_waits.is_empty() || state.memory_short {
+            let threads = state.parked > 0;
+            if threads || !state.memory_waits.is_empty() || state.memory_short {
                 state.poke = true;
+                state.changed |= threads;
                 self.leave(&mut state);
             }
         }

@@ -236,9 +236,8 @@ impl State {
         if let Some(why) = self.workers.iter().find_map(|worker| worker.broken.clone()) {
             return Some(why);
         }
-        let most: Vec<_> =
+        let mut kinds: Vec<_> =
             self.workers.iter().map(|w| self.classes.describe_supply(&w.total)).collect();
-        let mut kinds = most.clone();
         kinds.sort();
         kinds.dedup();
         Some(format!("the workers have {}", kinds.join(" | ")))
@@ -284,9 +283,13 @@ impl State {
         }
         for class in turn {
             while let Some(&id) = self.classes.list[class as usize].queue.front() {
-                match self.queued(id) {
-                    Some(index) if !self.place(class, index) => break,
-                    _ => drop(self.classes.list[class as usize].queue.pop_front()),
+                if self.queued(id).is_some_and(|index| !self.place(class, index)) {
+                    break;
+                }
+                // One that could not be placed ever has ended, and more may have followed from it.
+                let queue = &mut self.classes.list[class as usize].queue;
+                if queue.front() == Some(&id) {
+                    queue.pop_front();
                 }
             }
             if self.classes.list[class as usize].queue.is_empty() {
