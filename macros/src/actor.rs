@@ -199,7 +199,8 @@ fn constructor(options: &Options, ty: &Type, name: &Ident, member: &Member<'_>) 
     let (constant, cfgs) = (constant(function), cfgs(&member.method.attrs));
     let (params, owned) = signature(&member.shape.params);
     let with = format_ident!("{}_with", function.unraw(), span = function.span());
-    let (flow, given, writer) = (local("flow"), local("options"), local("writer"));
+    let put = put(&member.shape.params);
+    let (flow, given) = (local("flow"), local("options"));
     let what =
         format!("Makes an actor with `{}::{}`, on a worker.", name.unraw(), function.unraw());
     quote! {
@@ -225,10 +226,7 @@ fn constructor(options: &Options, ty: &Type, name: &Ident, member: &Member<'_>) 
             #(#params: impl #p::IntoArg<#owned>,)*
         ) -> ::core::result::Result<Self, #p::Error> {
             ::core::result::Result::map(
-                #p::ActorHandle::<#ty>::spawn(#flow, Self::#constant, #given, move |#writer| {
-                    let _ = &#writer;
-                    #(#p::IntoArg::<#owned>::put(#params, #writer);)*
-                }),
+                #p::ActorHandle::<#ty>::spawn(#flow, Self::#constant, #given, #put),
                 Self,
             )
         }
@@ -258,7 +256,7 @@ fn call(ty: &Type, name: &Ident, member: &Member<'_>) -> TokenStream {
     let desc = descriptor(&none, Kind::Method, name, member, run);
     let (constant, cfgs) = (constant(function), cfgs(&member.method.attrs));
     let (params, owned) = signature(&member.shape.params);
-    let (value, writer) = (member.shape.output.value(), local("writer"));
+    let (value, put) = (member.shape.output.value(), put(&member.shape.params));
     let what = format!("A call of `{}::{}`.", name.unraw(), function.unraw());
     quote! {
         #(#cfgs)*
@@ -270,10 +268,7 @@ fn call(ty: &Type, name: &Ident, member: &Member<'_>) -> TokenStream {
             &self,
             #(#params: impl #p::IntoArg<#owned>,)*
         ) -> #p::ActorCall<#value> {
-            self.0.call(Self::#constant, move |#writer| {
-                let _ = &#writer;
-                #(#p::IntoArg::<#owned>::put(#params, #writer);)*
-            })
+            self.0.call(Self::#constant, #put)
         }
     }
 }
@@ -304,6 +299,18 @@ fn descriptor(
 
 fn signature(params: &[Param]) -> (Vec<&Ident>, Vec<&TokenStream>) {
     params.iter().map(|param| (&param.name, &param.travel.owned)).unzip()
+}
+
+/// Writes what was given for the parameters.
+fn put(params: &[Param]) -> TokenStream {
+    let (p, writer) = (private(), local("writer"));
+    let (params, owned) = signature(params);
+    quote! {
+        move |#writer| {
+            let _ = &#writer;
+            #(#p::IntoArg::<#owned>::put(#params, #writer);)*
+        }
+    }
 }
 
 /// The constant of the handle that refers to a function's descriptor.

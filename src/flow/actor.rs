@@ -179,11 +179,7 @@ impl<R> ActorCall<R> {
 
     /// How long the body may run. Then the actor's process is killed, and the call fails.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        if deadline.is_zero() {
-            self.over()
-                .complain(Error::Invalid("a deadline of 0 s leaves no time to run".to_owned()));
-        }
-        self.over().deadline = Some(deadline);
+        self.over().deadline(deadline);
         self
     }
 

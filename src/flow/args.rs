@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::error::{BadArgument, Error};
 use super::node::NodeDesc;
-use super::reference::{Handle, ObjectRef, Side};
+use super::reference::{Fill, Handle, ObjectRef, Side};
 
 /// Arguments longer than this get a place of their own, instead of standing in letters.
 const LONG_ARGUMENT: usize = 2048;
@@ -117,11 +117,11 @@ impl ArgWriter {
     }
 
     /// Writes long arguments to places of their own once, instead of into letters again and again.
-    /// What `place` made must live until the call has been entered.
+    /// What `new_block` made must live until the call has been entered.
     pub(super) fn place_long(
         &mut self,
         node: &NodeDesc,
-        place: &mut dyn FnMut(&[u8]) -> Result<Handle, Error>,
+        mut new_block: impl FnMut(u64, Fill<'_>) -> Result<(Handle, u64), Error>,
     ) -> Result<Vec<Handle>, Error> {
         self.check(node)?;
         let mut held = Vec::new();
@@ -133,7 +133,8 @@ impl ArgWriter {
         for (arg, value) in old.list.iter().zip(old.values()) {
             match value {
                 Some(value) if value.len() > LONG_ARGUMENT => {
-                    let handle = place(value)?;
+                    let mut fill = |room: &mut [u8]| room.copy_from_slice(value);
+                    let (handle, _) = new_block(value.len() as u64, &mut fill)?;
                     args.list.push(Arg::Ref(handle.id()));
                     held.push(handle);
                 }

@@ -119,11 +119,7 @@ impl<P, R> Call<P, R> {
     /// How long the body may run. Then its worker is killed, and the task fails.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        if deadline.is_zero() {
-            self.overrides
-                .complain(Error::Invalid("a deadline of 0 s leaves no time to run".to_owned()));
-        }
-        self.overrides.deadline = Some(deadline);
+        self.overrides.deadline(deadline);
         self
     }
 

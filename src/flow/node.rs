@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::Flow;
 use super::args::{ArgWriter, IntoArg, RawArgs};
-use super::call::Call;
+use super::call::{Call, call_remote};
 use super::error::{BadArgument, Error, Raised};
 use super::reference::ObjectRef;
 use super::worker::frame::Frame;
@@ -209,11 +209,7 @@ macro_rules! arities {
             /// An argument cannot be encoded, no worker could ever run it, or the flow is closed.
             #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
             pub fn remote(&self, flow: &Flow, $($arg: impl IntoArg<$param>),*) -> Result<ObjectRef<R>, Error> {
-                let mut given = Some(($($arg,)*));
-                flow.dispatch(self.desc, None, &mut |writer| {
-                    let _ = &writer;
-                    if let Some(($($arg,)*)) = given.take() { $($arg.put(writer);)* }
-                })
+                call_remote(flow, self, ($($arg,)*))
             }
 
             /// The same, and waits for the value.
@@ -236,11 +232,7 @@ macro_rules! arities {
             /// An option or a quantity that cannot be, and as for a node.
             #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
             pub fn remote(&self, flow: &Flow, $($arg: impl IntoArg<$param>),*) -> Result<ObjectRef<R>, Error> {
-                let mut given = Some(($($arg,)*));
-                flow.dispatch(self.desc(), Some(self.overrides()), &mut |writer| {
-                    let _ = &writer;
-                    if let Some(($($arg,)*)) = given.take() { $($arg.put(writer);)* }
-                })
+                call_remote(flow, self, ($($arg,)*))
             }
 
             /// The same, and waits for the value.

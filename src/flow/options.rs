@@ -84,6 +84,13 @@ impl Overrides {
         }
     }
 
+    pub(super) fn deadline(&mut self, deadline: Duration) {
+        if deadline.is_zero() {
+            self.complain(Error::Invalid("a deadline of 0 s leaves no time to run".to_owned()));
+        }
+        self.deadline = Some(deadline);
+    }
+
     pub(super) fn complain(&mut self, why: Error) {
         self.bad.get_or_insert(why);
     }

@@ -23,6 +23,9 @@ pub(super) enum Side {
     Worker(&'static Client),
 }
 
+/// Writes a value into the room that was made for it.
+pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
+
 impl Side {
     /// The flow whose values are being decoded; or in a worker its own, in the driver the one that
     /// was built last.
@@ -61,11 +64,7 @@ impl Side {
     }
 
     /// A block that others share, filled by `fill`; its handle and address.
-    pub(super) fn new_block(
-        &self,
-        bytes: u64,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) -> Result<(Handle, u64), Error> {
+    pub(super) fn new_block(&self, bytes: u64, fill: Fill<'_>) -> Result<(Handle, u64), Error> {
         match self {
             Self::Host(host) => host.new_block(bytes, fill),
             Self::Worker(client) => client.new_block(bytes, fill),

@@ -17,7 +17,7 @@ use crate::flow::error::Error;
 use crate::flow::memory::Memory;
 use crate::flow::node::NodeDesc;
 use crate::flow::options::Overrides;
-use crate::flow::reference::{Handle, Side};
+use crate::flow::reference::{Fill, Handle, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
 use crate::mailbox::bell::{KEEPER, NOBODY, THREAD};
 use crate::sys::futex;
@@ -353,7 +353,7 @@ impl Host {
     pub(in crate::flow) fn new_block(
         self: &Arc<Self>,
         bytes: u64,
-        fill: &mut dyn FnMut(&mut [u8]),
+        fill: Fill<'_>,
     ) -> Result<(Handle, u64), Error> {
         let mut patience: Option<(u64, Instant)> = None;
         let block = self.until(None, |state| {
@@ -413,7 +413,7 @@ impl Host {
         actor: Option<u64>,
     ) -> Result<u64, Error> {
         self.check()?;
-        let held = self.place_long_arguments(node, &mut writer)?;
+        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
         let args = std::mem::take(&mut writer.args);
         let overrides = overrides.map(|over| Box::new(over.clone()));
         let mut state = self.lock();
@@ -443,7 +443,7 @@ impl Host {
         mut writer: ArgWriter,
     ) -> Result<u64, Error> {
         self.check()?;
-        let held = self.place_long_arguments(node, &mut writer)?;
+        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
         let args = std::mem::take(&mut writer.args);
         let overrides = Box::new(overrides.clone());
         let made = self.with(|state| match &state.closed {
@@ -452,17 +452,6 @@ impl Host {
         });
         drop(held);
         made
-    }
-
-    pub(super) fn place_long_arguments(
-        self: &Arc<Self>,
-        node: &'static NodeDesc,
-        writer: &mut ArgWriter,
-    ) -> Result<Vec<Handle>, Error> {
-        writer.place_long(node, &mut |bytes| {
-            let mut fill = |room: &mut [u8]| room.copy_from_slice(bytes);
-            self.new_block(bytes.len() as u64, &mut fill).map(|(handle, _)| handle)
-        })
     }
 }
 

@@ -26,7 +26,7 @@ impl Host {
     /// A value of the driver's own: an object that is complete from the beginning.
     pub(in crate::flow) fn put(self: &Arc<Self>, mut writer: ArgWriter) -> Result<Handle, Error> {
         self.check()?;
-        let mut held = self.place_long_arguments(&SAME, &mut writer)?;
+        let mut held = writer.place_long(&SAME, |bytes, fill| self.new_block(bytes, fill))?;
         let mut args = std::mem::take(&mut writer.args);
         if args.bytes.len() > INLINE {
             let mut fill = |room: &mut [u8]| room.copy_from_slice(&args.bytes);

@@ -16,7 +16,7 @@ use crate::flow::memory::{Entry, Memory};
 use crate::flow::node::{NodeDesc, number_of};
 use crate::flow::options::Overrides;
 use crate::flow::pending::Pending;
-use crate::flow::reference::{Handle, Side};
+use crate::flow::reference::{Fill, Handle, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
 use crate::flow::wire::{Answer, Ask, Numbered, WireValue};
 use crate::mailbox::bell::{KEEPER, THREAD};
@@ -272,7 +272,7 @@ impl Client {
         mut writer: ArgWriter,
         actor: Option<u64>,
     ) -> Result<Handle, Error> {
-        let held = self.place_long_arguments(node, &mut writer)?;
+        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
         let args = std::mem::take(&mut writer.args);
         let overrides = overrides.map(|over| Box::new(over.clone()));
         let ask = Ask::Submit { node: number_of(node), args, overrides, actor };
@@ -291,7 +291,7 @@ impl Client {
         max_restarts: Option<i32>,
         mut writer: ArgWriter,
     ) -> Result<u64, Error> {
-        let held = self.place_long_arguments(node, &mut writer)?;
+        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
         let args = std::mem::take(&mut writer.args);
         let overrides = Box::new(overrides.clone());
         let ask = Ask::Spawn { node: number_of(node), args, overrides, max_restarts };
@@ -313,17 +313,6 @@ impl Client {
             )));
         }
         self.ask(ask)
-    }
-
-    fn place_long_arguments(
-        &'static self,
-        node: &'static NodeDesc,
-        writer: &mut ArgWriter,
-    ) -> Result<Vec<Handle>, Error> {
-        writer.place_long(node, &mut |bytes| {
-            let mut fill = |room: &mut [u8]| room.copy_from_slice(bytes);
-            self.new_block(bytes.len() as u64, &mut fill).map(|(handle, _)| handle)
-        })
     }
 
     pub(in crate::flow) fn kill(&self, actor: u64) -> Result<(), Error> {
@@ -435,7 +424,7 @@ impl Client {
     pub(in crate::flow) fn new_block(
         &'static self,
         bytes: u64,
-        fill: &mut dyn FnMut(&mut [u8]),
+        fill: Fill<'_>,
     ) -> Result<(Handle, u64), Error> {
         let (id, address) = match self.ask(Ask::Block { bytes })? {
             Answer::Block { id, address } => (id, address),
@@ -451,7 +440,7 @@ impl Client {
     }
 
     /// Opens pages of our own, has them filled, and closes them: from here on nobody writes them.
-    fn fill(&self, address: u64, bytes: u64, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), Error> {
+    fn fill(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error> {
         let opened = Error::system("opening memory for a value");
         self.memory.open(address, bytes.max(1), true).map_err(opened)?;
         // Closed in any case, also when a serialiser of the user panics.
@@ -470,11 +459,7 @@ impl Client {
     }
 
     /// A place for an encoded value of `bytes`, filled by `fill`.
-    pub(super) fn place_value(
-        &self,
-        bytes: u64,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) -> Result<u64, Error> {
+    pub(super) fn place_value(&self, bytes: u64, fill: Fill<'_>) -> Result<u64, Error> {
         let room = |bytes| match self.ask(Ask::Room { bytes })? {
             Answer::Room { address, len } => Ok((address, len)),
             other => Self::unexpected(&other),

@@ -11,7 +11,7 @@ use crate::flow::args::{collecting, decode, describe, encode};
 use crate::flow::error::{Cause, Error, Raised};
 use crate::flow::memory::{CellRef, LONG_REPLY, Reply, SHORT_REPLY, reply};
 use crate::flow::node::NodeDesc;
-use crate::flow::reference::Handle;
+use crate::flow::reference::{Fill, Handle};
 use crate::flow::wire::Ask;
 
 /// The value that an actor's process keeps.
@@ -175,12 +175,7 @@ impl Out<'_> {
         Ok(named)
     }
 
-    fn write_bytes(
-        &mut self,
-        len: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
-        kinds: (u32, u32),
-    ) -> Result<(), Error> {
+    fn write_bytes(&mut self, len: usize, fill: Fill<'_>, kinds: (u32, u32)) -> Result<(), Error> {
         if len <= LONG_REPLY {
             let mut buffer = [0u8; LONG_REPLY];
             fill(&mut buffer[..len]);
