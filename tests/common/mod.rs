@@ -23,6 +23,8 @@ const TEST: &str = "MAILRING_TEST";
 const MARK: &str = "MAILRING_TEST_MARK";
 /// Longest time of one test, unless `MAILRING_WATCHDOG` (seconds) says otherwise.
 const WATCHDOG: Duration = Duration::from_secs(60);
+/// The same for tests of the fault tier, whose names begin with `soak_`.
+const SOAK_WATCHDOG: Duration = Duration::from_secs(600);
 /// How long what a test has started may outlive it.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -60,9 +62,17 @@ pub(crate) fn run(tests: &'static [Test]) -> ExitCode {
     let trials = tests
         .iter()
         .filter(|test| !test.name.starts_with("role::"))
-        .map(|test| Trial::test(test.name, move || watch(test.name, show)))
+        .map(|test| {
+            Trial::test(test.name, move || watch(test.name, show))
+                .with_ignored_flag(is_soak(test.name))
+        })
         .collect();
     libtest_mimic::run(&args, trials).exit_code()
+}
+
+/// Tests of the fault tier take long: plain `cargo test` leaves them out, `.ci/run` runs them.
+fn is_soak(name: &str) -> bool {
+    name.rsplit("::").next().is_some_and(|name| name.starts_with("soak_"))
 }
 
 /// Whether this process is to run a single test or role.
@@ -90,13 +100,13 @@ pub(crate) fn again(name: &str) -> Command {
     command
 }
 
-fn watch(name: &str, show: bool) -> Result<(), Failed> {
+fn watch(test: &str, show: bool) -> Result<(), Failed> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mark = format!("{MARK}={}-{number}-{name}", std::process::id());
+    let mark = format!("{MARK}={}-{number}-{test}", std::process::id());
     let segments = segments();
     let mut said = tempfile::tempfile()?;
-    let mut command = again(name);
+    let mut command = again(test);
     command.env(MARK, &mark[MARK.len() + 1..]);
     if !show {
         command.stdout(said.try_clone()?).stderr(said.try_clone()?);
@@ -104,7 +114,8 @@ fn watch(name: &str, show: bool) -> Result<(), Failed> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let more = Duration::from_millis(30) * number("MAILRING_KILLS").unwrap_or(0);
     let limit = number("MAILRING_WATCHDOG");
-    let limit = limit.map_or(WATCHDOG + more, |s| Duration::from_secs(u64::from(s)));
+    let usual = if is_soak(test) { SOAK_WATCHDOG } else { WATCHDOG };
+    let limit = limit.map_or(usual + more, |s| Duration::from_secs(u64::from(s)));
     let ended = await_end(&mut command.spawn()?, limit);
     let late = if ended.is_none() { stacks(&mark) } else { String::new() };
     let left = match ended {
