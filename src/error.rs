@@ -6,6 +6,7 @@ use crate::abi::AbiError;
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS, MAX_SCOPE_DEPTH, MAX_WORKERS};
 use crate::ring::RingError;
+use crate::sys::limits;
 
 /// Why an executor could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,11 @@ pub enum BuildError {
     /// A name was registered twice.
     #[error("a function named `{0}` is registered already; names must differ")]
     DuplicateFunction(String),
+    /// A descriptor that workers were to keep is not open.
+    #[error(
+        "descriptor {0}, which workers are to keep, is not open in this process; `keep_fd` is for descriptors that are open at `build`"
+    )]
+    Descriptor(i32),
     /// Chip workers without a device.
     #[error("chip workers need devices; name them with `ChipRuntime::devices`")]
     NoDevices,
@@ -56,7 +62,7 @@ pub enum BuildError {
     #[error("{0} devices need a process each: use Mode::Process, or one device")]
     DevicesInThreads(usize),
     /// A system call failed.
-    #[error("{what} failed: {source}")]
+    #[error("{what} failed: {source}{hint}", hint = limits::hint(source))]
     System {
         /// What was tried.
         what: &'static str,
@@ -308,7 +314,7 @@ pub enum Error {
         capacity: u64,
     },
     /// Memory that came after the fork cannot be had.
-    #[error("importing memory: {what} failed: {source}")]
+    #[error("importing memory: {what} failed: {source}{hint}", hint = limits::hint(source))]
     Import {
         /// What was tried.
         what: &'static str,

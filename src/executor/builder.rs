@@ -1,6 +1,6 @@
 //! Building an executor: check, map, fork (or start threads), wait until all are ready.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -22,12 +22,13 @@ use crate::limits::{
 use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape};
-use crate::sys::machine;
+use crate::sys::{descriptors, machine};
 use crate::worker::health::Health;
 use crate::worker::lent::Lent;
 use crate::worker::library::Registered;
 use crate::worker::life::Workers;
 use crate::worker::participant::WaitStrategy;
+use crate::worker::poke::Poke;
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
 
@@ -61,6 +62,7 @@ pub struct Builder {
     back_pressure: Option<Duration>,
     grace: Duration,
     pin: bool,
+    kept: Vec<RawFd>,
     functions: Functions,
     services: [Option<Service>; 2],
 }
@@ -92,6 +94,7 @@ impl Builder {
             back_pressure: None,
             grace: Duration::from_secs(1),
             pin: false,
+            kept: Vec::new(),
             functions: Functions::default(),
             services: [None, None],
         }
@@ -192,6 +195,25 @@ impl Builder {
         self
     }
 
+    /// A descriptor of this process that workers keep, under the same number.
+    ///
+    /// All others are closed in the workers, except 0 to 2: a listening socket or a pipe that is
+    /// open here at [`build`](Self::build) would else stay open in every worker after it was closed
+    /// here (the port stays in use, its reader waits for an end that never comes). So name what
+    /// bodies use and did not open themselves: a file or a connection that a function has captured, or
+    /// one inside a library that was opened before.
+    #[must_use]
+    pub fn keep_fd(self, fd: RawFd) -> Self {
+        self.keep_descriptors([fd])
+    }
+
+    /// The same for several.
+    #[must_use]
+    pub fn keep_descriptors(mut self, fds: impl IntoIterator<Item = RawFd>) -> Self {
+        self.kept.extend(fds);
+        self
+    }
+
     /// Registers a function under a name that no other has; the result is what to submit.
     ///
     /// # Errors
@@ -249,7 +271,11 @@ impl Builder {
         let lent = Lent::ambient();
         let reach = Reach::new(&[arena.tensor_bytes(), arena.window().bytes()]);
         let reach = reach.ok_or(BuildError::Executors)?;
-        let poke = Arc::new(event().map_err(BuildError::system("eventfd"))?);
+        let poke = match self.mode {
+            Mode::Process => Poke::event().map_err(BuildError::system("making an eventfd"))?,
+            Mode::Thread => Poke::word(),
+        };
+        let poke = Arc::new(poke);
         let health = Arc::new(Health::default());
         for kind in WorkerKind::ALL {
             health.live[kind.index()].store(self.workers[kind.index()] as u32, SeqCst);
@@ -279,6 +305,7 @@ impl Builder {
             wait: self.wait,
             pin: self.pin.then(|| machine::allowed_cpus().into()),
             poke: Arc::clone(&poke),
+            kept: self.kept.into(),
             lent: lent.clone(),
         };
         let shared = Arc::new(Shared::new(
@@ -325,6 +352,9 @@ impl Builder {
         if !self.window.is_power_of_two() || !(MIN_WINDOW..=MAX_WINDOW).contains(&self.window) {
             return Err(RingError::Window(self.window).into());
         }
+        if let Some(&fd) = self.kept.iter().find(|&&fd| !descriptors::is_open(fd)) {
+            return Err(BuildError::Descriptor(fd));
+        }
         // The kernel refuses no mapping, however large; it kills later. So this is ours to do.
         if let Some(available) = machine::available_memory() {
             let parts = [("a heap ring", self.heap_bytes), ("the buffer space", self.buffer_bytes)];
@@ -337,10 +367,4 @@ impl Builder {
         }
         Ok(())
     }
-}
-
-fn event() -> std::io::Result<OwnedFd> {
-    use nix::sys::eventfd::{EfdFlags, EventFd};
-    let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    Ok(event.into())
 }

@@ -11,7 +11,7 @@ use crate::segment::{Arena, Status};
 use crate::sys::{futex, machine};
 use crate::worker::life::Workers;
 use crate::worker::nursery::Nursery;
-use crate::worker::participant::{Participant, Place, Poke};
+use crate::worker::participant::{Participant, Place};
 use crate::worker::processes::Processes;
 use crate::worker::{Publisher, make};
 
@@ -95,8 +95,8 @@ fn live_in_thread(brood: &Workers, worker: u16) {
         Ok(mut served) => {
             entry.status.store(Status::Live as u32, SeqCst);
             arena.ring_host();
-            let poke = Poke(std::os::fd::AsFd::as_fd(&*brood.poke));
-            Participant::new(arena, worker, brood.wait, poke, Place::Thread).serve(served.as_mut());
+            Participant::new(arena, worker, brood.wait, &brood.poke, Place::Thread)
+                .serve(served.as_mut());
         }
         Err(why) => {
             entry.say(&why);

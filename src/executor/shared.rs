@@ -1,7 +1,6 @@
 //! What the front door, handles, buffers and the supervisor have in common, and how the host waits.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::{Arc, Mutex};
@@ -21,6 +20,7 @@ use crate::worker::imports::Imports;
 use crate::worker::lent::Lent;
 use crate::worker::nursery::lineage;
 use crate::worker::participant::{RECHECK, WaitStrategy};
+use crate::worker::poke::Poke;
 
 thread_local! {
     /// In THREAD mode: the arena that this thread works for.
@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     _reach: Reach,
     pub(super) arena: Arc<Arena>,
     pub(super) health: Arc<Health>,
-    pub(super) poke: Arc<OwnedFd>,
+    pub(super) poke: Arc<Poke>,
     /// What the callables of each kind are called, where all are known.
     pub(super) catalogue: [Option<Arc<[String]>>; 2],
     /// Kinds whose workers call registered functions, and so late ones as well.
@@ -72,7 +72,7 @@ impl Shared {
     pub(super) fn new(
         arena: Arc<Arena>,
         health: Arc<Health>,
-        poke: Arc<OwnedFd>,
+        poke: Arc<Poke>,
         catalogue: [Option<Arc<[String]>>; 2],
         calls_functions: [bool; 2],
         lent: Lent,

@@ -104,7 +104,10 @@ impl Error {
     }
 
     pub(super) fn system(what: &str) -> impl Fn(std::io::Error) -> Self {
-        move |error| Self::System { what: what.to_owned(), why: error.to_string() }
+        move |error| {
+            let why = format!("{error}{}", crate::sys::limits::hint(&error));
+            Self::System { what: what.to_owned(), why }
+        }
     }
 }
 

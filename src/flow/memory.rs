@@ -23,10 +23,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{MmapOptions, MmapRaw};
+use nix::errno::Errno;
 
+use super::error::Error;
 use super::stream::Stream;
 use crate::mailbox::bell::Bell;
 use crate::mailbox::cell::CellState;
+use crate::sys::descriptors::{Descriptor, above_standard};
+use crate::sys::limits::{check_file_length, hint};
 use crate::sys::map::{Mapping, PAGE};
 use crate::sys::{map, membarrier};
 
@@ -152,8 +156,9 @@ pub(super) struct Memory {
     pub(super) asymmetric: bool,
 }
 
-struct Spill {
-    file: File,
+/// The file for values that do not fit.
+pub(super) struct Spill {
+    file: Descriptor,
     map: MmapRaw,
 }
 
@@ -166,11 +171,10 @@ impl Memory {
         name: &str,
         places: usize,
         values: usize,
-        spill: Option<(&Path, usize)>,
+        spill: Option<Spill>,
     ) -> io::Result<Self> {
         let control = Mapping::new(name, PAGE + places * STRIDE)?;
         let values = Mapping::new(&format!("{name}-values"), values)?;
-        let spill = spill.map(|(path, len)| Spill::new(path, len)).transpose()?;
         Ok(Self { control, values, spill, places, asymmetric: membarrier::register() })
     }
 
@@ -360,7 +364,7 @@ impl Memory {
             let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
             let at = (address - spill.start) as libc::off_t;
             // SAFETY: passes no pointers. A failure only means that the file stays large.
-            unsafe { libc::fallocate(file.file.as_raw_fd(), mode, at, len as libc::off_t) };
+            unsafe { libc::fallocate(file.file.as_fd().as_raw_fd(), mode, at, len as libc::off_t) };
         }
     }
 
@@ -376,7 +380,24 @@ impl Memory {
 
 impl Spill {
     /// A file that has no name, so that nothing of it can be left behind.
-    fn new(directory: &Path, len: usize) -> io::Result<Self> {
+    pub(super) fn new(directory: &Path, len: usize) -> Result<Self, Error> {
+        Self::open(directory, len).map_err(|error| {
+            let way_out = match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+                Errno::ENOENT | Errno::ENOTDIR => "name a directory that exists",
+                Errno::EACCES | Errno::EPERM | Errno::EROFS => "name one that you may write to",
+                Errno::EOPNOTSUPP | Errno::EISDIR => {
+                    "its file system has no files without a name (O_TMPFILE): name one on ext4, xfs, btrfs or tmpfs"
+                }
+                _ => "name another directory, or build the flow without one",
+            };
+            Error::System {
+                what: format!("making a spill file of {len} bytes in {}", directory.display()),
+                why: format!("{error}{}; {way_out}", hint(&error)),
+            }
+        })
+    }
+
+    fn open(directory: &Path, len: usize) -> io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let file = std::fs::OpenOptions::new()
             .read(true)
@@ -384,9 +405,11 @@ impl Spill {
             .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
             .mode(0o600)
             .open(directory)?;
+        let file = File::from(above_standard(file.into())?);
+        check_file_length(len as u64)?;
         file.set_len(len as u64)?;
         let map = MmapOptions::new().len(len).map_raw(&file)?;
-        Ok(Self { file, map })
+        Ok(Self { file: std::os::fd::OwnedFd::from(file).into(), map })
     }
 }
 

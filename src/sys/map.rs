@@ -9,6 +9,9 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::descriptors::above_standard;
+use super::limits::check_file_length;
+
 /// A mapping that every process forked later sees at the same address.
 pub(crate) struct Mapping {
     map: MmapRaw,
@@ -21,7 +24,9 @@ pub(crate) fn memory_file(name: &str, len: usize) -> io::Result<OwnedFd> {
     // The system takes 249 bytes.
     let name: String = name.replace('\0', " ").chars().take(60).collect();
     let name = std::ffi::CString::new(name)?;
-    let fd = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let fd = above_standard(memfd_create(name.as_c_str(), flags)?)?;
+    check_file_length(len as u64)?;
     nix::unistd::ftruncate(&fd, i64::try_from(len).map_err(io::Error::other)?)?;
     Ok(fd)
 }

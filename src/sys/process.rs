@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use super::descriptors::above_standard;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::{ForkResult, Pid};
@@ -25,7 +26,7 @@ pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    above_standard(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Whether the system has such descriptors. Some old ones, and some tools that stand between a
@@ -93,6 +94,13 @@ pub(crate) fn adopt_orphans() {
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
+/// A session of its own, which has no terminal: no process in it is stopped by reading from one or
+/// by writing to one, and none can open one by the name of `/dev/tty`.
+pub(crate) fn leave_terminal() {
+    // Refused to one that leads its group already: then it has been done.
+    let _ = nix::unistd::setsid();
+}
+
 /// Names the process, for `ps` (15 bytes are kept).
 pub(crate) fn set_name(name: &str) {
     if let Ok(name) = std::ffi::CString::new(name) {
@@ -101,16 +109,34 @@ pub(crate) fn set_name(name: &str) {
 }
 
 /// Default handlers and an empty mask: what the host had installed is not for its children.
-/// Handlers of faults stay, since the runtime's own one tells a stack overflow.
+/// Handlers of faults stay, since the runtime's own one tells a stack overflow. Signals of the
+/// terminal that the host was started to ignore (`nohup`, `&` in a script) stay ignored, and those
+/// that stop who reads from a terminal do nothing here; programs that a body starts have the
+/// default of these.
 pub(crate) fn reset_signals() {
+    use Signal::{
+        SIGBUS, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSEGV, SIGSTOP, SIGTTIN, SIGTTOU,
+    };
+    extern "C" fn nothing(_: i32) {}
     for signal in Signal::iterator() {
-        use Signal::{SIGBUS, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP};
-        if !matches!(signal, SIGKILL | SIGSTOP | SIGSEGV | SIGBUS | SIGPIPE) {
-            // SAFETY: the default action is not a handler of ours.
-            let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
-        }
+        let handler = match signal {
+            SIGKILL | SIGSTOP | SIGSEGV | SIGBUS | SIGPIPE => continue,
+            SIGHUP | SIGINT | SIGQUIT if is_ignored(signal) => continue,
+            SIGTTIN | SIGTTOU => SigHandler::Handler(nothing),
+            _ => SigHandler::SigDfl,
+        };
+        // SAFETY: the default action is no handler of ours, and the other one does nothing.
+        let _ = unsafe { nix::sys::signal::signal(signal, handler) };
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: all zeros are a value of it, which the system replaces.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks; writes one live local.
+    let code = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut now) };
+    code == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
 /// Ends this process at once: no destructors, no buffers written, no exit handlers of the host.
@@ -183,7 +209,8 @@ pub(crate) fn receive(
             }
         }
     }
-    Ok((message.bytes, got))
+    let moved: io::Result<_> = got.into_iter().map(above_standard).collect();
+    Ok((message.bytes, moved.map_err(|_| nix::Error::EMFILE)?))
 }
 
 /// The children of this process, which has one thread, by their numbers.

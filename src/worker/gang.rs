@@ -281,6 +281,6 @@ impl<'a> Participant<'a> {
 
     fn report_trouble(&self) {
         self.arena.control().trouble.store(1, std::sync::atomic::Ordering::SeqCst);
-        self.poke.send();
+        self.poke.ring();
     }
 }

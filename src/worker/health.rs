@@ -1,11 +1,10 @@
 //! How an executor is: what the supervisor tells the rest of the host, and what it is told.
 
-use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
-use super::participant::Poke;
+use super::poke::Poke;
 use crate::segment::Arena;
 
 /// What the supervisor tells the rest of the host, and what it is told.
@@ -46,8 +45,8 @@ impl Health {
         arena.ring_host();
     }
 
-    pub(crate) fn stop(&self, poke: &OwnedFd) {
+    pub(crate) fn stop(&self, poke: &Poke) {
         self.stopping.store(true, SeqCst);
-        Poke::ring(poke);
+        poke.ring();
     }
 }

@@ -21,7 +21,8 @@ use nix::errno::Errno;
 use crate::abi::ContinuousTensor;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::{Arena, ImportRecord};
-use crate::sys::private::Private;
+
+use crate::sys::descriptors::Descriptor;
 use crate::sys::process;
 
 /// Bytes of a request: place and generation.
@@ -37,7 +38,7 @@ pub(crate) struct Imports {
 struct Place {
     /// How often the place was given.
     generation: u32,
-    memory: Option<Private>,
+    memory: Option<Descriptor>,
 }
 
 impl Imports {
@@ -86,7 +87,7 @@ impl Imports {
 
     /// Answers a worker. False when it has hung up, or does not keep to asking and reading in
     /// turn: it is not listened to any more then. Never waits, and holds nothing while it sends.
-    pub(crate) fn answer(&self, line: &Private) -> bool {
+    pub(crate) fn answer(&self, line: &Descriptor) -> bool {
         let mut request = [0; REQUEST];
         if process::receive_now(line, &mut request) != Ok(REQUEST) {
             return false;

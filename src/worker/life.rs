@@ -1,6 +1,6 @@
 //! The life of an engine's worker process, from the fork to the loop that serves tasks.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -11,7 +11,8 @@ use super::functions::make;
 use super::lent::Lent;
 use super::nursery::Brood;
 use super::orphans::end_levels;
-use super::participant::{Participant, Place, Poke, WaitStrategy};
+use super::participant::{Participant, Place, WaitStrategy};
+use super::poke::Poke;
 use crate::abi::reach;
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
@@ -24,7 +25,9 @@ pub(crate) struct Workers {
     pub(crate) factories: [Factory; 2],
     pub(crate) wait: WaitStrategy,
     pub(crate) pin: Option<Arc<[usize]>>,
-    pub(crate) poke: Arc<OwnedFd>,
+    pub(crate) poke: Arc<Poke>,
+    /// Descriptors of the host that workers keep.
+    pub(crate) kept: Arc<[RawFd]>,
     /// Memory of the levels above.
     pub(crate) lent: Lent,
 }
@@ -32,6 +35,10 @@ pub(crate) struct Workers {
 impl Brood for Workers {
     fn places(&self) -> usize {
         self.arena.shape().total_workers()
+    }
+
+    fn keeps(&self) -> Vec<RawFd> {
+        self.kept.iter().copied().chain(self.poke.descriptor()).collect()
     }
 
     fn settle(&self) {
@@ -74,9 +81,8 @@ impl Brood for Workers {
         entry.pid.store(getpid().as_raw() as u32, Relaxed);
         entry.status.store(Status::Live as u32, Release);
         arena.ring_host();
-        let poke = Poke(self.poke.as_fd());
         let place = Place::Process { line: line.as_fd() };
-        Participant::new(arena, worker, self.wait, poke, place).serve(served.as_mut());
+        Participant::new(arena, worker, self.wait, &self.poke, place).serve(served.as_mut());
         drop(served); // a device is let go properly
         process::exit_now(0)
     }

@@ -13,6 +13,7 @@ pub(crate) mod native;
 pub(crate) mod nursery;
 mod orphans;
 pub(crate) mod participant;
+pub(crate) mod poke;
 pub(crate) mod processes;
 mod publish;
 pub(crate) mod recover;

@@ -11,19 +11,19 @@
 //! nursery sees it and takes everybody with it. `PR_SET_PDEATHSIG` would not do between host and
 //! nursery: it fires when the *thread* that forked ends.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 use super::orphans::{bury_strays, end_all};
-use crate::sys::private::{Private, close_private};
+
+use crate::sys::descriptors::{self, Descriptor};
 use crate::sys::process;
 
 /// Another number in every process that we forked: what was built in one process is not used in
@@ -49,6 +49,10 @@ pub(crate) trait Brood {
     /// Processes that may exist at the same time; each has a number below this.
     fn places(&self) -> usize;
 
+    /// The descriptors that each process keeps, besides the standard streams; all others of the
+    /// host are closed.
+    fn keeps(&self) -> Vec<RawFd>;
+
     /// In the nursery, once, before anything is forked.
     fn settle(&self) {}
 
@@ -65,9 +69,9 @@ pub(crate) trait Brood {
 /// What the host holds of a worker process.
 pub(crate) struct Reins {
     /// Becomes readable when the process has ended.
-    pub(crate) death: Private,
+    pub(crate) death: Descriptor,
     /// Where the worker asks for memory that came after the fork; `None` when it has hung up.
-    pub(crate) line: Option<Private>,
+    pub(crate) line: Option<Descriptor>,
     /// Its process number, good until it is reaped.
     #[cfg(feature = "flow")]
     pub(crate) pid: i32,
@@ -75,17 +79,16 @@ pub(crate) struct Reins {
 
 /// The host's end.
 pub(crate) struct Nursery {
-    socket: Private,
+    socket: Descriptor,
     pid: Pid,
-    death: Private,
+    death: Descriptor,
 }
 
 impl Nursery {
     /// Forks the nursery. No thread of ours runs yet; if the host has others, only steps that
     /// take no lock of ours happen in the child before it is ready.
     pub(crate) fn start(brood: &dyn Brood) -> std::io::Result<Self> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (ours, theirs) = descriptors::socket_pair()?;
         let host = if process::has_pidfds() { Some(process::pidfd_open(getpid())?) } else { None };
         let tether = Tether::new()?;
         let host_pid = getpid();
@@ -105,7 +108,7 @@ impl Nursery {
     }
 
     /// Becomes readable when the nursery has ended.
-    pub(crate) fn death(&self) -> &Private {
+    pub(crate) fn death(&self) -> &Descriptor {
         &self.death
     }
 
@@ -130,7 +133,7 @@ impl Nursery {
         let death = fds.remove(0).into();
         Ok(Reins {
             death,
-            line: fds.pop().map(Private::from),
+            line: fds.pop().map(Descriptor::from),
             #[cfg(feature = "flow")]
             pid: code,
         })
@@ -168,30 +171,27 @@ struct Own {
 }
 
 impl Own {
-    /// In a worker: the host's side of things is not for it, nor for what its tasks start.
-    fn close(&self) {
-        for fd in
-            [Some(&self.socket), self.host.as_ref(), self.tether.as_ref()].into_iter().flatten()
-        {
-            // SAFETY: these are our descriptors, and this process ends without using them again.
-            unsafe { libc::close(fd.as_raw_fd()) };
-        }
+    fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let all = [Some(&self.socket), self.host.as_ref(), self.tether.as_ref()];
+        all.into_iter().flatten().map(AsRawFd::as_raw_fd)
     }
 }
 
 /// The nursery's life.
 fn nursery(brood: &dyn Brood, own: &Own) -> ! {
-    close_private();
+    descriptors::settle_standard();
+    descriptors::stay_above_host();
+    descriptors::keep_only(&own.descriptors().chain(brood.keeps()).collect::<Vec<_>>());
     brood.settle();
     let socket = &own.socket;
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
     process::set_name("mailring-nurse");
     process::adopt_orphans();
     process::reset_signals();
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    process::leave_terminal();
     let mut pids = vec![None; brood.places()];
     // Without pidfds: the writing ends of the pipes whose end tells the host of a death.
-    let mut tethers: Vec<Option<Private>> = pids.iter().map(|_| None).collect();
+    let mut tethers: Vec<Option<OwnedFd>> = pids.iter().map(|_| None).collect();
     let mut strays = false;
     loop {
         let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
@@ -228,7 +228,7 @@ fn nursery(brood: &dyn Brood, own: &Own) -> ! {
         let worker = u16::from_ne_bytes([request[1], request[2]]);
         let Some(pid) = pids.get_mut(usize::from(worker)) else { continue };
         let sent = match request[0] {
-            SPAWN => match spawn(brood, worker, own) {
+            SPAWN => match spawn(brood, worker) {
                 Ok(Hatched { child, death, line, tether }) => {
                     *pid = Some(child);
                     tethers[usize::from(worker)] = tether;
@@ -265,7 +265,7 @@ struct Hatched {
     child: Pid,
     death: OwnedFd,
     line: Option<OwnedFd>,
-    tether: Option<Private>,
+    tether: Option<OwnedFd>,
 }
 
 /// What tells that a child has ended, made before the fork: nothing where there are pidfds. Or
@@ -275,11 +275,11 @@ struct Hatched {
 struct Tether(Option<(OwnedFd, OwnedFd)>);
 
 impl Tether {
-    fn new() -> nix::Result<Self> {
+    fn new() -> std::io::Result<Self> {
         if process::has_pidfds() {
             return Ok(Self(None));
         }
-        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|ends| Self(Some(ends)))
+        descriptors::pipe().map(|ends| Self(Some(ends)))
     }
 
     /// In the child, if that is to keep the writing end.
@@ -288,27 +288,26 @@ impl Tether {
     }
 
     /// In the parent: the descriptor to watch, and the writing end.
-    fn parent(self, child: Pid) -> std::io::Result<(OwnedFd, Option<Private>)> {
+    fn parent(self, child: Pid) -> std::io::Result<(OwnedFd, Option<OwnedFd>)> {
         match self.0 {
-            Some((read, write)) => Ok((read, Some(write.into()))),
+            Some((read, write)) => Ok((read, Some(write))),
             None => Ok((process::pidfd_open(child)?, None)),
         }
     }
 }
 
-fn spawn(brood: &dyn Brood, worker: u16, own: &Own) -> Result<Hatched, Errno> {
+fn spawn(brood: &dyn Brood, worker: u16) -> Result<Hatched, Errno> {
     let nursery = getpid();
-    let pair =
-        || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
-    let (for_host, line) = if brood.has_lines() { Some(pair()?) } else { None }.unzip();
-    let tether = Tether::new()?;
+    let lines = brood.has_lines().then(descriptors::socket_pair).transpose();
+    let (for_host, line) = lines.map_err(errno)?.unzip();
+    let tether = Tether::new().map_err(errno)?;
     // SAFETY: this process has one thread.
     match unsafe { process::fork() }? {
         ForkResult::Child => {
-            own.close();
-            close_private(); // of workers that were forked before
             drop(for_host);
             drop(tether);
+            let line_fd = line.as_ref().map(AsRawFd::as_raw_fd);
+            descriptors::keep_only(&brood.keeps().into_iter().chain(line_fd).collect::<Vec<_>>());
             contain(|| {
                 process::die_with_parent_thread();
                 if getppid() != nursery {
@@ -328,11 +327,15 @@ fn spawn(brood: &dyn Brood, worker: u16, own: &Own) -> Result<Hatched, Errno> {
                 Err(error) => {
                     let _ = kill(child, Signal::SIGKILL);
                     let _ = waitpid(child, None);
-                    Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+                    Err(errno(error))
                 }
             }
         }
     }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// Runs the life of a forked process. A panic of it must not unwind into what the fork copied:

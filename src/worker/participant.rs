@@ -1,13 +1,14 @@
 //! A worker's life: find a task, run it, release those that waited for it, sleep when there is
 //! nothing. The same code in a process and in a thread.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
 use super::functions::guard;
 use super::imports::Mapped;
+use super::poke::Poke;
 use super::{GroupContext, Publisher, TaskContext, Worker, describe};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
@@ -72,22 +73,6 @@ pub(crate) const DEADLINE: &str = "it ran longer than its deadline";
 /// time, not an answer.
 pub(crate) const RECHECK: Duration = Duration::from_secs(1);
 
-/// Where workers tell the supervisor that there is something to see.
-#[derive(Clone, Copy)]
-pub(crate) struct Poke<'a>(pub(crate) BorrowedFd<'a>);
-
-impl Poke<'_> {
-    pub(crate) fn ring(fd: &OwnedFd) {
-        Poke(std::os::fd::AsFd::as_fd(fd)).send();
-    }
-
-    pub(crate) fn send(self) {
-        let one = 1u64;
-        // SAFETY: eight bytes from a live local; a full counter is as good as a written one.
-        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
-    }
-}
-
 /// Where a worker lives.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
@@ -108,7 +93,7 @@ pub(crate) struct Participant<'a> {
     pub(super) me: u16,
     pub(super) kind: WorkerKind,
     pub(super) wait: WaitStrategy,
-    pub(super) poke: Poke<'a>,
+    pub(super) poke: &'a Poke,
     pub(super) publisher: Publisher<'a>,
     /// Hints of the same kind: its own, the submitter's, then those of the others.
     rings: Vec<HintRing<'a>>,
@@ -130,7 +115,7 @@ impl<'a> Participant<'a> {
         arena: &'a Arena,
         me: u16,
         wait: WaitStrategy,
-        poke: Poke<'a>,
+        poke: &'a Poke,
         place: Place<'a>,
     ) -> Self {
         let shape = arena.shape();
@@ -348,7 +333,7 @@ impl<'a> Participant<'a> {
             let end = monotonic_ns() + u64::from(head.deadline_us) * 1000;
             entry.deadline.store(end, SeqCst);
             if end < self.arena.control().next_look.load(SeqCst) {
-                self.poke.send();
+                self.poke.ring();
             }
         }
         let context = TaskContext {

@@ -2,23 +2,22 @@
 //! dies, a deadline passes, or a group comes to grief.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::health::Health;
 use super::imports::Imports;
 use super::participant::{DEADLINE, monotonic_ns};
+use super::poke::Poke;
 use super::processes::{Processes, is_readable};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
 use crate::ids::WorkerKind;
 use crate::mailbox::letter::GROUP;
 use crate::ring::Phase;
 use crate::segment::{Arena, Code, Status};
+use crate::sys::descriptors::Descriptor;
 use crate::sys::process;
 
 /// Starts of one worker that may fail one after the other before it is given up.
@@ -34,7 +33,7 @@ const FORK_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct Supervisor {
     pub(crate) arena: Arc<Arena>,
     pub(crate) health: Arc<Health>,
-    pub(crate) poke: Arc<OwnedFd>,
+    pub(crate) poke: Arc<Poke>,
     pub(crate) grace: Duration,
     /// PROCESS mode: who forks, and one descriptor a worker.
     pub(crate) processes: Option<Processes>,
@@ -62,9 +61,13 @@ impl Supervisor {
             reported: vec![0; workers],
         };
         let looked = catch_unwind(AssertUnwindSafe(|| {
-            while !health.stopping.load(SeqCst) {
+            loop {
+                let seen = poke.seen();
+                if health.stopping.load(SeqCst) {
+                    break;
+                }
                 let wake = watch.next_wake();
-                watch.sleep(&poke, wake);
+                poke.sleep(seen, watch.watched(), wake);
                 watch.look_at_deaths();
                 watch.look_at_lines();
                 watch.look_at_deadlines();
@@ -144,26 +147,11 @@ impl Watch<'_> {
         }
     }
 
-    fn sleep(&self, poke: &OwnedFd, wake: Option<Instant>) {
-        let mut fds = vec![PollFd::new(poke.as_fd(), PollFlags::POLLIN)];
-        if let Some(processes) = &self.processes {
-            fds.push(PollFd::new(processes.nursery.death().as_fd(), PollFlags::POLLIN));
-            let alive = processes.reins.iter().flatten();
-            let both = alive.flat_map(|reins| [Some(&reins.death), reins.line.as_ref()]);
-            fds.extend(both.flatten().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
-        }
-        let timeout = wake.map_or(PollTimeout::NONE, |at| {
-            // Rounded up: waking early would turn the last millisecond into a spin.
-            let left = at.saturating_duration_since(Instant::now());
-            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
-        });
-        if let Ok(ready) = poll(&mut fds, timeout)
-            && ready > 0
-            && fds[0].any() == Some(true)
-        {
-            let mut count = [0; 8];
-            let _ = nix::unistd::read(poke, &mut count);
-        }
+    /// What tells of deaths, and workers that ask for memory.
+    fn watched(&self) -> impl Iterator<Item = &Descriptor> {
+        let reins = self.processes.iter().flat_map(|all| all.reins.iter().flatten());
+        let both = reins.flat_map(|reins| [Some(&reins.death), reins.line.as_ref()]);
+        self.processes.iter().map(|all| all.nursery.death()).chain(both.flatten())
     }
 
     // ---- deaths ---------------------------------------------------------------------------------

@@ -257,7 +257,11 @@ pub(crate) fn flows_that_cannot_be() {
     not_built("too few processes", cpu().max_processes(0), "0 processes");
     not_built("too many processes", cpu().max_processes(usize::MAX), "processes");
     not_built("absurd memory", cpu().memory(usize::MAX), "memory");
-    not_built("no such directory", cpu().spill("/nonexistent/directory"), "memory");
+    not_built(
+        "no such directory",
+        cpu().spill("/nonexistent/directory"),
+        "/nonexistent/directory: No such file",
+    );
     let flow = one();
     for (group, each) in [("a/b", Resources::cpus(1.0)), ("x", Resources::cpus(-1.0))] {
         assert!(flow.add_workers(group, 1, &each).is_err());

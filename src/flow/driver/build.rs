@@ -1,12 +1,10 @@
 //! Building a flow: map, fork, start the keeper.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::State;
 use super::host::Host;
@@ -14,12 +12,12 @@ use super::keeper::Keeper;
 use super::place::Logical;
 use super::signals;
 use crate::flow::error::Error;
-use crate::flow::memory::Memory;
+use crate::flow::memory::{Memory, Spill};
 use crate::flow::resources::{ONE, Resources};
 use crate::flow::worker::life::Workers;
 use crate::flow::{Flow, Owner};
 use crate::limits::{DEFAULT_FLOW_PROCESSES, DEFAULT_SPILL_BYTES, MAX_FLOW_PROCESSES};
-use crate::sys::machine;
+use crate::sys::{descriptors, machine};
 use crate::worker::nursery::Nursery;
 use crate::worker::participant::WaitStrategy;
 
@@ -37,6 +35,7 @@ pub struct Builder {
     grace: Duration,
     patience: Duration,
     signals: bool,
+    kept: Vec<RawFd>,
     wait: WaitStrategy,
 }
 
@@ -51,6 +50,7 @@ impl Default for Builder {
             grace: Duration::from_secs(1),
             patience: Duration::from_secs(10),
             signals: true,
+            kept: Vec::new(),
             wait: WaitStrategy::default(),
         }
     }
@@ -124,6 +124,25 @@ impl Builder {
         self
     }
 
+    /// A descriptor of this process that workers keep, under the same number.
+    ///
+    /// All others are closed in the workers, except 0 to 2: a listening socket or a pipe that is
+    /// open here at [`build`](Self::build) would else stay open in every worker after it was closed
+    /// here (the port stays in use, its reader waits for an end that never comes). So name what
+    /// bodies use and did not open themselves: a file or a connection that a static holds, or
+    /// one inside a library that was opened before.
+    #[must_use]
+    pub fn keep_fd(self, fd: RawFd) -> Self {
+        self.keep_descriptors([fd])
+    }
+
+    /// The same for several.
+    #[must_use]
+    pub fn keep_descriptors(mut self, fds: impl IntoIterator<Item = RawFd>) -> Self {
+        self.kept.extend(fds);
+        self
+    }
+
     /// How those who have nothing to do wait.
     #[must_use]
     pub fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
@@ -141,15 +160,20 @@ impl Builder {
             let available = machine::available_memory().unwrap_or(4 << 30) / 4;
             (available as usize).clamp(64 << 20, 64 << 30)
         });
-        let spill = self.spill.as_ref().map(|(path, bytes)| (path.as_path(), *bytes));
+        let spill =
+            self.spill.as_ref().map(|(path, bytes)| Spill::new(path, *bytes)).transpose()?;
         let memory = Memory::new(&self.name, self.processes, bytes, spill);
         let memory = Arc::new(memory.map_err(Error::system("mapping the memory of the flow"))?);
-        let keeper = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|errno| Error::system("making an eventfd")(errno.into()))?;
-        let keeper = OwnedFd::from(keeper);
-        let tell = keeper.try_clone().map_err(Error::system("copying a descriptor"))?;
-        let brood =
-            Workers { memory: Arc::clone(&memory), keeper: Arc::new(tell), wait: self.wait };
+        let keeper = descriptors::event().map_err(Error::system("making an eventfd"))?;
+        let tell = std::os::fd::AsFd::as_fd(&keeper)
+            .try_clone_to_owned()
+            .map_err(Error::system("copying a descriptor"))?;
+        let brood = Workers {
+            memory: Arc::clone(&memory),
+            keeper: Arc::new(tell),
+            kept: self.kept.into(),
+            wait: self.wait,
+        };
         // What is printed and not yet written would be written by every process.
         let _ = std::io::Write::flush(&mut std::io::stdout());
         let nursery =
@@ -185,6 +209,11 @@ impl Builder {
             if self.groups[..at].iter().any(|(known, ..)| known == group) {
                 return Err(Error::Invalid(format!("two groups of workers are called `{group}`")));
             }
+        }
+        if let Some(fd) = self.kept.iter().find(|&&fd| !descriptors::is_open(fd)) {
+            return Err(Error::Invalid(format!(
+                "descriptor {fd}, which workers are to keep, is not open in this process; `keep_fd` is for descriptors that are open at `build`"
+            )));
         }
         let logical: usize = self.groups.iter().map(|(_, count, _)| count).sum();
         if self.processes < logical || self.processes > MAX_FLOW_PROCESSES {
@@ -251,7 +280,7 @@ impl Host {
     /// Ends it all, and waits for that.
     pub(in crate::flow) fn stop(&self, keeper: std::thread::JoinHandle<()>) {
         self.stopping.store(true, SeqCst);
-        crate::worker::participant::Poke::ring(&self.keeper);
+        crate::worker::poke::ring(&self.keeper);
         let _ = keeper.join();
         self.with(|state| {
             state.closed.get_or_insert_with(|| "it was dropped".to_owned());

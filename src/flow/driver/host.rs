@@ -1,6 +1,5 @@
 //! The lock around the table, and how threads of the driver wait.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,9 +19,11 @@ use crate::flow::options::Overrides;
 use crate::flow::reference::{Fill, Handle, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
 use crate::mailbox::bell::{KEEPER, NOBODY, THREAD};
+use crate::sys::descriptors::Descriptor;
 use crate::sys::futex;
 use crate::sys::map::OwnMark;
-use crate::worker::participant::{Poke, WaitStrategy};
+use crate::worker::participant::WaitStrategy;
+use crate::worker::poke::ring;
 
 /// A sleep that nobody ends is looked at again after this long.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ const RECHECK: Duration = Duration::from_secs(1);
 pub(in crate::flow) struct Host {
     state: Mutex<State>,
     pub(super) memory: Arc<Memory>,
-    pub(super) keeper: OwnedFd,
+    pub(super) keeper: Descriptor,
     wait: WaitStrategy,
     pub(super) stopping: AtomicBool,
     /// The process in which it was built; a child of that has a copy, which is good for nothing.
@@ -74,7 +75,7 @@ impl Host {
     pub(super) fn new(
         memory: Arc<Memory>,
         patience: Duration,
-        keeper: OwnedFd,
+        keeper: Descriptor,
         wait: WaitStrategy,
     ) -> Arc<Self> {
         let state = Mutex::new(State::new(Arc::clone(&memory), patience));
@@ -130,7 +131,7 @@ impl Host {
             }
             if state.poke {
                 state.poke = false;
-                Poke::ring(&self.keeper);
+                ring(&self.keeper);
             }
             let want = if state.parked > 0 {
                 THREAD
@@ -154,7 +155,7 @@ impl Host {
             self.memory.fence_others();
             // A worker may go on to a longer task than was thought, and tell nobody.
             if want == KEEPER && state.has_standing() {
-                Poke::ring(&self.keeper);
+                ring(&self.keeper);
             }
             let more = state.pump();
             if !more && !state.changed && !state.poke {
@@ -162,7 +163,7 @@ impl Host {
             }
             if round == 3 {
                 state.poke = false;
-                Poke::ring(&self.keeper); // it goes on with the rest
+                ring(&self.keeper); // it goes on with the rest
             }
         }
     }
@@ -227,7 +228,7 @@ impl Host {
                 let slept = Instant::now();
                 futex::wait(self.memory.bell_word(), seen, Some(left.min(RECHECK)));
                 if slept.elapsed() >= RECHECK {
-                    Poke::ring(&self.keeper); // somebody waits for long: is all well?
+                    ring(&self.keeper); // somebody waits for long: is all well?
                 }
                 state = self.lock();
             }

@@ -13,6 +13,8 @@ use super::host::Host;
 use super::signals;
 use crate::sys::{family, process};
 use crate::worker::nursery::{Nursery, describe_status};
+use crate::worker::participant::RECHECK;
+use crate::worker::poke::wait;
 
 /// How long all must have been still before it is called a deadlock.
 const STILL: Duration = Duration::from_secs(1);
@@ -102,16 +104,10 @@ impl Keeper {
         // SAFETY: only this thread closes them, in `bury`.
         let borrowed = watched.iter().map(|(_, fd)| unsafe { BorrowedFd::borrow_raw(*fd) });
         fds.extend(borrowed.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let timeout = next.map_or(PollTimeout::NONE, |at| {
-            let left = at.saturating_duration_since(Instant::now());
-            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
-        });
-        if poll(&mut fds, timeout).unwrap_or(0) == 0 {
+        // Never for long: the program may close our descriptors, and then nothing would end it.
+        let left = next.map_or(RECHECK, |at| at.saturating_duration_since(Instant::now()));
+        if !wait(&mut fds, left.min(RECHECK)) {
             return Vec::new();
-        }
-        if fds[0].any() == Some(true) {
-            let mut count = [0; 8];
-            let _ = nix::unistd::read(&self.host.keeper, &mut count);
         }
         let ended = watched.iter().zip(&fds[2..]).filter(|(_, fd)| fd.any() == Some(true));
         ended.map(|((place, _), _)| *place).collect()

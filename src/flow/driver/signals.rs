@@ -1,10 +1,11 @@
 //! Ctrl-C and TERM: the first cleans up and then ends the driver as the signal would have; a
 //! second one ends it at once. A handler that the program installed itself stays.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::SeqCst;
 
+use crate::sys::descriptors::Descriptor;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// Flows whose keepers are told; of any further one the nursery cleans up, without a grace.
@@ -42,8 +43,8 @@ fn end(signal: i32) {
 }
 
 /// Installs the handlers where the program has none. The keeper of this flow is told.
-pub(super) fn install(keeper: &OwnedFd) {
-    let own = keeper.as_raw_fd() + 1;
+pub(super) fn install(keeper: &Descriptor) {
+    let own = keeper.as_fd().as_raw_fd() + 1;
     let _ = TELL.iter().find(|tell| tell.compare_exchange(0, own, SeqCst, SeqCst).is_ok());
     let ours = SigAction::new(SigHandler::Handler(came), SaFlags::SA_RESTART, SigSet::empty());
     for signal in ENDING {
@@ -66,8 +67,8 @@ pub(super) fn install(keeper: &OwnedFd) {
 }
 
 /// This keeper is not there any more. True when it was the last.
-pub(super) fn uninstall(keeper: &OwnedFd) -> bool {
-    let own = keeper.as_raw_fd() + 1;
+pub(super) fn uninstall(keeper: &Descriptor) -> bool {
+    let own = keeper.as_fd().as_raw_fd() + 1;
     let _ = TELL.iter().find(|tell| tell.compare_exchange(own, 0, SeqCst, SeqCst).is_ok());
     TELL.iter().all(|tell| tell.load(SeqCst) == 0)
 }
@@ -78,7 +79,7 @@ pub(super) fn pending() -> Option<i32> {
 }
 
 /// This flow is clean: when the last one is, the signal has its effect.
-pub(super) fn obey(keeper: &OwnedFd, signal: i32) {
+pub(super) fn obey(keeper: &Descriptor, signal: i32) {
     if uninstall(keeper) {
         CAME.store(0, SeqCst);
         end(signal);

@@ -22,7 +22,8 @@ use crate::flow::wire::{Answer, Ask, Numbered, WireValue};
 use crate::mailbox::bell::{KEEPER, THREAD};
 use crate::mailbox::door;
 use crate::sys::futex;
-use crate::worker::participant::{Poke, WaitStrategy};
+use crate::worker::participant::WaitStrategy;
+use crate::worker::poke::ring;
 
 /// Refs that are asked for at the same time.
 const AT_ONCE: usize = 1000;
@@ -136,7 +137,7 @@ impl Client {
             self.memory.bell_word().fetch_add(1, SeqCst);
             futex::wake(self.memory.bell_word(), i32::MAX);
         } else if in_any_case || (asked == KEEPER && bell.take(KEEPER)) {
-            Poke::ring(&self.keeper);
+            ring(&self.keeper);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the nursery of a flow raises, and the first steps of a worker.
 
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
@@ -25,12 +25,18 @@ pub(in crate::flow) struct Workers {
     pub(in crate::flow) memory: Arc<Memory>,
     /// Where the keeper is told that there is something.
     pub(in crate::flow) keeper: Arc<OwnedFd>,
+    /// Descriptors of the host that workers keep.
+    pub(in crate::flow) kept: Arc<[RawFd]>,
     pub(in crate::flow) wait: WaitStrategy,
 }
 
 impl Brood for Workers {
     fn places(&self) -> usize {
         self.memory.places()
+    }
+
+    fn keeps(&self) -> Vec<RawFd> {
+        self.kept.iter().copied().chain([self.keeper.as_raw_fd()]).collect()
     }
 
     fn has_lines(&self) -> bool {
