@@ -1,7 +1,7 @@
 //! The lock-free sources of mailring under two model checkers, with deaths.
 //!
-//! The files `src/ring/{word,slot,table}.rs` and `src/mailbox/{bell,bitmap,cell,door,group,hint}.rs` of the
-//! main package are compiled here twice more, unchanged: they take their atomics from a module
+//! The files `src/ring/{word,slot,table}.rs` and `src/mailbox/{alarm,bell,bitmap,cell,door,group,hint}.rs`
+//! of the main package are compiled here twice more, unchanged: they take their atomics from a module
 //! `sync` beside them, and here that module stands on loom (`tests/loom`) or on shuttle
 //! (`tests/shuttle`).
 //!
@@ -21,7 +21,8 @@
 //! once for each possible point of death; shuttle draws the point for each schedule.
 //!
 //! What lies around the included sources, a worker's loop and the supervisor's pass over the
-//! slots, is repeated in a few lines by the worlds (`world`, `hinted`, `bedroom`, `desk`, `gang`).
+//! slots, is repeated in a few lines by the worlds (`world`, `hinted`, `bedroom`, `desk`, `gang`,
+//! `watchman`).
 //! `model_planted` re-creates defects that the protocol avoids, and asserts that the same checks
 //! find them.
 //!

@@ -163,6 +163,9 @@ impl Shared {
                 }
                 continue;
             }
+            // First the door: whoever changes what is looked at below rings it afterwards.
+            let door = &self.arena.control().host_door;
+            let seen = door.load(Acquire);
             if self.health.failure().is_some() || self.is_corrupt(seq) {
                 return Waited::Failed;
             }
@@ -170,8 +173,6 @@ impl Shared {
             if left == Some(Duration::ZERO) {
                 return Waited::TimedOut;
             }
-            let door = &self.arena.control().host_door;
-            let seen = door.load(Acquire);
             let (slot, generation) = place(seq, self.window_shift());
             if self.arena.table().slot(slot).watch(generation) == Watch::Armed {
                 futex::wait(door, seen, Some(left.map_or(RECHECK, |l| l.min(RECHECK))));

@@ -201,7 +201,8 @@ impl<'a> Participant<'a> {
             }
             entry.door.store(door::ASLEEP, Relaxed);
             fence(std::sync::atomic::Ordering::SeqCst);
-            if slot.load() == now && !area.all_joined(attempt) {
+            let stopping = self.arena.control().shutdown.load(Relaxed) != 0;
+            if slot.load() == now && !area.all_joined(attempt) && !stopping {
                 futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
             }
             entry.door.store(door::AWAKE, Relaxed);

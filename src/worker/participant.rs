@@ -12,6 +12,7 @@ use super::poke::Poke;
 use super::{GroupContext, Publisher, TaskContext, Worker, describe};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
+use crate::mailbox::alarm::Alarm;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door;
 use crate::mailbox::hint::HintRing;
@@ -331,8 +332,8 @@ impl<'a> Participant<'a> {
         std::sync::atomic::compiler_fence(SeqCst);
         if head.deadline_us != 0 {
             let end = monotonic_ns() + u64::from(head.deadline_us) * 1000;
-            entry.deadline.store(end, SeqCst);
-            if end < self.arena.control().next_look.load(SeqCst) {
+            let alarm = Alarm::new(&self.arena.control().next_look);
+            if alarm.enter(&entry.deadline, end) {
                 self.poke.ring();
             }
         }

@@ -14,6 +14,7 @@ use super::poke::Poke;
 use super::processes::{Processes, is_readable};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
 use crate::ids::WorkerKind;
+use crate::mailbox::alarm::{Alarm, NEVER};
 use crate::mailbox::letter::GROUP;
 use crate::ring::Phase;
 use crate::segment::{Arena, Code, Status};
@@ -130,17 +131,15 @@ impl Watch<'_> {
             .min()
             .map(|at| at.max(now + Duration::from_millis(1)));
         let now_ns = monotonic_ns();
-        // Announce first, look second: a worker that starts a body between the two pokes us.
-        let next_look = &self.arena.control().next_look;
-        let earliest = || {
-            let pending = (0..self.workers())
-                .filter(|&w| self.reported[usize::from(w)] == 0)
-                .map(|w| self.arena.entry(w).deadline.load(SeqCst));
-            pending.filter(|&at| at != 0).min()
+        // By its end, not by its worker: the next body may have begun since it was reported.
+        let pending = |w| {
+            let at = self.arena.entry(w).deadline.load(SeqCst);
+            (at != 0 && at != self.reported[usize::from(w)]).then_some(at)
         };
-        next_look.store(earliest().unwrap_or(u64::MAX), SeqCst);
-        let deadline =
-            earliest().map(|at| now + Duration::from_nanos(at.saturating_sub(now_ns) + 50_000));
+        let earliest = || (0..self.workers()).filter_map(pending).min().unwrap_or(NEVER);
+        let at = Alarm::new(&self.arena.control().next_look).set(earliest);
+        let left = at.saturating_sub(now_ns).saturating_add(50_000);
+        let deadline = (at != NEVER).then(|| now.checked_add(Duration::from_nanos(left))).flatten();
         match (other, deadline) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

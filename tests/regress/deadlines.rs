@@ -65,3 +65,61 @@ pub(crate) fn never_hit_the_next_task_in_a_process() {
 pub(crate) fn never_hit_the_next_task_in_a_thread() {
     load(Mode::Thread);
 }
+
+/// A body with a deadline ends, perhaps just while the supervisor decides how long it sleeps; the
+/// one after it that overstays must still be noticed. Each end lies before the last one, so that
+/// each wakes the supervisor. In a thread that costs no worker, so there are many rounds.
+fn overstay(mode: Mode, seconds: u64, workers: usize) {
+    let mut builder = small(mode, workers);
+    let nap = builder
+        .register("nap", |args, _, context| {
+            let (micros, hangs) = (args.scalar(0)?, args.scalar(1)? != 0);
+            let until = Instant::now() + Duration::from_micros(micros);
+            while Instant::now() < until && !(hangs && context.cancelled()) {
+                if hangs {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            }
+            Done::Ok(())
+        })
+        .unwrap();
+    let exec = builder.build().unwrap();
+    let mut random = Random(0x10_57);
+    let (mut rounds, mut lost) = (0, 0);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < until {
+        let _ = exec.run(|orch| {
+            for nth in 0..4 {
+                let limit = Duration::from_micros(1_000 - 100 * nth);
+                let options = TaskOptions::new().deadline(limit);
+                let brief = args().scalar(random.next() % 30).scalar(0);
+                orch.submit_with(nap, brief, config(), &options)?;
+            }
+            let options = TaskOptions::new().deadline(Duration::from_millis(1));
+            let long = args().scalar(400_000).scalar(1);
+            let hung = orch.submit_with(nap, long, config(), &options)?;
+            match orch.wait(&hung) {
+                Err(Error::Task(failure)) if failure.kind == FailureKind::Deadline => {}
+                Ok(()) => lost += 1,
+                other => panic!("{mode:?}: {other:?} of a body over its deadline"),
+            }
+            rounds += 1;
+            Ok(())
+        });
+    }
+    println!("{mode:?}: {rounds} bodies over their deadline, {lost} never noticed");
+    assert_eq!(lost, 0, "of {rounds}");
+    assert!(rounds >= 5);
+}
+
+pub(crate) fn are_noticed_whatever_ended_before() {
+    overstay(Mode::Thread, 2, 1);
+}
+
+pub(crate) fn soak_overstaying_in_processes() {
+    overstay(Mode::Process, 20, 2);
+}
+
+pub(crate) fn soak_overstaying_in_threads() {
+    overstay(Mode::Thread, 15, 3);
+}

@@ -34,7 +34,9 @@ tests! {
     "regress::poison" in poison {
         memory_of_a_failed_task_is_clean_when_allocated_again, outputs_over_a_failed_task_are_clean, a_buffer_made_again_in_the_same_run_is_clean, a_buffer_made_again_for_a_later_run_is_clean,
     }
-    "regress::deadlines" in deadlines { never_hit_the_next_task_in_a_process, never_hit_the_next_task_in_a_thread }
+    "regress::deadlines" in deadlines {
+        never_hit_the_next_task_in_a_process, never_hit_the_next_task_in_a_thread, are_noticed_whatever_ended_before, soak_overstaying_in_processes, soak_overstaying_in_threads,
+    }
     "regress::groups" in groups { killed_at_random_moments, spinning_and_parking_workers }
 }
 

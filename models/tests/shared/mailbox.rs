@@ -8,6 +8,8 @@
 
 use super::sync;
 
+#[path = "../../../src/mailbox/alarm.rs"]
+pub mod alarm;
 #[path = "../../../src/mailbox/bell.rs"]
 pub mod bell;
 #[path = "../../../src/mailbox/bitmap.rs"]

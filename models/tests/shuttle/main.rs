@@ -18,6 +18,8 @@ pub(crate) mod mailbox;
 pub(crate) mod ring;
 #[path = "../shared/sync.rs"]
 pub(crate) mod sync;
+#[path = "../shared/watchman.rs"]
+pub(crate) mod watchman;
 #[path = "../shared/world.rs"]
 pub(crate) mod world;
 

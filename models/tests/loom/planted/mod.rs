@@ -3,6 +3,7 @@
 //! `caught` runs a scenario with the defect in it and fails when the checker finds nothing: then
 //! it is the check that is broken.
 
+mod alarms;
 mod calls;
 mod doors;
 mod groups;

@@ -1,5 +1,6 @@
 //! The scenarios, the same for both checkers.
 
+pub(crate) mod alarms;
 pub(crate) mod bitmap;
 pub(crate) mod calls;
 pub(crate) mod doors;
