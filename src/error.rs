@@ -297,6 +297,19 @@ pub enum Error {
         /// How long.
         waited: Duration,
     },
+    /// An executor that was closed before its tasks were through.
+    #[error(
+        "the executor was closed after {waited:?} with {count} tasks not through: {tasks}; they \
+         were cancelled; end or wait for their runs first, or give `close` more time"
+    )]
+    StillRunning {
+        /// How long they were waited for.
+        waited: Duration,
+        /// Tasks that were not through.
+        count: u64,
+        /// The first of them: number, name, where each was.
+        tasks: Box<str>,
+    },
     /// A handle of another run, or an output that was not allocated.
     #[error("{0}")]
     Handle(&'static str),

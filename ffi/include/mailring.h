@@ -828,7 +828,7 @@ mr_status mr_cancel(struct mr_run_handle *run, const struct mr_task *task, int *
 //
 // It runs when all earlier tasks that it has to wait for, by the bytes that its tensors name, are
 // through. args are copied. config and options may be NULL: the defaults. out may be NULL, for a
-// task that is never named; a million tasks that are named take 24 MB until the run is closed.
+// task that is never named; a million tasks that are named take 32 MB until the run is closed.
 //
 // Bad arguments (MR_ERR_ARGS, MR_ERR_ADDRESS, MR_ERR_FUNCTION, MR_ERR_WORKER, MR_ERR_OPTIONS), a
 // request that can never fit (MR_ERR_RING, MR_ERR_ARGS_TOO_LARGE), a wait that could never end

@@ -143,12 +143,16 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Ends all: workers are asked first; processes that stay longer than `grace` are killed.
-    pub(super) fn end(self, shared: &Shared, grace: Duration) {
+    /// Ends all: workers are asked first; processes that stay longer than `grace` are killed, and
+    /// at once those inside a body, if bodies `had_their_grace`.
+    pub(super) fn end(self, shared: &Shared, grace: Duration, had_their_grace: bool) {
         shared.health.stop(&shared.poke);
         let processes = self.supervisor.join().ok().flatten();
         shut(&shared.arena);
         if let Some(processes) = processes {
+            if had_their_grace {
+                processes.kill_where(|worker| shared.arena.entry(worker).inside.load(Relaxed) != 0);
+            }
             processes.end(grace);
         }
         for thread in self.threads {

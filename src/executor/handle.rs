@@ -8,6 +8,8 @@ use crate::ids::TaskId;
 #[derive(Clone, Debug)]
 pub struct TaskHandle {
     pub(super) seq: u64,
+    /// Whose it is: numbers begin anew in every executor.
+    pub(super) executor: u64,
     /// All tensors of all members, if any of them was allocated; with the count of each member.
     pub(super) tensors: Option<Box<[(ContinuousTensor, bool)]>>,
 }

@@ -43,7 +43,8 @@ use turn::Turn;
 
 /// Workers, the memory they share with this process, and the ring that tasks go through.
 ///
-/// Dropping it cancels what has not begun, waits a grace for what has, and ends all workers.
+/// Dropping it cancels what has not begun, waits a grace for what has, and ends all workers, also
+/// where a run was detached; [`close`](Self::close) waits for what was accepted first.
 ///
 /// ```rust,standalone_crate
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -172,6 +173,27 @@ impl Executor {
         }
     }
 
+    /// Waits until every task of every run is through, detached ones included, and ends all
+    /// workers. `timeout` is a `Duration`, or `None` for as long as it takes.
+    ///
+    /// How the tasks ended is told by the handles of their runs, also after this.
+    ///
+    /// # Errors
+    /// The time has passed and tasks are not through, which the error names; or a run that was
+    /// begun by hand is still open; or the executor has failed. In each case all has ended when
+    /// this returns: what was left was cancelled and had a grace, as when it is dropped.
+    pub fn close(self, timeout: impl Into<Option<Duration>>) -> Result<(), Error> {
+        self.shared.check_process()?;
+        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        match self.turn.take_until(until) {
+            Some(mut orchestrator) => orchestrator.drain(until),
+            None => Err(Error::Misuse(
+                "a run that was begun by hand was still open when its executor was closed, and \
+                 was cancelled; end or detach it first",
+            )),
+        }
+    }
+
     /// Workers of a kind.
     pub fn workers(&self, kind: WorkerKind) -> usize {
         self.shared.arena.shape().workers[kind.index()]
@@ -227,18 +249,19 @@ impl Drop for Executor {
             return;
         }
         let grace = self.shared.grace;
-        match self.turn.try_take() {
+        let had_their_grace = match self.turn.try_take() {
             Some(mut orchestrator) => {
                 orchestrator.cancel_everything();
-                orchestrator.settle(Instant::now() + grace);
+                !orchestrator.settle(Instant::now() + grace)
             }
             // A run that is open by hand: it submits nothing more, and its tasks are told.
             None => {
                 self.shared.health.close(&self.shared.arena);
                 self.shared.cancel_window();
+                false
             }
-        }
-        crew.end(&self.shared, grace.min(Duration::from_secs(5)));
+        };
+        crew.end(&self.shared, grace.min(Duration::from_secs(5)), had_their_grace);
         // Whoever still waits for a run on another thread is told.
         self.shared.health.close(&self.shared.arena);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::handle::TaskHandle;
 use crate::ids::{WorkerId, WorkerKind};
 
 /// Which tasks go first.
@@ -34,6 +35,16 @@ pub struct TaskOptions {
     pub(super) idempotent: bool,
     pub(super) snapshot: bool,
     pub(super) name: Option<Arc<str>>,
+    pub(super) after: Vec<After>,
+}
+
+/// A task that another one is to come after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct After {
+    pub(super) task: u64,
+    pub(super) executor: u64,
+    /// Whether its failure is the failure of the one that comes after it.
+    pub(super) fails: bool,
 }
 
 impl TaskOptions {
@@ -84,6 +95,27 @@ impl TaskOptions {
     #[must_use]
     pub fn snapshot(self) -> Self {
         Self { snapshot: true, ..self }
+    }
+
+    /// Comes after another task of the same run, besides those that its tensors name, and fails
+    /// when that one fails. One that is through counts as done, however long ago; several calls
+    /// add up. Only tasks that were submitted before have handles, so there are no circles.
+    ///
+    /// The submit refuses a handle of another run or of another executor.
+    #[must_use]
+    pub fn after(self, handle: &TaskHandle) -> Self {
+        self.behind(handle, true)
+    }
+
+    /// The same, however the other task ends: to clean up, or to take turns.
+    #[must_use]
+    pub fn after_any(self, handle: &TaskHandle) -> Self {
+        self.behind(handle, false)
+    }
+
+    fn behind(mut self, handle: &TaskHandle, fails: bool) -> Self {
+        self.after.push(After { task: handle.seq, executor: handle.executor, fails });
+        self
     }
 
     /// What messages call it, instead of its function's name.

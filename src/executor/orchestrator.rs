@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handle::TaskHandle;
 use super::run::RunState;
@@ -13,10 +13,11 @@ use super::shared::{Shared, Waited, kind_of};
 use super::space::HeldBuffers;
 use crate::error::{Error, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
-use crate::ids::TaskId;
+use crate::ids::{TaskId, WorkerId};
 use crate::limits::HEAP_RINGS;
 use crate::mailbox::letter::Letters;
-use crate::ring::{DistRing, RingError, Table};
+use crate::ring::word::GROUP;
+use crate::ring::{DistRing, Phase, RingError, Table};
 use crate::segment::{Arena, Code, Settled};
 use crate::worker::Publisher;
 
@@ -267,8 +268,11 @@ impl Orchestrator {
     /// The failure that reached it, by its root.
     pub fn wait(&mut self, handle: &TaskHandle) -> Result<(), Error> {
         self.shared.check_place()?;
-        if !self.run.contains(handle.seq) || handle.seq >= self.ring.next() {
-            return Err(Error::Handle("this task belongs to another run, which has ended"));
+        let own = handle.executor == self.shared.id && self.run.contains(handle.seq);
+        if !own || handle.seq >= self.ring.next() {
+            return Err(Error::Handle(
+                "this task belongs to another run, which has ended, or to another executor",
+            ));
         }
         if self.shared.wait_settled(handle.seq, None) == Waited::Failed {
             self.shared.check_health()?;
@@ -309,7 +313,14 @@ impl Orchestrator {
     /// Cancels a task unless it has completed: it never begins, or its body sees it. Dependents
     /// fail with it as their cause. True when it had not completed.
     pub fn cancel(&mut self, handle: &TaskHandle) -> bool {
-        self.shared.cancel_range(handle.seq..handle.seq + 1) == 1
+        handle.executor == self.shared.id
+            && self.shared.cancel_range(handle.seq..handle.seq + 1) == 1
+    }
+
+    /// Whether a task of this run has failed so far. Does not wait: what is not through yet may
+    /// still fail. True as well when the executor has failed before the run was through.
+    pub fn run_failed(&self) -> bool {
+        self.shared.has_failed(&self.run, self.ring.next())
     }
 
     // ---- the end --------------------------------------------------------------------------------
@@ -318,8 +329,60 @@ impl Orchestrator {
         self.shared.cancel_range(self.ring.tail()..self.ring.next());
     }
 
-    pub(super) fn settle(&mut self, until: Instant) {
-        let _ = self.shared.wait_range(self.ring.tail()..self.ring.next(), Some(until));
+    /// Waits until everything in the window is through, whichever run it belongs to.
+    pub(super) fn drain(&mut self, until: Option<Instant>) -> Result<(), Error> {
+        let began = Instant::now();
+        match self.shared.wait_range(self.ring.tail()..self.ring.next(), until) {
+            Waited::Settled => self.reclaim(),
+            Waited::Failed => self.shared.check_health(),
+            Waited::TimedOut => Err(self.still_running(began.elapsed())),
+        }
+    }
+
+    fn still_running(&self, waited: Duration) -> Error {
+        const NAMED: usize = 4;
+        let open = || {
+            (self.ring.tail()..self.ring.next())
+                .filter(|&seq| self.arena.settled(seq) == Settled::Open)
+        };
+        let mut tasks: Vec<String> =
+            open().take(NAMED).map(|seq| self.describe_open(seq)).collect();
+        let count = open().count() as u64;
+        if count > tasks.len() as u64 {
+            tasks.push("...".to_owned());
+        }
+        Error::StillRunning { waited, count, tasks: tasks.join(", ").into() }
+    }
+
+    /// A task that is not through, with its name and where it is.
+    fn describe_open(&self, seq: u64) -> String {
+        let (slot, _) = self.ring.place(seq);
+        let run = self.runs.iter().find(|run| run.contains(seq));
+        let name = run.and_then(|run| run.name(seq)).map_or_else(
+            || {
+                let head = self.letters.head(slot);
+                self.shared.callable_name(head.route.kind, head.callable)
+            },
+            |name| name.to_string(),
+        );
+        let word = self.table.slot(slot).load();
+        let place = match word.phase() {
+            Some(Phase::Running | Phase::Condemned) if word.owner() == GROUP => {
+                "runs as a group".to_owned()
+            }
+            Some(Phase::Running | Phase::Condemned) => {
+                format!("runs on {}", WorkerId(word.owner()))
+            }
+            Some(Phase::Ready) => "waits for a worker".to_owned(),
+            _ => "waits for others".to_owned(),
+        };
+        format!("{} (`{name}`, {place})", TaskId(seq))
+    }
+
+    /// Whether everything was through by then.
+    pub(super) fn settle(&mut self, until: Instant) -> bool {
+        let tasks = self.ring.tail()..self.ring.next();
+        self.shared.wait_range(tasks, Some(until)) == Waited::Settled
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use super::options::TaskOptions;
+use super::options::{After, TaskOptions};
 use super::orchestrator::Orchestrator;
 use crate::abi::{AbiError, CallConfig, TaskArgs, TensorArgType};
 use crate::error::Error;
@@ -84,6 +84,9 @@ impl Orchestrator {
                  written half of its outputs",
             ));
         }
+        if !options.after.is_empty() {
+            self.check_after(options)?;
+        }
         let deadline_us = match options.deadline {
             None => 0,
             Some(deadline) => micros(deadline)?,
@@ -96,6 +99,21 @@ impl Orchestrator {
     fn is_late(&self, kind: WorkerKind, callable: Callable) -> bool {
         self.shared.calls_functions[kind.index()]
             && LateId::of(callable.0).is_some_and(|id| self.shared.late_live.has(id))
+    }
+
+    #[cold]
+    fn check_after(&self, options: &TaskOptions) -> Result<(), Error> {
+        let known = |after: &After| {
+            after.executor == self.shared.id
+                && (self.run.first..self.ring.next()).contains(&after.task)
+        };
+        if options.after.iter().all(known) {
+            return Ok(());
+        }
+        Err(Error::Handle(
+            "`after` takes tasks of the run that is open, and this one is of another run or \
+             executor; wait for that run first, or submit both in one run",
+        ))
     }
 
     fn check_group(&self, members: usize, options: &TaskOptions) -> Result<(), Error> {

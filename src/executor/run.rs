@@ -102,6 +102,12 @@ impl RunHandle {
         at >= end
     }
 
+    /// Whether a task of the run has failed so far. Does not wait: what is not through yet may
+    /// still fail. True as well when the executor has failed before the run was through.
+    pub fn run_failed(&self) -> bool {
+        self.shared.check_process().is_ok() && self.shared.has_failed(&self.run, self.run.end())
+    }
+
     /// Waits for all tasks of the run, at most for `timeout`; `Ok(false)` when that has passed.
     ///
     /// # Errors

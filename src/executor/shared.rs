@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::late::{LateFunctions, LateLive};
+use super::run::RunState;
 use super::space::Space;
 use crate::abi::reach::Reach;
 use crate::error::{Error, FailureKind, TaskFailure};
@@ -21,6 +22,9 @@ use crate::worker::lent::Lent;
 use crate::worker::nursery::lineage;
 use crate::worker::participant::{RECHECK, WaitStrategy};
 use crate::worker::poke::Poke;
+
+/// Tells executors of this process, and of those it forked from, apart.
+static EXECUTORS: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
     /// In THREAD mode: the arena that this thread works for.
@@ -55,6 +59,8 @@ pub(crate) struct Shared {
     /// Changes with every buffer that comes or goes.
     pub(super) space_version: AtomicU64,
     pub(super) submitted: AtomicU64,
+    /// What its handles bear.
+    pub(super) id: u64,
     lineage: u32,
     pid: u32,
 }
@@ -98,6 +104,7 @@ impl Shared {
             space_version: AtomicU64::new(0),
             submitted: AtomicU64::new(0),
             _reach: reach,
+            id: EXECUTORS.fetch_add(1, Relaxed),
             lineage: lineage(),
             pid: std::process::id(),
         }
@@ -205,6 +212,21 @@ impl Shared {
             }
         }
         Waited::Settled
+    }
+
+    /// Whether a task of the run has failed so far; those before `end` have been submitted.
+    pub(super) fn has_failed(&self, run: &RunState, end: u64) -> bool {
+        // The window first: what leaves it meanwhile is noted before its place is used again.
+        let tail = self.health.tail.load(Acquire);
+        let mut open = false;
+        let mut failed = |seq| {
+            let settled = self.arena.settled(seq);
+            open |= settled == Settled::Open;
+            settled == Settled::Failed
+        };
+        (run.first.max(tail)..end).any(&mut failed)
+            || run.first_root().is_some()
+            || (open && self.health.failure().is_some())
     }
 
     /// Marks tasks cancelled; returns how many had not completed.

@@ -197,6 +197,9 @@ impl Orchestrator {
         if !self.accesses.is_empty() {
             self.map.lookup(&mut self.accesses, &mut deps);
         }
+        for after in &request.options.after {
+            deps.add(after.task, after.fails);
+        }
         let producers = deps.settle();
         let room = self.make_all_room(patience, own, producers, plan.slab);
         if let Err(error) = room {
@@ -245,7 +248,7 @@ impl Orchestrator {
             let pairs = args.iter().flat_map(|a| a.tensors().iter().zip(a.tags()));
             pairs.map(|(t, &tag)| (*t, tag == TensorArgType::Output)).collect()
         });
-        Ok(TaskHandle { seq: reserved.seq, tensors })
+        Ok(TaskHandle { seq: reserved.seq, executor: self.shared.id, tensors })
     }
 
     /// Room in the heap ring, the window and its rings, all before anything is taken.

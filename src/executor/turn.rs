@@ -4,6 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
+use std::time::Instant;
 
 use super::orchestrator::Orchestrator;
 use crate::error::Error;
@@ -56,6 +57,32 @@ impl Turn {
                 return Ok(Held { turn: Arc::clone(self), orchestrator: Some(orchestrator) });
             }
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The same, at most until then, for one who has the executor to itself: nobody else waits, and
+    /// nobody draws a number meanwhile. `None`: a run is open still.
+    pub(super) fn take_until(self: &Arc<Self>, until: Option<Instant>) -> Option<Held> {
+        loop {
+            if let Some(held) = self.try_take() {
+                return Some(held);
+            }
+            let state = self.state();
+            if state.orchestrator.is_some() {
+                continue; // it came back just now
+            }
+            if state.holder == Some(std::thread::current().id()) {
+                return None; // it would wait for itself
+            }
+            let Some(until) = until else {
+                drop(self.freed.wait(state).unwrap_or_else(PoisonError::into_inner));
+                continue;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            drop(self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner));
         }
     }
 

@@ -63,8 +63,9 @@ pub struct Dependencies {
 }
 
 impl Dependencies {
+    /// Adds one; `data` says that its failure is the consumer's.
     #[inline]
-    fn add(&mut self, task: u64, data: bool) {
+    pub fn add(&mut self, task: u64, data: bool) {
         match self.found.last_mut() {
             Some(last) if last.task == task => last.data |= data,
             _ => self.found.push(Producer { task, data }),

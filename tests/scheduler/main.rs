@@ -5,7 +5,9 @@
 #[macro_use]
 mod common;
 
+mod after;
 mod cancel;
+mod close;
 mod fan;
 mod order;
 mod poison;
@@ -42,6 +44,15 @@ tests! {
         a_run_inside_a_run_is_refused, runs_of_two_threads_take_turns,
         the_executor_inside_a_body_is_refused, an_executor_inside_a_body,
         a_failure_that_left_the_window, an_empty_run,
+    }
+    "scheduler::after" in after {
+        one_after_another_without_tensors, failure_travels_or_not, of_what_has_left_the_window,
+        of_very_many, of_groups_and_by_groups, of_a_cancelled_one, foreign_handles_are_refused,
+        random_orders, a_run_tells_whether_it_has_failed,
+    }
+    "scheduler::close" in close {
+        waits_for_detached_runs, a_failed_run_is_told_by_its_handle,
+        a_timeout_names_what_still_runs, dropping_takes_one_grace, with_a_run_still_open,
     }
     "scheduler::volume" in volume {
         ten_thousand_runs_stay_flat, a_million_tasks_over_one_buffer, outputs_flow_through_the_heap,
