@@ -35,6 +35,17 @@ impl Cancel {
     }
 }
 
+/// Which tasks are to be cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Target {
+    /// Those of these refs.
+    Refs(Vec<u64>),
+    /// The one with this number.
+    Number(u64),
+    /// All that are not complete, but for the constructors of actors.
+    All,
+}
+
 /// A process that was ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedProcess {

@@ -112,6 +112,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use args::ArgWriter;
+use cancel::Target;
 use driver::Host;
 use node::{NodeDesc, by_name};
 use options::Overrides;
@@ -332,18 +333,63 @@ impl Flow {
         }
     }
 
-    /// Cancels a task, and what its body has called. One that has not begun never will; the body of
-    /// one that runs is told, and with `force` ended with its worker. In both cases what it has
-    /// started ends: TERM, a grace, KILL. What was complete stays.
+    /// Cancels a task, and what its body has called and nobody else holds. One that has not begun
+    /// never will; the body of one that runs is told, and with `force` ended with its worker. In
+    /// both cases what it has started ends: TERM, a grace, KILL. What was complete stays.
+    ///
+    /// With `force` it returns when the killed are gone.
     ///
     /// # Errors
     /// `force` on a call of an actor; the flow is closed.
     pub fn cancel<T>(&self, task: &ObjectRef<T>, cancel: Cancel) -> Result<CancelReport, Error> {
         let id = self.own(task)?;
+        self.cancel_one(&Target::Refs(vec![id]), cancel)
+    }
+
+    /// The same for the task with this number, as [`tasks`](Self::tasks), errors and
+    /// [`task`](task()) in a body name it, whoever has a ref to it.
+    ///
+    /// # Errors
+    /// No task has had this number yet; `force` on a call of an actor; the flow is closed.
+    pub fn cancel_task(&self, number: u64, cancel: Cancel) -> Result<CancelReport, Error> {
+        self.cancel_one(&Target::Number(number), cancel)
+    }
+
+    /// The same for many tasks at once: what has not begun is cancelled first, in whatever order
+    /// they are given, so that none of them begins only because another has ended. The reports are
+    /// in the order of the refs.
+    ///
+    /// # Errors
+    /// As for [`cancel`](Self::cancel); nothing is cancelled then.
+    pub fn cancel_many<T>(
+        &self,
+        tasks: &[ObjectRef<T>],
+        cancel: Cancel,
+    ) -> Result<Vec<CancelReport>, Error> {
+        let ids = tasks.iter().map(|one| self.own(one)).collect::<Result<Vec<u64>, _>>()?;
+        self.cancel_by(&Target::Refs(ids), cancel)
+    }
+
+    /// Cancels all tasks that are not complete, by whomever they were called, what has not begun
+    /// first. Actors live on, also those that are being made; their calls are cancelled, but never
+    /// by force. The reports are in the order of the tasks' numbers.
+    ///
+    /// # Errors
+    /// The flow is closed; called by a body.
+    pub fn cancel_all(&self, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
+        self.host("cancelling all tasks")?.cancel(&Target::All, cancel)
+    }
+
+    fn cancel_by(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
         match self.side() {
-            Side::Host(host) => host.cancel(id, cancel),
-            Side::Worker(client) => client.cancel(id, cancel),
+            Side::Host(host) => host.cancel(target, cancel),
+            Side::Worker(client) => client.cancel(target, cancel),
         }
+    }
+
+    fn cancel_one(&self, target: &Target, cancel: Cancel) -> Result<CancelReport, Error> {
+        let report = self.cancel_by(target, cancel)?.pop();
+        report.ok_or_else(|| Error::Closed("a cancel was answered with nothing".to_owned()))
     }
 
     /// Why a task has no value yet.

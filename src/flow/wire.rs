@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::args::Args;
-use super::cancel::{Cancel, CancelReport};
+use super::cancel::{Cancel, CancelReport, Target};
 use super::error::{Error, TaskError, cut};
 use super::options::Overrides;
 use super::pending::Pending;
@@ -51,7 +51,7 @@ pub(super) enum Ask {
         bytes: u64,
     },
     Cancel {
-        id: u64,
+        target: Target,
         cancel: Cancel,
     },
     Pending {
@@ -92,7 +92,7 @@ pub(super) enum Answer {
     TimedOut,
     Room { address: u64, len: u64 },
     Block { id: u64, address: u64 },
-    Report(CancelReport),
+    Reports(Vec<CancelReport>),
     Pending(Pending),
     Refused(Error),
 }
@@ -113,9 +113,13 @@ impl Answer {
             Self::Refused(Error::Task(error)) => Self::Refused(error.shortened().into()),
             Self::Refused(Error::Deadlock(why)) => Self::Refused(Error::Deadlock(cut(&why))),
             Self::Refused(other) => Self::Refused(Error::Invalid(cut(&other.to_string()))),
-            Self::Report(mut report) => {
-                report.ended.truncate(200);
-                Self::Report(report)
+            Self::Reports(mut reports) => {
+                let mut left = 200usize;
+                for report in &mut reports {
+                    report.ended.truncate(left);
+                    left -= report.ended.len();
+                }
+                Self::Reports(reports)
             }
             other => other,
         }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use mailring::flow::{
-    Cancel, CancelReport, Cancelled, Cause, Error, Flow, Found, ObjectRef, cancelled, node,
+    Cancel, CancelReport, Cancelled, Cause, Error, Flow, Found, ObjectRef, Pending, actor,
+    cancelled, node,
 };
 
 use crate::common::kit::{eventually, is_alive, stat};
@@ -313,4 +314,179 @@ pub(crate) fn a_thousand_queued() {
     flow.cancel(&running, Cancel::default()).unwrap();
     note::remote_blocking(&flow, &ran).unwrap();
     assert_eq!(lines(&ran).len(), 1);
+}
+
+#[node]
+fn nap(millis: u64) {
+    let _ = mailring::flow::sleep(Duration::from_millis(millis));
+}
+
+/// Two hundred on two cpus, by force, in the order in which they were called: what waits goes
+/// first, so that none of them begins because another was killed.
+pub(crate) fn many_at_once_in_any_order() {
+    let flow = flow(2);
+    for reverse in [false, true] {
+        let mut all: Vec<_> = (0..200).map(|_| nap::remote(&flow, 50_000u64).unwrap()).collect();
+        eventually("two that run", || {
+            let tasks = flow.tasks().unwrap();
+            tasks.iter().filter(|t| matches!(t.pending, Pending::Running { .. })).count() == 2
+        });
+        if reverse {
+            all.reverse();
+        }
+        let since = Instant::now();
+        let reports = flow.cancel_many(&all, Cancel::forced()).unwrap();
+        assert_soon(since, "two hundred cancels");
+        assert_eq!(reports.len(), 200);
+        assert!(reports.is_sorted_by_key(|report| report.task) != reverse, "as they were given");
+        let count = |f: &dyn Fn(&CancelReport) -> bool| reports.iter().filter(|r| f(r)).count();
+        assert_eq!(count(&|report| report.found == Found::Running), 2);
+        assert!(count(&|report| report.worker_ended) <= 2);
+        assert!(all.iter().all(|task| task.get().is_err_and(|error| error.is_cancelled())));
+    }
+    nap::remote_blocking(&flow, 0u64).unwrap();
+}
+
+#[node]
+fn calls_two() -> Result<(), Error> {
+    let flow = Flow::current()?;
+    let both = [nap::remote(&flow, 50_000u64)?, nap::remote(&flow, 50_000u64)?];
+    flow.get_all(&both).map(drop)
+}
+
+#[node]
+fn cancels_within(victims: Vec<ObjectRef<()>>) -> Result<Vec<CancelReport>, Error> {
+    Flow::current()?.cancel_many(&victims, Cancel::default())
+}
+
+pub(crate) fn all_of_a_flow() {
+    let flow = flow(2);
+    assert_eq!(flow.cancel_all(Cancel::default()), Ok(Vec::new()));
+    let listener = ListenerActor::new(&flow).unwrap();
+    let heard = listener.hold().remote().unwrap();
+    let queued = listener.hold().remote().unwrap();
+    let parent = calls_two::remote(&flow).unwrap();
+    let rest: Vec<_> = (0..50).map(|_| nap::remote(&flow, 50_000u64).unwrap()).collect();
+    let below = after::remote(&flow, &rest[0], "nowhere").unwrap();
+    eventually("the children", || flow.stats().unwrap().incomplete == 56);
+    let since = Instant::now();
+    let reports = flow.cancel_all(Cancel::forced()).unwrap();
+    assert_soon(since, "all of them");
+    assert_eq!(reports.len(), 56, "{reports:?}");
+    assert_eq!(flow.stats().unwrap().incomplete, 0);
+    for error in [parent.get().unwrap_err(), below.get().unwrap_err()] {
+        assert!(error.is_cancelled(), "{error}");
+    }
+    assert!(rest.iter().all(|task| task.get().is_err_and(|error| error.is_cancelled())));
+    assert_eq!((cause(heard.get()), cause(queued.get())), (Cause::Cancelled, Cause::Cancelled));
+    listener.note().remote_blocking().expect("the actor lives on");
+}
+
+pub(crate) fn many_from_a_body() {
+    let flow = flow(3);
+    let victims: Vec<_> = (0..50).map(|_| nap::remote(&flow, 50_000u64).unwrap()).collect();
+    let urgent = cancels_within::options().cpus(0.0);
+    let reports = urgent.remote(&flow, victims).unwrap();
+    let reports = reports.get_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(reports.len(), 50);
+    assert!(reports.iter().filter(|report| report.found == Found::Running).count() <= 3);
+}
+
+/// Whose ref nobody has any more.
+pub(crate) fn by_number() {
+    let (flow, files) = (flow(1), Files::new());
+    let (begun, told) = (files.path("begun"), files.path("told"));
+    drop(hold::remote(&flow, &begun, &told).unwrap());
+    let next = note::remote(&flow, files.path("ran")).unwrap();
+    await_lines(&begun, 1);
+    let numbers: Vec<u64> = flow.tasks().unwrap().iter().map(|task| task.task).collect();
+    let queued = flow.cancel_task(numbers[1], Cancel::default()).unwrap();
+    assert_eq!((queued.task, queued.found), (numbers[1], Found::Queued));
+    assert_eq!(cause(next.get()), Cause::Cancelled);
+    let running = flow.cancel_task(numbers[0], Cancel::default()).unwrap();
+    assert_eq!((running.task, running.found), (numbers[0], Found::Running));
+    await_lines(&told, 1);
+    eventually("its end", || flow.stats().unwrap().incomplete == 0);
+    let over = flow.cancel_task(numbers[0], Cancel::forced()).unwrap();
+    assert_eq!((over.found, over.worker_ended), (Found::Finished, false));
+    for number in [0, 3, u64::MAX] {
+        let error = flow.cancel_task(number, Cancel::default()).unwrap_err().to_string();
+        assert!(error.contains(&format!("number {number}")) && error.contains("1 to 2"), "{error}");
+    }
+}
+
+#[node]
+fn busy(begun: &str, for_: u64) -> i32 {
+    let own = std::process::id() as i32;
+    append(begun, &own.to_string());
+    let until = Instant::now() + Duration::from_millis(for_);
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    own
+}
+
+/// When a forced cancel returns, what it killed is gone, also if the body ended just then.
+pub(crate) fn force_returns_when_all_are_gone() {
+    let (flow, files) = (flow(2), Files::new());
+    for round in 0..40 {
+        let begun = files.path(&format!("begun {round}"));
+        let task = busy::remote(&flow, &begun, 8 + round / 4).unwrap();
+        let own = await_number(&begun);
+        let report = flow.cancel(&task, Cancel::forced()).unwrap();
+        assert!(!report.worker_ended || !is_alive(own), "round {round}: {report}");
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Listener(Vec<ObjectRef<()>>);
+
+#[actor]
+#[allow(unreachable_pub, reason = "the functions of an actor are public")]
+impl Listener {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn hold(&mut self) -> Result<(), Cancelled> {
+        mailring::flow::sleep(Duration::from_secs(50))
+    }
+
+    pub fn keep(&mut self, refs: Vec<ObjectRef<()>>) {
+        self.0.extend(refs);
+    }
+
+    pub fn note(&self) -> Vec<ObjectRef<()>> {
+        self.0.clone()
+    }
+}
+
+/// One of its two calls is held by the actor as well.
+#[node]
+fn shares_one(keeper: ListenerActor, begun: &str, told: &str) -> Result<(), Error> {
+    let flow = Flow::current()?;
+    let shared = hold::remote(&flow, begun, told)?;
+    let own = hold::remote(&flow, begun, told)?;
+    keeper.keep(vec![shared.clone()]).remote_blocking()?;
+    shared.get().and(own.get())
+}
+
+pub(crate) fn what_others_hold_is_not_cancelled_with_its_caller() {
+    let (flow, files) = (flow(3), Files::new());
+    let keeper = ListenerActor::new(&flow).unwrap();
+    let (begun, told) = (files.path("begun"), files.path("told"));
+    let task = shares_one::remote(&flow, &keeper, &begun, &told).unwrap();
+    await_lines(&begun, 2);
+    let mut kept = Vec::new();
+    eventually("the actor to hold one", || {
+        kept = keeper.note().remote_blocking().unwrap();
+        kept.len() == 1
+    });
+    flow.cancel(&task, Cancel::default()).unwrap();
+    assert_eq!(cause(task.get()), Cause::Cancelled);
+    await_lines(&told, 1);
+    let result = kept[0].get_timeout(Duration::from_millis(100));
+    assert!(matches!(result, Err(Error::Timeout(..))), "it goes on: {result:?}");
+    flow.cancel(&kept[0], Cancel::default()).unwrap();
+    assert_eq!(cause(kept[0].get()), Cause::Cancelled);
 }

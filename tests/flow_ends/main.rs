@@ -6,6 +6,7 @@ mod common;
 
 mod actor;
 mod cancel;
+mod children;
 mod death;
 mod driver;
 mod family;
@@ -20,7 +21,10 @@ mod signals;
 
 tests! {
     "flow::cancel" in cancel {
-        queued_never_runs, a_running_body_is_told, a_sleep_ends_early, a_blocking_call_is_interrupted, what_is_complete_stays, force_replaces_the_worker, what_depends_on_it_fails, what_the_body_called_is_cancelled_too, from_inside_another_body, a_wait_for_a_ref_ends, never_tried_again, a_thousand_queued,
+        queued_never_runs, a_running_body_is_told, a_sleep_ends_early, a_blocking_call_is_interrupted, what_is_complete_stays, force_replaces_the_worker, what_depends_on_it_fails, what_the_body_called_is_cancelled_too, from_inside_another_body, a_wait_for_a_ref_ends, never_tried_again, a_thousand_queued, many_at_once_in_any_order, all_of_a_flow, many_from_a_body, by_number, force_returns_when_all_are_gone, what_others_hold_is_not_cancelled_with_its_caller,
+    }
+    "flow::children" in children {
+        they_end_with_every_end_of_their_caller, one_that_does_not_listen, a_retry_does_not_queue_behind_its_orphan, a_deep_tree_ends, what_others_hold_lives_on, calls_of_actors_arrive, what_the_driver_drops_goes_on, after_a_deadlock_all_is_free,
     }
     "flow::family" in family {
         a_child_gets_term, a_new_session_is_found, a_double_fork_is_found, a_child_of_a_helper_thread_is_found, who_ignores_term_is_killed, force_leaves_the_grace, a_failed_body_takes_them_with_it, a_body_that_returns_may_leave_them, they_go_with_their_worker, a_zombie_is_not_waited_for,

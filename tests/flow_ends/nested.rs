@@ -183,7 +183,7 @@ pub(crate) fn a_limit_of_processes() {
     assert!(why.contains("all 8 processes"), "{why}");
     assert_soon(since, "finding it");
     assert!(flow.stats().unwrap().processes <= 8);
-    // What the body called and did not get goes on by itself, to the same end.
+    // What the body called and did not get has ended with it.
     eventually("the rest", || flow.stats().unwrap().incomplete == 0);
     assert_eq!(depth::remote(&flow, 6u32).unwrap().get_timeout(LONG).unwrap(), 6);
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::State;
+use super::cancels::CancelAsk;
 use super::objects::Index;
 use super::tasks::NewTask;
 use crate::flow::args::{self, Args};
@@ -65,9 +66,9 @@ impl State {
             }
             Ask::Room { bytes } => return self.give_memory(place, number, bytes, false),
             Ask::Block { bytes } => return self.give_memory(place, number, bytes, true),
-            Ask::Cancel { id, cancel } => {
+            Ask::Cancel { target, cancel } => {
                 let birth = self.procs[usize::from(place)].birth;
-                self.cancels.push((place, birth, number, id, cancel));
+                self.cancels.push(CancelAsk { place, birth, number, target, cancel });
                 self.poke = true;
                 return;
             }

@@ -44,6 +44,7 @@ impl State {
             self.lose_letter(place, seq, begun, how, doom);
         }
         self.let_go(place);
+        self.end_unwanted();
         let starts = &mut self.workers[worker].failed_starts;
         *starts = if served || doom.is_some() { 0 } else { *starts + 1 };
         if *starts >= FAILED_STARTS {

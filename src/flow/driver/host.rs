@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::State;
 use super::objects::{Index, Value};
 use super::store::NoRoom;
-use super::tasks::NewTask;
+use super::tasks::{Caller, NewTask};
 use crate::flow::args::{ArgWriter, decode};
 use crate::flow::error::Error;
 use crate::flow::memory::Memory;
@@ -251,6 +251,9 @@ impl Host {
             let mut state = self.lock();
             if let Some(index) = state.objects.find(id) {
                 state.objects.hold(index);
+                if let Some(task) = state.objects.task_mut(index) {
+                    task.caller = Caller::Driver;
+                }
             }
         }
     }
@@ -263,9 +266,12 @@ impl Host {
         if let Some(index) = state.objects.find(id) {
             let State { objects, store, .. } = &mut *state;
             objects.unhold(index, store);
+            // A value that named calls of its body may be gone, and with it the last who held them.
+            let unwanted = !state.objects.unwanted.is_empty();
+            state.end_unwanted();
             // Somebody may wait for the memory.
             let threads = state.parked > 0;
-            if threads || !state.memory_waits.is_empty() || state.memory_short {
+            if unwanted || threads || !state.memory_waits.is_empty() || state.memory_short {
                 state.poke = true;
                 state.changed |= threads;
                 self.leave(&mut state);

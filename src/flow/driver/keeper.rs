@@ -67,7 +67,7 @@ impl Keeper {
                 self.bury(place);
             }
             self.fork();
-            self.start_cancels();
+            self.host.start_cancels(self.grace);
             next = self.look();
         }
         self.end_all();
@@ -164,37 +164,13 @@ impl Keeper {
         }
     }
 
-    /// Cancels that workers have asked for; each may take its grace.
-    fn start_cancels(&self) {
-        for (place, birth, number, id, cancel) in
-            self.host.with(|state| std::mem::take(&mut state.cancels))
-        {
-            let host = Arc::clone(&self.host);
-            let run = move || {
-                let report = host.cancel(id, cancel).map(crate::flow::wire::Answer::Report);
-                host.with(|state| {
-                    // Another process may have its number by now.
-                    if state.procs[usize::from(place)].birth == birth {
-                        state.answer(place, number, report);
-                    }
-                });
-            };
-            let named = std::thread::Builder::new().name("mailring-cancel".to_owned());
-            if let Err(error) = named.spawn(run) {
-                let refused =
-                    crate::flow::error::Error::system("starting a thread for a cancel")(error);
-                self.host.with(|state| state.answer(place, number, Err(refused)));
-            }
-        }
-    }
-
     /// Everything that is due; when the next thing is.
     fn look(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let mut next: Vec<Option<Instant>> = vec![self.fork_again];
         self.host.with(|state| {
             state.hear_all();
-            state.pump();
+            state.pump(); // ends what nobody wants any more, too
             state.send_rest(now);
             state.end_backoff(now);
             state.serve_memory(now);

@@ -33,12 +33,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cancel::Cancel;
 use super::memory::Memory;
 use super::pending::Pending;
 use crate::mailbox::cell;
 use actors::Actor;
 use bundles::Group;
+use cancels::{CancelAsk, Told};
 use objects::{Index, Objects, Value};
 use place::{ClassId, Classes, Logical};
 use processes::Process;
@@ -82,8 +82,11 @@ pub(super) struct State {
     parked: usize,
     /// For the keeper.
     spawns: VecDeque<u16>,
-    /// Process, which of that number, ask, task.
-    cancels: Vec<(u16, u64, u64, u64, Cancel)>,
+    cancels: Vec<CancelAsk>,
+    /// Bodies that nobody wants any more, and that have been told.
+    outlived: Vec<Told>,
+    /// Some are being told just now.
+    ending_unwanted: bool,
     backoff: Vec<(Instant, u64)>,
     unsent: VecDeque<(u16, Vec<u8>, Instant)>,
     memory_waits: VecDeque<MemoryWait>,
@@ -134,6 +137,8 @@ impl State {
             parked: 0,
             spawns: VecDeque::new(),
             cancels: Vec::new(),
+            outlived: Vec::new(),
+            ending_unwanted: false,
             backoff: Vec::new(),
             unsent: VecDeque::new(),
             memory_waits: VecDeque::new(),

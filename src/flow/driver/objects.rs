@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::store::{BlockId, Store};
-use super::tasks::Task;
+use super::tasks::{Caller, Task};
 use crate::flow::error::TaskError;
 
 /// An object's place in the table.
@@ -65,6 +65,8 @@ pub(super) struct Objects {
     free: Vec<Index>,
     /// In use.
     pub(super) live: usize,
+    /// By name: incomplete tasks that only they themselves hold, and whose caller is gone.
+    pub(super) unwanted: Vec<u64>,
 }
 
 impl Objects {
@@ -145,7 +147,7 @@ impl Objects {
         debug_assert!(object.holds > 0);
         object.holds = object.holds.saturating_sub(1);
         if object.holds > 0 {
-            return;
+            return self.note_unwanted(index);
         }
         let mut open = self.free_one(index, store);
         // Children may be many and deep: no recursion.
@@ -154,7 +156,23 @@ impl Objects {
             object.holds = object.holds.saturating_sub(1);
             if object.holds == 0 {
                 open.extend(self.free_one(child, store));
+            } else {
+                self.note_unwanted(child);
             }
+        }
+    }
+
+    /// Whether nobody but the task itself is left who holds it, and its caller is gone.
+    #[inline]
+    pub(super) fn is_unwanted(&self, index: Index) -> bool {
+        let object = &self.slots[index as usize];
+        object.holds == 1 && object.task.as_ref().is_some_and(|task| task.caller == Caller::Gone)
+    }
+
+    #[inline]
+    pub(super) fn note_unwanted(&mut self, index: Index) {
+        if self.is_unwanted(index) {
+            self.unwanted.push(self.id(index));
         }
     }
 

@@ -29,6 +29,7 @@ impl State {
             // It may have left the list, and another may be in its place.
             at += usize::from(self.busy.get(at) == Some(&place));
         }
+        self.end_unwanted();
         any
     }
 

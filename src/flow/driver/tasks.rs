@@ -32,6 +32,17 @@ pub(super) enum Phase {
     Backoff,
 }
 
+/// For whom a task runs, besides those who hold its object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Caller {
+    /// The driver, which has called it or has held a ref to it: it runs in any case.
+    Driver,
+    /// The attempt of a body that has called it.
+    Body,
+    /// That attempt is over: it runs for as long as somebody holds it.
+    Gone,
+}
+
 /// A task that is not complete.
 pub(super) struct Task {
     pub(super) node: &'static NodeDesc,
@@ -48,7 +59,9 @@ pub(super) struct Task {
     pub(super) attempt: u16,
     pub(super) retries_left: i32,
     pub(super) cancelled: bool,
-    /// Tasks that its body called; the names of those that may be over by now.
+    pub(super) caller: Caller,
+    /// Tasks that the body of the present attempt called, oldest first; the names of those that
+    /// may be over by now.
     pub(super) kids: Vec<u64>,
     /// The actor whose method it is, and who called.
     pub(super) actor: Option<(u32, u64)>,
@@ -132,13 +145,14 @@ impl State {
             attempt: 0,
             retries_left: max_retries,
             cancelled: false,
+            caller: if parent.is_some() { Caller::Body } else { Caller::Driver },
             kids: Vec::new(),
             actor,
             makes,
         };
         self.objects.set_task(index, Box::new(task));
-        if let Some(task) = parent.and_then(|parent| self.objects.task_mut(parent)) {
-            task.kids.push(id);
+        if let Some(parent) = parent {
+            self.add_kid(parent, id);
         }
         if let Some((number, caller)) = actor {
             self.queue_at_actor(number, caller, index, false);
@@ -278,7 +292,8 @@ impl State {
                 }
             }
         }
-        if let Some(task) = task {
+        if let Some(mut task) = task {
+            self.give_up(std::mem::take(&mut task.kids), failed.is_none());
             if !matches!(task.phase, Phase::Posted { .. }) {
                 self.unposted -= 1;
             }
@@ -312,6 +327,7 @@ impl State {
         while let Some(actor) = self.actors_to_serve.pop() {
             self.serve_actor(actor);
         }
+        self.end_unwanted();
         if std::mem::take(&mut self.reschedule) {
             self.schedule();
         }
@@ -326,6 +342,8 @@ impl State {
         }
         let (remaining, actor) = (task.remaining, task.actor);
         task.phase = Phase::Waiting;
+        let kids = std::mem::take(&mut task.kids);
+        self.give_up(kids, false);
         if let Some((actor, caller)) = actor {
             self.queue_at_actor(actor, caller, index, true);
             self.actors_to_serve.push(actor);
@@ -355,6 +373,8 @@ impl State {
         task.phase = Phase::Backoff;
         let pause = BACKOFF * 2u32.saturating_pow(u32::from(task.attempt.min(16)) - 1);
         let at = Instant::now() + pause.min(BACKOFF_MOST);
+        let kids = std::mem::take(&mut task.kids);
+        self.give_up(kids, false);
         self.backoff.push((at, self.objects.id(index)));
         self.poke = true;
     }

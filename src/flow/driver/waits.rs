@@ -8,7 +8,7 @@ use super::State;
 use super::objects::{Index, Value, Waiter};
 use super::store::{BlockId, NoRoom};
 use super::tasks::Phase;
-use crate::flow::error::Error;
+use crate::flow::error::{Cause, Error};
 use crate::flow::value::OWN_PAGES;
 use crate::flow::wire::{Answer, WireValue};
 
@@ -65,6 +65,9 @@ impl State {
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return self.answer(place, ask, Ok(self.timed_out(&wait)));
         }
+        if let Some(error) = self.told_to_stop(place) {
+            return self.answer(place, ask, Err(error));
+        }
         for &index in &wait.ids {
             if self.objects.at(index).value.is_pending() {
                 self.objects.at_mut(index).waiters.push(Waiter::Process(place, ask));
@@ -86,6 +89,16 @@ impl State {
             }
         }
         self.schedule();
+    }
+
+    /// A body that has been told to stop does not wait any more, as it does not sleep any more. Its
+    /// cleanup may. (Whoever asks is still where it was when it asked.)
+    fn told_to_stop(&self, place: u16) -> Option<Error> {
+        let entry = self.memory.entry(place);
+        let inside = entry.inside.load(Relaxed);
+        let told = inside != 0 && entry.cancelled.load(Relaxed) == inside;
+        let index = self.body_of(place).filter(|_| told)?;
+        Some(self.error_of(index, Some(self.worker_name(place)), Cause::Cancelled).into())
     }
 
     /// A wait's answer, if it is over.

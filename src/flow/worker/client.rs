@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use crate::flow::args::{self, ArgWriter};
-use crate::flow::cancel::{Cancel, CancelReport};
+use crate::flow::cancel::{Cancel, CancelReport, Target};
 use crate::flow::error::Error;
 use crate::flow::memory::{Entry, Memory};
 use crate::flow::node::{NodeDesc, number_of};
@@ -320,11 +320,18 @@ impl Client {
         self.ask(Ask::Kill { actor }).map(drop)
     }
 
-    pub(in crate::flow) fn cancel(&self, id: u64, cancel: Cancel) -> Result<CancelReport, Error> {
-        match self.ask(Ask::Cancel { id, cancel })? {
-            Answer::Report(report) => Ok(report),
+    pub(in crate::flow) fn cancel(
+        &self,
+        target: &Target,
+        cancel: Cancel,
+    ) -> Result<Vec<CancelReport>, Error> {
+        let ask = |target| match self.ask(Ask::Cancel { target, cancel })? {
+            Answer::Reports(reports) => Ok(reports),
             other => Self::unexpected(&other),
-        }
+        };
+        let Target::Refs(ids) = target else { return ask(target.clone()) };
+        let parts = ids.chunks(AT_ONCE).map(|ids| ask(Target::Refs(ids.to_vec())));
+        parts.collect::<Result<Vec<_>, _>>().map(|reports| reports.concat())
     }
 
     pub(in crate::flow) fn pending(&self, id: u64) -> Result<Pending, Error> {
