@@ -163,32 +163,45 @@ pub struct PinnedHeap {
     pub pinned: u64,
     /// Bytes there are.
     pub capacity: u64,
-    /// Depth of the scope that holds the oldest slab; 1 is that of the run, 0 means that the
-    /// arguments of the submit itself name the slab.
+    /// Depth of the open scope that holds the oldest slab; 1 is that of the run. 0: its scope has
+    /// closed, and the arguments of the submit itself are what holds it.
     pub scope: usize,
+    /// Whether the arguments of the submit itself name the slab.
+    pub argument: bool,
     /// Bytes asked for.
     pub bytes: u64,
     /// Whose slab is oldest (for an `alloc`: the task submitted next).
     pub task: TaskId,
-    /// Its name.
+    /// Its name; `alloc` for an `alloc`.
     pub name: String,
+    /// Whether that slab is an `alloc`, and no output of a task.
+    pub alloc: bool,
     /// Bytes of that slab.
     pub oldest_bytes: u64,
 }
 
 impl std::fmt::Display for PinnedHeap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { ring, pinned, capacity, scope, bytes, task, name, oldest_bytes } = self;
+        let Self { ring, pinned, capacity, scope, bytes, task, name, oldest_bytes, .. } = self;
         write!(f, "heap ring {ring} is full: {pinned} of {capacity} bytes pinned by ")?;
-        match scope {
-            0 => write!(f, "an argument of this very submit")?,
-            depth => write!(f, "the open scope {depth} of the calling thread")?,
+        match (scope, self.argument) {
+            (0, _) => write!(f, "an argument of this very submit")?,
+            (depth, false) => write!(f, "the open scope {depth} of the calling thread")?,
+            (depth, true) => write!(
+                f,
+                "the open scope {depth} of the calling thread and an argument of this very submit"
+            )?,
         }
-        write!(
-            f,
-            ", {bytes} more asked for, oldest slab from {task} (`{name}`, {oldest_bytes} bytes); \
-             close the scope first or raise heap_bytes"
-        )
+        write!(f, ", {bytes} more asked for, oldest slab from ")?;
+        match self.alloc {
+            true => write!(f, "an `alloc` before {task} ({oldest_bytes} bytes)")?,
+            false => write!(f, "{task} (`{name}`, {oldest_bytes} bytes)")?,
+        }
+        match (scope, self.argument) {
+            (0, _) => write!(f, "; raise heap_bytes, or submit from a scope of another depth"),
+            (_, true) => write!(f, "; raise heap_bytes, or submit from a deeper scope"),
+            (_, false) => write!(f, "; close the scope first or raise heap_bytes"),
+        }
     }
 }
 
@@ -227,6 +240,22 @@ pub enum Error {
     /// A null address where nothing is allocated.
     #[error("tensor {0} has a null address; only an OUTPUT is allocated by the submit")]
     NullTensor(usize),
+    /// Two arguments of one task that write the same bytes.
+    #[error(
+        "tensors {first} and {second} of one task both write the {bytes} bytes at {address:#x}; \
+         the order of two writes of one task is nobody's: name them once, or as parts that share \
+         no byte"
+    )]
+    OverlappingWrites {
+        /// Which argument.
+        first: usize,
+        /// Which other one.
+        second: usize,
+        /// First byte that both write.
+        address: u64,
+        /// How many bytes they share there.
+        bytes: u64,
+    },
     /// A group without members.
     #[error("a group needs at least one member")]
     EmptyGroup,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mailring::abi::{ContinuousTensor, DataType};
 use mailring::graph::{ScopeError, ScopeStack};
-use mailring::{Callable, Error, Executor, Mode, Orchestrator};
+use mailring::{Callable, Error, Executor, Mode, Orchestrator, PinnedHeap, TaskOptions};
 
 use common::kit::{BOTH, args, atom, await_value, cell, config, eventually, small};
 
@@ -23,6 +23,9 @@ tests! {
         depth_classes_have_rings_of_their_own, a_full_ring_does_not_hinder_the_others,
         a_deadlock_is_said_at_once, a_deadlock_names_an_alloc, unused_allocs_are_given_back,
         a_scope_does_not_wait, a_handle_outlives_its_scope,
+        snapshots_are_held_by_their_tasks_alone, snapshots_beside_what_the_scope_holds,
+        a_snapshot_that_never_fits, a_deadlock_names_its_holder,
+        a_deadlock_names_tasks_that_have_left, a_wait_for_a_slab_names_its_holder,
     }
 }
 
@@ -356,7 +359,7 @@ fn a_deadlock_is_said_at_once() {
         let kit = kit(mode);
         kit.exec
             .run(|orch| {
-                let named = mailring::TaskOptions::new().name("hoarder");
+                let named = TaskOptions::new().name("hoarder");
                 for _ in 0..2 {
                     let all = args().output(bytes(3072));
                     orch.submit_with(kit.fill, all, config(), &named)?;
@@ -443,4 +446,178 @@ fn a_handle_outlives_its_scope() {
             Ok(())
         })
         .unwrap();
+}
+
+/// Their copies go when the task is through, whatever the scope does.
+fn snapshots_are_held_by_their_tasks_alone() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let data = kit.exec.buffer::<u8>(3000).unwrap();
+        let options = TaskOptions::new().snapshot().retries(1);
+        kit.exec
+            .run(|orch| {
+                for _ in 0..60 {
+                    let all = args().inout(data.tensor());
+                    let handle = orch.submit_with(kit.fill, all, config(), &options)?;
+                    orch.wait(&handle)?;
+                }
+                // And without waiting: a submit waits for the oldest copy, not for a scope.
+                for _ in 0..60 {
+                    orch.submit_with(kit.fill, args().inout(data.tensor()), config(), &options)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(data.to_vec(), [9; 3000]);
+    }
+}
+
+/// An older slab of the scope keeps what is behind it in its ring; copies are not behind it.
+fn snapshots_beside_what_the_scope_holds() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let data = kit.exec.buffer::<u8>(3000).unwrap();
+        let options = TaskOptions::new().snapshot().retries(1);
+        kit.exec
+            .run(|orch| {
+                orch.alloc(&[8192], DataType::Uint8)?;
+                for _ in 0..20 {
+                    orch.submit_with(kit.fill, args().inout(data.tensor()), config(), &options)?;
+                    let refused = orch.try_submit(kit.fill, args().output(bytes(1)), config());
+                    assert!(matches!(refused.unwrap_err().error, Error::HeapDeadlock(_)));
+                }
+                orch.scope(|orch| {
+                    for _ in 0..8 {
+                        let all = args().inout(data.tensor()).output(bytes(1000));
+                        orch.submit_with(kit.fill, all, config(), &options)?;
+                    }
+                    Ok(())
+                })
+            })
+            .unwrap();
+    }
+}
+
+fn a_snapshot_that_never_fits() {
+    let kit = kit(Mode::Process);
+    let data = kit.exec.buffer::<u8>(9000).unwrap();
+    let options = TaskOptions::new().snapshot().retries(1);
+    kit.exec
+        .run(|orch| {
+            let all = args().inout(data.tensor());
+            let error = orch.submit_with(kit.fill, all, config(), &options).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("snapshot") && text.contains("raise heap_bytes"), "{text}");
+            orch.submit(kit.fill, args().inout(data.tensor()), config()).map(drop)
+        })
+        .unwrap();
+}
+
+fn pinned<T: std::fmt::Debug>(result: Result<T, Error>) -> (PinnedHeap, String) {
+    match result {
+        Err(Error::HeapDeadlock(pinned)) => (*pinned.clone(), pinned.to_string()),
+        other => panic!("expected a full heap ring, not {other:?}"),
+    }
+}
+
+fn a_deadlock_names_its_holder() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        kit.exec
+            .run(|orch| {
+                // An alloc that no task has named, in a scope opened by hand.
+                orch.scope_begin()?;
+                let all = orch.alloc(&[8192], DataType::Uint8)?;
+                let (at, text) = pinned(orch.alloc(&[1], DataType::Uint8));
+                assert_eq!((at.scope, at.argument, at.alloc, at.ring), (2, false, true, 1));
+                assert!(text.contains("the open scope 2") && text.contains("alloc"), "{text}");
+                // Named by a task since, it still is an alloc.
+                let named = orch.submit(kit.fill, args().inout(all), config())?;
+                orch.wait(&named)?;
+                let (at, text) = pinned(orch.alloc(&[1], DataType::Uint8));
+                assert_eq!((at.scope, at.argument, at.alloc), (2, false, true), "{text}");
+                // Named by the very submit as well.
+                let both = args().inout(all).output(bytes(1));
+                let (at, text) = pinned(orch.submit(kit.fill, both, config()));
+                assert_eq!((at.scope, at.argument, at.alloc), (2, true, true));
+                assert!(text.contains("scope 2") && text.contains("this very submit"), "{text}");
+                orch.scope_end()?;
+                // By nothing else.
+                let both = args().inout(all).output(bytes(1));
+                orch.scope_begin()?;
+                let (at, text) = pinned(orch.submit(kit.fill, both, config()));
+                assert_eq!((at.scope, at.argument, at.alloc), (0, true, true));
+                assert!(!text.contains("open scope"), "{text}");
+                orch.scope_end()?;
+                // An output that later tasks read is its maker's still.
+                let made = orch.submit_with(
+                    kit.fill,
+                    args().output(bytes(8192)),
+                    config(),
+                    &TaskOptions::new().name("maker"),
+                )?;
+                orch.submit(kit.fill, args().inout(made.tensor(0)?), config())?;
+                let (at, text) = pinned(orch.alloc(&[1], DataType::Uint8));
+                assert_eq!((at.name.as_str(), at.task, at.alloc), ("maker", made.id(), false));
+                assert!(text.contains("`maker`") && text.contains("the open scope 1"), "{text}");
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+/// Also when the slot of the task, and with it its letter, has been used again often.
+fn a_deadlock_names_tasks_that_have_left() {
+    for mode in BOTH {
+        for name in [Some("hoarder"), None] {
+            let kit = kit(mode);
+            let cell = kit.exec.buffer::<u8>(1).unwrap();
+            let named = match name {
+                Some(name) => TaskOptions::new().name(name),
+                None => TaskOptions::new(),
+            };
+            kit.exec
+                .run(|orch| {
+                    let all = args().output(bytes(8192));
+                    orch.submit_with(kit.fill, all, config(), &named)?;
+                    for _ in 0..600 {
+                        orch.submit(kit.fill, args().inout(cell.tensor()), config())?;
+                    }
+                    let (at, text) = pinned(orch.alloc(&[1], DataType::Uint8));
+                    assert_eq!(at.name, name.unwrap_or("fill"), "{text}");
+                    Ok(())
+                })
+                .unwrap();
+        }
+    }
+}
+
+/// What can be waited for is named as well: by whom the oldest slab is held, and whose it is.
+fn a_wait_for_a_slab_names_its_holder() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let state = kit.exec.buffer::<u64>(2).unwrap();
+        kit.exec
+            .run(|orch| {
+                orch.scope(|orch| {
+                    let named = TaskOptions::new().name("maker");
+                    let all = args().output(bytes(8192));
+                    let made = orch.submit_with(kit.fill, all, config(), &named)?;
+                    let gated = args().no_dep(state.tensor()).input(made.tensor(0)?);
+                    let named = TaskOptions::new().name("reader");
+                    orch.submit_with(kit.gate, gated, config(), &named).map(drop)
+                })?;
+                eventually("the gate is held", || cell(&state, 1).load(SeqCst) == 1);
+                let refused = orch.scope(|orch| {
+                    let refused = orch.try_submit(kit.fill, args().output(bytes(1)), config());
+                    Ok(refused.unwrap_err().error.to_string())
+                })?;
+                for part in ["`maker`", "held by task 1 (`reader`)", "8192 bytes"] {
+                    assert!(refused.contains(part), "{part:?} is not in {refused:?}");
+                }
+                cell(&state, 0).store(1, SeqCst);
+                Ok(())
+            })
+            .unwrap();
+    }
 }

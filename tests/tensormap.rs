@@ -6,8 +6,9 @@
 mod common;
 
 use mailring::abi::TensorArgType::{self, InOut, Input, NoDep, Output, OutputExisting};
+use mailring::abi::{ContinuousTensor, DataType};
 use mailring::graph::{Access, Dependencies, Producer, TensorMap};
-use mailring::{Error, Hazards};
+use mailring::{Error, Hazards, Mode};
 
 use common::kit::{BOTH, Random, args, at, config, failure, small};
 
@@ -23,6 +24,12 @@ tests! {
         compatible_tag_table, compatible_knows_first_bytes_only, compatible_order_of_arguments,
         compatible_erase, like_a_map_of_single_bytes, overlaps_through_a_run,
         compatible_has_no_edge_through_a_run,
+        compatible_empty_tensors_are_keys, compatible_keys_of_many_arguments,
+        compatible_keys_are_swept, compatible_forgets_keys_inside_a_reused_slab,
+        compatible_empty_tensors_through_a_run, empty_ranges_are_nothing,
+        finished_tiles_join_when_they_are_read, tiles_join_up_to_what_is_alive,
+        like_a_map_of_single_bytes_while_tasks_leave, tiles_of_a_failed_run_stay_apart,
+        reads_of_many_finished_tiles_through_a_run,
     }
 }
 
@@ -433,4 +440,229 @@ fn compatible_has_no_edge_through_a_run() {
             assert_eq!(ran.to_vec(), expected, "{mode:?} {hazards:?}");
         }
     }
+}
+
+// ---- keys of compatible hazards -----------------------------------------------------------------
+
+fn compatible_empty_tensors_are_keys() {
+    let mut map = Map::compatible();
+    map.task(&[(OutputExisting, 64, 64)]);
+    assert_eq!(map.map.writer(64), Some(0));
+    assert_eq!(map.task(&[(Input, 64, 72)]), [(0, true)]);
+    assert_eq!(map.task(&[(InOut, 64, 64)]), [(0, true)]);
+    assert_eq!(map.task(&[(Input, 64, 64)]), [(2, true)]);
+}
+
+fn empty_ranges_are_nothing() {
+    let mut map = Map::strict();
+    map.task(&[(Output, 0, 100)]);
+    for tag in [Input, Output, InOut, OutputExisting] {
+        assert_eq!(map.task(&[(tag, 50, 50)]), NOBODY, "{tag:?}");
+    }
+    assert_eq!((map.map.len(), map.map.writer(50)), (1, Some(0)));
+}
+
+/// As many arguments as a letter holds take about as long each as a few; and an output still hides
+/// the writer before it, wherever it stands.
+fn compatible_keys_of_many_arguments() {
+    let mut map = Map::compatible();
+    let key = |i: u64| (i * 8, i * 8 + 8);
+    let many = |tag| (0..50_000).map(|i| (tag, key(i).0, key(i).1)).collect::<Vec<_>>();
+    let began = std::time::Instant::now();
+    assert_eq!(map.task(&many(InOut)), NOBODY);
+    assert_eq!(map.task(&many(InOut)), [(0, true)]);
+    map.task(&[(Output, 80, 88)]);
+    let mut mixed = vec![(OutputExisting, 80, 88)];
+    mixed.extend(many(Input));
+    assert_eq!(map.task(&mixed), [(1, true)], "task 2 is hidden by the output in front");
+    mixed.rotate_left(1);
+    assert_eq!(map.task(&mixed), [(1, true), (3, true)], "and is not by one behind");
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_millis(1500), "{took:?} for 200,000 arguments");
+}
+
+fn compatible_keys_are_swept() {
+    let mut map = Map::compatible();
+    for i in 0..300_000u64 {
+        map.tail = i.saturating_sub(100);
+        map.task(&[(Output, i * 8, i * 8 + 8)]);
+    }
+    assert!(map.map.len() < 150_000, "{} keys for 100 tasks", map.map.len());
+    assert_eq!(map.map.writer(299_950 * 8), Some(299_950));
+    map.map.erase(&(0..299_990 * 8));
+    assert_eq!(map.map.len(), 10);
+}
+
+/// Whoever gets a slab gets nothing of what was known of bytes inside of it.
+fn compatible_forgets_keys_inside_a_reused_slab() {
+    for mode in BOTH {
+        let mut builder = small(mode, 1).hazards(Hazards::Compatible).heap_bytes(2048);
+        let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
+        let nop = builder.register("nop", |_, _, _| Ok::<(), Error>(())).unwrap();
+        let exec = builder.build().unwrap();
+        let new = |len| ContinuousTensor::new(0, &[len], DataType::Uint8).unwrap();
+        let part = |whole: ContinuousTensor, at| {
+            ContinuousTensor::new(whole.data() + at, &[8], DataType::Uint8).unwrap()
+        };
+        let failed = failure(exec.run(|orch| {
+            let old = orch.scope(|orch| {
+                let made = orch.submit(nop, args().output(new(1024)), config())?.tensor(0)?;
+                orch.submit(fail, args().output_existing(part(made, 512)), config())?;
+                Ok(made.data())
+            })?;
+            let mut met = 0;
+            for _ in 0..6 {
+                orch.scope(|orch| {
+                    let made = orch.submit(nop, args().output(new(1024)), config())?.tensor(0)?;
+                    met += usize::from(made.data() == old);
+                    let inner = orch.submit(nop, args().inout(part(made, 512)), config())?;
+                    orch.wait(&inner)
+                })?;
+            }
+            assert!(met > 0, "the slab was reused");
+            Ok(())
+        }));
+        assert_eq!(failed.name, "fail", "nobody else has failed");
+    }
+}
+
+fn compatible_empty_tensors_through_a_run() {
+    for (hazards, waits) in [(Hazards::Compatible, true), (Hazards::Strict, false)] {
+        let mut builder = small(Mode::Process, 1).hazards(hazards);
+        let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
+        let nop = builder.register("nop", |_, _, _| Ok::<(), Error>(())).unwrap();
+        let exec = builder.build().unwrap();
+        let data = exec.buffer::<u64>(8).unwrap();
+        let empty = data.view(4, &[0]).unwrap();
+        let reached = std::cell::Cell::new(false);
+        failure(exec.run(|orch| {
+            orch.submit(fail, args().output_existing(empty), config())?;
+            let after = orch.submit(nop, args().input(empty), config())?;
+            reached.set(orch.wait(&after).is_err());
+            Ok(())
+        }));
+        assert_eq!(reached.get(), waits, "{hazards:?}");
+    }
+}
+
+// ---- what is left of tasks that are through -----------------------------------------------------
+
+const TILES: u64 = 2000;
+
+fn tiles(map: &mut Map) {
+    (0..TILES).for_each(|i| _ = map.task(&[(Output, i * 16, i * 16 + 16)]));
+}
+
+fn finished_tiles_join_when_they_are_read() {
+    let mut map = Map::strict();
+    tiles(&mut map);
+    map.tail = map.next;
+    map.task(&[(Input, 0, TILES * 16)]);
+    assert_eq!(map.map.len(), 1, "nothing is left between the tiles");
+    assert_eq!(map.task(&[(Output, 32, 48)]), [(TILES, false)]);
+    assert_eq!(map.task(&[(Input, 0, TILES * 16)]), [(TILES + 1, true)]);
+    // The same around gaps that nobody wrote, and with a part that was read meanwhile.
+    let mut map = Map::strict();
+    (0..100).for_each(|i| _ = map.task(&[(Output, i * 32, i * 32 + 16)]));
+    map.tail = map.next;
+    map.task(&[(Input, 320, 336)]);
+    map.task(&[(Input, 0, 3200)]);
+    assert_eq!(map.map.len(), 3);
+    assert_eq!(map.task(&[(Output, 320, 321)]), [(100, false), (101, false)]);
+    assert_eq!(map.task(&[(Output, 400, 401)]), [(101, false)]);
+}
+
+fn tiles_join_up_to_what_is_alive() {
+    let mut map = Map::strict();
+    tiles(&mut map);
+    map.tail = TILES - 3;
+    let live = [TILES - 3, TILES - 2, TILES - 1];
+    let found = map.task(&[(Input, 0, TILES * 16)]);
+    let live_found: Vec<_> = found.into_iter().filter(|&(task, _)| task >= map.tail).collect();
+    assert_eq!(live_found, live.map(|task| (task, true)));
+    assert_eq!(map.map.len(), 4, "those that may still run, and one for all others");
+    for (i, task) in (TILES - 3..TILES).zip(live) {
+        assert_eq!(map.map.writer(i * 16), Some(task));
+    }
+    assert_eq!(map.map.writer(0), None);
+    // A second reader on top: the same segments, each with both.
+    map.task(&[(Input, 0, TILES * 16)]);
+    assert_eq!(map.map.len(), 4);
+    assert_eq!(map.task(&[(Output, 0, 1)]), [(TILES, false), (TILES + 1, false)]);
+}
+
+/// The failure of a tile reaches a read of all of them, also when its task has left the window.
+fn tiles_of_a_failed_run_stay_apart() {
+    let mut map = Map::strict();
+    tiles(&mut map);
+    map.tail = map.next;
+    map.map.keep_from(0);
+    map.task(&[(Input, 0, TILES * 16)]);
+    assert_eq!(map.task(&[(Input, 160, 176)]), [(10, true)]);
+    assert_eq!(map.task(&[(Input, 0, TILES * 16)]).len() as u64, TILES);
+}
+
+fn like_a_map_of_single_bytes_while_tasks_leave() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let mut bytes = vec![Byte::default(); 96];
+        let mut map = Map::strict();
+        for task in 0..200u64 {
+            if random.chance(20) {
+                map.tail = map.tail.max(task.saturating_sub(random.below(40) as u64));
+            }
+            // Many single bytes, so that there is something to join, and reads of large parts.
+            let tag = [Input, Output, InOut][random.below(3)];
+            let len = if random.chance(75) { 1 } else { 1 + random.below(96) };
+            let from = random.below(97 - len);
+            let (from, to) = (from as u64, (from + len) as u64);
+            let mut expected = std::collections::BTreeMap::<u64, bool>::new();
+            for byte in &mut bytes[from as usize..to as usize] {
+                if let Some(writer) = byte.writer {
+                    *expected.entry(writer).or_default() |= tag.reads();
+                }
+                if tag == Input {
+                    byte.readers.push(task);
+                    continue;
+                }
+                for &reader in &byte.readers {
+                    expected.entry(reader).or_default();
+                }
+                *byte = Byte { writer: Some(task), readers: Vec::new() };
+            }
+            let tail = map.tail;
+            let live = |pairs: Vec<(u64, bool)>| -> Vec<(u64, bool)> {
+                pairs.into_iter().filter(|&(task, _)| task >= tail).collect()
+            };
+            let expected = live(expected.into_iter().collect());
+            let found = live(map.task(&[(tag, from, to)]));
+            assert_eq!(found, expected, "seed {seed}, task {task}: {tag:?} {from}..{to}");
+        }
+    }
+}
+
+/// Whole reads cost about the same whether the bytes were written by one task or by many that are
+/// long through.
+fn reads_of_many_finished_tiles_through_a_run() {
+    let tiles = 20_000usize;
+    let mut builder = small(Mode::Process, 1).buffer_bytes(32 << 20).slot_window(4096);
+    let nop = builder.register("nop", |_, _, _| Ok::<(), Error>(())).unwrap();
+    let exec = builder.build().unwrap();
+    let data = exec.buffer::<u64>(tiles * 8).unwrap();
+    exec.run(|orch| {
+        for tile in 0..tiles {
+            let part = data.view(tile * 8, &[8])?;
+            orch.submit(nop, args().output(part), config())?;
+        }
+        Ok(())
+    })
+    .unwrap();
+    let began = std::time::Instant::now();
+    exec.run(|orch| {
+        (0..2000)
+            .try_for_each(|_| orch.submit(nop, args().input(data.tensor()), config()).map(drop))
+    })
+    .unwrap();
+    // Without joins 2,000 reads of 20,000 segments take seconds.
+    assert!(began.elapsed() < std::time::Duration::from_millis(700), "{:?}", began.elapsed());
 }

@@ -1,5 +1,6 @@
 //! A tensor descriptor (40 bytes) and its data types.
 
+use std::fmt;
 use std::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
@@ -96,7 +97,7 @@ element!(u16 => Int16, u32 => Int32);
 ///  0        8                    28      32     33         40
 /// | data u64 | shapes u32 x 5     | ndims | dtype | padding  |
 /// ```
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct ContinuousTensor {
     data: u64,
@@ -260,6 +261,23 @@ impl ContinuousTensor {
             return Err(AbiError::AddressOverflow { address: self.data, bytes });
         }
         Ok(bytes)
+    }
+}
+
+impl fmt::Debug for ContinuousTensor {
+    /// Address, shape and the name of the type; what the numbers say where they say nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tensor = f.debug_struct("ContinuousTensor");
+        tensor.field("data", &format_args!("{:#x}", self.data));
+        match self.shapes.get(..self.ndims as usize) {
+            Some(shape) => tensor.field("shape", &shape),
+            None => tensor.field("shapes", &self.shapes).field("ndims", &self.ndims),
+        };
+        match self.dtype() {
+            Ok(dtype) => tensor.field("dtype", &format_args!("{}", dtype.name())),
+            Err(_) => tensor.field("dtype", &format_args!("{} (unknown)", self.dtype)),
+        };
+        tensor.finish()
     }
 }
 

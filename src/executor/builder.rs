@@ -135,8 +135,8 @@ impl Builder {
         self
     }
 
-    /// Bytes of each of the four heap rings (default 1 GiB; virtual, nothing is touched before
-    /// use).
+    /// Bytes of each of the four heap rings, and of the ring that holds the copies of snapshots
+    /// (default 1 GiB; virtual, nothing is touched before use).
     #[must_use]
     pub fn heap_bytes(mut self, bytes: usize) -> Self {
         self.heap_bytes = bytes;

@@ -4,14 +4,18 @@ use crate::abi::ContinuousTensor;
 use crate::error::Error;
 use crate::ids::TaskId;
 
+/// Every tensor argument of a submit, members one after the other, and whether the submit
+/// allocated it.
+pub(super) type Named = Box<[(ContinuousTensor, bool)]>;
+
 /// A submitted task: names it in `wait` and `cancel`, and names the outputs it was given.
 #[derive(Clone, Debug)]
 pub struct TaskHandle {
     pub(super) seq: u64,
     /// Whose it is: numbers begin anew in every executor.
     pub(super) executor: u64,
-    /// All tensors of all members, if any of them was allocated; with the count of each member.
-    pub(super) tensors: Option<Box<[(ContinuousTensor, bool)]>>,
+    /// `None` when nothing was left to the submit.
+    pub(super) tensors: Option<Named>,
 }
 
 impl TaskHandle {
@@ -25,7 +29,8 @@ impl TaskHandle {
     /// every task that names them has completed.
     ///
     /// # Errors
-    /// That argument was not allocated by the submit: the caller has named its bytes itself.
+    /// That argument is no OUTPUT with a null address: the caller has named its bytes itself, whatever
+    /// stands beside it.
     pub fn tensor(&self, index: usize) -> Result<ContinuousTensor, Error> {
         match self.tensors.as_ref().and_then(|tensors| tensors.get(index)) {
             Some((tensor, true)) => Ok(*tensor),

@@ -91,7 +91,7 @@ impl TaskOptions {
     }
 
     /// INOUT and OUTPUT_EXISTING ranges are saved before the body and restored before another
-    /// attempt. Costs a copy of them in the heap ring.
+    /// attempt. Costs a copy of them, in a ring of its own of `heap_bytes`, until the task is through.
     #[must_use]
     pub fn snapshot(self) -> Self {
         Self { snapshot: true, ..self }

@@ -136,6 +136,11 @@ impl Orchestrator {
         }
     }
 
+    /// The run of a task that is in the window.
+    pub(super) fn run_of(&self, seq: u64) -> Option<&Arc<RunState>> {
+        self.runs.iter().find(|run| run.contains(seq))
+    }
+
     /// Keeps what is known of a task that has retired as failed.
     fn note_failure(&mut self, seq: u64) {
         if self.arena.settled(seq) != Settled::Failed {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::options::{After, TaskOptions};
 use super::orchestrator::Orchestrator;
-use crate::abi::{AbiError, CallConfig, TaskArgs, TensorArgType};
+use crate::abi::{AbiError, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
 use crate::error::Error;
-use crate::graph::Access;
+use crate::graph::{Access, Hazards, written_twice};
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
 use crate::mailbox::letter::SavedRange;
@@ -27,11 +27,15 @@ pub(super) struct Request<'r> {
 /// What has been worked out about the bytes of a submit.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// Bytes of the slab: outputs to allocate, then copies for a snapshot.
+    /// Bytes of the outputs to allocate, each rounded up to whole slab units.
     pub(super) slab: u64,
-    /// Whether any output is to be allocated.
-    pub(super) allocates: bool,
-    /// Ranges of a snapshot, with the offset of the copy in the slab.
+    /// The same one by one, as they were asked for.
+    pub(super) outputs: Vec<u64>,
+    /// Whether any address, be it of no bytes, is left to the submit.
+    pub(super) null_outputs: bool,
+    /// Bytes of the copies of a snapshot, and of its seal.
+    pub(super) copies: u64,
+    /// Ranges of a snapshot, with the offset of the copy among them.
     pub(super) saved: Vec<SavedRange>,
     /// Bytes of all blobs.
     pub(super) blobs: usize,
@@ -162,10 +166,12 @@ impl Orchestrator {
         self.buffers.refresh(&self.shared, &mut self.map);
         self.buffers.imported = false;
         let task = self.ring.next();
+        let strict = self.map.hazards() == Hazards::Strict;
         let mut index = 0;
         for args in args {
             args.check_order()?;
             plan.blobs += args.blob_len();
+            let own = self.accesses.len();
             for (tensor, &tag) in args.tensors().iter().zip(args.tags()) {
                 let bytes = match tensor.quick_nbytes() {
                     Some(bytes) => bytes,
@@ -180,25 +186,34 @@ impl Orchestrator {
                         return Err(Error::UnknownAddress { index, address, bytes });
                     }
                     if request.options.snapshot && tag.writes() {
-                        // The copies are placed below, behind the outputs.
+                        // The copies are placed below.
                         plan.saved.push(SavedRange { address: range.start, len: bytes, copy: 0 });
                     }
                     self.accesses.push(Access::new(range, tag));
+                } else if !strict {
+                    // The original looks at the address, whatever the size.
+                    self.accesses.push(Access::new(tensor.data()..tensor.data(), tag));
                 }
                 index += 1;
+            }
+            if strict
+                && self.accesses.len() > own + 1
+                && let Some(twice) = written_twice(&self.accesses[own..])
+            {
+                return Err(overlapping(index, args, &twice));
             }
         }
         if plan.blobs > MAX_ARGS_BYTES {
             return Err(Error::ArgsTooLarge(plan.blobs));
         }
-        if request.options.snapshot {
+        if !plan.saved.is_empty() {
             let overflow = || Error::from(AbiError::SizeOverflow(Vec::new()));
-            let mut at = plan.slab.checked_add(64).ok_or_else(overflow)?; // the seal
+            let mut at = 64u64; // the seal
             for range in &mut plan.saved {
                 range.copy = at;
                 at = at.checked_add(range.len.next_multiple_of(64)).ok_or_else(overflow)?;
             }
-            plan.slab = align_up(at).ok_or_else(overflow)?;
+            plan.copies = align_up(at).ok_or_else(overflow)?;
         }
         Ok(plan)
     }
@@ -211,11 +226,12 @@ impl Orchestrator {
         tag: TensorArgType,
         bytes: u64,
     ) -> Result<(), Error> {
+        plan.null_outputs |= tag == TensorArgType::Output;
         match tag {
             TensorArgType::Output if bytes > 0 => {
                 let total = align_up(bytes).and_then(|b| plan.slab.checked_add(b));
                 plan.slab = total.ok_or_else(|| AbiError::SizeOverflow(Vec::new()))?;
-                plan.allocates = true;
+                plan.outputs.push(bytes);
                 Ok(())
             }
             TensorArgType::NoDep | TensorArgType::Output => Ok(()),
@@ -262,6 +278,25 @@ impl Orchestrator {
             self.buffers.unmark(&access.bytes, task);
         }
         self.accesses = accesses;
+    }
+}
+
+/// Which arguments of this member write the same bytes. `behind` is the number of the argument
+/// that follows its last one.
+#[cold]
+fn overlapping(behind: usize, args: &TaskArgs, twice: &std::ops::Range<u64>) -> Error {
+    let first = behind - args.tensors().len();
+    let writes = |(tensor, tag): (&ContinuousTensor, &TensorArgType)| {
+        let end = tensor.data() + tensor.nbytes().unwrap_or(0);
+        tag.writes() && (tensor.data()..end).contains(&twice.start)
+    };
+    let pairs = args.tensors().iter().zip(args.tags());
+    let mut both = pairs.enumerate().filter(|&(_, pair)| writes(pair)).map(|(i, _)| first + i);
+    Error::OverlappingWrites {
+        first: both.next().unwrap_or(first),
+        second: both.next().unwrap_or(first),
+        address: twice.start,
+        bytes: twice.end - twice.start,
     }
 }
 

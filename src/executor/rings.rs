@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use super::orchestrator::Orchestrator;
 use super::shared::Waited;
 use crate::error::{Error, PinnedHeap};
+use crate::graph::Hazards;
 use crate::ids::TaskId;
-use crate::ring::RingError;
+use crate::limits::HEAP_ALIGN;
 use crate::ring::dist_ring::Needs;
+use crate::ring::heap::{Maker, Owner};
+use crate::ring::{RingError, Slab};
 
 /// How long a submit may wait for room.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,31 +65,64 @@ impl Orchestrator {
         }
     }
 
-    /// Takes a slab of `bytes` (a multiple of the slab unit) in the heap ring of this depth; the
-    /// result is its address. `used` says that the next task names it.
-    pub(super) fn take_slab(
+    /// Takes slabs side by side in the heap ring of this depth, where
+    /// [`make_heap_room`](Self::make_heap_room) has made room; the result is the address of the
+    /// first. `used` says that the next task names them.
+    pub(super) fn take_slabs(
         &mut self,
-        bytes: u64,
+        parts: &[u64],
         used: bool,
-        patience: Patience,
+        maker: Maker,
     ) -> Result<u64, Error> {
-        self.make_heap_room(bytes, patience)?;
-        let (index, task, scope) = self.slab_owner();
-        match self.ring.heaps[index].take(bytes, task, scope, used) {
-            Some(offset) => {
-                let address = self.heaps[index].0 + offset;
-                if !used {
-                    // Nobody writes it yet; what is known of its bytes is from an earlier life.
-                    self.map.erase(&(address..address + bytes));
-                }
-                Ok(address)
-            }
-            None => Err(Error::Failed("a heap ring had room and then had none".to_owned())),
+        let (index, scope) = (self.scopes.heap_ring(), self.scopes.current());
+        let owner = Owner { task: self.ring.next(), used, maker, scope };
+        let Some(offset) = self.ring.heaps[index].take_parts(parts, &owner) else {
+            return Err(Error::Failed("a heap ring had room and then had none".to_owned()));
+        };
+        let address = self.heaps[index].0 + offset;
+        // What is known of these bytes is from an earlier life. (Ranges that the next task writes as
+        // a whole are superseded by it anyway; single addresses inside of them are not.)
+        if !used || self.map.hazards() == Hazards::Compatible {
+            let bytes: u64 = parts.iter().map(|len| len.next_multiple_of(HEAP_ALIGN as u64)).sum();
+            self.map.erase(&(address..address + bytes));
         }
+        Ok(address)
     }
 
-    fn slab_owner(&self) -> (usize, u64, crate::ring::heap::ScopeRef) {
-        (self.scopes.heap_ring(), self.ring.next(), self.scopes.current())
+    /// Takes room for the copies of the next task's snapshot; the result is the address.
+    pub(super) fn take_copies(&mut self, bytes: u64) -> Result<u64, Error> {
+        let owner = Owner { task: self.ring.next(), used: true, ..Owner::default() };
+        let taken = self.ring.copies.take_parts(&[bytes], &owner);
+        let offset = taken.ok_or_else(|| Error::Failed("no room for a snapshot".to_owned()))?;
+        Ok(self.arena.copies() + offset)
+    }
+
+    /// Makes room for the copies of a snapshot. They are held by their tasks alone, so there always
+    /// is something to wait for.
+    pub(super) fn make_copy_room(&mut self, bytes: u64, patience: Patience) -> Result<(), Error> {
+        let capacity = self.ring.copies.capacity();
+        if bytes > capacity {
+            return Err(RingError::SnapshotTooLarge { bytes, capacity }.into());
+        }
+        let what = "the ring for copies of snapshots";
+        let mut timer = Timer::new(self.shared.back_pressure);
+        while !self.ring.copies.fits(bytes) {
+            let before = self.ring.tail();
+            self.reclaim()?;
+            let tail = self.ring.tail();
+            self.ring.copies.reclaim(|slab| slab.task < tail);
+            let Some(oldest) = self.ring.copies.oldest().map(|slab| slab.task) else { continue };
+            if self.ring.copies.fits(bytes) {
+                break;
+            }
+            if patience == Patience::Refuse {
+                return Err(Error::WouldBlock { what, why: self.oldest_task() });
+            }
+            timer.progress(tail != before);
+            self.await_task(oldest, &timer, what)?;
+            self.await_task(tail, &timer, what)?;
+        }
+        Ok(())
     }
 
     pub(super) fn make_heap_room(&mut self, bytes: u64, patience: Patience) -> Result<(), Error> {
@@ -107,43 +143,62 @@ impl Orchestrator {
             if heap.fits(bytes) {
                 return Ok(());
             }
-            let Some(oldest) = heap.oldest().copied() else {
+            let Some(oldest) = heap.oldest().cloned() else {
                 return Err(Error::Failed("an empty heap ring has no room".to_owned()));
             };
-            let holder = oldest.last_use.unwrap_or(oldest.task);
-            let own = holder >= self.ring.next();
-            if own || self.scopes.is_open(oldest.scope) {
+            let own = oldest.last_use.is_some_and(|task| task >= self.ring.next());
+            let open = self.scopes.is_open(oldest.scope);
+            if own || open {
                 // Only this thread can close that scope (or withdraw the arguments that name the
                 // slab), and it is here: nothing that runs helps.
-                let (pinned, last) = (heap.used(), oldest.task);
                 return Err(Error::HeapDeadlock(Box::new(PinnedHeap {
                     ring: index,
-                    pinned,
+                    pinned: heap.used(),
                     capacity,
-                    scope: if own { 0 } else { usize::from(oldest.scope.depth) + 1 },
+                    scope: if open { usize::from(oldest.scope.depth) + 1 } else { 0 },
+                    argument: own,
                     bytes,
-                    task: TaskId(last),
-                    name: self.slab_name(&oldest),
+                    task: TaskId(oldest.task),
+                    name: self.maker_name(&oldest.maker),
+                    alloc: oldest.maker == Maker::Alloc,
                     oldest_bytes: oldest.bytes(),
                 })));
             }
             if patience == Patience::Refuse {
-                return Err(Error::WouldBlock { what: "a heap ring", why: self.oldest_task() });
+                return Err(Error::WouldBlock { what: "a heap ring", why: self.holder(&oldest) });
             }
             timer.progress(self.ring.tail() != before);
             tracing::debug!(ring = index, bytes, "back-pressure: heap ring full");
-            self.await_task(holder, &timer, "a heap ring")?;
-            if self.ring.tail() <= holder {
-                self.await_task(self.ring.tail(), &timer, "a heap ring")?;
+            // Its scope has closed, so what holds it is the last task that names it.
+            let last = oldest.last_use.unwrap_or(oldest.task);
+            let why = || self.holder(&oldest);
+            self.await_or_say(last, &timer, "a heap ring", why)?;
+            if self.ring.tail() <= last {
+                self.await_or_say(self.ring.tail(), &timer, "a heap ring", why)?;
             }
         }
     }
 
-    fn slab_name(&self, slab: &crate::ring::Slab) -> String {
-        match slab.last_use {
-            Some(task) if task == slab.task => self.task_name(slab.task),
-            _ => "alloc".to_owned(),
+    /// What a slab was made for, in words.
+    fn maker_name(&self, maker: &Maker) -> String {
+        match maker {
+            Maker::Unknown => "unknown".to_owned(),
+            Maker::Alloc => "alloc".to_owned(),
+            Maker::Task(kind, callable) => self.shared.callable_name(*kind, *callable),
+            Maker::Named(name) => name.to_string(),
         }
+    }
+
+    /// What holds a slab whose scope has closed, in words.
+    fn holder(&self, slab: &Slab) -> String {
+        let (bytes, name) = (slab.bytes(), self.maker_name(&slab.maker));
+        let last = slab.last_use.unwrap_or(slab.task);
+        format!(
+            "its oldest slab ({bytes} bytes, `{name}`) is held by {} (`{}`); {}",
+            TaskId(last),
+            self.task_name(last),
+            self.oldest_task()
+        )
     }
 
     /// Gives back slabs whose scope has closed and whose last task has left the window.
@@ -158,12 +213,23 @@ impl Orchestrator {
     }
 
     fn await_task(&self, seq: u64, timer: &Timer, what: &'static str) -> Result<(), Error> {
+        self.await_or_say(seq, timer, what, || self.oldest_task())
+    }
+
+    /// Waits for a task; when the time is over, `why` says what holds the ring.
+    fn await_or_say(
+        &self,
+        seq: u64,
+        timer: &Timer,
+        what: &'static str,
+        why: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
         match self.shared.wait_settled(seq, timer.until) {
             Waited::Settled => Ok(()),
             Waited::Failed => self.shared.check_health(),
             Waited::TimedOut => Err(Error::BackPressure {
                 what,
-                why: self.oldest_task().into(),
+                why: why().into(),
                 waited: timer.bound.unwrap_or_default(),
             }),
         }
@@ -188,7 +254,7 @@ impl Orchestrator {
     }
 
     fn task_name(&self, seq: u64) -> String {
-        if let Some(name) = self.run.name(seq) {
+        if let Some(name) = self.run_of(seq).and_then(|run| run.name(seq)) {
             return name.to_string();
         }
         let head = self.letters.head(self.ring.place(seq).0);

@@ -21,12 +21,21 @@ const GIVE_BACK: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) bytes: Range<u64>,
+    /// Where what was asked for ends; the rest is rounding, which nobody names.
+    end: u64,
     /// Grows with every buffer that is made.
     id: u64,
     /// The last task that names it, plus one.
     pub(super) last_use: AtomicU64,
     /// Its place among the imports, if it is one.
     pub(super) import: Option<u32>,
+}
+
+impl Record {
+    #[inline]
+    fn holds(&self, bytes: &Range<u64>) -> bool {
+        self.bytes.start <= bytes.start && bytes.end <= self.end
+    }
 }
 
 /// Which part of the address space.
@@ -113,9 +122,12 @@ impl Space {
         bytes: u64,
         import: Option<u32>,
     ) -> Option<(Arc<Record>, Range<u64>)> {
-        let (bytes, used_before) = self.free[pool as usize].take(bytes)?;
+        let len = bytes;
+        let (bytes, used_before) = self.free[pool as usize].take(len)?;
+        let end = bytes.start + len;
         let at = self.held.partition_point(|r| r.bytes.start < bytes.start);
-        let record = Arc::new(Record { bytes, id: self.made, last_use: AtomicU64::new(0), import });
+        let record =
+            Arc::new(Record { bytes, end, id: self.made, last_use: AtomicU64::new(0), import });
         self.made += 1;
         self.held.insert(at, Arc::clone(&record));
         Some((record, used_before))
@@ -202,12 +214,10 @@ impl HeldBuffers {
 
     /// Takes `note_use` back for a task that was not submitted after all.
     pub(super) fn unmark(&mut self, bytes: &Range<u64>, task: u64) {
-        let holder = self.held.iter().find(|r| {
-            r.bytes.start <= bytes.start
-                && bytes.end <= r.bytes.end
-                && r.last_use.load(Relaxed) == task + 1
-        });
-        if let Some(record) = holder {
+        let holder = self.held.iter().find(|record| record.holds(bytes));
+        if let Some(record) = holder
+            && record.last_use.load(Relaxed) == task + 1
+        {
             record.last_use.store(task, Relaxed);
         }
     }
@@ -215,11 +225,9 @@ impl HeldBuffers {
     /// The buffer that holds all of the range; `task` is the next one that names it.
     #[inline]
     pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64) -> bool {
-        let holds =
-            |record: &Record| record.bytes.start <= bytes.start && bytes.end <= record.bytes.end;
-        if !self.held.get(self.last).is_some_and(|record| holds(record)) {
+        if !self.held.get(self.last).is_some_and(|record| record.holds(bytes)) {
             let at = self.held.partition_point(|r| r.bytes.start <= bytes.start);
-            let Some(found) = at.checked_sub(1).filter(|&i| holds(&self.held[i])) else {
+            let Some(found) = at.checked_sub(1).filter(|&i| self.held[i].holds(bytes)) else {
                 return false;
             };
             self.last = found;

@@ -3,7 +3,9 @@
 //! Everything that can fail comes before the slot is reserved. From there on nothing does, so a
 //! submit that returns an error has left no trace.
 
-use super::handle::TaskHandle;
+use std::sync::Arc;
+
+use super::handle::{Named, TaskHandle};
 use super::options::{Priority, TaskOptions};
 use super::orchestrator::Orchestrator;
 use super::plan::{Plan, Request};
@@ -18,7 +20,7 @@ use crate::mailbox::letter::{
     ANYWHERE, GROUP, Head, IMPORTED, Letters, Route, SNAPSHOT, SPILLED, URGENT,
 };
 use crate::ring::dist_ring::{Needs, Reservation};
-use crate::ring::heap::align_up;
+use crate::ring::heap::{Maker, align_up};
 
 /// Why `try_submit` did not: the error, and the arguments back.
 #[derive(Debug)]
@@ -152,8 +154,8 @@ impl Orchestrator {
         let bytes = tensor.nbytes()?;
         if bytes > 0 {
             let aligned = align_up(bytes).ok_or_else(|| AbiError::SizeOverflow(shape.to_vec()))?;
-            let address = self.take_slab(aligned, false, Patience::Wait)?;
-            tensor.set_data(address);
+            self.make_heap_room(aligned, Patience::Wait)?;
+            tensor.set_data(self.take_slabs(&[bytes], false, Maker::Alloc)?);
         }
         Ok(tensor)
     }
@@ -201,7 +203,7 @@ impl Orchestrator {
             deps.add(after.task, after.fails);
         }
         let producers = deps.settle();
-        let room = self.make_all_room(patience, own, producers, plan.slab);
+        let room = self.make_all_room(patience, own, producers, &plan);
         if let Err(error) = room {
             self.deps = deps;
             self.unmark();
@@ -214,7 +216,7 @@ impl Orchestrator {
         if live.len() > MAX_FAN_IN {
             self.fold(request.options.kind, &mut live);
         }
-        let allocated = self.allocate(&mut plan, args, patience)?;
+        let tensors = self.allocate(request, &mut plan, args)?;
         if self.ring.next() != expected {
             self.hold_for_later();
         }
@@ -227,7 +229,7 @@ impl Orchestrator {
         // SAFETY: this is the submitter, and slot and payload were reserved just now.
         unsafe {
             if spilled {
-                self.letters.write_spilled(reserved.slot, &head, args, &plan.saved, plan.slab);
+                self.letters.write_spilled(reserved.slot, &head, args, &plan.saved, plan.copies);
             } else {
                 self.letters.write_inline(reserved.slot, &head, &args[0]);
             }
@@ -244,10 +246,6 @@ impl Orchestrator {
         self.publish(&reserved, &head, &live, cause);
         self.deps = deps;
         self.live = live;
-        let tensors = allocated.then(|| {
-            let pairs = args.iter().flat_map(|a| a.tensors().iter().zip(a.tags()));
-            pairs.map(|(t, &tag)| (*t, tag == TensorArgType::Output)).collect()
-        });
         Ok(TaskHandle { seq: reserved.seq, executor: self.shared.id, tensors })
     }
 
@@ -258,10 +256,16 @@ impl Orchestrator {
         patience: Patience,
         own: Needs,
         producers: &[Producer],
-        slab: u64,
+        plan: &Plan,
     ) -> Result<(), Error> {
-        if slab > 0 {
-            self.make_heap_room(slab, patience)?;
+        if producers.len() > MAX_FAN_IN {
+            self.reclaim()?; // most of them may be through, and need no edge then
+        }
+        if plan.slab > 0 {
+            self.make_heap_room(plan.slab, patience)?;
+        }
+        if plan.copies > 0 {
+            self.make_copy_room(plan.copies, patience)?;
         }
         self.make_room(patience, |tail| {
             let live = producers.iter().filter(|p| p.task >= tail).count();
@@ -271,37 +275,47 @@ impl Orchestrator {
         })
     }
 
-    /// Gives outputs their addresses and a snapshot its place.
+    /// Gives outputs their addresses and a snapshot its place. What the handle names, if anything.
     #[inline]
     fn allocate(
         &mut self,
+        request: &Request<'_>,
         plan: &mut Plan,
         args: &mut [TaskArgs],
-        patience: Patience,
-    ) -> Result<bool, Error> {
-        if plan.slab == 0 {
-            return Ok(false);
+    ) -> Result<Option<Named>, Error> {
+        if plan.copies > 0 {
+            let base = self.take_copies(plan.copies)?;
+            for range in &mut plan.saved {
+                range.copy += base;
+            }
+            plan.copies = base; // from here on: the address of the seal
+            self.arena.write_word(base, 0);
         }
-        let base = self.take_slab(plan.slab, true, patience)?;
-        let mut at = base;
+        if !plan.null_outputs {
+            return Ok(None);
+        }
+        let mut at = 0;
+        if plan.slab > 0 {
+            let maker = match &request.options.name {
+                Some(name) => Maker::Named(Arc::clone(name)),
+                None => Maker::Task(request.options.kind as u8, request.callable.0),
+            };
+            at = self.take_slabs(&plan.outputs, true, maker)?;
+        }
+        let mut named = Vec::new();
         for args in args {
             for (tensor, tag) in args.tensors_mut() {
-                let bytes = tensor.nbytes()?;
-                if tag == TensorArgType::Output && tensor.data() == 0 && bytes > 0 {
+                let allocated = tag == TensorArgType::Output && tensor.data() == 0;
+                let bytes = if allocated { tensor.nbytes()? } else { 0 };
+                if bytes > 0 {
                     tensor.set_data(at);
                     self.accesses.push(Access::new(at..at + bytes, tag));
                     at += bytes.next_multiple_of(crate::limits::HEAP_ALIGN as u64);
                 }
+                named.push((*tensor, allocated));
             }
         }
-        if !plan.saved.is_empty() {
-            for range in &mut plan.saved {
-                range.copy += base;
-            }
-            plan.slab = at; // from here on: the address of the seal
-            self.arena.write_word(at, 0);
-        }
-        Ok(plan.allocates)
+        Ok(Some(named.into()))
     }
 
     /// Joins have taken numbers, so the task's own is larger than was thought when its bytes were
@@ -310,7 +324,7 @@ impl Orchestrator {
     fn hold_for_later(&mut self) {
         let task = self.ring.next();
         let accesses = std::mem::take(&mut self.accesses);
-        for access in &accesses {
+        for access in accesses.iter().filter(|access| !access.bytes.is_empty()) {
             self.is_known(&access.bytes, task);
         }
         self.accesses = accesses;

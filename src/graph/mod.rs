@@ -2,9 +2,12 @@
 //! ([`TensorMap`]), and which scopes are open ([`ScopeStack`]). Private to the submitting thread;
 //! no atomics, no shared memory, no system call.
 
+mod keys;
+mod overlap;
 mod ranges;
 mod scope;
 mod tensor_map;
 
+pub use overlap::written_twice;
 pub use scope::{Scope, ScopeError, ScopeStack};
 pub use tensor_map::{Access, Dependencies, Hazards, Producer, TensorMap};

@@ -8,7 +8,8 @@
 //!
 //! The usual request names exactly a segment that is there; a hash of its first address finds it
 //! without any search. Everything else goes through an ordered index and splits segments where
-//! the request begins and ends.
+//! the request begins and ends. A read of many segments joins those between which no difference
+//! is left: a task that has left the window makes none.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,9 @@ use smallvec::SmallVec;
 const NONE: u64 = 0;
 /// Dead segments are swept when there are more than this, and twice those of the last sweep.
 const SWEEP_FROM: usize = 1 << 16;
+/// A read of this many segments looks whether some can be joined. Fewer cost less as they are than
+/// to be split again by the next write of one of them.
+const JOIN_FROM: usize = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Segment {
@@ -51,6 +55,18 @@ impl Segment {
 
     fn is_live(&self, tail: u64) -> bool {
         self.writer > tail || self.readers.iter().any(|&reader| reader >= tail)
+    }
+
+    /// Forgets a writer before `keep` and readers before `tail`.
+    fn forget_finished(&mut self, keep: u64, tail: u64) {
+        if self.writer <= keep {
+            self.writer = NONE;
+        }
+        self.readers.retain(|reader| *reader >= tail);
+    }
+
+    fn continues(&self, before: &Self) -> bool {
+        before.end == self.start && before.writer == self.writer && before.readers == self.readers
     }
 }
 
@@ -86,6 +102,7 @@ pub(super) struct RangeMap {
     /// By a few bits of the first address: a segment that may be the one. Checked at the segment.
     recent: Box<[Cell<u32>; RECENT]>,
     free: Vec<u32>,
+    /// By first address; may name segments that are gone, and is checked at the segment.
     exact: ByAddress<u32>,
     order: BTreeMap<u64, u32>,
     sweep_at: usize,
@@ -142,6 +159,11 @@ impl RangeMap {
         if self.is_exactly(guess, range) { Some(guess) } else { self.exact(range) }
     }
 
+    /// Whether this writer had left the window when the last task was entered, and may be left out.
+    pub(super) fn is_finished(&self, writer: u64) -> bool {
+        writer < self.keep
+    }
+
     pub(super) fn segment(&self, index: u32) -> &Segment {
         &self.segments[index as usize]
     }
@@ -165,6 +187,9 @@ impl RangeMap {
             return;
         }
         self.cut(range);
+        if self.has_many(range) {
+            self.join(range, tail);
+        }
         let inside: SmallVec<[u32; 8]> =
             self.order.range(range.clone()).map(|(_, &index)| index).collect();
         let mut at = range.start;
@@ -179,6 +204,45 @@ impl RangeMap {
         }
         if at < range.end {
             self.add(at..range.end, NONE, task);
+        }
+        if self.has_many(range) {
+            self.join(range, tail); // what nobody knew of between them has a reader now
+        }
+    }
+
+    fn has_many(&self, range: &Range<u64>) -> bool {
+        self.order.range(range.clone()).nth(JOIN_FROM - 1).is_some()
+    }
+
+    /// Joins neighbours inside the range that differ in nothing that still matters.
+    #[cold]
+    fn join(&mut self, range: &Range<u64>, tail: u64) {
+        let inside: Vec<u32> = self.order.range(range.clone()).map(|(_, &index)| index).collect();
+        let mut last: Option<u32> = None;
+        let mut joined: Vec<u64> = Vec::new();
+        for index in inside {
+            let keep = self.keep;
+            self.segments[index as usize].forget_finished(keep, tail);
+            let segment = &self.segments[index as usize];
+            match last {
+                Some(before) if segment.continues(self.segment(before)) => {
+                    self.segments[before as usize].end = segment.end;
+                    let gone = std::mem::take(&mut self.segments[index as usize]);
+                    self.free.push(index);
+                    joined.push(gone.start);
+                }
+                _ => last = Some(index),
+            }
+        }
+        // Entries of the hash table are checked at the segment, so they may stay for now.
+        if joined.len() < self.order.len() / 8 {
+            joined.iter().for_each(|start| _ = self.order.remove(start));
+        } else {
+            let segments = &self.segments;
+            self.order.retain(|_, index| segments[*index as usize].end != 0);
+        }
+        if self.exact.len() > 2 * self.order.len() + SWEEP_FROM {
+            self.exact = self.order.iter().map(|(&start, &index)| (start, index)).collect();
         }
     }
 

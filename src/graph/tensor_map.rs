@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use super::ranges::{ByAddress, RangeMap};
+use super::keys::KeyMap;
+use super::ranges::RangeMap;
 use crate::abi::TensorArgType;
 use crate::ring::EdgeKind;
 
@@ -15,16 +16,25 @@ use crate::ring::EdgeKind;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Hazards {
     /// Read after write, write after write and write after read, on any shared byte.
+    ///
+    /// A task that would write the same byte through two of its arguments is refused. A byte that it
+    /// reads through one and writes through another is how it works in place, and is not; nor are
+    /// members of a group that name the same bytes, since they run at the same time and order their
+    /// accesses themselves (barriers, atomics).
     #[default]
     Strict,
-    /// The tag table of the original, on base addresses.
+    /// The tag table of the original, on base addresses: tensors that begin at different addresses
+    /// do not know of each other, whatever bytes they share; tensors without bytes count like
+    /// others. Nothing is refused, OUTPUT and OUTPUT_EXISTING wait for nobody, and no write waits
+    /// for readers: what is not ordered by INPUT and INOUT is the caller's to order.
     Compatible,
 }
 
 /// One tensor of a task, as the map sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Its bytes; never empty.
+    /// Its bytes. Empty ones are nothing to strict hazards; to compatible ones, which go by the first
+    /// address alone, they are as good as others.
     pub bytes: Range<u64>,
     /// What the task does with them.
     pub tag: TensorArgType,
@@ -37,6 +47,12 @@ impl Access {
     #[inline]
     pub fn new(bytes: Range<u64>, tag: TensorArgType) -> Self {
         Self { bytes, tag, seen: u32::MAX }
+    }
+
+    /// Whether strict hazards look at it.
+    #[inline]
+    fn counts(&self) -> bool {
+        self.tag != TensorArgType::NoDep && !self.bytes.is_empty()
     }
 }
 
@@ -101,7 +117,7 @@ pub struct TensorMap {
 
 enum Known {
     Strict(RangeMap),
-    Compatible(ByAddress<u64>),
+    Compatible(KeyMap),
 }
 
 impl TensorMap {
@@ -110,9 +126,18 @@ impl TensorMap {
         Self {
             known: match hazards {
                 Hazards::Strict => Known::Strict(RangeMap::default()),
-                Hazards::Compatible => Known::Compatible(ByAddress::default()),
+                Hazards::Compatible => Known::Compatible(KeyMap::default()),
             },
             keep_from: u64::MAX,
+        }
+    }
+
+    /// How dependencies are inferred.
+    #[inline]
+    pub fn hazards(&self) -> Hazards {
+        match self.known {
+            Known::Strict(_) => Hazards::Strict,
+            Known::Compatible(_) => Hazards::Compatible,
         }
     }
 
@@ -122,16 +147,19 @@ impl TensorMap {
         self.keep_from = task;
     }
 
-    /// Adds to `out` whom a task with these accesses must wait for. Changes nothing, so a submit
-    /// that finds no room afterwards has left no trace.
+    /// Adds to `out` whom a task with these accesses must wait for; tasks that had left the window
+    /// when the last one was entered may be left out. Changes nothing, so a submit that finds no
+    /// room afterwards has left no trace.
     #[inline]
     pub fn lookup(&self, accesses: &mut [Access], out: &mut Dependencies) {
         match &self.known {
             Known::Strict(map) => {
-                for access in accesses.iter_mut().filter(|a| a.tag != TensorArgType::NoDep) {
+                for access in accesses.iter_mut().filter(|a| a.counts()) {
                     let tag = access.tag;
                     let mut see = |segment: &super::ranges::Segment| {
-                        if let Some(writer) = segment.writer() {
+                        if let Some(writer) = segment.writer()
+                            && !map.is_finished(writer)
+                        {
                             out.add(writer, tag.reads());
                         }
                         if tag.writes() {
@@ -147,22 +175,7 @@ impl TensorMap {
                     }
                 }
             }
-            Known::Compatible(map) => {
-                // In argument order, with inserts at once: an output hides the writer before it
-                // from a later argument of the same task.
-                for (index, access) in accesses.iter().enumerate() {
-                    let key = access.bytes.start;
-                    let hidden = accesses[..index]
-                        .iter()
-                        .any(|earlier| earlier.tag.writes() && earlier.bytes.start == key);
-                    if access.tag.reads()
-                        && !hidden
-                        && let Some(&writer) = map.get(&key)
-                    {
-                        out.add(writer, true);
-                    }
-                }
-            }
+            Known::Compatible(map) => map.lookup(accesses, out),
         }
     }
 
@@ -173,16 +186,18 @@ impl TensorMap {
             Known::Strict(map) => {
                 map.keep(self.keep_from.min(tail));
                 // Reads first: a range that the task reads and writes ends up written.
-                for access in accesses.iter().filter(|a| a.tag == TensorArgType::Input) {
+                let all = || accesses.iter().filter(|a| a.counts());
+                for access in all().filter(|a| a.tag == TensorArgType::Input) {
                     map.read(&access.bytes, access.seen, task, tail);
                 }
-                for access in accesses.iter().filter(|a| a.tag.writes()) {
+                for access in all().filter(|a| a.tag.writes()) {
                     map.write(&access.bytes, access.seen, task);
                 }
             }
             Known::Compatible(map) => {
+                map.keep(self.keep_from.min(tail));
                 for access in accesses.iter().filter(|a| a.tag.writes()) {
-                    map.insert(access.bytes.start, task);
+                    map.write(access.bytes.start, task);
                 }
             }
         }
@@ -195,7 +210,7 @@ impl TensorMap {
                 let byte = address..address + 1;
                 map.overlapping(&byte).next().and_then(|segment| segment.writer())
             }
-            Known::Compatible(map) => map.get(&address).copied(),
+            Known::Compatible(map) => map.writer(address),
         }
     }
 
@@ -203,7 +218,7 @@ impl TensorMap {
     pub fn erase(&mut self, bytes: &Range<u64>) {
         match &mut self.known {
             Known::Strict(map) => map.erase(bytes),
-            Known::Compatible(map) => map.retain(|key, _| !bytes.contains(key)),
+            Known::Compatible(map) => map.erase(bytes),
         }
     }
 

@@ -32,6 +32,17 @@ pub enum RingError {
         /// Bytes of the ring.
         capacity: u64,
     },
+    /// A snapshot larger than the ring for copies.
+    #[error(
+        "the snapshot of this task takes {bytes} bytes, and all snapshots together have {capacity}; \
+         raise heap_bytes or split the task"
+    )]
+    SnapshotTooLarge {
+        /// Bytes of the copies, aligned.
+        bytes: u64,
+        /// Bytes there are.
+        capacity: u64,
+    },
 }
 
 /// The sizes of a ring.
@@ -101,6 +112,9 @@ pub struct DistRing {
     held: Box<[Held]>,
     /// The heap rings, by class of scope depth.
     pub heaps: [HeapRing; HEAP_RINGS],
+    /// Copies that snapshots keep until their task has retired. Apart from the heap rings, where an
+    /// older slab that a scope holds would keep them until it closes.
+    pub copies: HeapRing,
 }
 
 impl DistRing {
@@ -123,6 +137,7 @@ impl DistRing {
             group: SpanRing::new(geometry.group_words as u64),
             held: vec![Held::default(); window].into_boxed_slice(),
             heaps: std::array::from_fn(|_| HeapRing::new(heap)),
+            copies: HeapRing::new(heap),
         })
     }
 

@@ -6,6 +6,7 @@
 //! about it is shared with the workers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::span::SpanRing;
 use crate::limits::HEAP_ALIGN;
@@ -19,15 +20,34 @@ pub struct ScopeRef {
     pub id: u64,
 }
 
-/// Bytes of one submit or one `alloc`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a slab was made for, in the words that messages use. Kept here, since the task may have
+/// left the window, and its name with it, long before its slab goes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Maker {
+    /// Nothing is known.
+    #[default]
+    Unknown,
+    /// An `alloc`.
+    Alloc,
+    /// An output of a task without a name of its own: the kind of its worker, and its callable.
+    Task(u8, u64),
+    /// An output of a task with a name.
+    Named(Arc<str>),
+}
+
+/// Bytes of one output or one `alloc`.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slab {
     /// Cursor of the first byte.
     pub begin: u64,
-    /// Cursor behind the last byte.
+    /// Cursor behind the last byte, rounding included.
     pub end: u64,
+    /// Bytes that were asked for.
+    pub len: u64,
     /// The task that writes it, or the next task to be submitted when it was allocated.
     pub task: u64,
+    /// What it was made for.
+    pub maker: Maker,
     /// The last task that names it; `None` until one does.
     pub last_use: Option<u64>,
     /// The scope that holds it.
@@ -35,10 +55,23 @@ pub struct Slab {
 }
 
 impl Slab {
-    /// Its size.
+    /// What it takes of the ring.
     pub fn bytes(&self) -> u64 {
         self.end - self.begin
     }
+}
+
+/// Whom slabs that are made together belong to.
+#[derive(Clone, Debug, Default)]
+pub struct Owner {
+    /// The task that writes them, or the next one to be submitted.
+    pub task: u64,
+    /// Whether that task names them.
+    pub used: bool,
+    /// What they are made for.
+    pub maker: Maker,
+    /// The scope that holds them.
+    pub scope: ScopeRef,
 }
 
 /// The slabs of one heap ring, oldest first.
@@ -64,17 +97,32 @@ impl HeapRing {
         self.span.capacity()
     }
 
-    /// Whether `bytes` (a multiple of [`HEAP_ALIGN`]) fit now.
+    /// Whether `bytes`, rounded up to whole slab units, fit now.
     pub fn fits(&self, bytes: u64) -> bool {
-        self.span.fit(bytes).is_some()
+        align_up(bytes).is_some_and(|bytes| self.span.fit(bytes).is_some())
     }
 
     /// Takes a slab; the result is the offset of its first byte in the ring.
     pub fn take(&mut self, bytes: u64, task: u64, scope: ScopeRef, used: bool) -> Option<u64> {
-        let begin = self.span.take(bytes)?;
-        let last_use = used.then_some(task);
-        self.slabs.push_back(Slab { begin, end: begin + bytes, task, last_use, scope });
-        Some(self.span.place(begin))
+        self.take_parts(&[bytes], &Owner { task, used, maker: Maker::Unknown, scope })
+    }
+
+    /// Takes a slab for each of `parts`, side by side; the result is the offset of the first.
+    pub fn take_parts(&mut self, parts: &[u64], owner: &Owner) -> Option<u64> {
+        let mut total = 0u64;
+        for &len in parts {
+            total = total.checked_add(align_up(len)?)?;
+        }
+        let first = self.span.take(total)?;
+        let mut begin = first;
+        for &len in parts {
+            let end = begin + len.next_multiple_of(HEAP_ALIGN as u64);
+            let last_use = owner.used.then_some(owner.task);
+            let (task, maker, scope) = (owner.task, owner.maker.clone(), owner.scope);
+            self.slabs.push_back(Slab { begin, end, len, task, maker, last_use, scope });
+            begin = end;
+        }
+        Some(self.span.place(first))
     }
 
     /// Gives back the oldest slabs for as long as `free` says so.
@@ -107,7 +155,7 @@ impl HeapRing {
         self.span.used()
     }
 
-    /// The live slab that holds all of `offset..offset + len`.
+    /// The live slab of which `offset..offset + len` are bytes that were asked for.
     pub fn slab_of(&mut self, offset: u64, len: u64) -> Option<&mut Slab> {
         let cursor = self.span.cursor_of(offset);
         // The usual case: the newest slab, or close to it.
@@ -116,6 +164,6 @@ impl HeapRing {
             _ => self.slabs.partition_point(|s| s.begin <= cursor).checked_sub(1)?,
         };
         let slab = &mut self.slabs[index];
-        (slab.begin <= cursor && cursor.checked_add(len)? <= slab.end).then_some(slab)
+        (slab.begin <= cursor && cursor.checked_add(len)? <= slab.begin + slab.len).then_some(slab)
     }
 }

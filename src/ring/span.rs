@@ -35,6 +35,9 @@ impl SpanRing {
         if len > self.capacity {
             return None;
         }
+        if len == 0 {
+            return Some(self.top); // also in a ring that holds nothing
+        }
         let place = self.top % self.capacity;
         let next_lap = self.top + (self.capacity - place) % self.capacity;
         if self.top == self.tail {
@@ -72,12 +75,12 @@ impl SpanRing {
     /// The place in the ring of a cursor.
     #[inline(always)]
     pub fn place(&self, cursor: u64) -> u64 {
-        cursor % self.capacity
+        cursor.checked_rem(self.capacity).unwrap_or(0)
     }
 
     /// The cursor of a place, if something that is held can lie there.
     pub fn cursor_of(&self, place: u64) -> u64 {
-        let lap = self.tail - self.tail % self.capacity;
+        let lap = self.tail - self.place(self.tail);
         let cursor = lap + place;
         if cursor < self.tail { cursor + self.capacity } else { cursor }
     }

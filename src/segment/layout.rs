@@ -53,6 +53,7 @@ pub(super) struct Offsets {
     pub(super) hot: usize,
     pub(super) heaps: usize,
     pub(super) heap_stride: usize,
+    pub(super) copies: usize,
     pub(super) buffers: usize,
     pub(super) total: usize,
 }
@@ -88,6 +89,7 @@ pub(super) fn lay_out(shape: &Shape) -> Offsets {
     at.hot = place(0, PAGE);
     at.heap_stride = shape.ring.heap_bytes.next_multiple_of(PAGE);
     at.heaps = place(HEAP_RINGS * at.heap_stride, PAGE.max(HEAP_ALIGN));
+    at.copies = place(at.heap_stride, PAGE);
     at.buffers = place(shape.buffer_bytes, PAGE);
     at.total = place(0, PAGE);
     at

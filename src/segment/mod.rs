@@ -6,7 +6,7 @@
 //!   | late functions | imports
 //! shared: written by all
 //!   control | pools | worker table | slots (64 B each) | hint rings | bitmaps | error texts
-//!   | group words | heap ring 0..3 | buffers
+//!   | group words | heap ring 0..3 | copies of snapshots | buffers
 //! ```
 //!
 //! This is the room that turns offsets into references. All offsets come from the geometry that
@@ -293,6 +293,11 @@ impl Arena {
     pub(crate) fn heap(&self, ring: usize) -> (u64, u64) {
         let base = self.map.base().as_ptr() as u64 + self.at.heaps as u64;
         (base + (ring * self.at.heap_stride) as u64, self.shape.ring.heap_bytes as u64)
+    }
+
+    /// The address of the copies of snapshots; there are as many bytes as in a heap ring.
+    pub(crate) fn copies(&self) -> u64 {
+        self.map.base().as_ptr() as u64 + self.at.copies as u64
     }
 
     /// The addresses of everything that tensors can lie in: heap rings and buffers, whole pages.

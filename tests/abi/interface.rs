@@ -181,3 +181,17 @@ fn a_chip_callable_is_built() {
     let chip = ChipCallable::builder("").child(0, core(0)).build().unwrap();
     assert_eq!((chip.view().child_offset(0), chip.as_bytes().len()), (Ok(0), 468 + 128));
 }
+
+#[test]
+fn a_tensor_is_printed_by_names() {
+    let one = tensor(0x1000, &[2, 3], DataType::Int64);
+    let text = format!("{one:?}");
+    assert_eq!(text, "ContinuousTensor { data: 0x1000, shape: [2, 3], dtype: INT64 }");
+    let text = format!("{:?}", TaskArgs::new().input(one));
+    assert!(text.contains("INT64"), "{text}");
+    // What cannot be is printed as it is.
+    let text = format!("{:?}", ContinuousTensor::from_raw(0, [1; 5], 9, 200));
+    for part in ["ndims: 9", "[1, 1, 1, 1, 1]", "200 (unknown)"] {
+        assert!(text.contains(part), "{text}");
+    }
+}

@@ -141,7 +141,13 @@ impl Draw {
                     overlap(other.place, argument.place)
                         && (writes(other.tag) || writes(argument.tag))
                 });
-                if !clash {
+                // And a task that writes a byte twice is refused.
+                let twice = member.iter().any(|other: &Argument| {
+                    overlap(other.place, argument.place)
+                        && writes(other.tag)
+                        && writes(argument.tag)
+                });
+                if !clash && !twice {
                     member.push(argument);
                 }
             }

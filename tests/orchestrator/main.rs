@@ -16,11 +16,13 @@ tests! {
         alloc_gives_memory_of_its_own, an_alloc_flows_from_task_to_task, eight_runs_with_allocs,
         the_handle_names_outputs, empty_tensors, zero_bytes_beside_others, sub_tasks_get_arguments,
         ids_follow_each_other, no_tensor_at_all, every_data_type,
+        an_output_of_the_caller_is_not_the_handles,
     }
     "orchestrator::refuse" in refuse {
         too_many_dimensions, an_unknown_dtype, sizes_that_overflow, a_tensor_after_a_scalar,
         more_arguments_than_a_letter_holds, addresses_of_nobody, null_where_nothing_is_allocated,
         unknown_functions, pools_without_workers, a_scope_end_without_begin,
         a_failed_submit_leaves_no_trace, buffers_that_cannot_be, a_slab_that_is_gone,
+        writes_that_overlap, writes_that_do_not_overlap, bytes_behind_the_end,
     }
 }

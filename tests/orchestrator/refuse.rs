@@ -278,3 +278,119 @@ pub(crate) fn a_slab_that_is_gone() {
         assert!(matches!(error, Error::UnknownAddress { .. }), "{error}");
     }
 }
+
+/// Two arguments of one task that write the same bytes, in every combination of tags and overlaps.
+pub(crate) fn writes_that_overlap() {
+    use TensorArgType::{InOut, Output, OutputExisting};
+    let part = |kit: &Kit, from: usize, len: u32| kit.data.view(from, &[len]).unwrap();
+    let with = |one: ContinuousTensor, tag, other: ContinuousTensor, tag_other| {
+        let mut all = args().input(one);
+        all.add_tensor(one, tag).unwrap();
+        all.add_tensor(other, tag_other).unwrap();
+        all
+    };
+    // The same bytes, one inside the other, one byte shared.
+    for (from, len) in [(0, 2), (0, 4), (1, 1), (1, 3)] {
+        for tag in [Output, InOut, OutputExisting] {
+            for other in [Output, InOut, OutputExisting] {
+                refused_quickly(|kit| with(part(kit, 0, 2), tag, part(kit, from, len), other));
+            }
+        }
+    }
+    // Far apart among many.
+    refused_quickly(|kit| {
+        let byte = |at| ContinuousTensor::new(kit.data.address() + at, &[1], DataType::Uint8);
+        let mut all = args();
+        for at in (0..32).chain([3]) {
+            all.add_tensor(byte(at).unwrap(), OutputExisting).unwrap();
+        }
+        all
+    });
+}
+
+fn refused_quickly(bad: impl Fn(&Kit) -> TaskArgs) {
+    let kit = kit(Mode::Thread);
+    kit.exec
+        .run(|orch| {
+            for error in [
+                orch.submit(kit.add, bad(&kit), config()).unwrap_err(),
+                orch.try_submit(kit.add, bad(&kit), config()).unwrap_err().error,
+                orch.submit_group(kit.add, vec![args(), bad(&kit)], config()).unwrap_err(),
+            ] {
+                assert!(matches!(error, Error::OverlappingWrites { .. }), "{error}");
+                assert!(error.to_string().contains("both write"), "{error}");
+            }
+            let Error::OverlappingWrites { first, second, .. } =
+                orch.submit(kit.add, bad(&kit), config()).unwrap_err()
+            else {
+                panic!()
+            };
+            assert_ne!(first, second);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(kit.exec.stats().submitted, 0);
+}
+
+/// What is no second write: a task in place, parts side by side, empty ones, NO_DEP, members of a
+/// group (they run at the same time, and share what they coordinate), compatible hazards.
+pub(crate) fn writes_that_do_not_overlap() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let part = |from: usize, len: u32| kit.data.view(from, &[len]).unwrap();
+        let good = [
+            args().output_existing(part(0, 4)).input(part(0, 4)),
+            args().inout(part(0, 2)).input(part(1, 3)),
+            args().output_existing(part(0, 2)).output_existing(part(2, 2)).inout(part(1, 0)),
+            args().inout(part(0, 4)).inout(part(2, 0)),
+            args().inout(part(0, 4)).no_dep(part(0, 4)),
+        ];
+        kit.exec
+            .run(|orch| {
+                for all in good.clone() {
+                    orch.submit(kit.add, all, config())?;
+                }
+                let shared = || args().inout(part(0, 4));
+                orch.submit_group(kit.add, vec![shared(), shared()], config()).map(drop)
+            })
+            .unwrap();
+    }
+    let mut builder = small(Mode::Process, 1).hazards(mailring::Hazards::Compatible);
+    let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+    let exec = builder.build().unwrap();
+    let data = exec.buffer::<u64>(4).unwrap();
+    let twice = args().inout(data.tensor()).output_existing(data.tensor());
+    exec.run(|orch| orch.submit(nop, twice, config()).map(drop)).unwrap();
+}
+
+/// A buffer ends where it was asked to, whatever it was rounded up to; slabs and imports as well.
+pub(crate) fn bytes_behind_the_end() {
+    for mode in BOTH {
+        let mut builder = small(mode, 1);
+        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let exec = builder.build().unwrap();
+        let bytes = |at: u64, len: u32| ContinuousTensor::new(at, &[len], DataType::Uint8).unwrap();
+        let buffer = exec.buffer::<u8>(65).unwrap();
+        let memfd = exec.memfd_buffer::<u8>(65).unwrap();
+        let nothing = exec.buffer::<u8>(0).unwrap();
+        exec.run(|orch| {
+            let alloc = orch.alloc(&[65], DataType::Uint8)?;
+            let two = args().output(bytes(0, 65)).output(bytes(0, 65));
+            let two = orch.submit(nop, two, config())?;
+            let places = [buffer.address(), memfd.address(), alloc.data()];
+            for at in places.into_iter().chain([two.tensor(0)?.data(), two.tensor(1)?.data()]) {
+                for (from, len) in [(0, 128), (0, 66), (64, 2), (65, 1), (100, 1)] {
+                    let bad = args().no_dep(bytes(at, 65)).inout(bytes(at + from, len));
+                    let error = orch.submit(nop, bad, config()).unwrap_err();
+                    assert!(matches!(error, Error::UnknownAddress { index: 1, .. }), "{error}");
+                }
+                orch.submit(nop, args().inout(bytes(at, 65)), config())?;
+                orch.submit(nop, args().inout(bytes(at + 64, 1)), config())?;
+            }
+            let error = orch.submit(nop, args().input(bytes(nothing.address(), 1)), config());
+            assert!(matches!(error, Err(Error::UnknownAddress { .. })), "{error:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}

@@ -425,3 +425,27 @@ pub(crate) fn every_data_type() {
     })
     .unwrap();
 }
+
+/// What a handle names does not depend on what stands beside it.
+pub(crate) fn an_output_of_the_caller_is_not_the_handles() {
+    for mode in BOTH {
+        let kit = kit(mode, Hazards::Strict);
+        let data = kit.exec.buffer::<u64>(1).unwrap();
+        kit.exec
+            .run(|orch| {
+                let alone = args().output(data.tensor());
+                let beside = args().output(data.tensor()).output(null(4));
+                for all in [alone, beside] {
+                    let handle = orch.submit(kit.count, kit.with_state(all), config())?;
+                    assert!(matches!(handle.tensor(0), Err(Error::Handle(_))));
+                }
+                // Nothing to allocate, but left to the submit all the same.
+                for all in [args().output(null(0)), args().output(null(0)).output(null(4))] {
+                    let handle = orch.submit(kit.count, kit.with_state(all), config())?;
+                    assert_eq!(handle.tensor(0)?.data(), 0);
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mailring::ring::HeapRing;
-use mailring::ring::heap::{ScopeRef, align_up};
+use mailring::ring::heap::{Owner, ScopeRef, align_up};
 use mailring::ring::span::SpanRing;
 
 use crate::common::kit::Random;
@@ -158,4 +158,30 @@ pub(crate) fn spans_never_overlap() {
             }
         }
     }
+}
+
+/// A ring that holds nothing has no room, and says so.
+pub(crate) fn a_ring_without_bytes() {
+    let mut heap = heap(0);
+    assert!(heap.fits(0) && !heap.fits(1) && !heap.fits(u64::MAX));
+    assert_eq!((heap.take(1, 0, ScopeRef::default(), true), heap.used()), (None, 0));
+    assert!(heap.slab_of(0, 0).is_none() && heap.oldest().is_none());
+    heap.reclaim(|_| true);
+    let span = SpanRing::new(0);
+    assert_eq!((span.fit(0), span.fit(1), span.place(0), span.cursor_of(0)), (Some(0), None, 0, 0));
+}
+
+/// A slab holds what was asked for; the rest of its last unit is nobody's.
+pub(crate) fn a_slab_ends_where_it_was_asked_to() {
+    let mut heap = heap(8192);
+    let owner = Owner { used: true, ..Owner::default() };
+    assert_eq!(heap.take_parts(&[65, 1024, 1], &owner), Some(0));
+    assert_eq!((heap.len(), heap.used()), (3, 3072));
+    for (offset, len, found) in
+        [(0, 65, true), (0, 66, false), (64, 2, false), (1024, 1024, true), (1000, 100, false)]
+    {
+        assert_eq!(heap.slab_of(offset, len).is_some(), found, "{offset}, {len}");
+    }
+    assert_eq!(heap.take_parts(&[1024, 5000], &owner), None, "all or none");
+    assert_eq!(heap.len(), 3);
 }

@@ -436,7 +436,8 @@ pub(crate) fn config_and_scalars_arrive() {
             exec.run(|orch| {
                 let mut all = args();
                 for i in 0..tensors {
-                    all = all.inout(data.view(0, &[i + 1])?);
+                    let part = data.view(0, &[i + 1])?;
+                    all = if i == 0 { all.inout(part) } else { all.input(part) };
                 }
                 for i in 0..scalars {
                     all = all.scalar(i * i);
