@@ -29,6 +29,7 @@ use crate::worker::library::Registered;
 use crate::worker::life::Workers;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::poke::Poke;
+use crate::worker::starts::START;
 use crate::worker::supervisor::Supervisor;
 use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
 
@@ -63,6 +64,7 @@ pub struct Builder {
     grace: Duration,
     pin: bool,
     kept: Vec<RawFd>,
+    start_timeout: Duration,
     functions: Functions,
     services: [Option<Service>; 2],
 }
@@ -95,6 +97,7 @@ impl Builder {
             grace: Duration::from_secs(1),
             pin: false,
             kept: Vec::new(),
+            start_timeout: START,
             functions: Functions::default(),
             services: [None, None],
         }
@@ -185,6 +188,16 @@ impl Builder {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace.min(Duration::from_secs(24 * 3600));
+        self
+    }
+
+    /// How long the factory of a worker may take (default 30 s). A process that takes longer is
+    /// killed, and another is forked, after pauses that grow to a second. `build` gives up after
+    /// five in a row; later a worker is never given up for that, but tasks that only it could run
+    /// fail when it has not come up for ten seconds.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout.min(Duration::from_secs(24 * 3600));
         self
     }
 
@@ -323,11 +336,19 @@ impl Builder {
         let imports = Arc::clone(&shared.imports);
         let orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
         let (processes, threads) = match self.mode {
-            Mode::Process => (Some(fork_all(&brood)?), Vec::new()),
-            Mode::Thread => (None, start_all(&brood)?),
+            Mode::Process => (Some(fork_all(&brood, self.start_timeout)?), Vec::new()),
+            Mode::Thread => (None, start_all(&brood, self.start_timeout)?),
         };
-        let supervisor =
-            Supervisor { arena, health, poke, grace: self.grace, processes, beside, imports };
+        let supervisor = Supervisor {
+            arena,
+            health,
+            poke,
+            grace: self.grace,
+            start_timeout: self.start_timeout,
+            processes,
+            beside,
+            imports,
+        };
         let supervisor = std::thread::Builder::new()
             .name("mailring-super".to_owned())
             .spawn(move || supervisor.run())

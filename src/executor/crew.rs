@@ -13,13 +13,15 @@ use crate::worker::life::Workers;
 use crate::worker::nursery::Nursery;
 use crate::worker::participant::{Participant, Place};
 use crate::worker::processes::Processes;
+use crate::worker::starts::{Starts, end_overdue};
+use crate::worker::steps::Step;
 use crate::worker::{Publisher, make};
 
-/// Longest start of a worker.
-const START: Duration = Duration::from_secs(30);
+/// How often the builder looks at what nobody reports.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Forks the nursery and through it all workers; waits until they are ready.
-pub(super) fn fork_all(brood: &Workers) -> Result<Processes, BuildError> {
+pub(super) fn fork_all(brood: &Workers, longest: Duration) -> Result<Processes, BuildError> {
     let others = machine::threads().saturating_sub(1);
     if others > 0 {
         tracing::warn!(
@@ -30,19 +32,9 @@ pub(super) fn fork_all(brood: &Workers) -> Result<Processes, BuildError> {
     let nursery = brood.lent.while_lending(|| Nursery::start(brood));
     let nursery = nursery.map_err(BuildError::system("forking the nursery"))?;
     let _ = brood.arena.not_for_children();
-    let workers = brood.arena.shape().total_workers() as u16;
-    let mut reins = Vec::with_capacity(usize::from(workers));
-    for worker in 0..workers {
-        match nursery.spawn(worker) {
-            Ok(held) => reins.push(Some(held)),
-            Err(source) => {
-                nursery.shutdown();
-                return Err(BuildError::System { what: "forking a worker", source });
-            }
-        }
-    }
-    let processes = Processes { nursery, reins };
-    match await_live(&brood.arena, |worker| processes.ending(worker)) {
+    let workers = brood.arena.shape().total_workers();
+    let mut processes = Processes { nursery, reins: (0..workers).map(|_| None).collect() };
+    match bring_up(&brood.arena, &mut processes, longest) {
         Ok(()) => {
             tracing::info!(workers, "workers started");
             Ok(processes)
@@ -54,7 +46,68 @@ pub(super) fn fork_all(brood: &Workers) -> Result<Processes, BuildError> {
     }
 }
 
-pub(super) fn start_all(brood: &Workers) -> Result<Vec<JoinHandle<()>>, BuildError> {
+/// Forks all, and again those whose start failed, until all serve or one has failed too often.
+fn bring_up(arena: &Arena, processes: &mut Processes, longest: Duration) -> Result<(), BuildError> {
+    let workers = processes.reins.len() as u16;
+    let mut starts = vec![Starts::default(); usize::from(workers)];
+    for worker in 0..workers {
+        fork(processes, worker)?;
+    }
+    loop {
+        let door = &arena.control().host_door;
+        let seen = door.load(Acquire);
+        let (now, mut all) = (Instant::now(), true);
+        for worker in 0..workers {
+            let starts = &mut starts[usize::from(worker)];
+            let entry = arena.entry(worker);
+            let status = entry.status.load(Acquire);
+            if status == Status::Live as u32 {
+                continue;
+            }
+            all = false;
+            let failed = |why| BuildError::Worker { worker: WorkerId(worker), why };
+            if status == Status::Refused as u32 {
+                return Err(failed(entry.said()));
+            }
+            if starts.take_due(now) {
+                fork(processes, worker)?;
+            } else if let Some(how) = processes.ending(worker) {
+                let reins = processes.reins[usize::from(worker)].take();
+                // It may have said why before it went.
+                if entry.status.load(Acquire) == Status::Refused as u32 {
+                    return Err(failed(entry.said()));
+                }
+                let overdue = reins.as_ref().and_then(|reins| reins.overdue.clone());
+                let hung = overdue.is_some() && reins.is_some_and(|r| r.step() == Step::Factory);
+                let how = overdue.unwrap_or(how);
+                starts.failed(now, &how);
+                // A factory has had its time; other steps, and deaths, are tried again.
+                if hung || starts.failed_often() {
+                    return Err(failed(how));
+                }
+            } else if let Some(reins) = &mut processes.reins[usize::from(worker)] {
+                end_overdue(reins, longest, now);
+            }
+        }
+        if all {
+            return Ok(());
+        }
+        futex::wait(door, seen, Some(LOOK));
+    }
+}
+
+fn fork(processes: &mut Processes, worker: u16) -> Result<(), BuildError> {
+    let reins = processes.nursery.spawn(worker);
+    let reins = reins.map_err(BuildError::system("forking a worker"))?;
+    reins.begin();
+    processes.reins[usize::from(worker)] = Some(reins);
+    Ok(())
+}
+
+pub(super) fn start_all(
+    brood: &Workers,
+    longest: Duration,
+) -> Result<Vec<JoinHandle<()>>, BuildError> {
     let arena = &brood.arena;
     let mut threads = Vec::new();
     for worker in 0..arena.shape().total_workers() as u16 {
@@ -70,7 +123,7 @@ pub(super) fn start_all(brood: &Workers) -> Result<Vec<JoinHandle<()>>, BuildErr
             }
         }
     }
-    match await_live(&brood.arena, |_| None) {
+    match await_live(&brood.arena, longest) {
         Ok(()) => Ok(threads),
         Err(error) => {
             end_threads(&brood.arena, threads);
@@ -106,9 +159,9 @@ fn live_in_thread(brood: &Workers, worker: u16) {
     }
 }
 
-/// Waits until every worker says that it is ready. `ending` tells how one has died.
-fn await_live(arena: &Arena, ending: impl Fn(u16) -> Option<String>) -> Result<(), BuildError> {
-    let until = Instant::now() + START;
+/// Waits until every worker, in its thread, says that it is ready.
+fn await_live(arena: &Arena, longest: Duration) -> Result<(), BuildError> {
+    let until = Instant::now() + longest;
     let workers = arena.shape().total_workers() as u16;
     loop {
         let door = &arena.control().host_door;
@@ -116,23 +169,21 @@ fn await_live(arena: &Arena, ending: impl Fn(u16) -> Option<String>) -> Result<(
         let mut waiting = None;
         for worker in 0..workers {
             let entry = arena.entry(worker);
-            let status = entry.status.load(Acquire);
-            if status == Status::Live as u32 {
-                continue;
+            match entry.status.load(Acquire) {
+                status if status == Status::Live as u32 => {}
+                status if status == Status::Refused as u32 => {
+                    let why = entry.said();
+                    return Err(BuildError::Worker { worker: WorkerId(worker), why });
+                }
+                _ => waiting = Some(worker),
             }
-            let why =
-                if status == Status::Refused as u32 { Some(entry.said()) } else { ending(worker) };
-            if let Some(why) = why {
-                return Err(BuildError::Worker { worker: WorkerId(worker), why });
-            }
-            waiting = Some(worker);
         }
         let Some(worker) = waiting else { return Ok(()) };
         if Instant::now() > until {
-            let why = format!("not ready after {START:?}");
+            let why = format!("its factory was not through after {longest:?}");
             return Err(BuildError::Worker { worker: WorkerId(worker), why });
         }
-        futex::wait(door, seen, Some(Duration::from_millis(20)));
+        futex::wait(door, seen, Some(LOOK));
     }
 }
 

@@ -1,8 +1,10 @@
 //! The limits of this process, named where they are what refused something.
 
+use std::fs;
 use std::io;
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 type Resource = libc::__rlimit_resource_t;
 
@@ -58,4 +60,83 @@ pub(crate) fn hint(error: &io::Error) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// What the system refused on the way to a new process, in words that name the limit, if it is one.
+/// `who` is the process to which it was said: each has limits of its own.
+pub(crate) fn explain(error: io::Error, who: Pid) -> io::Error {
+    let why = match error.raw_os_error() {
+        Some(libc::EMFILE) => descriptors(who),
+        Some(libc::ETOOMANYREFS) => {
+            format!("too many descriptors on their way between processes; {}", descriptors(who))
+        }
+        Some(libc::ENFILE) => "the whole system has no file free (sysctl fs.file-max)".to_owned(),
+        Some(libc::EAGAIN) => processes(who),
+        Some(libc::ENOMEM) => {
+            "the machine, or the memory control group, has no memory for another \
+                               process (see also sysctl vm.overcommit_memory)"
+                .to_owned()
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{why} ({error})"))
+}
+
+fn descriptors(who: Pid) -> String {
+    let limit = limit(who, libc::RLIMIT_NOFILE);
+    format!("no descriptor is free: RLIMIT_NOFILE is {limit} (raise it with `ulimit -n`)")
+}
+
+fn processes(who: Pid) -> String {
+    let limit = limit(who, libc::RLIMIT_NPROC);
+    let group = pids_limit().map_or_else(String::new, |(path, limit)| {
+        format!(", pids.max of the control group {path} is {limit}")
+    });
+    format!(
+        "no further process is allowed: RLIMIT_NPROC is {limit} (`ulimit -u`){group}; see also \
+         sysctl kernel.pid_max and kernel.threads-max"
+    )
+}
+
+/// The soft limit of a process, as text.
+fn limit(who: Pid, resource: Resource) -> String {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: only asks; writes one live local.
+    let code = unsafe { libc::prlimit(who.as_raw(), resource, std::ptr::null(), &raw mut now) };
+    match now.rlim_cur {
+        _ if code != 0 => "unknown".to_owned(),
+        libc::RLIM_INFINITY => "unlimited".to_owned(),
+        number => number.to_string(),
+    }
+}
+
+/// The smallest limit of processes on the way from this process's control group to the root,
+/// either version, and whose it is.
+fn pids_limit() -> Option<(String, u64)> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut least: Option<(String, u64)> = None;
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let root = match controllers {
+            "" => "/sys/fs/cgroup",
+            c if c.split(',').any(|c| c == "pids") => "/sys/fs/cgroup/pids",
+            _ => continue,
+        };
+        let mut path = path.trim_matches('/');
+        loop {
+            let limit = fs::read_to_string(format!("{root}/{path}/pids.max"));
+            let limit = limit.ok().and_then(|text| text.trim().parse::<u64>().ok());
+            if let Some(limit) = limit
+                && least.as_ref().is_none_or(|(_, known)| limit < *known)
+            {
+                least = Some((format!("/{path}"), limit));
+            }
+            if path.is_empty() {
+                break;
+            }
+            path = path.rfind('/').map_or("", |at| &path[..at]);
+        }
+    }
+    least
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -135,6 +136,47 @@ fn advise_at(bytes: &Range<u64>, advice: i32) -> io::Result<()> {
     // where it is given; what is not mapped is an error.
     let code = unsafe { libc::madvise(start, len, advice) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Words of zeros that this process shares with those that it forks later.
+pub(crate) struct SharedWords {
+    base: NonNull<AtomicU32>,
+    count: usize,
+}
+
+// SAFETY: atomics, mapped for as long as this lives.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    pub(crate) fn new(count: usize) -> io::Result<Self> {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let len = count.max(1) * size_of::<AtomicU32>();
+        // SAFETY: a new mapping, at an address of the system's choice.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a successful mapping is not at address zero.
+        Ok(Self { base: unsafe { NonNull::new_unchecked(base.cast()) }, count })
+    }
+
+    /// Word `index`, which exists.
+    pub(crate) fn at(&self, index: usize) -> &AtomicU32 {
+        assert!(index < self.count, "word {index} of {}", self.count);
+        // SAFETY: inside the mapping, aligned, and zeros are a value of it.
+        unsafe { self.base.add(index).as_ref() }
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        let len = self.count.max(1) * size_of::<AtomicU32>();
+        // SAFETY: ours, and nobody has the address any more.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), len) };
+    }
 }
 
 /// A page that a child of this process finds empty: whoever asks whether this is still the process

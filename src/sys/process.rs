@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::descriptors::above_standard;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks. In the child only async-signal-safe steps may follow until it is ready: the caller may
@@ -185,32 +185,67 @@ pub(crate) fn receive_now(socket: impl AsFd, bytes: &mut [u8]) -> nix::Result<us
     }
 }
 
-/// Receives a datagram and the descriptors that came with it, two at most. No bytes: the other side
-/// is gone.
-pub(crate) fn receive(
-    socket: BorrowedFd<'_>,
-    bytes: &mut [u8],
-) -> nix::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([RawFd; 2]);
-    let mut parts = [io::IoSliceMut::new(bytes)];
-    let message = loop {
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+/// What came with one datagram.
+pub(crate) struct Received {
+    /// Bytes; 0: the other side is gone.
+    pub(crate) bytes: usize,
+    /// Descriptors, two at most.
+    pub(crate) fds: Vec<OwnedFd>,
+    /// There were more, for which this process had no room.
+    pub(crate) cut: bool,
+}
+
+/// Receives a datagram and the descriptors that came with it. What came of a message that was cut
+/// is there too, to be closed by whoever gets it.
+pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> nix::Result<Received> {
+    const ROOM: usize = 64; // two descriptors take 24
+    // Aligned as the headers in it are to be.
+    let mut space = [0u64; ROOM / 8];
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: all zeros are a value of it.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = space.as_mut_ptr().cast();
+    message.msg_controllen = ROOM as _;
+    let got = loop {
+        // SAFETY: the message names two live locals and the caller's bytes, with their lengths.
+        let got =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+        match nix::errno::Errno::result(got) {
             Err(nix::Error::EINTR) => {}
             done => break done?,
         }
     };
-    let mut got = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control {
-            for fd in fds {
-                // SAFETY: the kernel has just installed it for us.
-                got.push(unsafe { OwnedFd::from_raw_fd(fd) });
+    let mut fds = Vec::new();
+    // SAFETY: walks the headers that the system has just written, inside of the length that it has
+    // set; a header of descriptors is followed by as many as its length says.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let len = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let first = libc::CMSG_DATA(header).cast::<RawFd>();
+                for index in 0..len / size_of::<RawFd>() {
+                    // Installed for us just now.
+                    fds.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
+                }
             }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    let moved: io::Result<_> = got.into_iter().map(above_standard).collect();
-    Ok((message.bytes, moved.map_err(|_| nix::Error::EMFILE)?))
+    let came = fds.len();
+    let mut cut = message.msg_flags & libc::MSG_CTRUNC != 0;
+    // One that finds no place above the standard streams counts as one that did not come.
+    let moved: Vec<_> = fds.into_iter().map_while(|fd| above_standard(fd).ok()).collect();
+    cut |= moved.len() < came;
+    Ok(Received { bytes: got as usize, fds: moved, cut })
+}
+
+/// Whether a process of ours was stopped by a signal.
+pub(crate) fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
 }
 
 /// The children of this process, which has one thread, by their numbers.

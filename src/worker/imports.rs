@@ -21,9 +21,8 @@ use nix::errno::Errno;
 use crate::abi::ContinuousTensor;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::{Arena, ImportRecord};
-
 use crate::sys::descriptors::Descriptor;
-use crate::sys::process;
+use crate::sys::{limits, process};
 
 /// Bytes of a request: place and generation.
 const REQUEST: usize = 8;
@@ -180,6 +179,10 @@ fn ask(line: BorrowedFd<'_>, index: u32, generation: u32) -> io::Result<OwnedFd>
     request[4..].copy_from_slice(&generation.to_ne_bytes());
     process::send(line, &request, &[])?;
     let mut reply = [0];
-    let (_, mut memory) = process::receive(line, &mut reply)?;
-    memory.pop().ok_or_else(|| io::Error::other("the host does not have it any more"))
+    let mut received = process::receive(line, &mut reply)?;
+    if received.cut {
+        let full = io::Error::from_raw_os_error(libc::EMFILE);
+        return Err(limits::explain(full, nix::unistd::getpid()));
+    }
+    received.fds.pop().ok_or_else(|| io::Error::other("the host does not have it any more"))
 }

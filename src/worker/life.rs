@@ -13,6 +13,7 @@ use super::nursery::Brood;
 use super::orphans::end_levels;
 use super::participant::{Participant, Place, WaitStrategy};
 use super::poke::Poke;
+use super::steps::{Step, Steps};
 use crate::abi::reach;
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
@@ -53,7 +54,8 @@ impl Brood for Workers {
         true
     }
 
-    fn live(&self, worker: u16, line: Option<&OwnedFd>) -> ! {
+    fn live(&self, worker: u16, line: Option<&OwnedFd>, steps: &Steps) -> ! {
+        steps.reach(worker, Step::Confining);
         let Some(line) = line else { process::exit_now(98) };
         let arena = &self.arena;
         if !arena.join_fences() {
@@ -72,12 +74,14 @@ impl Brood for Workers {
         }
         self.lent.enter(arena);
         quiet_panics();
+        steps.reach(worker, Step::Factory);
         let entry = arena.entry(worker);
         let kind = arena.shape().kind_of(usize::from(worker));
         let mut served = match make(&self.factories[kind.index()], WorkerId(worker)) {
             Ok(served) => served,
             Err(why) => refuse(arena, worker, &why),
         };
+        steps.reach(worker, Step::Live);
         entry.pid.store(getpid().as_raw() as u32, Relaxed);
         entry.status.store(Status::Live as u32, Release);
         arena.ring_host();

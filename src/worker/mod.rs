@@ -17,6 +17,8 @@ pub(crate) mod poke;
 pub(crate) mod processes;
 mod publish;
 pub(crate) mod recover;
+pub(crate) mod starts;
+pub(crate) mod steps;
 pub(crate) mod supervisor;
 
 pub use context::{Cancelled, GroupContext, TaskContext};

@@ -11,9 +11,12 @@
 //! nursery sees it and takes everybody with it. `PR_SET_PDEATHSIG` would not do between host and
 //! nursery: it fires when the *thread* that forked ends.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,9 +25,11 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 use super::orphans::{bury_strays, end_all};
-
+use super::processes::is_readable;
+use super::steps::{Step, Steps};
 use crate::sys::descriptors::{self, Descriptor};
-use crate::sys::process;
+use crate::sys::limits;
+use crate::sys::process::{self, Received};
 
 /// Another number in every process that we forked: what was built in one process is not used in
 /// another.
@@ -39,10 +44,35 @@ pub(crate) fn lineage() -> u32 {
 /// How often the nursery looks for deaths where the system does not report them.
 const LOOK: u8 = 5;
 
+/// How often a nursery that does not answer is looked at: it may have been stopped.
+const PATIENCE: u8 = 50;
+/// After this long it is ended: the longest of what it may have to do takes half of it.
+const ANSWER: Duration = Duration::from_secs(20);
+
 const SPAWN: u8 = 1;
 const REAP: u8 = 2;
 const SHUTDOWN: u8 = 3;
-const KILL: u8 = 4;
+/// Ends a process that could not be handed over.
+const DROP: u8 = 4;
+
+/// Bytes of a question (what, place, number of the question) and of an answer (number, code).
+const MESSAGE: usize = 8;
+
+fn question(op: u8, place: u16, number: u32) -> [u8; MESSAGE] {
+    let ([low, high], number) = (place.to_ne_bytes(), number.to_ne_bytes());
+    [op, 0, low, high, number[0], number[1], number[2], number[3]]
+}
+
+fn word(message: &[u8; MESSAGE], at: usize) -> u32 {
+    u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
+}
+
+fn answer(number: u32, code: i32) -> [u8; MESSAGE] {
+    let mut message = [0; MESSAGE];
+    message[..4].copy_from_slice(&number.to_ne_bytes());
+    message[4..].copy_from_slice(&code.to_ne_bytes());
+    message
+}
 
 /// What a nursery raises: inherited by fork, so it holds whatever its processes need.
 pub(crate) trait Brood {
@@ -59,8 +89,8 @@ pub(crate) trait Brood {
     /// Whether each process has a line to the host.
     fn has_lines(&self) -> bool;
 
-    /// The life of process `place`, in it.
-    fn live(&self, place: u16, line: Option<&OwnedFd>) -> !;
+    /// The life of process `place`, in it. It says which step it is about to take.
+    fn live(&self, place: u16, line: Option<&OwnedFd>, steps: &Steps) -> !;
 
     /// In the nursery, when a process has ended and been waited for: what is left of it.
     fn bereaved(&self, living: &[Option<Pid>]);
@@ -73,8 +103,33 @@ pub(crate) struct Reins {
     /// Where the worker asks for memory that came after the fork; `None` when it has hung up.
     pub(crate) line: Option<Descriptor>,
     /// Its process number, good until it is reaped.
-    #[cfg(feature = "flow")]
     pub(crate) pid: i32,
+    /// When it was forked.
+    pub(crate) born: Instant,
+    /// Why it was killed while it started, if so.
+    pub(crate) overdue: Option<String>,
+    place: u16,
+    steps: Arc<Steps>,
+}
+
+impl Reins {
+    /// How far its start has come.
+    pub(crate) fn step(&self) -> Step {
+        self.steps.of(self.place)
+    }
+
+    /// Lets it go on from its first step, now that the host holds it.
+    pub(crate) fn begin(&self) {
+        self.steps.take_over(self.place);
+    }
+
+    /// Kills it. Asks nobody, so it works whatever the nursery is doing.
+    pub(crate) fn kill(&self) {
+        // Where pidfds are refused: as long as its end has not been told, the number is its own.
+        if !process::pidfd_kill(&self.death, libc::SIGKILL) && !is_readable(&self.death) {
+            let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
 }
 
 /// The host's end.
@@ -82,27 +137,49 @@ pub(crate) struct Nursery {
     socket: Descriptor,
     pid: Pid,
     death: Descriptor,
+    /// Whether processes have lines.
+    lines: bool,
+    steps: Arc<Steps>,
+    /// Questions so far.
+    asked: Cell<u32>,
 }
 
 impl Nursery {
     /// Forks the nursery. No thread of ours runs yet; if the host has others, only steps that
     /// take no lock of ours happen in the child before it is ready.
     pub(crate) fn start(brood: &dyn Brood) -> std::io::Result<Self> {
-        let (ours, theirs) = descriptors::socket_pair()?;
-        let host = if process::has_pidfds() { Some(process::pidfd_open(getpid())?) } else { None };
-        let tether = Tether::new()?;
-        let host_pid = getpid();
+        let own = getpid();
+        let explain = |error: std::io::Error| limits::explain(error, own);
+        let (ours, theirs) = descriptors::socket_pair().map_err(explain)?;
+        let host = process::has_pidfds().then(|| process::pidfd_open(own)).transpose();
+        let host = host.map_err(explain)?;
+        let tether = Tether::new().map_err(explain)?;
+        let steps = Arc::new(Steps::new(brood.places())?);
         // SAFETY: the child runs `nursery`, which only calls what is safe after a fork of a
         // process with threads: system calls, and the allocator, which the C library makes usable.
-        match unsafe { process::fork() }? {
+        match unsafe { process::fork() }.map_err(|errno| explain(errno.into()))? {
             ForkResult::Child => {
                 drop(ours);
-                let own = Own { socket: theirs, host, host_pid, tether: tether.child() };
-                contain(|| nursery(brood, &own))
+                let own = Own { socket: theirs, host, host_pid: own, tether: tether.child() };
+                contain(|| nursery(brood, &own, &steps))
             }
             ForkResult::Parent { child } => {
-                let death = tether.parent(child)?.0;
-                Ok(Self { socket: ours.into(), pid: child, death: death.into() })
+                let death = match tether.parent(child) {
+                    Ok((death, _)) => death,
+                    Err(error) => {
+                        let _ = kill(child, Signal::SIGKILL);
+                        let _ = waitpid(child, None);
+                        return Err(explain(error));
+                    }
+                };
+                Ok(Self {
+                    socket: ours.into(),
+                    pid: child,
+                    death: death.into(),
+                    lines: brood.has_lines(),
+                    steps,
+                    asked: Cell::new(0),
+                })
             }
         }
     }
@@ -112,41 +189,88 @@ impl Nursery {
         &self.death
     }
 
-    fn ask(&self, op: u8, worker: u16) -> std::io::Result<(i32, Vec<OwnedFd>)> {
-        let mut request = [op, 0, 0];
-        request[1..].copy_from_slice(&worker.to_ne_bytes());
-        process::send(&self.socket, &request, &[])?;
-        let mut reply = [0; 4];
-        let (got, fds) = process::receive(self.socket.as_fd(), &mut reply)?;
-        if got != reply.len() {
-            return Err(std::io::Error::other("the nursery is gone"));
+    /// Asks, and waits for the answer: not for ever. One that was stopped is told to go on; one
+    /// that does not answer is ended, and all its processes with it.
+    fn ask(&self, op: u8, place: u16) -> std::io::Result<(i32, Received)> {
+        let gone = || std::io::Error::other("the nursery is gone");
+        let number = self.asked.get().wrapping_add(1);
+        self.asked.set(number);
+        // Every question is answered before the next, so there is room for it.
+        process::send_now(&self.socket, &question(op, place, number), &[]).map_err(|_| gone())?;
+        let until = Instant::now() + ANSWER;
+        loop {
+            let mut fds = [
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.death.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut fds, PollTimeout::from(PATIENCE));
+            if fds[0].any() == Some(true) {
+                let mut message = [0; MESSAGE];
+                let received = process::receive(self.socket.as_fd(), &mut message)?;
+                if received.bytes != MESSAGE {
+                    return Err(gone());
+                }
+                if word(&message, 0) == number {
+                    return Ok((word(&message, 4) as i32, received));
+                }
+                continue; // of a question that nobody waits for any more
+            }
+            if fds[1].any() == Some(true) {
+                return Err(gone());
+            }
+            self.wake();
+            if Instant::now() > until {
+                tracing::error!("the nursery does not answer; it is ended");
+                self.kill();
+                return Err(std::io::Error::other("the nursery did not answer"));
+            }
         }
-        Ok((i32::from_ne_bytes(reply), fds))
     }
 
-    /// Forks worker `worker`.
-    pub(crate) fn spawn(&self, worker: u16) -> std::io::Result<Reins> {
-        let (code, mut fds) = self.ask(SPAWN, worker)?;
-        if fds.is_empty() {
-            return Err(std::io::Error::from_raw_os_error(-code));
+    /// Lets a nursery go on that somebody has stopped.
+    fn wake(&self) {
+        if process::is_stopped(self.pid) {
+            let _ = kill(self.pid, Signal::SIGCONT);
         }
-        let death = fds.remove(0).into();
-        Ok(Reins {
-            death,
-            line: fds.pop().map(Descriptor::from),
-            #[cfg(feature = "flow")]
-            pid: code,
-        })
+    }
+
+    fn kill(&self) {
+        if !process::pidfd_kill(&self.death, libc::SIGKILL) && !is_readable(&self.death) {
+            let _ = kill(self.pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Forks worker `worker`, which waits for [`Reins::begin`]. When not everything comes that the
+    /// host needs of it, it is ended, and the place is free again.
+    pub(crate) fn spawn(&self, worker: u16) -> std::io::Result<Reins> {
+        let (code, received) = self.ask(SPAWN, worker)?;
+        let wanted = 1 + usize::from(self.lines);
+        if code > 0 && received.fds.len() == wanted && !received.cut {
+            let mut fds = received.fds.into_iter();
+            let reins = fds.next().map(|death| Reins {
+                death: death.into(),
+                line: fds.next().map(Descriptor::from),
+                pid: code,
+                born: Instant::now(),
+                overdue: None,
+                place: worker,
+                steps: Arc::clone(&self.steps),
+            });
+            return reins.ok_or_else(|| std::io::Error::other("no descriptor came"));
+        }
+        drop(received);
+        let (who, errno) = if code > 0 || code == -libc::EEXIST {
+            self.ask(DROP, worker)?;
+            (getpid(), libc::EMFILE) // ours are used up
+        } else {
+            (self.pid, -code)
+        };
+        Err(limits::explain(std::io::Error::from_raw_os_error(errno), who))
     }
 
     /// How the dead worker ended, as `waitpid` says it, and lets its number go.
     pub(crate) fn reap(&self, worker: u16) -> std::io::Result<i32> {
         self.ask(REAP, worker).map(|(status, _)| status)
-    }
-
-    /// Kills worker `worker`, where the host has no means of its own.
-    pub(crate) fn kill(&self, worker: u16) {
-        let _ = self.ask(KILL, worker);
     }
 
     /// Lets the number of a nursery that has died go.
@@ -156,7 +280,18 @@ impl Nursery {
 
     /// Ends the nursery and everybody below it.
     pub(crate) fn shutdown(self) {
-        let _ = process::send(&self.socket, &[SHUTDOWN, 0, 0], &[]);
+        let _ = process::send_now(&self.socket, &question(SHUTDOWN, 0, 0), &[]);
+        let until = Instant::now() + ANSWER;
+        loop {
+            let mut fds = [PollFd::new(self.death.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::from(PATIENCE)).is_ok_and(|ready| ready > 0) {
+                break;
+            }
+            self.wake();
+            if Instant::now() > until {
+                self.kill();
+            }
+        }
         let _ = waitpid(self.pid, None);
     }
 }
@@ -178,7 +313,7 @@ impl Own {
 }
 
 /// The nursery's life.
-fn nursery(brood: &dyn Brood, own: &Own) -> ! {
+fn nursery(brood: &dyn Brood, own: &Own, steps: &Steps) -> ! {
     descriptors::settle_standard();
     descriptors::stay_above_host();
     descriptors::keep_only(&own.descriptors().chain(brood.keeps()).collect::<Vec<_>>());
@@ -223,32 +358,47 @@ fn nursery(brood: &dyn Brood, own: &Own) -> ! {
         if fds.get(1).is_some_and(|host| host.any() == Some(true)) {
             break; // the host is dead
         }
-        let mut request = [0; 3];
-        let Ok((3, _)) = process::receive(socket.as_fd(), &mut request) else { break };
-        let worker = u16::from_ne_bytes([request[1], request[2]]);
-        let Some(pid) = pids.get_mut(usize::from(worker)) else { continue };
+        let mut request = [0; MESSAGE];
+        match process::receive(socket.as_fd(), &mut request) {
+            Ok(received) if received.bytes == MESSAGE => {}
+            _ => break,
+        }
+        let (place, number) = (u16::from_ne_bytes([request[2], request[3]]), word(&request, 4));
+        let reply = |code: i32, fds: &[RawFd]| process::send(socket, &answer(number, code), fds);
+        let Some(pid) = pids.get_mut(usize::from(place)) else {
+            if reply(-libc::EINVAL, &[]).is_err() {
+                break;
+            }
+            continue;
+        };
         let sent = match request[0] {
-            SPAWN => match spawn(brood, worker) {
+            // Whoever is there may be at work.
+            SPAWN if pid.is_some() => reply(-libc::EEXIST, &[]),
+            SPAWN => match spawn(brood, place, steps) {
                 Ok(Hatched { child, death, line, tether }) => {
                     *pid = Some(child);
-                    tethers[usize::from(worker)] = tether;
+                    tethers[usize::from(place)] = tether;
                     let fds = [Some(&death), line.as_ref()].into_iter().flatten();
                     let fds: Vec<_> = fds.map(AsRawFd::as_raw_fd).collect();
-                    process::send(socket, &child.as_raw().to_ne_bytes(), &fds)
+                    reply(child.as_raw(), &fds).or_else(|errno| {
+                        tethers[usize::from(place)] = None;
+                        let _ = pid.take().map(reap);
+                        reply(-(errno as i32), &[])
+                    })
                 }
-                Err(error) => process::send(socket, &(-(error as i32)).to_ne_bytes(), &[]),
+                Err(errno) => reply(-(errno as i32), &[]),
             },
             REAP => {
                 let status = pid.take().map_or(0, reap);
+                tethers[usize::from(place)] = None;
                 brood.bereaved(&pids);
                 strays = true;
-                process::send(socket, &status.to_ne_bytes(), &[])
+                reply(status, &[])
             }
-            KILL => {
-                if let Some(pid) = *pid {
-                    let _ = kill(pid, Signal::SIGKILL);
-                }
-                process::send(socket, &0i32.to_ne_bytes(), &[])
+            DROP => {
+                let _ = pid.take().map(reap);
+                tethers[usize::from(place)] = None;
+                reply(0, &[])
             }
             _ => break,
         };
@@ -296,8 +446,9 @@ impl Tether {
     }
 }
 
-fn spawn(brood: &dyn Brood, worker: u16) -> Result<Hatched, Errno> {
+fn spawn(brood: &dyn Brood, worker: u16, steps: &Steps) -> Result<Hatched, Errno> {
     let nursery = getpid();
+    steps.reset(worker);
     let lines = brood.has_lines().then(descriptors::socket_pair).transpose();
     let (for_host, line) = lines.map_err(errno)?.unzip();
     let tether = Tether::new().map_err(errno)?;
@@ -313,11 +464,13 @@ fn spawn(brood: &dyn Brood, worker: u16) -> Result<Hatched, Errno> {
                 if getppid() != nursery {
                     return; // the nursery died before we asked to be told
                 }
+                steps.await_host(worker);
+                steps.reach(worker, Step::Settling);
                 LINEAGE.store(getpid().as_raw() as u32, Relaxed);
                 process::set_name("mailring-worker");
                 // A group of its own, so that what its tasks start can be ended with it.
                 let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-                brood.live(worker, line.as_ref())
+                brood.live(worker, line.as_ref(), steps)
             })
         }
         ForkResult::Parent { child } => {

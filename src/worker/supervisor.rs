@@ -13,22 +13,19 @@ use super::participant::{DEADLINE, monotonic_ns};
 use super::poke::Poke;
 use super::processes::{Processes, is_readable};
 use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
+use super::starts::{Starts, end_overdue, overdue_at};
 use crate::ids::WorkerKind;
 use crate::mailbox::alarm::{Alarm, NEVER};
 use crate::mailbox::letter::GROUP;
 use crate::ring::Phase;
 use crate::segment::{Arena, Code, Status};
 use crate::sys::descriptors::Descriptor;
-use crate::sys::process;
 
-/// Starts of one worker that may fail one after the other before it is given up.
-const FAILED_STARTS: u32 = 5;
-/// How often tasks that nobody can run are looked for, while some worker is gone for good.
+/// How often tasks that nobody can run are looked for, while some worker is gone or does not come
+/// up.
 const STRANDED: Duration = Duration::from_millis(20);
 /// Longest wait for workers that were killed or go with their nursery.
 const GOING: Duration = Duration::from_secs(1);
-/// How long to wait before a fork is tried again.
-const FORK_RETRY: Duration = Duration::from_millis(50);
 
 /// What the supervisor needs; it lives on its own thread.
 pub(crate) struct Supervisor {
@@ -36,6 +33,8 @@ pub(crate) struct Supervisor {
     pub(crate) health: Arc<Health>,
     pub(crate) poke: Arc<Poke>,
     pub(crate) grace: Duration,
+    /// Longest run of a factory.
+    pub(crate) start_timeout: Duration,
     /// PROCESS mode: who forks, and one descriptor a worker.
     pub(crate) processes: Option<Processes>,
     /// By kind: what each worker has at its side, for messages.
@@ -46,7 +45,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs until told to stop. Gives the processes back.
     pub(crate) fn run(self) -> Option<Processes> {
-        let Self { arena, health, poke, grace, processes, beside, imports } = self;
+        let Self { arena, health, poke, grace, start_timeout, processes, beside, imports } = self;
         let workers = arena.shape().total_workers();
         let mut watch = Watch {
             recovery: Recovery::new(&arena),
@@ -56,8 +55,8 @@ impl Supervisor {
             processes,
             beside,
             imports: &imports,
-            respawn_at: vec![None; workers],
-            failed_starts: vec![0; workers],
+            start_timeout,
+            starts: vec![Starts::default(); workers],
             troubled: HashMap::new(),
             reported: vec![0; workers],
         };
@@ -91,8 +90,9 @@ struct Watch<'a> {
     processes: Option<Processes>,
     beside: [Vec<String>; 2],
     imports: &'a Imports,
-    respawn_at: Vec<Option<Instant>>,
-    failed_starts: Vec<u32>,
+    start_timeout: Duration,
+    /// By worker.
+    starts: Vec<Starts>,
     /// By task: when a group was first seen in trouble.
     troubled: HashMap<u64, Instant>,
     /// THREAD mode: the lease whose missed deadline was reported, by worker.
@@ -122,9 +122,10 @@ impl Watch<'_> {
         // Nobody can be killed in THREAD mode, so there the members report by themselves.
         let kills = self.processes.is_some().then_some(&self.troubled);
         let groups = kills.into_iter().flatten().map(|(_, &since)| since + self.grace);
-        let starts = self.respawn_at.iter().flatten().copied();
+        let starts = self.starts.iter().filter_map(Starts::next);
+        let starts = starts.chain(self.starting().filter_map(|(_, at)| at));
         // Tasks become ready that only a worker that was given up could run.
-        let stranded = self.anybody_gone().then(|| now + STRANDED);
+        let stranded = self.anybody_lost(now).then(|| now + STRANDED);
         let other = groups
             .chain(starts)
             .chain(stranded)
@@ -184,8 +185,9 @@ impl Watch<'_> {
         let _span = tracing::info_span!("recovery", worker).entered();
         self.health.last_death_ns.store(monotonic_ns(), Relaxed);
         self.health.deaths.fetch_add(1, Relaxed);
-        processes.reins[usize::from(worker)] = None;
+        let reins = processes.reins[usize::from(worker)].take();
         let how = processes.reap(worker);
+        let how = reins.and_then(|reins| reins.overdue).unwrap_or(how);
         let how = self.with_beside(worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");
@@ -204,13 +206,14 @@ impl Watch<'_> {
             }
         }
         self.recovery.forget_before(self.health.tail.load(Acquire));
-        let failed_starts = &mut self.failed_starts[usize::from(worker)];
-        *failed_starts = if status == Status::Live as u32 { 0 } else { *failed_starts + 1 };
-        if status == Status::Refused as u32 || *failed_starts >= FAILED_STARTS {
+        if status == Status::Refused as u32 {
             let said = self.arena.entry(worker).said();
             self.give_up(worker, if said.is_empty() { &how } else { &said });
-        } else {
+        } else if status == Status::Live as u32 {
+            self.starts[usize::from(worker)].came_up();
             self.respawn(worker);
+        } else {
+            self.starts[usize::from(worker)].failed(Instant::now(), &how);
         }
         // A condemned group may have lost the last member that was inside.
         self.arena.control().trouble.store(1, SeqCst);
@@ -218,47 +221,70 @@ impl Watch<'_> {
 
     fn respawn(&mut self, worker: u16) {
         let Some(processes) = &mut self.processes else { return };
-        self.arena.entry(worker).status.store(Status::Starting as u32, SeqCst);
+        let entry = self.arena.entry(worker);
+        entry.status.store(Status::Starting as u32, SeqCst);
         match processes.nursery.spawn(worker) {
             Ok(reins) => {
-                processes.reins[usize::from(worker)] = Some(reins);
-                self.respawn_at[usize::from(worker)] = None;
                 self.health.respawns.fetch_add(1, Relaxed);
+                reins.begin();
+                processes.reins[usize::from(worker)] = Some(reins);
                 tracing::info!(worker, "worker replaced");
             }
             Err(error) => {
                 tracing::warn!(worker, %error, "no replacement yet");
-                let failed = &mut self.failed_starts[usize::from(worker)];
-                *failed += 1;
-                if *failed >= FAILED_STARTS * 20 {
-                    self.give_up(worker, &format!("it could not be forked: {error}"));
-                } else {
-                    self.respawn_at[usize::from(worker)] = Some(Instant::now() + FORK_RETRY);
-                }
+                let why = format!("it could not be forked: {error}");
+                self.starts[usize::from(worker)].failed(Instant::now(), &why);
             }
         }
+    }
+
+    /// Workers that start, and when each has taken too long.
+    fn starting(&self) -> impl Iterator<Item = (u16, Option<Instant>)> + '_ {
+        let reins = self.processes.iter().flat_map(|processes| &processes.reins);
+        let starting =
+            (0..).zip(reins).filter_map(|(worker, reins)| Some((worker, reins.as_ref()?)));
+        starting
+            .filter(|(worker, _)| {
+                self.arena.entry(*worker).status.load(Relaxed) == Status::Starting as u32
+            })
+            .map(|(worker, reins)| (worker, overdue_at(reins, self.start_timeout)))
     }
 
     fn look_at_starts(&mut self) {
         let now = Instant::now();
         for worker in 0..self.workers() {
-            if self.respawn_at[usize::from(worker)].is_some_and(|at| at <= now) {
+            let starts = &mut self.starts[usize::from(worker)];
+            if starts.take_due(now) {
                 self.respawn(worker);
+            } else if self.arena.entry(worker).status.load(Relaxed) == Status::Live as u32 {
+                starts.came_up();
+            } else if let Some(processes) = &mut self.processes
+                && let Some(reins) = &mut processes.reins[usize::from(worker)]
+            {
+                end_overdue(reins, self.start_timeout, now);
             }
         }
-        if self.respawn_at.iter().all(Option::is_none) && self.anybody_gone() {
+        if self.anybody_lost(now) {
             self.fail_stranded();
         }
     }
 
-    fn anybody_gone(&self) -> bool {
-        let gone = Status::Gone as u32;
-        (0..self.workers()).any(|w| self.arena.entry(w).status.load(Relaxed) == gone)
+    /// Why nobody is to wait for this worker, if so: it was given up, or has not come up for long.
+    fn lost(&self, worker: u16, now: Instant) -> Option<String> {
+        let status = self.arena.entry(worker).status.load(Relaxed);
+        if status == Status::Gone as u32 {
+            return Some("it was given up".to_owned());
+        }
+        self.starts[usize::from(worker)].hopeless(now).filter(|_| status != Status::Live as u32)
+    }
+
+    fn anybody_lost(&self, now: Instant) -> bool {
+        (0..self.workers()).any(|worker| self.lost(worker, now).is_some())
     }
 
     /// No replacement will come: what only this worker could run fails.
     fn give_up(&mut self, worker: u16, why: &str) {
-        self.respawn_at[usize::from(worker)] = None;
+        self.starts[usize::from(worker)].came_up(); // no more of them
         self.arena.entry(worker).status.store(Status::Gone as u32, SeqCst);
         let kind = self.arena.shape().kind_of(usize::from(worker));
         self.health.live[kind.index()].fetch_sub(1, SeqCst);
@@ -267,16 +293,24 @@ impl Watch<'_> {
     }
 
     fn fail_stranded(&mut self) {
+        let now = Instant::now();
         for kind in WorkerKind::ALL {
             if self.arena.shape().workers[kind.index()] == 0 {
                 continue;
             }
-            let live = self.health.live[kind.index()].load(SeqCst) as usize;
-            if live == 0 {
+            let of_kind = |worker: &u16| self.arena.shape().kind_of(usize::from(*worker)) == kind;
+            let lost: Vec<_> =
+                (0..self.workers()).filter(of_kind).map(|worker| self.lost(worker, now)).collect();
+            let live = lost.iter().filter(|lost| lost.is_none()).count();
+            if self.health.live[kind.index()].load(SeqCst) == 0 {
                 let why = format!("every {kind} worker was given up");
                 if self.health.failure().is_none() {
                     self.health.fail(why.clone(), self.arena);
                 }
+                self.recovery.fail_unreachable(&why, |head| head.pool() == kind);
+            } else if live == 0 {
+                let last = lost.into_iter().flatten().next_back().unwrap_or_default();
+                let why = format!("no {kind} worker is there: {last}");
                 self.recovery.fail_unreachable(&why, |head| head.pool() == kind);
             }
             let why =
@@ -286,8 +320,8 @@ impl Watch<'_> {
             });
         }
         for worker in 0..self.workers() {
-            if self.arena.entry(worker).status.load(Relaxed) == Status::Gone as u32 {
-                let why = format!("worker {worker}, which alone may run it, was given up");
+            if let Some(lost) = self.lost(worker, now) {
+                let why = format!("worker {worker}, which alone may run it, is not there: {lost}");
                 self.recovery.fail_unreachable(&why, |head| head.route.target == worker);
             }
         }
@@ -310,9 +344,7 @@ impl Watch<'_> {
             && let Some(Some(reins)) = processes.reins.get(usize::from(worker))
         {
             self.health.kills.fetch_add(1, Relaxed);
-            if !process::pidfd_kill(&reins.death, libc::SIGKILL) {
-                processes.nursery.kill(worker);
-            }
+            reins.kill();
         }
     }
 

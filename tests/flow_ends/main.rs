@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 #[macro_use]
 mod common;
+#[path = "../common/shortage.rs"]
+mod shortage_kit;
 
 mod actor;
 mod cancel;
@@ -17,6 +19,7 @@ mod regress;
 mod regress_more;
 mod regress_values;
 mod scribble;
+mod shortage;
 mod signals;
 
 tests! {
@@ -56,6 +59,9 @@ tests! {
     }
     "flow::regress" in regress_values {
         errors_of_any_length_reach_a_body, a_body_gets_sixty_values_at_once, arguments_that_find_no_room_end, a_gather_larger_than_the_memory_ends_at_once, new_blocks_are_zeroed, a_panic_while_a_block_is_filled_leaks_nothing, a_view_outlives_what_is_given_up, nodes_of_one_name_are_told_apart, a_ref_encoded_outside_of_a_call_is_not_kept,
+    }
+    "flow::shortage" in shortage {
+        a_replacement_that_cannot_be_handed_over, a_flow_without_descriptors, a_storm_of_kills_is_survived, soak_no_fork_for_a_while,
     }
     "role" in driver { host_to_be_killed, host_that_exits }
     "role" in signals { host_to_be_told, host_with_two_flows, host_that_dropped_another, host_with_a_stubborn_child }

@@ -4,12 +4,15 @@
 #[path = "../common/mod.rs"]
 #[macro_use]
 mod common;
+#[path = "../common/shortage.rs"]
+mod shortage_kit;
 
 mod death;
 mod factories;
 mod life;
 mod older;
 mod parent;
+mod shortage;
 
 tests! {
     "process::death" in death {
@@ -45,5 +48,10 @@ tests! {
         an_error_names_the_worker, a_panic_names_the_worker, an_exit_names_the_worker,
         once_a_worker, again_for_a_replacement, only_the_sub_kind, refusing_later_gives_up,
         bad_numbers_are_refused, no_room_is_refused, a_name_twice_is_refused,
+    }
+    "process::shortage" in shortage {
+        a_replacement_that_cannot_be_handed_over, descriptors_run_out_and_come_back,
+        a_build_without_descriptors, a_storm_of_kills_is_survived, soak_no_fork_for_a_while,
+        a_factory_that_crashes_ends_the_build, a_factory_that_hangs_is_named,
     }
 }

@@ -20,6 +20,7 @@ use crate::limits::{DEFAULT_FLOW_PROCESSES, DEFAULT_SPILL_BYTES, MAX_FLOW_PROCES
 use crate::sys::{descriptors, machine};
 use crate::worker::nursery::Nursery;
 use crate::worker::participant::WaitStrategy;
+use crate::worker::starts::Starts;
 
 /// The options of a flow.
 ///
@@ -251,8 +252,7 @@ impl State {
                 idle: Vec::new(),
                 processes: 0,
                 base: base as usize,
-                failed_starts: 0,
-                broken: None,
+                starts: Starts::default(),
             });
         }
         // One for each first; the rest as far as there are numbers.

@@ -87,12 +87,11 @@ impl State {
         if matches!(packing, Packing::Pack | Packing::StrictPack) {
             let whole = (0..have.len()).find(|&worker| {
                 let mut left = have[worker].clone();
-                self.workers[worker].broken.is_none()
-                    && bundles.iter().all(|bundle| {
-                        let fits = left.covers(&bundle.demand);
-                        left.add(&bundle.demand, -1);
-                        fits
-                    })
+                bundles.iter().all(|bundle| {
+                    let fits = left.covers(&bundle.demand);
+                    left.add(&bundle.demand, -1);
+                    fits
+                })
             });
             if whole.is_some() || packing == Packing::StrictPack {
                 return whole.map(|worker| vec![worker; bundles.len()]);
@@ -104,8 +103,7 @@ impl State {
         };
         let mut order: Vec<usize> = (0..bundles.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(size(&bundles[at].demand)));
-        let broken = self.workers.iter().map(|worker| worker.broken.is_some()).collect();
-        let mut search = Search { bundles, packing, order, broken, have, steps: 0 };
+        let mut search = Search { bundles, packing, order, have, steps: 0 };
         let mut taken = vec![usize::MAX; bundles.len()];
         search.place(0, &mut taken).then_some(taken)
     }
@@ -181,11 +179,21 @@ impl State {
         let group = self.group(id).filter(|group| group.ready)?;
         let mut bundles = (0..).zip(&group.bundles);
         bundles.find_map(|(at, bundle)| {
-            let meant = which.is_none_or(|which| which == at)
-                && self.workers[bundle.worker].broken.is_none();
+            let meant =
+                which.is_none_or(|which| which == at) && !self.workers[bundle.worker].is_paused();
             (meant && bundle.free.covers(demand))
                 .then_some(Spot { worker: bundle.worker, bundle: Some((id, at)) })
         })
+    }
+}
+
+impl State {
+    /// The workers on which the bundles of a group are, or one of them.
+    pub(super) fn workers_of_bundle(&self, id: u64, which: Option<usize>) -> Vec<usize> {
+        let Some(group) = self.group(id).filter(|group| group.ready) else { return Vec::new() };
+        let meant = group.bundles.iter().enumerate();
+        let meant = meant.filter(|(at, _)| which.is_none_or(|which| which == *at));
+        meant.map(|(_, bundle)| bundle.worker).collect()
     }
 }
 
@@ -194,7 +202,6 @@ struct Search<'a> {
     bundles: &'a [Bundle],
     packing: Packing,
     order: Vec<usize>,
-    broken: Vec<bool>,
     have: Vec<Supply>,
     steps: usize,
 }
@@ -221,7 +228,7 @@ impl Search<'_> {
             if self.steps > Self::STEPS {
                 return false;
             }
-            if self.broken[worker] || !self.have[worker].covers(demand) {
+            if !self.have[worker].covers(demand) {
                 continue;
             }
             self.have[worker].add(demand, -1);

@@ -8,8 +8,6 @@ use super::tasks::Phase;
 use crate::flow::error::Cause;
 use crate::mailbox::cell;
 
-/// Starts of one worker that may fail one after the other before no more are tried.
-const FAILED_STARTS: u32 = 5;
 /// How long a letter may stand first at a process without being begun.
 const UNATTENDED: Duration = Duration::from_secs(5);
 /// How long a process that is not needed stays.
@@ -21,6 +19,9 @@ impl State {
     pub(super) fn bury(&mut self, place: u16, how: &str) {
         // What it had finished counts.
         self.pump_one(place);
+        let process = self.proc_mut(place);
+        let overdue = process.reins.as_mut().and_then(|reins| reins.overdue.take());
+        let how = overdue.as_deref().unwrap_or(how);
         let process = &self.procs[usize::from(place)];
         let (worker, doom, actor) = (process.worker, process.doom, process.actor);
         let has_served = process.done > 1;
@@ -45,14 +46,11 @@ impl State {
         }
         self.let_go(place);
         self.end_unwanted();
-        let starts = &mut self.workers[worker].failed_starts;
-        *starts = if served || doom.is_some() { 0 } else { *starts + 1 };
-        if *starts >= FAILED_STARTS {
-            let why = format!(
-                "{FAILED_STARTS} processes of {name} died before they could serve; the last: {how}"
-            );
-            tracing::error!(why, "worker given up");
-            self.workers[worker].broken = Some(why);
+        let starts = &mut self.workers[worker].starts;
+        if served {
+            starts.came_up();
+        } else if matches!(doom, None | Some(Doom::Mad)) {
+            starts.failed(Instant::now(), how);
         }
         *self.proc_mut(place) = Process::default();
         self.free_places.push(place);
@@ -61,11 +59,8 @@ impl State {
         }
         self.changed = true;
         self.schedule();
-        if self.workers[worker].broken.is_some() {
-            // Classes are found feasible once; not any more.
-            self.nodes.iter_mut().for_each(|stat| stat.class = None);
-            self.fail_stranded();
-        } else if self.workers[worker].processes < self.workers[worker].base
+        if self.workers[worker].processes < self.workers[worker].base
+            && self.workers[worker].starts.next().is_none()
             && self.closed.is_none()
             && self.nobody_waits()
             && let Some(place) = self.new_process(worker)

@@ -22,23 +22,17 @@ const STILL: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 /// How often one looks at things that nobody reports.
 const TICK: Duration = Duration::from_millis(50);
-/// Pause before a fork is tried again.
-const FORK_RETRY: Duration = Duration::from_millis(50);
-/// Forks that may fail one after the other before their tasks are told.
-const FORK_TRIES: u32 = 40;
 
 pub(super) struct Keeper {
     host: Arc<Host>,
     nursery: Nursery,
     still_since: Option<Instant>,
-    fork_failures: u32,
-    fork_again: Option<Instant>,
     grace: Duration,
 }
 
 impl Keeper {
     pub(super) fn new(host: Arc<Host>, nursery: Nursery, grace: Duration) -> Self {
-        Self { host, nursery, still_since: None, fork_failures: 0, fork_again: None, grace }
+        Self { host, nursery, still_since: None, grace }
     }
 
     /// Runs until the flow ends; then ends everything.
@@ -125,41 +119,12 @@ impl Keeper {
         self.host.with(|state| state.bury(place, &how));
     }
 
-    /// Forks what was asked for.
+    /// Forks what was asked for. A worker whose process cannot be forked pauses.
     fn fork(&mut self) {
-        if self.fork_again.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.fork_again = None;
-        while let Some(place) = self.host.with(|state| state.spawns.front().copied()) {
+        while let Some(place) = self.host.with(State::next_spawn) {
             match self.nursery.spawn(place) {
-                Ok(reins) => {
-                    self.fork_failures = 0;
-                    self.host.with(|state| {
-                        state.spawns.pop_front();
-                        let own = state.proc_mut(place);
-                        let doomed = own.doom.is_some();
-                        own.reins = Some(reins);
-                        if let (true, Some(reins)) = (doomed, &own.reins) {
-                            process::pidfd_kill(&reins.death, libc::SIGKILL);
-                        }
-                        state.poke = true; // it is to be watched from now on
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a worker process could not be forked yet");
-                    self.fork_failures += 1;
-                    self.fork_again = Some(Instant::now() + FORK_RETRY);
-                    if self.fork_failures >= FORK_TRIES {
-                        self.fork_failures = 0;
-                        let how = format!("it could not be forked: {error}");
-                        self.host.with(|state| {
-                            state.spawns.pop_front();
-                            state.bury(place, &how);
-                        });
-                    }
-                    return;
-                }
+                Ok(reins) => self.host.with(|state| state.spawned(place, reins)),
+                Err(error) => self.host.with(|state| state.not_spawned(place, &error)),
             }
         }
     }
@@ -167,7 +132,7 @@ impl Keeper {
     /// Everything that is due; when the next thing is.
     fn look(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let mut next: Vec<Option<Instant>> = vec![self.fork_again];
+        let mut next: Vec<Option<Instant>> = Vec::new();
         self.host.with(|state| {
             state.hear_all();
             state.pump(); // ends what nobody wants any more, too
@@ -175,6 +140,7 @@ impl Keeper {
             state.end_backoff(now);
             state.serve_memory(now);
             next.push(state.backoff.iter().map(|(at, _)| *at).min());
+            next.push(state.look_at_starts(now));
             next.push(state.end_late_waits(now));
             next.push(state.end_unattending(now));
             next.push(state.send_idle_away(now));

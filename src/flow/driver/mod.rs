@@ -20,6 +20,7 @@ mod processes;
 mod replies;
 mod sets;
 mod signals;
+mod starts;
 mod store;
 mod tasks;
 mod views;
@@ -82,6 +83,8 @@ pub(super) struct State {
     parked: usize,
     /// For the keeper.
     spawns: VecDeque<u16>,
+    /// Processes that were forked and do not serve yet, as far as has been seen.
+    starting: Vec<u16>,
     cancels: Vec<CancelAsk>,
     /// Bodies that nobody wants any more, and that have been told.
     outlived: Vec<Told>,
@@ -136,6 +139,7 @@ impl State {
             blocked: 0,
             parked: 0,
             spawns: VecDeque::new(),
+            starting: Vec::new(),
             cancels: Vec::new(),
             outlived: Vec::new(),
             ending_unwanted: false,

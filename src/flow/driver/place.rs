@@ -15,6 +15,7 @@ use crate::flow::memory::CELL_ARGS;
 use crate::flow::node::{NodeDesc, number_of};
 use crate::flow::options::{Overrides, Strategy};
 use crate::flow::resources::{Amount, ONE, Resources};
+use crate::worker::starts::Starts;
 
 /// A class's place in the table.
 pub(super) type ClassId = u32;
@@ -72,10 +73,15 @@ pub(super) struct Logical {
     pub(super) processes: usize,
     /// Kept although they have nothing to do.
     pub(super) base: usize,
-    /// Processes that died one after the other before they served.
-    pub(super) failed_starts: u32,
-    /// Why no more are started.
-    pub(super) broken: Option<String>,
+    /// How the starts of its processes go.
+    pub(super) starts: Starts,
+}
+
+impl Logical {
+    /// No process is there for another task, and none is tried for a moment since starts fail.
+    pub(super) fn is_paused(&self) -> bool {
+        self.idle.is_empty() && self.starts.next().is_some()
+    }
 }
 
 /// Where a task's resources are taken from: a worker, or a bundle on it.
@@ -217,7 +223,7 @@ impl State {
         if let Strategy::Placed { group, bundle } = strategy {
             return self.bundle_infeasible(*group, *bundle, demand);
         }
-        let able = |worker: &&Logical| worker.broken.is_none() && worker.total.covers(demand);
+        let able = |worker: &&Logical| worker.total.covers(demand);
         if let Strategy::Worker { name, soft } = strategy {
             let mut named = self.workers.iter().filter(|worker| is_named(worker, name)).peekable();
             if named.peek().is_none() && !soft {
@@ -233,14 +239,27 @@ impl State {
         if self.workers.iter().any(|worker| able(&worker)) {
             return None;
         }
-        if let Some(why) = self.workers.iter().find_map(|worker| worker.broken.clone()) {
-            return Some(why);
-        }
         let mut kinds: Vec<_> =
             self.workers.iter().map(|w| self.classes.describe_supply(&w.total)).collect();
         kinds.sort();
         kinds.dedup();
         Some(format!("the workers have {}", kinds.join(" | ")))
+    }
+
+    /// The workers that may run tasks of this class.
+    pub(super) fn may_run(&self, class: ClassId) -> Vec<usize> {
+        let Class { demand, strategy, .. } = self.classes.at(class);
+        let able = |at: &usize| self.workers[*at].total.covers(demand);
+        let all = 0..self.workers.len();
+        match strategy {
+            Strategy::Placed { group, bundle } => self.workers_of_bundle(*group, *bundle),
+            Strategy::Worker { name, soft } => {
+                let named = |at: &usize| is_named(&self.workers[*at], name) && able(at);
+                let found: Vec<usize> = all.clone().filter(named).collect();
+                if found.is_empty() && *soft { all.filter(able).collect() } else { found }
+            }
+            Strategy::Default | Strategy::Spread => all.filter(able).collect(),
+        }
     }
 
     pub(super) fn queue(&mut self, class: ClassId, index: Index, first: bool) {
@@ -431,7 +450,7 @@ impl State {
     fn choose(&mut self, class: ClassId) -> Option<Spot> {
         let workers = &self.workers;
         let Class { demand, strategy, next, .. } = &mut self.classes.list[class as usize];
-        let able = |worker: &Logical| worker.broken.is_none() && worker.free.covers(demand);
+        let able = |worker: &Logical| !worker.is_paused() && worker.free.covers(demand);
         match strategy {
             Strategy::Default => fill_then_level(workers, |worker| able(worker)).map(Spot::on),
             Strategy::Spread => {

@@ -151,7 +151,7 @@ impl State {
     /// An idle process of a worker, or a new one.
     pub(super) fn process_on(&mut self, worker: usize) -> Option<u16> {
         let idle = self.workers[worker].idle.pop();
-        if idle.is_some() {
+        if idle.is_some() || self.workers[worker].is_paused() {
             return idle;
         }
         let new = self.new_process(worker);

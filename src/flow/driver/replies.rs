@@ -14,7 +14,6 @@ use crate::flow::error::Cause;
 use crate::flow::memory::{LONG_REPLY, Reply, SHORT_REPLY, reply};
 use crate::flow::node::number_of;
 use crate::mailbox::cell;
-use crate::sys::process::pidfd_kill;
 
 impl State {
     /// Reads what the busy processes have to say. Whether there was anything.
@@ -130,9 +129,7 @@ impl State {
 
     fn has_free(&self, class: ClassId) -> bool {
         let demand = &self.classes.at(class).demand;
-        self.workers
-            .iter()
-            .any(|w| w.broken.is_none() && !w.idle.is_empty() && w.free.covers(demand))
+        self.workers.iter().any(|w| !w.idle.is_empty() && w.free.covers(demand))
     }
 
     /// Reads a reply and completes its task.
@@ -275,7 +272,7 @@ impl State {
         process.doom.get_or_insert(why); // nothing is posted to it from here on
         self.recall_all(place);
         if let Some(reins) = &self.procs[usize::from(place)].reins {
-            pidfd_kill(&reins.death, libc::SIGKILL);
+            reins.kill();
         }
         self.poke = true;
     }

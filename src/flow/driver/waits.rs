@@ -276,6 +276,7 @@ impl State {
             process.used && self.memory.entry(place).live.load(Relaxed) == 0
         };
         self.spawns.is_empty()
+            && self.workers.iter().all(|worker| worker.starts.next().is_none())
             && self.backoff.is_empty()
             && self.memory_waits.is_empty()
             && self.blocked > 0

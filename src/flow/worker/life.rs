@@ -16,6 +16,7 @@ use crate::sys::family::{self, Member};
 use crate::sys::process;
 use crate::worker::nursery::Brood;
 use crate::worker::participant::WaitStrategy;
+use crate::worker::steps::{Step, Steps};
 
 /// How long the nursery ends what a dead worker has left.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -43,7 +44,8 @@ impl Brood for Workers {
         false
     }
 
-    fn live(&self, place: u16, _line: Option<&OwnedFd>) -> ! {
+    fn live(&self, place: u16, _line: Option<&OwnedFd>, steps: &Steps) -> ! {
+        steps.reach(place, Step::Confining);
         // What tasks start comes to us, and not to the nursery, so that it can be told whose it is.
         process::adopt_orphans();
         process::can_be_interrupted();
@@ -59,6 +61,7 @@ impl Brood for Workers {
         }));
         let client = Client::new(Arc::clone(&self.memory), place, &self.keeper, self.wait);
         let client = client::install(client);
+        steps.reach(place, Step::Live);
         self.memory.entry(place).live.store(1, Release);
         client.tell(true);
         serve(client);

@@ -1,0 +1,75 @@
+//! Taking descriptors and processes away from this process, and from its nursery.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::common::kit::kill;
+
+/// Sets the soft limit of a process; what it was.
+pub(crate) fn limit(pid: i32, resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: only asks; writes one live local.
+    assert_eq!(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &raw mut old) }, 0);
+    let new = libc::rlimit { rlim_cur: soft.min(old.rlim_max), ..old };
+    // SAFETY: reads one live local.
+    assert_eq!(unsafe { libc::prlimit(pid, resource, &raw const new, std::ptr::null_mut()) }, 0);
+    old.rlim_cur
+}
+
+/// Opens files until the next one has this number.
+pub(crate) fn open_up_to(number: i32) {
+    // SAFETY: a path that is text, and the descriptor is kept for good.
+    while unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_CLOEXEC) } < number {}
+}
+
+/// No descriptor is free in this process while `f` runs.
+pub(crate) fn without_descriptors<R>(f: impl FnOnce() -> R) -> R {
+    let highest = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let highest = highest.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).max();
+    open_up_to(highest.unwrap_or(0));
+    let next = fs::read_dir("/proc/self/fd").unwrap().count() as u64; // one of them is the list
+    let old = limit(0, libc::RLIMIT_NOFILE, next - 1);
+    let result = f();
+    limit(0, libc::RLIMIT_NOFILE, old);
+    result
+}
+
+/// The children of a process, zombies too.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Kills every child of a nursery, again and again.
+pub(crate) fn storm(nursery: i32, length: Duration) -> usize {
+    let until = Instant::now() + length;
+    let mut kills = 0;
+    while Instant::now() < until {
+        for pid in children(nursery) {
+            kill(pid, libc::SIGKILL);
+            kills += 1;
+        }
+    }
+    kills
+}
+
+/// Limits of processes hold for users without privileges only: become one, if this is none.
+pub(crate) fn give_up_privileges() {
+    const NOBODY: u32 = 61_007;
+    // SAFETY: no pointers are passed.
+    unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0);
+            assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
+            libc::prctl(libc::PR_SET_DUMPABLE, 1);
+        }
+    }
+}
+
+/// This process, by number, can fork nothing while `f` runs.
+pub(crate) fn without_forks<R>(pid: i32, f: impl FnOnce() -> R) -> R {
+    let old = limit(pid, libc::RLIMIT_NPROC, 1);
+    let result = f();
+    limit(pid, libc::RLIMIT_NPROC, old);
+    result
+}
