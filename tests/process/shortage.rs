@@ -129,13 +129,16 @@ pub(crate) fn a_build_without_descriptors() {
 /// Whatever starts is killed, for a moment.
 pub(crate) fn a_storm_of_kills_is_survived() {
     let (exec, add) = built();
-    let kills = storm(nursery(&exec), Duration::from_millis(300));
-    println!("{kills} kills: {:?}", exec.stats());
+    let (nursery, began) = (nursery(&exec), Instant::now());
+    // More than anybody was allowed before.
+    while exec.stats().deaths < 14 {
+        storm(nursery, Duration::from_millis(100));
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", exec.stats());
+    }
+    println!("{:?} after {:?}", exec.stats(), began.elapsed());
+    // It backs off: without pauses it takes no time at all.
+    assert!(began.elapsed() > Duration::from_millis(200));
     works(&exec, add);
-    let stats = exec.stats();
-    assert!(stats.deaths >= 7, "it was no storm: {stats:?}");
-    // It backs off: without pauses there are hundreds.
-    assert!(stats.deaths < 60, "{stats:?}");
 }
 
 /// Longer than anybody had patience before: tasks fail with the limit's name, workers stay.

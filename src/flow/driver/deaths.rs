@@ -40,18 +40,19 @@ impl State {
             list.idle.retain(|&idle| idle != place);
         }
         self.workers[worker].processes -= 1;
-        // Last letter first, so that those that go back to the front of a queue are in order.
-        for (seq, begun) in letters.into_iter().rev() {
-            self.lose_letter(place, seq, begun, how, doom);
-        }
-        self.let_go(place);
-        self.end_unwanted();
+        // Before its letters go elsewhere: a worker that pauses makes no process for them.
         let starts = &mut self.workers[worker].starts;
         if served {
             starts.came_up();
         } else if matches!(doom, None | Some(Doom::Mad)) {
             starts.failed(Instant::now(), how);
         }
+        // Last letter first, so that those that go back to the front of a queue are in order.
+        for (seq, begun) in letters.into_iter().rev() {
+            self.lose_letter(place, seq, begun, how, doom);
+        }
+        self.let_go(place);
+        self.end_unwanted();
         *self.proc_mut(place) = Process::default();
         self.free_places.push(place);
         if let Some(actor) = actor {
