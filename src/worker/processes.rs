@@ -7,7 +7,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::nursery::{Nursery, Reins, describe_status};
-use crate::sys::process;
 
 /// Who forks, and what is held of each worker.
 pub(crate) struct Processes {
@@ -34,10 +33,8 @@ impl Processes {
     /// Kills those workers.
     pub(crate) fn kill_where(&self, doomed: impl Fn(u16) -> bool) {
         for (worker, reins) in (0u16..).zip(&self.reins) {
-            if let Some(reins) = reins.as_ref().filter(|_| doomed(worker))
-                && !process::pidfd_kill(&reins.death, libc::SIGKILL)
-            {
-                self.nursery.kill(worker);
+            if let Some(reins) = reins.as_ref().filter(|_| doomed(worker)) {
+                reins.kill();
             }
         }
     }
