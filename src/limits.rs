@@ -67,3 +67,7 @@ pub const DEFAULT_FLOW_PROCESSES: usize = 256;
 pub const MAX_FLOW_PROCESSES: usize = 4096;
 /// Bytes of a flow's spill file, at most, unless the builder says otherwise.
 pub const DEFAULT_SPILL_BYTES: usize = 256 << 30;
+
+/// Bytes of a shared object whose functions are registered after the start, and of a binary that a
+/// chip runtime is handed.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;

@@ -1,13 +1,14 @@
-//! Compiles the kernels of `mailring attention` with the system's C compiler: a shared object for
-//! each source file, to be embedded in the command.
+//! Compiles what is in C: the kernels of `mailring attention`, a shared object for each source file,
+//! to be embedded in the command, and the loops of `mailring bench`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 fn main() {
     // Asked for now: this program may be older than the place where the sources lie.
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    loops(&here);
     let simchip = here.join("../simchip");
     let (kernels, include) = (simchip.join("kernels"), simchip.join("include"));
     println!("cargo::rerun-if-changed={}", kernels.display());
@@ -36,4 +37,14 @@ fn main() {
             ),
         }
     }
+}
+
+/// The loops of the bench, optimised in every profile like the kernels.
+fn loops(here: &Path) {
+    let (source, include) = (here.join("src/bench/c/loops.c"), here.join("../ffi/include"));
+    println!("cargo::rerun-if-changed={}", source.display());
+    println!("cargo::rerun-if-changed={}", include.display());
+    let mut build = cc::Build::new();
+    build.file(&source).include(&include).opt_level(2).std("gnu11").warnings(true);
+    build.compile("mailring_bench_loops");
 }

@@ -11,8 +11,8 @@
  *     mr_build(builder, &exec);                               -- forks the workers
  *     mr_buffer_new(exec, MR_FLOAT32, shape, 1, &buffer);     -- memory that workers see
  *     mr_run_begin(exec, &run);
- *         mr_args_add_tensor(args, &tensor, MR_INOUT);
- *         mr_submit(run, add_task, args, NULL, NULL, NULL);   -- waits for whom, follows from bytes
+ *         mr_submission task = {sizeof task, add_task, &tensor, &tag, 1, NULL, 0, NULL, NULL};
+ *         mr_submit(run, &task, NULL);                        -- waits for whom, follows from bytes
  *     mr_run_end(run);                                        -- waits for all tasks
  *     mr_executor_close(exec);
  *
@@ -26,7 +26,8 @@
  *
  * HANDLES are the pointers to structures without members (mr_executor, mr_args, ...). They are
  * numbers, not addresses: NULL, closed handles, handles of another kind and any other pointer are
- * recognised and refused with MR_ERR_HANDLE. What ends a handle is named ..._free, ..._close,
+ * recognised and refused with MR_ERR_HANDLE; but what only frees (..._free, ..._close) does nothing
+ * at NULL, as free does. What ends a handle is named ..._free, ..._close,
  * mr_build, mr_run_end, mr_run_detach. It may be called while another thread uses the handle: that
  * call goes on to its end. Handles left open are not ended with the program, but their processes
  * are.
@@ -56,6 +57,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A program that is linked statically, or that wants other marks, defines these before. */
+#ifndef MR_API
+#define MR_API __attribute__((visibility("default")))
+#endif
+#ifndef MR_NODISCARD
+#define MR_NODISCARD __attribute__((warn_unused_result))
+#endif
+
+/* MAJOR * 10000 + MINOR * 100 + PATCH, for #if. */
+#define MR_VERSION (MR_VERSION_MAJOR * 10000 + MR_VERSION_MINOR * 100 + MR_VERSION_PATCH)
+
+/* The element type for double: there is none of its own, and the bits are the same. */
+#define MR_FLOAT64 MR_UINT64
+
 // Version of this header: major.
 #define MR_VERSION_MAJOR 0
 
@@ -68,108 +83,11 @@
 // The binary interface that this header describes; mr_abi_version() is that of the library.
 #define MR_ABI_VERSION 0
 
-// Its function returned something else than 0.
-#define MR_FAILURE_ERROR 0
-
-// Its function panicked (functions in Rust).
-#define MR_FAILURE_PANIC 1
-
-// It took longer than its deadline.
-#define MR_FAILURE_DEADLINE 2
-
-// Its worker died: a signal, an exit, abort().
-#define MR_FAILURE_WORKER_DIED 3
-
-// It was cancelled.
-#define MR_FAILURE_CANCELLED 4
-
-// No worker was left that could run it.
-#define MR_FAILURE_NO_WORKER 5
-
-// A kind that this header does not know yet.
-#define MR_FAILURE_OTHER 99
-
-// Element type: 32-bit float.
-#define MR_FLOAT32 0
-
-// Element type: 16-bit float.
-#define MR_FLOAT16 1
-
-// Element type: 32-bit integer (also for uint32_t, same bits).
-#define MR_INT32 2
-
-// Element type: 16-bit integer (also for uint16_t, same bits).
-#define MR_INT16 3
-
-// Element type: 8-bit integer.
-#define MR_INT8 4
-
-// Element type: unsigned 8-bit integer.
-#define MR_UINT8 5
-
-// Element type: 16-bit brain float.
-#define MR_BFLOAT16 6
-
-// Element type: 64-bit integer.
-#define MR_INT64 7
-
-// Element type: unsigned 64-bit integer (also for double, same bits).
-#define MR_UINT64 8
-
-// Tag: the task reads the tensor.
-#define MR_INPUT 0
-
-// Tag: the task writes all of it without reading. A tensor with address 0 is allocated by the
-// submit, from the heap ring of the innermost scope.
-#define MR_OUTPUT 1
-
-// Tag: the task reads and writes it.
-#define MR_INOUT 2
-
-// Tag: the task writes all of it without reading; never allocated.
-#define MR_OUTPUT_EXISTING 3
-
-// Tag: not looked at for dependencies.
-#define MR_NO_DEP 4
-
 // Dimensions of a tensor, at most.
 #define MR_MAX_DIMS 5
 
-// Kind of worker: those that tasks go to by default.
-#define MR_NEXT_LEVEL 0
-
-// Kind of worker: those for host functions beside them.
-#define MR_SUB 1
-
-// Workers are forked processes: one may die at any instruction, and the rest goes on.
-#define MR_MODE_PROCESS 0
-
-// Workers are threads of this process: no isolation, and a function that hangs cannot be ended.
-#define MR_MODE_THREAD 1
-
-// Dependencies on every shared byte: read after write, write after write, write after read.
-#define MR_HAZARDS_STRICT 0
-
-// The tag table of the original, on first addresses only.
-#define MR_HAZARDS_COMPATIBLE 1
-
-// Waiting: spin briefly, then let others run, then sleep.
-#define MR_WAIT_ADAPTIVE 0
-
-// Waiting: never sleep. Lowest latency, a whole processor for each worker.
-#define MR_WAIT_SPIN 1
-
-// Waiting: sleep at once.
-#define MR_WAIT_PARK 2
-
 // For heap_bytes and buffer_bytes: none at all.
 #define MR_NONE UINT64_MAX
-
-// Among ready tasks: in the order in which they become ready, roughly.
-#define MR_PRIORITY_NORMAL 0
-
-// Before all normal tasks that are ready.
-#define MR_PRIORITY_URGENT 1
 
 // For timeout_ns: as long as it takes.
 #define MR_FOREVER UINT64_MAX
@@ -180,8 +98,105 @@
 // Scalars that a chip runtime takes, at most.
 #define MR_CHIP_MAX_SCALARS 128
 
+// How a task ended that did not end well.
+typedef enum mr_failure_kind {
+    // Its function returned something else than 0.
+    MR_FAILURE_ERROR = 0,
+    // Its function panicked (functions in Rust).
+    MR_FAILURE_PANIC = 1,
+    // It took longer than its deadline.
+    MR_FAILURE_DEADLINE = 2,
+    // Its worker died: a signal, an exit, abort().
+    MR_FAILURE_WORKER_DIED = 3,
+    // It was cancelled.
+    MR_FAILURE_CANCELLED = 4,
+    // No worker was left that could run it.
+    MR_FAILURE_NO_WORKER = 5,
+    // A kind that this header does not know yet.
+    MR_FAILURE_OTHER = 99,
+} mr_failure_kind;
+
+// The type of the elements of a tensor. MR_FLOAT64, for double, is that of 64-bit words.
+typedef enum mr_dtype {
+    // 32-bit float.
+    MR_FLOAT32 = 0,
+    // 16-bit float.
+    MR_FLOAT16 = 1,
+    // 32-bit integer (also for uint32_t, same bits).
+    MR_INT32 = 2,
+    // 16-bit integer (also for uint16_t, same bits).
+    MR_INT16 = 3,
+    // 8-bit integer.
+    MR_INT8 = 4,
+    // Unsigned 8-bit integer.
+    MR_UINT8 = 5,
+    // 16-bit brain float.
+    MR_BFLOAT16 = 6,
+    // 64-bit integer.
+    MR_INT64 = 7,
+    // Unsigned 64-bit integer (also for double, same bits).
+    MR_UINT64 = 8,
+} mr_dtype;
+
+// Where workers live.
+typedef enum mr_mode {
+    // Forked processes: one may die at any instruction, and the rest goes on.
+    MR_MODE_PROCESS = 0,
+    // Threads of this process: no isolation, and a function that hangs cannot be ended.
+    MR_MODE_THREAD = 1,
+} mr_mode;
+
+// How dependencies follow from bytes.
+typedef enum mr_hazards {
+    // On every shared byte: read after write, write after write, write after read.
+    MR_HAZARDS_STRICT = 0,
+    // The tag table of the original, on first addresses only.
+    MR_HAZARDS_COMPATIBLE = 1,
+} mr_hazards;
+
+// How workers and the host wait.
+typedef enum mr_wait_strategy {
+    // Spin briefly, then let others run, then sleep.
+    MR_WAIT_ADAPTIVE = 0,
+    // Never sleep. Lowest latency, a whole processor for each worker.
+    MR_WAIT_SPIN = 1,
+    // Sleep at once.
+    MR_WAIT_PARK = 2,
+} mr_wait_strategy;
+
+// The kind of a worker.
+typedef enum mr_worker_kind {
+    // Those that tasks go to by default.
+    MR_NEXT_LEVEL = 0,
+    // Those for host functions beside them.
+    MR_SUB = 1,
+} mr_worker_kind;
+
+// Which of the ready tasks go first.
+typedef enum mr_priority {
+    // In the order in which they become ready, roughly.
+    MR_PRIORITY_NORMAL = 0,
+    // Before all normal tasks that are ready.
+    MR_PRIORITY_URGENT = 1,
+} mr_priority;
+
+// What a task does with a tensor.
+typedef enum mr_tag {
+    // Reads it.
+    MR_INPUT = 0,
+    // Writes all of it without reading. A tensor with address 0 is allocated by the submit, from
+    // the heap ring of the innermost scope.
+    MR_OUTPUT = 1,
+    // Reads and writes it.
+    MR_INOUT = 2,
+    // Writes all of it without reading; never allocated.
+    MR_OUTPUT_EXISTING = 3,
+    // Not looked at for dependencies.
+    MR_NO_DEP = 4,
+} mr_tag;
+
 // Arguments of one task: tensors, each with a tag, then scalars. A submit copies them, so one
-// mr_args can be cleared and filled again for the next task.
+// mr_args can be cleared and filled again for the next task. (mr_submit takes arrays instead.)
 //
 // Functions on the same mr_args wait for each other; use one a thread.
 typedef struct mr_args mr_args;
@@ -205,12 +220,6 @@ typedef struct mr_executor mr_executor;
 // none waits for another.
 typedef struct mr_pending mr_pending;
 
-// Part of the engine, for those who test against it: the slot window and the four heap rings of
-// an executor, in ordinary memory and without workers. Programs do not need it.
-//
-// Functions on the same ring wait for each other.
-typedef struct mr_ring mr_ring;
-
 // A run that is open: tasks can be submitted to it.
 //
 // Functions on the same run wait for each other: while one thread is in mr_wait, or in a submit
@@ -219,14 +228,6 @@ typedef struct mr_ring mr_ring;
 // any thread; but a thread that opens a second run of the same executor waits until the first one
 // has been closed, so the thread that is to close it must not.
 typedef struct mr_run_handle mr_run_handle;
-
-// Part of the engine, for those who test against it: the open scopes of a run. Programs use
-// mr_scope_begin and mr_scope_end.
-typedef struct mr_scopes mr_scopes;
-
-// Part of the engine, for those who test against it: who wrote and who reads which bytes.
-// Functions on the same map wait for each other.
-typedef struct mr_tensor_map mr_tensor_map;
 
 // What a function returns: MR_OK, or one of the MR_ERR_ numbers, which are negative.
 typedef int mr_status;
@@ -237,8 +238,8 @@ typedef struct mr_failure {
     size_t size;
     // The task's number.
     uint64_t task;
-    // One of MR_FAILURE_...
-    uint32_t kind;
+    // How it ended.
+    enum mr_failure_kind kind;
     // In which attempt, from 1.
     uint32_t attempt;
     // On which worker; -1: it had not begun.
@@ -291,11 +292,11 @@ typedef struct mr_options {
     // What the shared memory is called in /proc/PID/maps. NULL: "mailring".
     const char *name;
     // MR_MODE_PROCESS or MR_MODE_THREAD.
-    uint32_t mode;
+    enum mr_mode mode;
     // MR_HAZARDS_STRICT or MR_HAZARDS_COMPATIBLE.
-    uint32_t hazards;
+    enum mr_hazards hazards;
     // MR_WAIT_ADAPTIVE, MR_WAIT_SPIN or MR_WAIT_PARK.
-    uint32_t wait;
+    enum mr_wait_strategy wait;
     // 1: keep each worker on a processor of its own, as far as there are enough.
     uint32_t pin_cpus;
     // Workers of kind MR_NEXT_LEVEL. There must be 1 to 256 workers, both kinds together.
@@ -325,9 +326,9 @@ typedef struct mr_task_options {
     // What messages call the task, instead of its function's name. NULL: no name of its own.
     const char *name;
     // Which workers may run it: MR_NEXT_LEVEL or MR_SUB.
-    uint32_t kind;
+    enum mr_worker_kind kind;
     // MR_PRIORITY_NORMAL or MR_PRIORITY_URGENT.
-    uint32_t priority;
+    enum mr_priority priority;
     // Only this worker may run it; -1: any of its kind. Workers are counted from 0, first those
     // of kind MR_NEXT_LEVEL.
     int32_t worker;
@@ -409,7 +410,8 @@ typedef int (*mr_function)(const struct mr_task_args_view *args,
                            const struct mr_task_context *context,
                            void *user);
 
-// What a task runs: the number that mr_register or mr_register_library returned.
+// What a task runs: the number that mr_register or mr_register_library returned. It belongs to
+// the executor that it was registered for; 0 is never one.
 typedef uint64_t mr_callable;
 
 // Counters of an executor since it was built. Set size to sizeof(mr_stats) before the call.
@@ -450,6 +452,31 @@ typedef struct mr_task {
     uint64_t place;
 } mr_task;
 
+// A task to submit. Zeros but for size are a task without arguments, with the default
+// configuration and options:
+//
+//     mr_submission task = {sizeof task, callable, tensors, tags, 2, scalars, 1, NULL, NULL};
+typedef struct mr_submission {
+    // Bytes of this structure, set by the caller.
+    size_t size;
+    // What to run.
+    mr_callable callable;
+    // The tensors. NULL when there are none.
+    const struct mr_tensor *tensors;
+    // What the task does with each of them.
+    const enum mr_tag *tags;
+    // How many there are of both.
+    size_t tensor_count;
+    // The scalars. NULL when there are none.
+    const uint64_t *scalars;
+    // How many.
+    size_t scalar_count;
+    // NULL: the default.
+    const struct mr_call_config *config;
+    // NULL: the default.
+    const struct mr_task_options *options;
+} mr_submission;
+
 // The arguments of a task as a chip runtime takes them. 1672 bytes.
 typedef struct mr_chip_args {
     // The tensors; only the first tensor_count are meant.
@@ -461,38 +488,6 @@ typedef struct mr_chip_args {
     // Number of scalars.
     int32_t scalar_count;
 } mr_chip_args;
-
-// A slot that was set aside for a task.
-typedef struct mr_reservation {
-    // The task's number. Numbers only grow.
-    uint64_t task;
-    // Its slot: the number modulo the window.
-    uint32_t slot;
-    // How often the slot was used, this time included.
-    uint32_t generation;
-} mr_reservation;
-
-// What a task does with a range of bytes.
-typedef struct mr_access {
-    // First byte.
-    uint64_t begin;
-    // Behind the last byte; more than begin.
-    uint64_t end;
-    // MR_INPUT to MR_NO_DEP.
-    int32_t tag;
-    // Zero.
-    uint32_t padding;
-} mr_access;
-
-// An earlier task to wait for.
-typedef struct mr_producer {
-    // Its number.
-    uint64_t task;
-    // 1: its failure is that of the consumer, which reads what it wrote; 0: only the order.
-    int data;
-    // Zero.
-    uint32_t padding;
-} mr_producer;
 
 // All went well.
 #define MR_OK 0
@@ -601,52 +596,57 @@ extern "C" {
 #endif // __cplusplus
 
 // The version of the library, such as "0.1.0". Never NULL; valid for ever.
-const char *mr_version(void);
+MR_API const char *mr_version(void);
 
 // The binary interface of the library. A program whose MR_ABI_VERSION differs must not go on.
-uint32_t mr_abi_version(void);
+MR_API uint32_t mr_abi_version(void);
 
 // The name of a status, such as "MR_ERR_TASK"; "unknown status" for other numbers. Never NULL;
 // valid for ever.
-const char *mr_status_name(mr_status status);
+MR_API const char *mr_status_name(mr_status status);
 
 // What the last failing call of this thread had to say: the thing, the limit, the way out, in
 // UTF-8. Never NULL; empty before the first error. Valid until the next failing call of this
 // thread; calls that succeed leave it as it is.
-const char *mr_last_error(void);
+MR_API const char *mr_last_error(void);
 
 // The task behind the last error of this thread, if that was MR_ERR_TASK.
 //
 // MR_ERR_NOT_FOUND: it was not. This function leaves mr_last_error as it is in every case but
 // that of a bad out.
-mr_status mr_last_failure(struct mr_failure *out);
+MR_API MR_NODISCARD mr_status mr_last_failure(struct mr_failure *out);
 
 // Describes ndims dimensions of elements of type dtype at data (NULL: to be allocated by the
 // submit). No memory is made or touched.
 //
 // MR_ERR_ARGS: more bytes than 64 bits can count.
+MR_API
+MR_NODISCARD
 mr_status mr_tensor_init(struct mr_tensor *out,
-                         void *data,
-                         uint32_t dtype,
+                         const void *data,
+                         enum mr_dtype dtype,
                          const uint32_t *shape,
                          size_t ndims);
 
 // The number of bytes that a tensor names.
-mr_status mr_tensor_bytes(const struct mr_tensor *tensor, uint64_t *out);
+MR_API MR_NODISCARD mr_status mr_tensor_bytes(const struct mr_tensor *tensor, uint64_t *out);
 
 // The default configuration of a call. A NULL configuration means the same.
-mr_status mr_call_config_init(struct mr_call_config *out);
+MR_API mr_status mr_call_config_init(struct mr_call_config *out);
 
 // Sets all options to their defaults, and size.
-mr_status mr_options_init(struct mr_options *out);
+MR_API mr_status mr_options_init(struct mr_options *out);
 
 // Sets all options of a task to their defaults, and size. NULL options mean the same.
-mr_status mr_task_options_init(struct mr_task_options *out);
+MR_API mr_status mr_task_options_init(struct mr_task_options *out);
 
 // Begins an executor with these options (not NULL: it needs workers).
 //
 // End it with mr_build, or with mr_builder_free.
-mr_status mr_builder_new(const struct mr_options *options, struct mr_builder **out);
+MR_API
+MR_NODISCARD
+mr_status mr_builder_new(const struct mr_options *options,
+                         struct mr_builder **out);
 
 // Registers a function under a name that no other has; *out is what to submit.
 //
@@ -655,6 +655,8 @@ mr_status mr_builder_new(const struct mr_options *options, struct mr_builder **o
 // live until the executor is closed.
 //
 // MR_ERR_DUPLICATE: the name is taken.
+MR_API
+MR_NODISCARD
 mr_status mr_register(struct mr_builder *builder,
                       const char *name,
                       mr_function function,
@@ -668,10 +670,10 @@ mr_status mr_register(struct mr_builder *builder,
 // holds at this moment would wait for ever in the workers. Flush stdio before: a worker has what
 // was not written yet as well, and its exit() would write it again and run the program's atexit
 // handlers (in a function, use _exit or abort to end a worker, and fflush what it prints).
-mr_status mr_build(struct mr_builder *builder, struct mr_executor **out);
+MR_API MR_NODISCARD mr_status mr_build(struct mr_builder *builder, struct mr_executor **out);
 
-// Ends a builder that was not built.
-mr_status mr_builder_free(struct mr_builder *builder);
+// Ends a builder that was not built. NULL does nothing.
+MR_API mr_status mr_builder_free(struct mr_builder *builder);
 
 // Closes an executor: cancels what has not begun, gives what runs its grace, ends all workers.
 // Waiting for an open or detached run of it gives an error: MR_ERR_TASK where tasks were
@@ -680,24 +682,30 @@ mr_status mr_builder_free(struct mr_builder *builder);
 //
 // When another thread is inside a function on this executor, the workers end with the end of
 // that call, and this function returns before. Not to be called from the function of a task.
-mr_status mr_executor_close(struct mr_executor *exec);
+MR_API mr_status mr_executor_close(struct mr_executor *exec);
 
 // The number of workers of a kind (MR_NEXT_LEVEL, MR_SUB).
-mr_status mr_executor_workers(struct mr_executor *exec, uint32_t kind, size_t *out);
+MR_API
+MR_NODISCARD
+mr_status mr_executor_workers(struct mr_executor *exec,
+                              enum mr_worker_kind kind,
+                              size_t *out);
 
 // The process ids of all workers, in their order; zeros in THREAD mode and for a worker that is
 // being replaced. At most capacity of them are written to pids (which may be NULL); *count is
 // how many there are.
+MR_API
+MR_NODISCARD
 mr_status mr_executor_pids(struct mr_executor *exec,
                            uint32_t *pids,
                            size_t capacity,
                            size_t *count);
 
 // Whether a worker is inside the function of a task at this moment: 1 or 0.
-mr_status mr_executor_busy(struct mr_executor *exec, uint32_t worker, int *out);
+MR_API MR_NODISCARD mr_status mr_executor_busy(struct mr_executor *exec, uint32_t worker, int *out);
 
 // Counters since the executor was built.
-mr_status mr_executor_stats(struct mr_executor *exec, struct mr_stats *out);
+MR_API MR_NODISCARD mr_status mr_executor_stats(struct mr_executor *exec, struct mr_stats *out);
 
 // Registers function symbol (an mr_function, called with a NULL user) of the shared object at
 // path while workers run. Each worker loads it with the first task that names it; what loading
@@ -708,6 +716,8 @@ mr_status mr_executor_stats(struct mr_executor *exec, struct mr_stats *out);
 //
 // MR_ERR_LIBRARY: the file cannot be read, is no shared object, or does not have the symbol; 512
 // are registered.
+MR_API
+MR_NODISCARD
 mr_status mr_register_library(struct mr_executor *exec,
                               const char *path,
                               const char *symbol,
@@ -715,13 +725,15 @@ mr_status mr_register_library(struct mr_executor *exec,
 
 // Takes a function that was registered after the start back: it cannot be submitted any more.
 // Tasks that were submitted before run it.
-mr_status mr_unregister(struct mr_executor *exec, mr_callable callable);
+MR_API MR_NODISCARD mr_status mr_unregister(struct mr_executor *exec, mr_callable callable);
 
 // Zeroed shared memory for a tensor of this shape and type, at a multiple of 64 bytes.
 //
 // MR_ERR_BUFFER_SPACE: the buffer space is used up.
+MR_API
+MR_NODISCARD
 mr_status mr_buffer_new(struct mr_executor *exec,
-                        uint32_t dtype,
+                        enum mr_dtype dtype,
                         const uint32_t *shape,
                         size_t ndims,
                         struct mr_buffer **out);
@@ -736,45 +748,55 @@ mr_status mr_buffer_new(struct mr_executor *exec,
 //
 // MR_ERR_IMPORT: the file is shorter than the tensor, or cannot be mapped. MR_ERR_BUFFER_SPACE: no
 // addresses are left for such buffers, or too many are there.
+MR_API
+MR_NODISCARD
 mr_status mr_buffer_import(struct mr_executor *exec,
                            int fd,
-                           uint32_t dtype,
+                           enum mr_dtype dtype,
                            const uint32_t *shape,
                            size_t ndims,
                            struct mr_buffer **out);
 
 // The whole buffer as a tensor. For a part of it, use mr_tensor_init with an address inside.
-mr_status mr_buffer_tensor(struct mr_buffer *buffer, struct mr_tensor *out);
+MR_API MR_NODISCARD mr_status mr_buffer_tensor(struct mr_buffer *buffer, struct mr_tensor *out);
 
 // The first byte, and the number of bytes (bytes may be NULL). The memory may be read and written
 // by the host until the buffer is freed; while an unfinished task writes the same bytes, that
 // gives torn values. In a child that the program forks by itself the address is not mapped.
-mr_status mr_buffer_data(struct mr_buffer *buffer, void **data, size_t *bytes);
+MR_API MR_NODISCARD mr_status mr_buffer_data(struct mr_buffer *buffer, void **data, size_t *bytes);
 
 // Frees a buffer. Tasks that name it are not disturbed: the memory is used again only when the
-// last of them is through.
-mr_status mr_buffer_free(struct mr_buffer *buffer);
+// last of them is through. NULL does nothing.
+MR_API mr_status mr_buffer_free(struct mr_buffer *buffer);
 
 // No arguments.
-mr_status mr_args_new(struct mr_args **out);
+MR_API MR_NODISCARD mr_status mr_args_new(struct mr_args **out);
 
-// Ends them.
-mr_status mr_args_free(struct mr_args *args);
+// Ends them. NULL does nothing.
+MR_API mr_status mr_args_free(struct mr_args *args);
 
 // Forgets all tensors and scalars.
-mr_status mr_args_clear(struct mr_args *args);
+MR_API MR_NODISCARD mr_status mr_args_clear(struct mr_args *args);
 
 // Adds a tensor (copied) and what the task does with it, MR_INPUT to MR_NO_DEP.
 //
 // MR_ERR_ARGS: a scalar was added before; the tensor has too many dimensions, no element type, or
 // too many bytes. Nothing is added then.
-mr_status mr_args_add_tensor(struct mr_args *args, const struct mr_tensor *tensor, int32_t tag);
+MR_API
+MR_NODISCARD
+mr_status mr_args_add_tensor(struct mr_args *args,
+                             const struct mr_tensor *tensor,
+                             enum mr_tag tag);
 
 // Adds a scalar.
-mr_status mr_args_add_scalar(struct mr_args *args, uint64_t scalar);
+MR_API MR_NODISCARD mr_status mr_args_add_scalar(struct mr_args *args, uint64_t scalar);
 
 // How many tensors and scalars there are. Either pointer may be NULL.
-mr_status mr_args_count(const struct mr_args *args, size_t *tensors, size_t *scalars);
+MR_API
+MR_NODISCARD
+mr_status mr_args_count(const struct mr_args *args,
+                        size_t *tensors,
+                        size_t *scalars);
 
 // Opens a run, lets body fill it, closes it, and waits for all its tasks.
 //
@@ -783,68 +805,94 @@ mr_status mr_args_count(const struct mr_args *args, size_t *tensors, size_t *sca
 // The run is body's until it returns; body can neither end nor detach it.
 //
 // Waits until no other run of this executor is open. MR_ERR_MISUSE: this thread has one open.
-mr_status mr_run(struct mr_executor *exec, mr_run_body body, void *user);
+MR_API MR_NODISCARD mr_status mr_run(struct mr_executor *exec, mr_run_body body, void *user);
 
 // Opens a run that is closed by mr_run_end or mr_run_detach. Waits until no other run of this
 // executor is open.
 //
 // MR_ERR_MISUSE: this thread has one open.
-mr_status mr_run_begin(struct mr_executor *exec, struct mr_run_handle **out);
+MR_API MR_NODISCARD mr_status mr_run_begin(struct mr_executor *exec, struct mr_run_handle **out);
 
 // Closes a run and waits for all its tasks. The handle is used up, also by an error.
 //
 // MR_ERR_TASK: the first task, in the order of submission, at the root of a failure.
-mr_status mr_run_end(struct mr_run_handle *run);
+MR_API MR_NODISCARD mr_status mr_run_end(struct mr_run_handle *run);
+
+// The same, at most for timeout_ns nanoseconds. When the time has passed, that is MR_OK as well,
+// and *finished (which may be NULL) is 0: nothing more can be submitted to the run, its tasks go on,
+// and the handle stays, to be given to this function, mr_run_end or mr_run_detach again. Otherwise
+// *finished is 1, and the handle is used up.
+MR_API
+MR_NODISCARD
+mr_status mr_run_end_for(struct mr_run_handle *run,
+                         uint64_t timeout_ns,
+                         int *finished);
 
 // Closes a run without waiting; its tasks go on. The handle is used up; *out is to wait with.
-mr_status mr_run_detach(struct mr_run_handle *run, struct mr_pending **out);
+MR_API MR_NODISCARD mr_status mr_run_detach(struct mr_run_handle *run, struct mr_pending **out);
 
 // Opens a scope. Outputs made in it can be reclaimed once it has closed and the tasks that name
 // them are through. Scopes of a run end with it.
 //
 // MR_ERR_SCOPE: 64 are open, the run's own included.
-mr_status mr_scope_begin(struct mr_run_handle *run);
+MR_API MR_NODISCARD mr_status mr_scope_begin(struct mr_run_handle *run);
 
 // Closes the scope that was opened last. Does not wait.
 //
 // MR_ERR_SCOPE: none is open but the run's own.
-mr_status mr_scope_end(struct mr_run_handle *run);
+MR_API MR_NODISCARD mr_status mr_scope_end(struct mr_run_handle *run);
 
 // Cancels every task that was submitted in the innermost scope, scopes inside it included.
 // *cancelled (which may be NULL) is how many had not completed.
-mr_status mr_cancel_scope(struct mr_run_handle *run, uint64_t *cancelled);
+MR_API MR_NODISCARD mr_status mr_cancel_scope(struct mr_run_handle *run, uint64_t *cancelled);
 
 // Waits for a task of this run.
 //
 // MR_ERR_TASK: it failed, or a task failed that it depends on; mr_last_failure names the root.
-mr_status mr_wait(struct mr_run_handle *run, const struct mr_task *task);
+MR_API MR_NODISCARD mr_status mr_wait(struct mr_run_handle *run, const struct mr_task *task);
 
 // Cancels a task unless it has completed: it never begins, or its function sees it in
 // context->cancelled. Tasks that read what it writes fail with it. *open (which may be NULL) is 1
 // when it had not completed.
-mr_status mr_cancel(struct mr_run_handle *run, const struct mr_task *task, int *open);
+MR_API
+MR_NODISCARD
+mr_status mr_cancel(struct mr_run_handle *run,
+                    const struct mr_task *task,
+                    int *open);
 
 // Submits a task to an open run. Waits while the rings are full; otherwise returns at once.
 //
 // It runs when all earlier tasks that it has to wait for, by the bytes that its tensors name, are
-// through. args are copied. config and options may be NULL: the defaults. out may be NULL, for a
-// task that is never named; a million tasks that are named take 32 MB until the run is closed.
+// through. What task points to is copied. out may be NULL, for a task that is never named; a
+// million tasks that are named take 32 MB until the run is closed.
 //
 // Bad arguments (MR_ERR_ARGS, MR_ERR_ADDRESS, MR_ERR_FUNCTION, MR_ERR_WORKER, MR_ERR_OPTIONS), a
 // request that can never fit (MR_ERR_RING, MR_ERR_ARGS_TOO_LARGE), a wait that could never end
 // (MR_ERR_HEAP_DEADLOCK) or took too long (MR_ERR_BACK_PRESSURE): nothing is submitted then.
+MR_API
+MR_NODISCARD
 mr_status mr_submit(struct mr_run_handle *run,
-                    mr_callable callable,
-                    const struct mr_args *args,
-                    const struct mr_call_config *config,
-                    const struct mr_task_options *options,
+                    const struct mr_submission *task,
                     struct mr_task *out);
+
+// Submits a task with arguments that were put together one by one. As mr_submit; config and
+// options may be NULL: the defaults.
+MR_API
+MR_NODISCARD
+mr_status mr_submit_args(struct mr_run_handle *run,
+                         mr_callable callable,
+                         const struct mr_args *args,
+                         const struct mr_call_config *config,
+                         const struct mr_task_options *options,
+                         struct mr_task *out);
 
 // Submits one task with a member for each of args[0] to args[count - 1], run by different workers
 // at the same time. Members meet at context->barrier and share 64 bytes. The same mr_args may be
 // given several times. Deadline and retries count for the group as a whole.
 //
 // As mr_submit; MR_ERR_GROUP: no members, or more than there are workers of that kind.
+MR_API
+MR_NODISCARD
 mr_status mr_submit_group(struct mr_run_handle *run,
                           mr_callable callable,
                           const struct mr_args *const *args,
@@ -858,6 +906,8 @@ mr_status mr_submit_group(struct mr_run_handle *run,
 // task that names them is through; the host may read them once mr_wait says that they are written.
 //
 // MR_ERR_TASK_HANDLE: that argument was not allocated by the submit.
+MR_API
+MR_NODISCARD
 mr_status mr_task_tensor(struct mr_run_handle *run,
                          const struct mr_task *task,
                          size_t index,
@@ -865,14 +915,16 @@ mr_status mr_task_tensor(struct mr_run_handle *run,
 
 // Memory in the heap ring of the innermost scope, not yet written by anybody. It lives until the
 // scope has closed and every task that names it is through. Waits while the ring is full.
+MR_API
+MR_NODISCARD
 mr_status mr_alloc(struct mr_run_handle *run,
-                   uint32_t dtype,
+                   enum mr_dtype dtype,
                    const uint32_t *shape,
                    size_t ndims,
                    struct mr_tensor *out);
 
 // Whether every task of the run is through, well or not: 1 or 0. Does not wait.
-mr_status mr_pending_done(struct mr_pending *pending, int *out);
+MR_API MR_NODISCARD mr_status mr_pending_done(struct mr_pending *pending, int *out);
 
 // Waits for all tasks of the run, at most for timeout_ns nanoseconds (MR_FOREVER: as long as it
 // takes). *finished (which may be NULL) is 1, or 0 when the time has passed, which is MR_OK as
@@ -880,152 +932,68 @@ mr_status mr_pending_done(struct mr_pending *pending, int *out);
 //
 // MR_ERR_TASK: all are through (*finished is 1), and this is the first root of a failure. Says so
 // each time.
-mr_status mr_pending_wait(struct mr_pending *pending, uint64_t timeout_ns, int *finished);
+MR_API
+MR_NODISCARD
+mr_status mr_pending_wait(struct mr_pending *pending,
+                          uint64_t timeout_ns,
+                          int *finished);
 
 // Cancels what has not completed: tasks that have not begun never will, the functions of running
 // ones see it in context->cancelled. *cancelled (which may be NULL) is how many there were. Does
 // not wait for them.
-mr_status mr_pending_cancel(struct mr_pending *pending, uint64_t *cancelled);
+MR_API MR_NODISCARD mr_status mr_pending_cancel(struct mr_pending *pending, uint64_t *cancelled);
 
-// Frees the handle; the tasks go on.
-mr_status mr_pending_free(struct mr_pending *pending);
+// Frees the handle; the tasks go on. NULL does nothing.
+MR_API mr_status mr_pending_free(struct mr_pending *pending);
 
 // Bytes of the blob of these arguments:
 //
 //     | tensors i32 | scalars i32 | tensor 0 (40 bytes) ... | scalar 0 (8 bytes) ... |
-mr_status mr_blob_size(const struct mr_args *args, size_t *out);
+MR_API MR_NODISCARD mr_status mr_blob_size(const struct mr_args *args, size_t *out);
 
 // Writes the blob of these arguments to buffer, which has room for capacity bytes. *written is
 // its length.
 //
 // MR_ERR_CAPACITY: it does not fit; the text says how long it is. Nothing is written then.
-mr_status mr_blob_write(const struct mr_args *args, void *buffer, size_t capacity, size_t *written);
+MR_API
+MR_NODISCARD
+mr_status mr_blob_write(const struct mr_args *args,
+                        void *buffer,
+                        size_t capacity,
+                        size_t *written);
 
 // Checks the blob in the len bytes at blob, an address that is a multiple of 8, and describes it
 // in *out without copying: *out is good for as long as those bytes stay as they are. The
 // addresses inside the tensors are not looked at.
 //
 // MR_ERR_ARGS: these bytes are no blob.
-mr_status mr_blob_read(const void *blob, size_t len, struct mr_task_args_view *out);
+MR_API
+MR_NODISCARD
+mr_status mr_blob_read(const void *blob,
+                       size_t len,
+                       struct mr_task_args_view *out);
 
 // Writes what the view describes to *out, as a chip runtime takes it: 40 bytes a tensor, 8 a
 // scalar, and the two counts. What is behind them stays as it was.
 //
-// MR_ERR_ARGS: more than 16 tensors or 128 scalars. Nothing is written then.
-mr_status mr_view_to_chip_args(const struct mr_task_args_view *view, struct mr_chip_args *out);
+// MR_ERR_ARGS: more than 16 tensors or 128 scalars, or a negative number of them. Nothing is written
+// then.
+MR_API
+MR_NODISCARD
+mr_status mr_view_to_chip_args(const struct mr_task_args_view *view,
+                               struct mr_chip_args *out);
 
 // Calls the function of a task here and now, on arguments in their encoded form and outside of
 // any run: as task 0 on worker 0, never cancelled, in no group. config may be NULL.
 //
 // MR_ERR_ARGS: these bytes are no blob. MR_ERR_BODY: the function returned something else than 0.
+MR_API
+MR_NODISCARD
 mr_status mr_run_from_blob(mr_function function,
                            void *user,
                            const void *blob,
                            size_t len,
                            const struct mr_call_config *config);
-
-// A ring of window slots (a power of two from 16 to 65536) with four heap rings of heap_bytes
-// (at most 2^48; only counted, no memory is made).
-//
-// MR_ERR_RING: the window cannot be.
-mr_status mr_ring_new(size_t window, uint64_t heap_bytes, struct mr_ring **out);
-
-// Ends a ring.
-mr_status mr_ring_free(struct mr_ring *ring);
-
-// Sets the next slot aside and publishes it as a task that waits for nobody.
-//
-// MR_ERR_WOULD_BLOCK: the window is full; complete the oldest tasks and call mr_ring_reclaim.
-mr_status mr_ring_reserve(struct mr_ring *ring, struct mr_reservation *out);
-
-// Takes a task as a worker would, and completes it: well, or (failed is 1) as failed.
-//
-// MR_ERR_ARGUMENT: no such task is in the window, or it is complete already.
-mr_status mr_ring_complete(struct mr_ring *ring, uint64_t task, uint32_t failed);
-
-// Lets completed tasks leave the window, oldest first, at most this many. *left (which may be
-// NULL) is how many did; a task that is not complete holds back all behind it.
-mr_status mr_ring_reclaim(struct mr_ring *ring, uint64_t most, uint64_t *left);
-
-// The number of the next task (*next), of the oldest one in the window (*tail; all before it are
-// through), and how many the window holds (*active). Each pointer may be NULL.
-mr_status mr_ring_state(struct mr_ring *ring, uint64_t *next, uint64_t *tail, uint64_t *active);
-
-// Takes bytes (rounded up to 1024) from a heap ring, 0 to 3, for a task; *offset is where they
-// begin. They are held by the task until it has left the window, and by the innermost scope of
-// scopes (which may be NULL) until that is closed.
-//
-// MR_ERR_WOULD_BLOCK: no room now. MR_ERR_RING: more than the ring has.
-mr_status mr_ring_heap_take(struct mr_ring *ring,
-                            struct mr_scopes *scopes,
-                            uint32_t heap,
-                            uint64_t bytes,
-                            uint64_t task,
-                            uint64_t *offset);
-
-// Gives the oldest slabs of a heap ring back, for as long as their task has left the window and
-// their scope is closed. *used (which may be NULL) is how many bytes are held then.
-mr_status mr_ring_heap_reclaim(struct mr_ring *ring,
-                               struct mr_scopes *scopes,
-                               uint32_t heap,
-                               uint64_t *used);
-
-// A stack without scopes.
-mr_status mr_scopes_new(struct mr_scopes **out);
-
-// Ends it.
-mr_status mr_scopes_free(struct mr_scopes *scopes);
-
-// Opens a scope; next is the number of the next task.
-//
-// MR_ERR_SCOPE: 64 are open.
-mr_status mr_scopes_begin(struct mr_scopes *scopes, uint64_t next);
-
-// Closes the innermost scope. *first (which may be NULL) is the next that it was opened with:
-// the first task that can be in it.
-//
-// MR_ERR_SCOPE: none is open.
-mr_status mr_scopes_end(struct mr_scopes *scopes, uint64_t *first);
-
-// How many scopes are open (*depth), and which heap ring, 0 to 3, outputs are taken from now
-// (*heap). Either pointer may be NULL.
-mr_status mr_scopes_state(struct mr_scopes *scopes, size_t *depth, uint32_t *heap);
-
-// An empty map (MR_HAZARDS_STRICT, MR_HAZARDS_COMPATIBLE).
-mr_status mr_tensor_map_new(uint32_t hazards, struct mr_tensor_map **out);
-
-// Ends it.
-mr_status mr_tensor_map_free(struct mr_tensor_map *map);
-
-// Whom a task with these accesses must wait for, by number, each once: *count of them, written to
-// producers, which has room for capacity. Changes nothing.
-//
-// MR_ERR_CAPACITY: there are more; the text says how many. Nothing is written then.
-mr_status mr_tensor_map_lookup(struct mr_tensor_map *map,
-                               const struct mr_access *accesses,
-                               size_t n,
-                               struct mr_producer *producers,
-                               size_t capacity,
-                               size_t *count);
-
-// Enters a task with its accesses. Numbers must not get smaller from call to call (below 2^62);
-// tail is the oldest task that may still run.
-mr_status mr_tensor_map_record(struct mr_tensor_map *map,
-                               const struct mr_access *accesses,
-                               size_t n,
-                               uint64_t task,
-                               uint64_t tail);
-
-// The last task that writes the byte at address (compatible maps: the tensor that begins there).
-//
-// MR_ERR_NOT_FOUND: none is known.
-mr_status mr_tensor_map_writer(struct mr_tensor_map *map, uint64_t address, uint64_t *out);
-
-// Forgets a range whose memory is given to somebody else.
-mr_status mr_tensor_map_erase(struct mr_tensor_map *map, uint64_t begin, uint64_t end);
-
-// The number of ranges (compatible maps: of addresses) that are known.
-mr_status mr_tensor_map_len(struct mr_tensor_map *map, size_t *out);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -50,7 +50,7 @@ public:
           name(failure.name), message(failure.message) {}
 
     std::uint64_t task;
-    std::uint32_t kind; // MR_FAILURE_...
+    mr_failure_kind kind;
     std::uint32_t attempt;
     std::int32_t worker, member; // -1: none
     std::string name, message;
@@ -72,16 +72,16 @@ inline void check(mr_status status) {
 
 // The element type of a C++ type.
 template <class T> struct dtype_of;
-template <> struct dtype_of<float> { static constexpr std::uint32_t value = MR_FLOAT32; };
-template <> struct dtype_of<double> { static constexpr std::uint32_t value = MR_UINT64; };
-template <> struct dtype_of<std::int8_t> { static constexpr std::uint32_t value = MR_INT8; };
-template <> struct dtype_of<std::uint8_t> { static constexpr std::uint32_t value = MR_UINT8; };
-template <> struct dtype_of<std::int16_t> { static constexpr std::uint32_t value = MR_INT16; };
-template <> struct dtype_of<std::uint16_t> { static constexpr std::uint32_t value = MR_INT16; };
-template <> struct dtype_of<std::int32_t> { static constexpr std::uint32_t value = MR_INT32; };
-template <> struct dtype_of<std::uint32_t> { static constexpr std::uint32_t value = MR_INT32; };
-template <> struct dtype_of<std::int64_t> { static constexpr std::uint32_t value = MR_INT64; };
-template <> struct dtype_of<std::uint64_t> { static constexpr std::uint32_t value = MR_UINT64; };
+template <> struct dtype_of<float> { static constexpr mr_dtype value = MR_FLOAT32; };
+template <> struct dtype_of<double> { static constexpr mr_dtype value = MR_FLOAT64; };
+template <> struct dtype_of<std::int8_t> { static constexpr mr_dtype value = MR_INT8; };
+template <> struct dtype_of<std::uint8_t> { static constexpr mr_dtype value = MR_UINT8; };
+template <> struct dtype_of<std::int16_t> { static constexpr mr_dtype value = MR_INT16; };
+template <> struct dtype_of<std::uint16_t> { static constexpr mr_dtype value = MR_INT16; };
+template <> struct dtype_of<std::int32_t> { static constexpr mr_dtype value = MR_INT32; };
+template <> struct dtype_of<std::uint32_t> { static constexpr mr_dtype value = MR_INT32; };
+template <> struct dtype_of<std::int64_t> { static constexpr mr_dtype value = MR_INT64; };
+template <> struct dtype_of<std::uint64_t> { static constexpr mr_dtype value = MR_UINT64; };
 
 // Elements one after the other.
 template <class T> class span {
@@ -98,12 +98,31 @@ private:
     std::size_t size_;
 };
 
+// The dimensions of a tensor: {2, 3}, a vector, an array, or anything else with data() and size()
+// of std::uint32_t. Copied.
+class shape {
+public:
+    shape(std::initializer_list<std::uint32_t> dims) : shape(dims.begin(), dims.size()) {}
+    template <class C, class = decltype(static_cast<const std::uint32_t *>(
+                           std::declval<const C &>().data()))>
+    shape(const C &dims) : shape(dims.data(), dims.size()) {}
+    template <std::size_t N> shape(const std::uint32_t (&dims)[N]) : shape(dims, N) {}
+    shape(const std::uint32_t *first, std::size_t size) : size_(size) {
+        std::copy_n(first, std::min<std::size_t>(size, MR_MAX_DIMS), dims_); // more are refused
+    }
+    const std::uint32_t *data() const { return dims_; }
+    std::size_t size() const { return size_; }
+
+private:
+    std::uint32_t dims_[MR_MAX_DIMS] = {};
+    std::size_t size_;
+};
+
 // A tensor at an address (nullptr: to be allocated by the submit).
-template <class T>
-mr_tensor tensor(std::initializer_list<std::uint32_t> shape, T *data = nullptr) {
+template <class T> mr_tensor tensor(const shape &dims, T *data = nullptr) {
     mr_tensor made;
-    check(mr_tensor_init(&made, const_cast<std::remove_const_t<T> *>(data),
-                         dtype_of<std::remove_const_t<T>>::value, shape.begin(), shape.size()));
+    check(mr_tensor_init(&made, data, dtype_of<std::remove_const_t<T>>::value, dims.data(),
+                         dims.size()));
     return made;
 }
 
@@ -118,8 +137,8 @@ public:
         return *this;
     }
     ~owner() {
-        if (handle_ != nullptr) {
-            End(handle_);
+        if (handle_ != nullptr && End(handle_) != MR_OK) {
+            // There is nobody to tell; mr_last_error has it.
         }
     }
     H *get() const { return handle_; }
@@ -258,7 +277,7 @@ public:
     // Opens a run that ends, or is detached, by hand.
     mailring::run begin();
 
-    std::size_t workers(std::uint32_t kind = MR_NEXT_LEVEL) const {
+    std::size_t workers(mr_worker_kind kind = MR_NEXT_LEVEL) const {
         std::size_t count = 0;
         check(mr_executor_workers(get(), kind, &count));
         return count;
@@ -285,14 +304,18 @@ private:
 // Shared memory for elements.
 template <class T> class buffer {
 public:
-    buffer(const executor &exec, std::initializer_list<std::uint32_t> shape) {
-        check(mr_buffer_new(exec.get(), dtype_of<T>::value, shape.begin(), shape.size(),
+    buffer(const executor &exec, const shape &dims) {
+        check(mr_buffer_new(exec.get(), dtype_of<T>::value, dims.data(), dims.size(),
                             handle_.out()));
-        void *data = nullptr;
-        std::size_t bytes = 0;
-        check(mr_buffer_data(handle_.get(), &data, &bytes));
-        data_ = static_cast<T *>(data);
-        size_ = bytes / sizeof(T);
+        look();
+    }
+    // Over the first bytes of a memfd or file, which stays the caller's own.
+    static buffer import(const executor &exec, int fd, const shape &dims) {
+        buffer made;
+        check(mr_buffer_import(exec.get(), fd, dtype_of<T>::value, dims.data(), dims.size(),
+                               made.handle_.out()));
+        made.look();
+        return made;
     }
     operator mr_tensor() const {
         mr_tensor tensor;
@@ -300,8 +323,8 @@ public:
         return tensor;
     }
     // The part that begins at element first.
-    mr_tensor part(std::size_t first, std::initializer_list<std::uint32_t> shape) const {
-        mr_tensor tensor = mailring::tensor<T>(shape, data_ + first);
+    mr_tensor part(std::size_t first, const shape &dims) const {
+        mr_tensor tensor = mailring::tensor<T>(dims, data_ + first);
         std::uint64_t bytes = 0;
         check(mr_tensor_bytes(&tensor, &bytes));
         if (first > size_ || bytes > (size_ - first) * sizeof(T)) {
@@ -315,36 +338,70 @@ public:
     T &operator[](std::size_t i) const { return data_[i]; }
 
 private:
+    buffer() = default;
+    void look() {
+        void *data = nullptr;
+        std::size_t bytes = 0;
+        check(mr_buffer_data(handle_.get(), &data, &bytes));
+        data_ = static_cast<T *>(data);
+        size_ = bytes / sizeof(T);
+    }
+
     owner<mr_buffer, mr_buffer_free> handle_;
     T *data_ = nullptr;
     std::size_t size_ = 0;
 };
 
-// Arguments of a task: tensors, then scalars.
+// Arguments of a task: tensors, then scalars. Arrays of this program; nothing to free.
 class args {
 public:
-    args() { check(mr_args_new(handle_.out())); }
     args &input(const mr_tensor &tensor) { return add(tensor, MR_INPUT); }
     args &output(const mr_tensor &tensor) { return add(tensor, MR_OUTPUT); }
     args &inout(const mr_tensor &tensor) { return add(tensor, MR_INOUT); }
     args &output_existing(const mr_tensor &tensor) { return add(tensor, MR_OUTPUT_EXISTING); }
     args &no_dep(const mr_tensor &tensor) { return add(tensor, MR_NO_DEP); }
-    args &add(const mr_tensor &tensor, std::int32_t tag) {
-        check(mr_args_add_tensor(handle_.get(), &tensor, tag));
+    args &add(const mr_tensor &tensor, mr_tag tag) {
+        if (!scalars_.empty()) {
+            throw error(MR_ERR_ARGS, "a tensor after a scalar: tensors come first");
+        }
+        tensors_.push_back(tensor);
+        tags_.push_back(tag);
         return *this;
     }
     args &scalar(std::uint64_t value) {
-        check(mr_args_add_scalar(handle_.get(), value));
+        scalars_.push_back(value);
         return *this;
     }
     args &clear() {
-        check(mr_args_clear(handle_.get()));
+        tensors_.clear();
+        tags_.clear();
+        scalars_.clear();
         return *this;
     }
-    const mr_args *get() const { return handle_.get(); }
+    // What to submit; valid until these arguments change.
+    mr_submission submission(mr_callable callable, const mr_call_config *config,
+                             const mr_task_options *options) const {
+        return {sizeof(mr_submission), callable,        tensors_.data(), tags_.data(),
+                tensors_.size(),       scalars_.data(), scalars_.size(), config,
+                options};
+    }
+    // The same as a handle.
+    owner<mr_args, mr_args_free> handle() const {
+        owner<mr_args, mr_args_free> made;
+        check(mr_args_new(made.out()));
+        for (std::size_t i = 0; i < tensors_.size(); i++) {
+            check(mr_args_add_tensor(made.get(), &tensors_[i], tags_[i]));
+        }
+        for (std::uint64_t scalar : scalars_) {
+            check(mr_args_add_scalar(made.get(), scalar));
+        }
+        return made;
+    }
 
 private:
-    owner<mr_args, mr_args_free> handle_;
+    std::vector<mr_tensor> tensors_;
+    std::vector<mr_tag> tags_;
+    std::vector<std::uint64_t> scalars_;
 };
 
 struct task_options : mr_task_options {
@@ -387,15 +444,18 @@ public:
                    const mr_task_options *options = nullptr,
                    const mr_call_config *config = nullptr) {
         mr_task task;
-        check(mr_submit(get(), callable, with.get(), config, options, &task));
+        const mr_submission asked = with.submission(callable, config, options);
+        check(mr_submit(get(), &asked, &task));
         return task;
     }
     mr_task submit_group(mr_callable callable, const std::vector<const args *> &members,
                          const mr_task_options *options = nullptr,
                          const mr_call_config *config = nullptr) {
+        std::vector<owner<mr_args, mr_args_free>> handles;
         std::vector<const mr_args *> list;
         for (const args *member : members) {
-            list.push_back(member->get());
+            handles.push_back(member->handle());
+            list.push_back(handles.back().get());
         }
         mr_task task;
         check(mr_submit_group(get(), callable, list.data(), list.size(), config, options, &task));
@@ -406,16 +466,20 @@ public:
         check(mr_task_tensor(get(), &task, index, &tensor));
         return tensor;
     }
-    template <class T> mr_tensor alloc(std::initializer_list<std::uint32_t> shape) {
+    template <class T> mr_tensor alloc(const shape &dims) {
         mr_tensor tensor;
-        check(mr_alloc(get(), dtype_of<T>::value, shape.begin(), shape.size(), &tensor));
+        check(mr_alloc(get(), dtype_of<T>::value, dims.data(), dims.size(), &tensor));
         return tensor;
     }
     template <class F> void scope(F &&fill) {
         check(mr_scope_begin(get()));
         struct end {
             mr_run_handle *run;
-            ~end() { mr_scope_end(run); }
+            ~end() {
+                if (mr_scope_end(run) != MR_OK) {
+                    // It ends with the run.
+                }
+            }
         } at_end{get()};
         std::forward<F>(fill)(*this);
     }
@@ -424,6 +488,12 @@ public:
         int open = 0;
         check(mr_cancel(get(), &task, &open));
         return open != 0;
+    }
+    // Cancels what was submitted in the innermost scope; how many had not completed.
+    std::uint64_t cancel_scope() {
+        std::uint64_t cancelled = 0;
+        check(mr_cancel_scope(get(), &cancelled));
+        return cancelled;
     }
     void end() { check(mr_run_end(handle_.release())); }
     pending detach() {
@@ -450,7 +520,7 @@ template <class F> void executor::run(F &&fill) {
     try {
         std::forward<F>(fill)(opened);
     } catch (...) {
-        mr_run_end(opened.handle_.release()); // its tasks first
+        opened = mailring::run(); // its tasks first
         throw;
     }
     opened.end();

@@ -4,23 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The order of the header.
-const FILES: [&str; 16] = [
-    "version",
-    "status",
-    "error",
-    "values",
-    "options",
-    "builder",
-    "executor",
-    "buffers",
-    "args",
-    "runs",
-    "submit",
-    "pending",
-    "blob",
-    "ring",
-    "scopes",
-    "tensor_map",
+const FILES: [&str; 13] = [
+    "version", "status", "error", "values", "options", "builder", "executor", "buffers", "args",
+    "runs", "submit", "pending", "blob",
 ];
 /// Files without anything of C.
 const INSIDE: [&str; 3] = ["mod", "handles", "raw"];

@@ -54,8 +54,14 @@ impl Default for Pooled {
 }
 
 impl Clone for Pooled {
+    #[inline]
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        let mut copy = Self::default();
+        copy.tensors.extend_from_slice(&self.tensors);
+        copy.tags.extend_from_slice(&self.tags);
+        copy.scalars.extend_from_slice(&self.scalars);
+        copy.misplaced = self.misplaced;
+        copy
     }
 }
 

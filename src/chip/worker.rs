@@ -12,6 +12,8 @@ use super::{ChipError, ChipRuntime};
 use crate::abi::{
     CallConfig, ChipCallable, ChipStorageTaskArgs, TaskArgsView, reach, view_to_chip_storage,
 };
+use crate::limits::MAX_FILE_BYTES;
+use crate::sys::file::read_regular;
 use crate::worker::{TaskContext, Worker};
 
 /// Drives one device through a host runtime.
@@ -269,7 +271,10 @@ impl std::fmt::Debug for ChipWorker {
 
 fn read(what: &'static str, file: Option<&PathBuf>) -> Result<Vec<u8>, ChipError> {
     let Some(path) = file else { return Ok(Vec::new()) };
-    std::fs::read(path).map_err(|source| ChipError::Binary { what, path: path.clone(), source })
+    let read = read_regular(path, MAX_FILE_BYTES);
+    let (_, bytes) =
+        read.map_err(|source| ChipError::Binary { what, path: path.clone(), source })?;
+    Ok(bytes)
 }
 
 /// No bytes have no address.

@@ -10,8 +10,10 @@ use super::Executor;
 use super::shared::Shared;
 use crate::error::Error;
 use crate::ids::Callable;
-use crate::limits::MAX_LATE_FUNCTIONS;
+use crate::limits::{MAX_FILE_BYTES, MAX_LATE_FUNCTIONS};
 use crate::segment::{LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL};
+use crate::sys::file::read_regular;
+use crate::worker::elf::{self, Symbol};
 use crate::worker::library::{LateId, digest};
 
 /// The host's books of late functions.
@@ -36,7 +38,10 @@ enum Standing {
 impl Entry {
     /// Whether this is the function, and its own file still is what it was.
     fn is(&self, its: [u8; 32], symbol: &str, path: &Path) -> bool {
-        let unchanged = || std::fs::read(&self.path).is_ok_and(|now| digest(&now, symbol) == its);
+        let unchanged = || {
+            let now = read_regular(&self.path, MAX_FILE_BYTES);
+            now.is_ok_and(|(_, now)| digest(&now, symbol) == its)
+        };
         self.digest == its && (self.path == path || unchanged())
     }
 }
@@ -96,7 +101,8 @@ impl Executor {
         self.shared.check_process()?;
         let asked = path.as_ref();
         let path = asked.canonicalize().map_err(|e| refuse(asked, symbol, e.to_string()))?;
-        let content = std::fs::read(&path).map_err(|e| refuse(&path, symbol, e.to_string()))?;
+        let read = read_regular(&path, MAX_FILE_BYTES);
+        let (_, content) = read.map_err(|e| refuse(&path, symbol, e.to_string()))?;
         let bytes = path.as_os_str().as_bytes();
         if bytes.len() > MAX_LATE_PATH || symbol.len() > MAX_LATE_SYMBOL || symbol.is_empty() {
             let why = format!(
@@ -104,14 +110,13 @@ impl Executor {
             );
             return Err(refuse(&path, symbol, why));
         }
-        if !content.starts_with(b"\x7fELF") {
-            return Err(refuse(&path, symbol, "it is no shared object"));
-        }
-        // The string table holds every exported name between zeros; a name that is not there is
-        // not exported. (One that is there may still not be: the worker's loader says so.)
-        let entry = [b"\0", symbol.as_bytes(), b"\0"].concat();
-        if !content.windows(entry.len()).any(|window| window == entry) {
-            return Err(refuse(&path, symbol, "it has no such symbol"));
+        match elf::find(&content, symbol).map_err(|why| refuse(&path, symbol, why))? {
+            Symbol::Function => {}
+            Symbol::Missing => return Err(refuse(&path, symbol, "it has no such symbol")),
+            Symbol::Other => {
+                let why = "that symbol is no function; name one with the type of a task's function";
+                return Err(refuse(&path, symbol, why));
+            }
         }
         let digest = digest(&content, symbol);
         let mut late = self.shared.late.lock().unwrap_or_else(PoisonError::into_inner);

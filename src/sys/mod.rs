@@ -3,6 +3,7 @@
 pub(crate) mod descriptors;
 #[cfg(feature = "flow")]
 pub(crate) mod family;
+pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod limits;
 pub(crate) mod machine;

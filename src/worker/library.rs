@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -21,7 +20,9 @@ use sha2::{Digest, Sha256};
 use super::native::{NativeFunction, call_native};
 use super::{BoxError, Functions, TaskContext, Worker};
 use crate::abi::{CallConfig, TaskArgsView};
+use crate::limits::MAX_FILE_BYTES;
 use crate::segment::{Arena, LateRecord};
+use crate::sys::file::read_regular;
 
 /// Marks callables of functions that were registered late.
 const LATE: u64 = 1 << 63;
@@ -114,9 +115,7 @@ fn load(record: &LateRecord) -> Result<Loaded, BoxError> {
     let changed =
         || format!("{} is not the file that was registered; register it again", path.display());
     let reading = |error| format!("reading {}: {error}", path.display());
-    let mut file = File::open(path).map_err(reading)?;
-    let mut content = Vec::new();
-    file.read_to_end(&mut content).map_err(reading)?;
+    let (file, content) = read_regular(path, MAX_FILE_BYTES).map_err(reading)?;
     if digest(&content, symbol) != record.digest {
         return Err(changed().into());
     }

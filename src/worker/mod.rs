@@ -2,6 +2,7 @@
 //! they live (`thread`, `process` behind `nursery`), and who looks after them (`supervisor`).
 
 mod context;
+pub(crate) mod elf;
 mod functions;
 mod gang;
 pub(crate) mod health;

@@ -19,6 +19,8 @@ const TESTS: &[Test] = &[
     Test { name: "ffi::linked_statically", body: programs::structs_static },
     Test { name: "ffi::parts", body: programs::parts },
     Test { name: "ffi::tasks", body: programs::tasks },
+    Test { name: "ffi::submits_with_arrays", body: programs::submit },
+    Test { name: "ffi::wrong_constants_do_not_compile", body: programs::wrong_constants },
     Test { name: "ffi::threads", body: programs::threads },
     Test { name: "ffi::a_forked_child", body: programs::child },
     Test { name: "ffi::cpp_exceptions", body: programs::throws },
@@ -31,6 +33,7 @@ const TESTS: &[Test] = &[
     Test { name: "ffi::valgrind_structs", body: programs::structs_checked },
     Test { name: "ffi::valgrind_parts", body: programs::parts_checked },
     Test { name: "ffi::valgrind_tasks", body: programs::tasks_checked },
+    Test { name: "ffi::valgrind_submits", body: programs::submit_checked },
     Test { name: "ffi::valgrind_threads", body: programs::threads_checked },
     Test { name: "ffi::valgrind_cpp_exceptions", body: programs::throws_checked },
 ];

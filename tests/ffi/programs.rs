@@ -160,6 +160,47 @@ pub(crate) fn tasks_checked() {
     program.check(&[&late(&program), program.path()]);
 }
 
+pub(crate) fn submit() {
+    Program::c("submit.c").run(&[]);
+}
+
+pub(crate) fn submit_checked() {
+    Program::c("submit.c").check(&[]);
+}
+
+/// Constants of another enumeration, forgotten results: the compiler complains.
+pub(crate) fn wrong_constants() {
+    let place = place();
+    let file = place.path().join("wrong.c");
+    let head = "#include <mailring.h>\nmr_status f(mr_args *a, mr_tensor *t, mr_executor *e, \
+                size_t *n);\nmr_status f(mr_args *a, mr_tensor *t, mr_executor *e, size_t *n) { \
+                (void)a; (void)t; (void)e; (void)n;\n";
+    let compile = |cpp: bool, statement: &str| {
+        fs::write(&file, format!("{head}{statement}\nreturn MR_OK; }}\n")).unwrap();
+        let mut command = compiler(cpp);
+        command.args(["-c", "-o", "/dev/null", "-x", if cpp { "c++" } else { "c" }]).arg(&file);
+        run(command.args(flags(&["--cflags"])))
+    };
+    let wrong = [
+        "if (mr_args_add_tensor(a, t, MR_FLOAT32) != MR_OK) return MR_ERR_ARGS;",
+        "if (mr_tensor_init(t, 0, MR_INPUT, 0, 0) != MR_OK) return MR_ERR_ARGS;",
+        "if (mr_executor_workers(e, MR_MODE_THREAD, n) != MR_OK) return MR_ERR_ARGS;",
+        "mr_options o; o.mode = MR_WAIT_SPIN; (void)o;",
+        "mr_args_add_tensor(a, t, MR_INPUT);",
+    ];
+    for statement in wrong {
+        for cpp in [false, true] {
+            assert!(compile(cpp, statement).is_err(), "{statement} compiles");
+        }
+    }
+    for cpp in [false, true] {
+        let right = "mr_args_free(a); return mr_args_add_tensor(a, t, MR_INPUT);";
+        compile(cpp, right).unwrap();
+        compile(cpp, "return mr_tensor_init(t, 0, MR_FLOAT64, 0, 0);").unwrap();
+        compile(cpp, "int known[MR_VERSION >= 100 ? 1 : -1]; (void)known;").unwrap();
+    }
+}
+
 pub(crate) fn threads() {
     Program::c("threads.c").run(&[]);
 }

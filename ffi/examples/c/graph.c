@@ -71,24 +71,31 @@ struct graph {
 static int fill(mr_run_handle *run, void *user) {
     struct graph *graph = user;
     const mr_args *members[2] = {graph->args, graph->args};
-    mr_status status = MR_OK;
-    for (uint64_t round = 0; round < ROUNDS && status == MR_OK; round++) {
-        for (uint64_t i = 0; i < CELLS && status == MR_OK; i++) {
-            mr_tensor cell;
-            mr_tensor_init(&cell, (void *)(uintptr_t)(graph->cells.data + 8 * i), MR_UINT64, NULL, 0);
-            mr_args_clear(graph->args);
-            mr_args_add_tensor(graph->args, &cell, MR_INOUT);
-            mr_args_add_scalar(graph->args, i + 1);
-            status = mr_submit(run, graph->add, graph->args, NULL, NULL, NULL);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (uint64_t cell = 0; cell < CELLS; cell++) {
+            const mr_tag tag = MR_INOUT;
+            const uint64_t number = cell + 1;
+            const void *at = (const uint64_t *)(uintptr_t)graph->cells.data + cell;
+            mr_tensor tensor;
+            mr_submission task = {sizeof task, graph->add, &tensor, &tag, 1, &number, 1, NULL, NULL};
+            mr_status status = mr_tensor_init(&tensor, at, MR_UINT64, NULL, 0);
+            if (status == MR_OK) {
+                status = mr_submit(run, &task, NULL);
+            }
+            if (status != MR_OK) {
+                return status;
+            }
         }
     }
-    for (int i = 0; i < 8 && status == MR_OK; i++) { /* 992 + 8 = 1,000 */
-        mr_args_clear(graph->args);
-        mr_args_add_tensor(graph->args, &graph->cells, MR_INPUT);
-        mr_args_add_tensor(graph->args, &graph->sum, MR_OUTPUT);
-        status = mr_submit_group(run, graph->total, members, 2, NULL, NULL, NULL);
+    must(mr_args_add_tensor(graph->args, &graph->cells, MR_INPUT), "mr_args_add_tensor");
+    must(mr_args_add_tensor(graph->args, &graph->sum, MR_OUTPUT), "mr_args_add_tensor");
+    for (int i = 0; i < 8; i++) { /* 992 + 8 = 1,000 */
+        mr_status status = mr_submit_group(run, graph->total, members, 2, NULL, NULL, NULL);
+        if (status != MR_OK) {
+            return status;
+        }
     }
-    return status;
+    return 0;
 }
 
 int main(void) {
@@ -101,6 +108,8 @@ int main(void) {
     mr_run_handle *run;
     mr_stats stats = {.size = sizeof stats};
     mr_failure failure = {.size = sizeof failure};
+    const uint64_t number = 42;
+    mr_submission refused = {.size = sizeof refused, .scalars = &number, .scalar_count = 1};
     struct graph graph;
     void *data;
 
@@ -129,9 +138,8 @@ int main(void) {
 
     /* The same by hand, with a task that fails. */
     must(mr_run_begin(exec, &run), "mr_run_begin");
-    must(mr_args_clear(graph.args), "mr_args_clear");
-    must(mr_args_add_scalar(graph.args, 42), "mr_args_add_scalar");
-    must(mr_submit(run, refuser, graph.args, NULL, NULL, NULL), "mr_submit");
+    refused.callable = refuser;
+    must(mr_submit(run, &refused, NULL), "mr_submit");
     if (mr_run_end(run) != MR_ERR_TASK || mr_last_failure(&failure) != MR_OK) {
         fprintf(stderr, "the run should have failed\n");
         return 1;

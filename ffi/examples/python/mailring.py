@@ -52,6 +52,13 @@ class _Options(Structure):
                 ("grace_ns", c_uint64)]
 
 
+class _Submission(Structure):
+    _fields_ = [("size", c_size_t), ("callable", c_uint64), ("tensors", POINTER(Tensor)),
+                ("tags", POINTER(c_uint32)), ("tensor_count", c_size_t),
+                ("scalars", POINTER(c_uint64)), ("scalar_count", c_size_t), ("config", c_void_p),
+                ("options", c_void_p)]
+
+
 class _TaskOptions(Structure):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("kind", c_uint32),
                 ("priority", c_uint32), ("worker", c_int32), ("retries", c_uint32),
@@ -142,8 +149,7 @@ _args_tensor = _declare("mr_args_add_tensor", c_void_p, _tensor, c_int32)
 _args_scalar = _declare("mr_args_add_scalar", c_void_p, c_uint64)
 _run_begin = _declare("mr_run_begin", c_void_p, _out)
 _run_end = _declare("mr_run_end", c_void_p)
-_submit = _declare("mr_submit", c_void_p, c_uint64, c_void_p, c_void_p, POINTER(_TaskOptions),
-                   POINTER(_Task))
+_submit = _declare("mr_submit", c_void_p, POINTER(_Submission), POINTER(_Task))
 _submit_group = _declare("mr_submit_group", c_void_p, c_uint64, POINTER(c_void_p), c_size_t,
                          c_void_p, POINTER(_TaskOptions), POINTER(_Task))
 _task_tensor = _declare("mr_task_tensor", c_void_p, POINTER(_Task), c_size_t, _tensor)
@@ -258,6 +264,10 @@ class Buffer:
         _buffer_free(handle)
 
 
+def _tensor_of(value):
+    return value.tensor if isinstance(value, Buffer) else value
+
+
 class _Args:
     """Arguments: (tag, tensor) pairs, then integers."""
 
@@ -270,8 +280,7 @@ class _Args:
                     _args_scalar(self.handle, value)
                 else:
                     tag, tensor = value
-                    tensor = tensor.tensor if isinstance(tensor, Buffer) else tensor
-                    _args_tensor(self.handle, byref(tensor), tag)
+                    _args_tensor(self.handle, byref(_tensor_of(tensor)), tag)
         except BaseException:
             self.free()
             raise
@@ -305,16 +314,24 @@ class Run:
             if name not in (field for field, _ in _TaskOptions._fields_[1:]):
                 raise TypeError(f"mr_task_options has no member {name}")
             setattr(chosen, name, value.encode() if isinstance(value, str) else value)
-        return byref(chosen)
+        return chosen
 
     def submit(self, name, /, *values, **options):
         """Submits a function with (tag, tensor) pairs and then integers."""
-        task, args = _Task(), _Args(values)
-        try:
-            _submit(self._handle, self._exec._callables[name], args.handle, None,
-                    self._options(options), byref(task))
-        finally:
-            args.free()
+        task = _Task()
+        scalars = [value for value in values if isinstance(value, int)]
+        tensors = values[:len(values) - len(scalars)]
+        if any(isinstance(value, int) for value in tensors):
+            raise TypeError("tensors come before integers")
+        asked = _Submission(size=sizeof(_Submission), callable=self._exec._callables[name],
+                            tensor_count=len(tensors), scalar_count=len(scalars))
+        asked.tensors = (Tensor * len(tensors))(*(_tensor_of(t) for _, t in tensors))
+        asked.tags = (c_uint32 * len(tensors))(*(tag for tag, _ in tensors))
+        asked.scalars = (c_uint64 * len(scalars))(*scalars)
+        chosen = self._options(options)
+        if chosen is not None:
+            asked.options = ctypes.addressof(chosen)
+        _submit(self._handle, byref(asked), byref(task))
         return task
 
     def submit_group(self, name, /, members, **options):
@@ -322,8 +339,9 @@ class Run:
         task, args = _Task(), [_Args(values) for values in members]
         try:
             handles = (c_void_p * len(args))(*(one.handle for one in args))
+            chosen = self._options(options)
             _submit_group(self._handle, self._exec._callables[name], handles, len(args), None,
-                          self._options(options), byref(task))
+                          None if chosen is None else byref(chosen), byref(task))
         finally:
             for one in args:
                 one.free()

@@ -19,6 +19,7 @@ use super::values::{config, mr_call_config, mr_function, mr_task_args_view, mr_t
 ///
 ///     | tensors i32 | scalars i32 | tensor 0 (40 bytes) ... | scalar 0 (8 bytes) ... |
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_blob_size(args: *const mr_args, out: *mut usize) -> mr_status {
     // SAFETY: the caller's promise, at the front of the header.
     let out = unsafe { Out::new(out) };
@@ -33,6 +34,7 @@ pub unsafe extern "C" fn mr_blob_size(args: *const mr_args, out: *mut usize) -> 
 ///
 /// MR_ERR_CAPACITY: it does not fit; the text says how long it is. Nothing is written then.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_blob_write(
     args: *const mr_args,
     buffer: *mut c_void,
@@ -83,6 +85,7 @@ unsafe fn bytes<'a>(blob: *const c_void, len: usize) -> Result<&'a [u8], Fail> {
 ///
 /// MR_ERR_ARGS: these bytes are no blob.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_blob_read(
     blob: *const c_void,
     len: usize,
@@ -134,8 +137,10 @@ const _: () = {
 /// Writes what the view describes to *out, as a chip runtime takes it: 40 bytes a tensor, 8 a
 /// scalar, and the two counts. What is behind them stays as it was.
 ///
-/// MR_ERR_ARGS: more than 16 tensors or 128 scalars. Nothing is written then.
+/// MR_ERR_ARGS: more than 16 tensors or 128 scalars, or a negative number of them. Nothing is written
+/// then.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_view_to_chip_args(
     view: *const mr_task_args_view,
     out: *mut mr_chip_args,
@@ -148,17 +153,28 @@ pub unsafe extern "C" fn mr_view_to_chip_args(
             return Err(null("out"));
         }
         let count = |what, count: i32| {
-            usize::try_from(count).map_err(|_| Fail::argument(format!("{what} is {count}")))
+            usize::try_from(count)
+                .map_err(|_| Fail::new(MR_ERR_ARGS, format!("{what} is {count}; it is 0 or more")))
         };
         let tensors = count("tensor_count", view.tensor_count)?;
         let scalars = count("scalar_count", view.scalar_count)?;
         // SAFETY: the caller's promise for the pointers inside of structures.
         let (tensors, scalars) =
             unsafe { (Many::new(view.tensors, tensors), Many::new(view.scalars, scalars)) };
+        for (what, count, most) in [
+            ("tensors", view.tensor_count, MR_CHIP_MAX_TENSORS),
+            ("scalars", view.scalar_count, MR_CHIP_MAX_SCALARS),
+        ] {
+            if count as usize > most {
+                let why = format!("{count} {what} are too many for a chip runtime: at most {most}");
+                return Err(Fail::new(MR_ERR_ARGS, why));
+            }
+        }
+        // As the engine does it: the padding of a view does not matter.
         let tensors: Vec<ContinuousTensor> = tensors
             .read("tensors", MR_CHIP_MAX_TENSORS)?
             .into_iter()
-            .map(mr_tensor::to_engine)
+            .map(|t| ContinuousTensor::from_raw(t.data, t.shapes, t.ndims, t.dtype))
             .collect();
         let scalars = scalars.read("scalars", MR_CHIP_MAX_SCALARS)?;
         let mut block = ChipStorageTaskArgs::new();
@@ -197,6 +213,7 @@ impl Worker for Caller {
 ///
 /// MR_ERR_ARGS: these bytes are no blob. MR_ERR_BODY: the function returned something else than 0.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_run_from_blob(
     function: mr_function,
     user: *mut c_void,

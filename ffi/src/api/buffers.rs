@@ -1,6 +1,7 @@
 //! Shared memory that lives until it is freed.
 
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use mailring::Buffer;
@@ -8,10 +9,10 @@ use mailring::abi::ContinuousTensor;
 
 use super::error::{Fail, guard};
 use super::executor::{Engine, mr_executor};
-use super::handles::{self, Kind, Object};
+use super::handles::{self, Kind, Object, Shared};
 use super::raw::{Many, Out};
 use super::status::{MR_ERR_BUFFER_SPACE, MR_ERR_IMPORT, mr_status};
-use super::values::{dtype, mr_tensor, shape};
+use super::values::{dtype, mr_dtype, mr_tensor, shape};
 
 /// Zeroed shared memory: inputs and results of runs. Every worker sees it at the same address.
 ///
@@ -41,17 +42,20 @@ impl Held {
     }
 }
 
-impl Object for Memory {
+// SAFETY: the only type of that kind.
+unsafe impl Object for Memory {
     const KIND: Kind = Kind::Buffer;
 }
+impl Shared for Memory {}
 
 /// Zeroed shared memory for a tensor of this shape and type, at a multiple of 64 bytes.
 ///
 /// MR_ERR_BUFFER_SPACE: the buffer space is used up.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_buffer_new(
     exec: *mut mr_executor,
-    dtype: u32,
+    dtype: MaybeUninit<mr_dtype>,
     shape: *const u32,
     ndims: usize,
     out: *mut *mut mr_buffer,
@@ -88,10 +92,11 @@ pub unsafe extern "C" fn mr_buffer_new(
 /// MR_ERR_IMPORT: the file is shorter than the tensor, or cannot be mapped. MR_ERR_BUFFER_SPACE: no
 /// addresses are left for such buffers, or too many are there.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_buffer_import(
     exec: *mut mr_executor,
     fd: c_int,
-    dtype: u32,
+    dtype: MaybeUninit<mr_dtype>,
     shape: *const u32,
     ndims: usize,
     out: *mut *mut mr_buffer,
@@ -122,6 +127,7 @@ pub unsafe extern "C" fn mr_buffer_import(
 
 /// The whole buffer as a tensor. For a part of it, use mr_tensor_init with an address inside.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_buffer_tensor(
     buffer: *mut mr_buffer,
     out: *mut mr_tensor,
@@ -139,6 +145,7 @@ pub unsafe extern "C" fn mr_buffer_tensor(
 /// by the host until the buffer is freed; while an unfinished task writes the same bytes, that
 /// gives torn values. In a child that the program forks by itself the address is not mapped.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_buffer_data(
     buffer: *mut mr_buffer,
     data: *mut *mut c_void,
@@ -155,8 +162,8 @@ pub unsafe extern "C" fn mr_buffer_data(
 }
 
 /// Frees a buffer. Tasks that name it are not disturbed: the memory is used again only when the
-/// last of them is through.
+/// last of them is through. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn mr_buffer_free(buffer: *mut mr_buffer) -> mr_status {
-    guard(|| handles::take::<Memory, _>(buffer).map(drop))
+    guard(|| if buffer.is_null() { Ok(()) } else { handles::end::<Memory, _>(buffer).map(drop) })
 }

@@ -1,17 +1,16 @@
 //! Building an executor.
 
 use std::ffi::{c_char, c_void};
-use std::sync::{Mutex, PoisonError};
 
 use mailring::Builder;
 use mailring::native::{NativeFunction, call_native};
 
-use super::error::{Fail, guard};
+use super::error::guard;
 use super::executor::{Engine, mr_executor};
-use super::handles::{self, Kind, Object};
+use super::handles::{self, Kind, Object, Owned};
 use super::options::{self, mr_options};
 use super::raw::{Out, Text, VersionedIn};
-use super::status::{MR_ERR_HANDLE, mr_status};
+use super::status::mr_status;
 use super::values::{mr_callable, mr_function, native};
 
 /// What an executor is made from.
@@ -19,11 +18,13 @@ pub struct mr_builder {
     _opaque: [u8; 0],
 }
 
-struct Making(Mutex<Option<Builder>>);
+struct Making(Builder);
 
-impl Object for Making {
+// SAFETY: the only type of that kind.
+unsafe impl Object for Making {
     const KIND: Kind = Kind::Builder;
 }
+impl Owned for Making {}
 
 /// A function of the caller with its argument.
 struct Body {
@@ -41,6 +42,7 @@ unsafe impl Sync for Body {}
 ///
 /// End it with mr_build, or with mr_builder_free.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_builder_new(
     options: *const mr_options,
     out: *mut *mut mr_builder,
@@ -50,7 +52,7 @@ pub unsafe extern "C" fn mr_builder_new(
     guard(|| {
         let out = out.check("out")?;
         let builder = options::builder(options)?;
-        out.set(handles::insert(Making(Mutex::new(Some(builder))))?);
+        out.set(handles::insert(Making(builder))?);
         Ok(())
     })
 }
@@ -63,6 +65,7 @@ pub unsafe extern "C" fn mr_builder_new(
 ///
 /// MR_ERR_DUPLICATE: the name is taken.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_register(
     builder: *mut mr_builder,
     name: *const c_char,
@@ -73,13 +76,11 @@ pub unsafe extern "C" fn mr_register(
     // SAFETY: the caller's promise.
     let (name, out) = unsafe { (Text::new(name), Out::new(out)) };
     guard(|| {
-        let making = handles::get::<Making, _>(builder)?;
+        let mut making = handles::lock::<Making, _>(builder)?;
         let out = out.check("out")?;
         let name = name.read("name")?;
         let body = Body { function: native(function, "function")?, user };
-        let mut made = making.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = made.as_mut().ok_or_else(gone)?;
-        let callable = made.register(&name, move |args, config, context| {
+        let callable = making.0.register(&name, move |args, config, context| {
             let body = &body; // all of it, not its fields
             // SAFETY: it is a function of this type that expects this `user`, by the promise of
             // the caller of `mr_register`.
@@ -90,10 +91,6 @@ pub unsafe extern "C" fn mr_register(
     })
 }
 
-fn gone() -> Fail {
-    Fail::new(MR_ERR_HANDLE, "a builder (mr_builder) that was used up on another thread")
-}
-
 /// Maps the shared memory, forks the workers (or starts their threads), and waits until all are
 /// ready. The builder is used up, also by an error, unless that is MR_ERR_HANDLE or MR_ERR_NULL.
 ///
@@ -102,6 +99,7 @@ fn gone() -> Fail {
 /// was not written yet as well, and its exit() would write it again and run the program's atexit
 /// handlers (in a function, use _exit or abort to end a worker, and fflush what it prints).
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_build(
     builder: *mut mr_builder,
     out: *mut *mut mr_executor,
@@ -111,15 +109,14 @@ pub unsafe extern "C" fn mr_build(
     guard(|| {
         let out = out.check("out")?;
         let making = handles::take::<Making, _>(builder)?;
-        let taken = making.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let exec = taken.ok_or_else(gone)?.build()?;
+        let exec = making.0.build()?;
         out.set(handles::insert(Engine(exec))?);
         Ok(())
     })
 }
 
-/// Ends a builder that was not built.
+/// Ends a builder that was not built. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn mr_builder_free(builder: *mut mr_builder) -> mr_status {
-    guard(|| handles::take::<Making, _>(builder).map(drop))
+    guard(|| if builder.is_null() { Ok(()) } else { handles::take::<Making, _>(builder).map(drop) })
 }

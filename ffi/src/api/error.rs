@@ -6,27 +6,31 @@ use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mailring::abi::AbiError;
-use mailring::graph::ScopeError;
-use mailring::ring::RingError;
 use mailring::{BuildError, Error, FailureKind, TaskFailure};
 
 use super::raw::{Versioned, VersionedOut};
 use super::status::*;
 
-/// Its function returned something else than 0.
-pub const MR_FAILURE_ERROR: u32 = 0;
-/// Its function panicked (functions in Rust).
-pub const MR_FAILURE_PANIC: u32 = 1;
-/// It took longer than its deadline.
-pub const MR_FAILURE_DEADLINE: u32 = 2;
-/// Its worker died: a signal, an exit, abort().
-pub const MR_FAILURE_WORKER_DIED: u32 = 3;
-/// It was cancelled.
-pub const MR_FAILURE_CANCELLED: u32 = 4;
-/// No worker was left that could run it.
-pub const MR_FAILURE_NO_WORKER: u32 = 5;
-/// A kind that this header does not know yet.
-pub const MR_FAILURE_OTHER: u32 = 99;
+/// How a task ended that did not end well.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_failure_kind {
+    /// Its function returned something else than 0.
+    MR_FAILURE_ERROR = 0,
+    /// Its function panicked (functions in Rust).
+    MR_FAILURE_PANIC = 1,
+    /// It took longer than its deadline.
+    MR_FAILURE_DEADLINE = 2,
+    /// Its worker died: a signal, an exit, abort().
+    MR_FAILURE_WORKER_DIED = 3,
+    /// It was cancelled.
+    MR_FAILURE_CANCELLED = 4,
+    /// No worker was left that could run it.
+    MR_FAILURE_NO_WORKER = 5,
+    /// A kind that this header does not know yet.
+    MR_FAILURE_OTHER = 99,
+}
+pub use mr_failure_kind::*;
 
 /// The task at the root of a failure. Set size to sizeof(mr_failure) and call mr_last_failure.
 #[repr(C)]
@@ -36,8 +40,8 @@ pub struct mr_failure {
     pub size: usize,
     /// The task's number.
     pub task: u64,
-    /// One of MR_FAILURE_...
-    pub kind: u32,
+    /// How it ended.
+    pub kind: mr_failure_kind,
     /// In which attempt, from 1.
     pub attempt: u32,
     /// On which worker; -1: it had not begun.
@@ -130,18 +134,6 @@ impl From<AbiError> for Fail {
     }
 }
 
-impl From<RingError> for Fail {
-    fn from(error: RingError) -> Self {
-        Self::new(MR_ERR_RING, error.to_string())
-    }
-}
-
-impl From<ScopeError> for Fail {
-    fn from(error: ScopeError) -> Self {
-        Self::new(MR_ERR_SCOPE, error.to_string())
-    }
-}
-
 /// The last error of a thread, in the form that C reads.
 #[derive(Default)]
 struct Last {
@@ -223,6 +215,7 @@ pub extern "C" fn mr_last_error() -> *const c_char {
 /// MR_ERR_NOT_FOUND: it was not. This function leaves mr_last_error as it is in every case but
 /// that of a bad out.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_last_failure(out: *mut mr_failure) -> mr_status {
     // SAFETY: the caller's promise, at the front of the header.
     let out = unsafe { VersionedOut::new(out) };

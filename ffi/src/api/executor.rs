@@ -1,14 +1,15 @@
 //! An executor: what can be asked of it, late functions, the end.
 
 use std::ffi::{c_char, c_int};
+use std::mem::MaybeUninit;
 
 use mailring::{Callable, Executor, WorkerId};
 
 use super::error::{Fail, guard};
-use super::handles::{self, Kind, Object};
+use super::handles::{self, Kind, Object, Shared};
 use super::raw::{ManyOut, Out, Text, Versioned, VersionedOut};
 use super::status::mr_status;
-use super::values::{kind, mr_callable};
+use super::values::{kind, mr_callable, mr_worker_kind};
 
 /// Workers, the memory they share with this process, and the ring that tasks go through.
 ///
@@ -21,9 +22,11 @@ pub struct mr_executor {
 
 pub(super) struct Engine(pub(super) Executor);
 
-impl Object for Engine {
+// SAFETY: the only type of that kind.
+unsafe impl Object for Engine {
     const KIND: Kind = Kind::Executor;
 }
+impl Shared for Engine {}
 
 /// Counters of an executor since it was built. Set size to sizeof(mr_stats) before the call.
 #[repr(C)]
@@ -64,14 +67,15 @@ unsafe impl Versioned for mr_stats {
 /// that call, and this function returns before. Not to be called from the function of a task.
 #[unsafe(no_mangle)]
 pub extern "C" fn mr_executor_close(exec: *mut mr_executor) -> mr_status {
-    guard(|| handles::take::<Engine, _>(exec).map(drop))
+    guard(|| if exec.is_null() { Ok(()) } else { handles::end::<Engine, _>(exec).map(drop) })
 }
 
 /// The number of workers of a kind (MR_NEXT_LEVEL, MR_SUB).
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_executor_workers(
     exec: *mut mr_executor,
-    kind: u32,
+    kind: MaybeUninit<mr_worker_kind>,
     out: *mut usize,
 ) -> mr_status {
     // SAFETY: the caller's promise, at the front of the header.
@@ -87,6 +91,7 @@ pub unsafe extern "C" fn mr_executor_workers(
 /// being replaced. At most capacity of them are written to pids (which may be NULL); *count is
 /// how many there are.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_executor_pids(
     exec: *mut mr_executor,
     pids: *mut u32,
@@ -107,6 +112,7 @@ pub unsafe extern "C" fn mr_executor_pids(
 
 /// Whether a worker is inside the function of a task at this moment: 1 or 0.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_executor_busy(
     exec: *mut mr_executor,
     worker: u32,
@@ -129,6 +135,7 @@ pub unsafe extern "C" fn mr_executor_busy(
 
 /// Counters since the executor was built.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_executor_stats(
     exec: *mut mr_executor,
     out: *mut mr_stats,
@@ -165,6 +172,7 @@ pub unsafe extern "C" fn mr_executor_stats(
 /// MR_ERR_LIBRARY: the file cannot be read, is no shared object, or does not have the symbol; 512
 /// are registered.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_register_library(
     exec: *mut mr_executor,
     path: *const c_char,
@@ -187,6 +195,7 @@ pub unsafe extern "C" fn mr_register_library(
 /// Takes a function that was registered after the start back: it cannot be submitted any more.
 /// Tasks that were submitted before run it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn mr_unregister(exec: *mut mr_executor, callable: mr_callable) -> mr_status {
     guard(|| {
         handles::get::<Engine, _>(exec)?.0.unregister(Callable(callable))?;

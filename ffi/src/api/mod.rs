@@ -9,7 +9,7 @@
 //! | `values`, `options` | plain structures |
 //! | `builder`, `executor`, `buffers`, `args` | making things |
 //! | `runs`, `submit`, `pending` | running graphs |
-//! | `ring`, `scopes`, `tensor_map`, `blob` | parts, for those who test against them |
+//! | `blob` | arguments in their encoded form |
 //!
 //! The files name each other by `super::`, so this tree can be compiled as a module of another
 //! crate (fuzz targets do).
@@ -27,11 +27,8 @@ mod handles;
 pub mod options;
 pub mod pending;
 mod raw;
-pub mod ring;
 pub mod runs;
-pub mod scopes;
 pub mod status;
 pub mod submit;
-pub mod tensor_map;
 pub mod values;
 pub mod version;

@@ -1,31 +1,52 @@
 //! Options of an executor and of a task.
 
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use mailring::{Builder, Executor, Hazards, Mode, Priority, TaskOptions, WaitStrategy, WorkerId};
+use mailring::{
+    Builder, Executor, Hazards, Mode, Priority, TaskOptions, WaitStrategy, WorkerId, WorkerKind,
+};
 
 use super::error::{Fail, guard};
-use super::raw::{Out, Text, Versioned, VersionedIn};
+use super::raw::{Out, Text, Versioned, VersionedIn, number};
 use super::status::mr_status;
-use super::values::{MR_NEXT_LEVEL, MR_SUB, flag, kind};
+use super::values::{MR_NEXT_LEVEL, flag, kind, mr_worker_kind};
 
-/// Workers are forked processes: one may die at any instruction, and the rest goes on.
-pub const MR_MODE_PROCESS: u32 = 0;
-/// Workers are threads of this process: no isolation, and a function that hangs cannot be ended.
-pub const MR_MODE_THREAD: u32 = 1;
+/// Where workers live.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_mode {
+    /// Forked processes: one may die at any instruction, and the rest goes on.
+    MR_MODE_PROCESS = 0,
+    /// Threads of this process: no isolation, and a function that hangs cannot be ended.
+    MR_MODE_THREAD = 1,
+}
+pub use mr_mode::*;
 
-/// Dependencies on every shared byte: read after write, write after write, write after read.
-pub const MR_HAZARDS_STRICT: u32 = 0;
-/// The tag table of the original, on first addresses only.
-pub const MR_HAZARDS_COMPATIBLE: u32 = 1;
+/// How dependencies follow from bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_hazards {
+    /// On every shared byte: read after write, write after write, write after read.
+    MR_HAZARDS_STRICT = 0,
+    /// The tag table of the original, on first addresses only.
+    MR_HAZARDS_COMPATIBLE = 1,
+}
+pub use mr_hazards::*;
 
-/// Waiting: spin briefly, then let others run, then sleep.
-pub const MR_WAIT_ADAPTIVE: u32 = 0;
-/// Waiting: never sleep. Lowest latency, a whole processor for each worker.
-pub const MR_WAIT_SPIN: u32 = 1;
-/// Waiting: sleep at once.
-pub const MR_WAIT_PARK: u32 = 2;
+/// How workers and the host wait.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_wait_strategy {
+    /// Spin briefly, then let others run, then sleep.
+    MR_WAIT_ADAPTIVE = 0,
+    /// Never sleep. Lowest latency, a whole processor for each worker.
+    MR_WAIT_SPIN = 1,
+    /// Sleep at once.
+    MR_WAIT_PARK = 2,
+}
+pub use mr_wait_strategy::*;
 
 /// For heap_bytes and buffer_bytes: none at all.
 pub const MR_NONE: u64 = u64::MAX;
@@ -40,11 +61,11 @@ pub struct mr_options {
     /// What the shared memory is called in /proc/PID/maps. NULL: "mailring".
     pub name: *const c_char,
     /// MR_MODE_PROCESS or MR_MODE_THREAD.
-    pub mode: u32,
+    pub mode: MaybeUninit<mr_mode>,
     /// MR_HAZARDS_STRICT or MR_HAZARDS_COMPATIBLE.
-    pub hazards: u32,
+    pub hazards: MaybeUninit<mr_hazards>,
     /// MR_WAIT_ADAPTIVE, MR_WAIT_SPIN or MR_WAIT_PARK.
-    pub wait: u32,
+    pub wait: MaybeUninit<mr_wait_strategy>,
     /// 1: keep each worker on a processor of its own, as far as there are enough.
     pub pin_cpus: u32,
     /// Workers of kind MR_NEXT_LEVEL. There must be 1 to 256 workers, both kinds together.
@@ -79,9 +100,9 @@ impl mr_options {
     const DEFAULT: Self = Self {
         size: size_of::<Self>(),
         name: std::ptr::null(),
-        mode: MR_MODE_PROCESS,
-        hazards: MR_HAZARDS_STRICT,
-        wait: MR_WAIT_ADAPTIVE,
+        mode: MaybeUninit::new(MR_MODE_PROCESS),
+        hazards: MaybeUninit::new(MR_HAZARDS_STRICT),
+        wait: MaybeUninit::new(MR_WAIT_ADAPTIVE),
         pin_cpus: 0,
         workers: 0,
         sub_workers: 0,
@@ -97,15 +118,12 @@ fn count(number: u64, what: &str) -> Result<usize, Fail> {
     usize::try_from(number).map_err(|_| Fail::argument(format!("{number} {what} are too many")))
 }
 
-fn choose<T: Copy>(what: &str, number: u32, choices: &[T]) -> Result<T, Fail> {
+fn choose<E: Copy, T: Copy>(what: &str, given: MaybeUninit<E>, choices: &[T]) -> Result<T, Fail> {
+    let number = number(given);
     choices.get(number as usize).copied().ok_or_else(|| {
         let last = choices.len() - 1;
         Fail::argument(format!("{what} {number} does not exist; the known ones are 0 to {last}"))
     })
-}
-
-pub(super) fn hazards(number: u32) -> Result<Hazards, Fail> {
-    choose("hazards", number, &[Hazards::Strict, Hazards::Compatible])
 }
 
 /// The builder that the options ask for.
@@ -116,7 +134,7 @@ pub(super) fn builder(given: VersionedIn<mr_options>) -> Result<Builder, Fail> {
     let waits = [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Park];
     let mut builder = Executor::builder()
         .mode(choose("mode", given.mode, &[Mode::Process, Mode::Thread])?)
-        .hazards(hazards(given.hazards)?)
+        .hazards(choose("hazards", given.hazards, &[Hazards::Strict, Hazards::Compatible])?)
         .wait_strategy(choose("wait", given.wait, &waits)?)
         .pin_cpus(flag(given.pin_cpus, "pin_cpus")?)
         .workers(count(given.workers, "workers")?)
@@ -157,10 +175,16 @@ pub unsafe extern "C" fn mr_options_init(out: *mut mr_options) -> mr_status {
     })
 }
 
-/// Among ready tasks: in the order in which they become ready, roughly.
-pub const MR_PRIORITY_NORMAL: u32 = 0;
-/// Before all normal tasks that are ready.
-pub const MR_PRIORITY_URGENT: u32 = 1;
+/// Which of the ready tasks go first.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_priority {
+    /// In the order in which they become ready, roughly.
+    MR_PRIORITY_NORMAL = 0,
+    /// Before all normal tasks that are ready.
+    MR_PRIORITY_URGENT = 1,
+}
+pub use mr_priority::*;
 
 /// Options of a task. Set them with mr_task_options_init first: 0 is not the default of worker.
 #[repr(C)]
@@ -171,9 +195,9 @@ pub struct mr_task_options {
     /// What messages call the task, instead of its function's name. NULL: no name of its own.
     pub name: *const c_char,
     /// Which workers may run it: MR_NEXT_LEVEL or MR_SUB.
-    pub kind: u32,
+    pub kind: MaybeUninit<mr_worker_kind>,
     /// MR_PRIORITY_NORMAL or MR_PRIORITY_URGENT.
-    pub priority: u32,
+    pub priority: MaybeUninit<mr_priority>,
     /// Only this worker may run it; -1: any of its kind. Workers are counted from 0, first those
     /// of kind MR_NEXT_LEVEL.
     pub worker: i32,
@@ -202,8 +226,8 @@ impl mr_task_options {
     const DEFAULT: Self = Self {
         size: size_of::<Self>(),
         name: std::ptr::null(),
-        kind: MR_NEXT_LEVEL,
-        priority: MR_PRIORITY_NORMAL,
+        kind: MaybeUninit::new(MR_NEXT_LEVEL),
+        priority: MaybeUninit::new(MR_PRIORITY_NORMAL),
         worker: -1,
         retries: 0,
         deadline_us: 0,
@@ -217,9 +241,9 @@ pub(super) fn task_options(given: VersionedIn<mr_task_options>) -> Result<TaskOp
     let Some(given) = given.read(mr_task_options::DEFAULT)? else {
         return Ok(TaskOptions::default());
     };
-    let mut options = match kind(given.kind)? as u32 {
-        MR_SUB => TaskOptions::sub(),
-        _ => TaskOptions::new(),
+    let mut options = match kind(given.kind)? {
+        WorkerKind::Sub => TaskOptions::sub(),
+        WorkerKind::NextLevel => TaskOptions::new(),
     };
     let priorities = [Priority::Normal, Priority::Urgent];
     options = options.priority(choose("priority", given.priority, &priorities)?);

@@ -6,12 +6,17 @@ use std::time::Duration;
 use mailring::{Error, RunHandle};
 
 use super::error::guard;
-use super::handles::{self, Kind, Object};
+use super::handles::{self, Kind, Object, Shared};
 use super::raw::Out;
 use super::status::mr_status;
 
 /// For timeout_ns: as long as it takes.
 pub const MR_FOREVER: u64 = u64::MAX;
+
+/// How long to wait; `None` for ever.
+pub(super) fn timeout(timeout_ns: u64) -> Option<Duration> {
+    (timeout_ns != MR_FOREVER).then(|| Duration::from_nanos(timeout_ns))
+}
 
 /// A detached run. All functions on it may be called from several threads at the same time, and
 /// none waits for another.
@@ -21,12 +26,15 @@ pub struct mr_pending {
 
 pub(super) struct Detached(pub(super) RunHandle);
 
-impl Object for Detached {
+// SAFETY: the only type of that kind.
+unsafe impl Object for Detached {
     const KIND: Kind = Kind::Pending;
 }
+impl Shared for Detached {}
 
 /// Whether every task of the run is through, well or not: 1 or 0. Does not wait.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_pending_done(pending: *mut mr_pending, out: *mut c_int) -> mr_status {
     // SAFETY: the caller's promise, at the front of the header.
     let out = unsafe { Out::new(out) };
@@ -44,6 +52,7 @@ pub unsafe extern "C" fn mr_pending_done(pending: *mut mr_pending, out: *mut c_i
 /// MR_ERR_TASK: all are through (*finished is 1), and this is the first root of a failure. Says so
 /// each time.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_pending_wait(
     pending: *mut mr_pending,
     timeout_ns: u64,
@@ -53,8 +62,7 @@ pub unsafe extern "C" fn mr_pending_wait(
     let finished = unsafe { Out::new(finished) };
     guard(|| {
         let run = handles::get::<Detached, _>(pending)?;
-        let timeout = (timeout_ns != MR_FOREVER).then(|| Duration::from_nanos(timeout_ns));
-        let waited = run.0.wait(timeout);
+        let waited = run.0.wait(timeout(timeout_ns));
         if matches!(waited, Ok(true) | Err(Error::Task(_))) {
             finished.set(1);
         }
@@ -69,6 +77,7 @@ pub unsafe extern "C" fn mr_pending_wait(
 /// ones see it in context->cancelled. *cancelled (which may be NULL) is how many there were. Does
 /// not wait for them.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_pending_cancel(
     pending: *mut mr_pending,
     cancelled: *mut u64,
@@ -81,8 +90,10 @@ pub unsafe extern "C" fn mr_pending_cancel(
     })
 }
 
-/// Frees the handle; the tasks go on.
+/// Frees the handle; the tasks go on. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn mr_pending_free(pending: *mut mr_pending) -> mr_status {
-    guard(|| handles::take::<Detached, _>(pending).map(drop))
+    guard(
+        || if pending.is_null() { Ok(()) } else { handles::end::<Detached, _>(pending).map(drop) },
+    )
 }

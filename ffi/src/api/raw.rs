@@ -2,6 +2,7 @@
 //! and written through checks for null, in any alignment, and by copy.
 
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
 use super::error::Fail;
@@ -30,6 +31,13 @@ unsafe impl Plain for usize {}
 unsafe impl<T> Plain for *const T {}
 // SAFETY: as above.
 unsafe impl<T> Plain for *mut T {}
+
+/// A constant of an enumeration of C. A caller may give any number, so it is looked at as one.
+pub(super) fn number<E: Copy>(given: MaybeUninit<E>) -> u32 {
+    const { assert!(size_of::<E>() == 4) };
+    // SAFETY: four bytes, which the caller has set: arguments and members are values in C.
+    unsafe { given.as_ptr().cast::<u32>().read_unaligned() }
+}
 
 /// Structures that begin with their own size, so that fields can be added behind.
 ///
@@ -80,20 +88,26 @@ impl<T: Plain> Many<T> {
         Self { first, count }
     }
 
+    /// Whether they can be read.
+    #[inline]
+    pub(super) fn check(self, what: &str) -> Result<Self, Fail> {
+        if self.first.is_null() && self.count != 0 { Err(null(what)) } else { Ok(self) }
+    }
+
+    /// A copy of each, after `check`.
+    #[inline]
+    pub(super) fn each(self) -> impl Iterator<Item = T> {
+        // SAFETY: readable, by the promise at `new`; any bits are a value.
+        (0..self.count).map(move |i| unsafe { self.first.add(i).read_unaligned() })
+    }
+
     /// A copy of them. None is a possible number, also at null.
     pub(super) fn read(self, what: &str, most: usize) -> Result<Vec<T>, Fail> {
         if self.count > most {
             let count = self.count;
             return Err(Fail::argument(format!("{count} {what} are too many: at most {most}")));
         }
-        if self.count == 0 {
-            return Ok(Vec::new());
-        }
-        if self.first.is_null() {
-            return Err(null(what));
-        }
-        // SAFETY: readable, by the promise at `new`; any bits are a value.
-        Ok((0..self.count).map(|i| unsafe { self.first.add(i).read_unaligned() }).collect())
+        Ok(self.check(what)?.each().collect())
     }
 }
 
@@ -197,12 +211,23 @@ impl<T: Versioned> VersionedIn<T> {
     }
 
     /// What the caller knows of it, over `default`. `None` at null.
+    #[inline]
     pub(super) fn read(self, default: T) -> Result<Option<T>, Fail> {
         if self.0.is_null() {
             return Ok(None);
         }
         // SAFETY: at least the first member is readable.
         let size = unsafe { self.0.cast::<usize>().read_unaligned() };
+        if size == size_of::<T>() {
+            // SAFETY: that many bytes are readable, and any bits are a value (`Versioned`).
+            return Ok(Some(unsafe { self.0.read_unaligned() }));
+        }
+        self.read_other(size, default).map(Some)
+    }
+
+    /// That of another version.
+    #[cold]
+    fn read_other(self, size: usize, default: T) -> Result<T, Fail> {
         check_size::<T>(size)?;
         // SAFETY: `size` bytes are readable, by the promise at `new`.
         let bytes = unsafe { std::slice::from_raw_parts(self.0.cast::<u8>(), size) };
@@ -223,7 +248,7 @@ impl<T: Versioned> VersionedIn<T> {
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast::<u8>(), known);
         }
-        Ok(Some(value))
+        Ok(value)
     }
 }
 

@@ -1,16 +1,15 @@
 //! Runs: opening, closing, scopes, waiting.
 
 use std::ffi::{c_int, c_void};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mailring::{Executor, OpenRun, TaskHandle};
+use mailring::{Executor, OpenRun, RunHandle, TaskHandle};
 
 use super::error::{Fail, guard, guard_status, last_status};
 use super::executor::{Engine, mr_executor};
-use super::handles::{self, Kind, Object};
-use super::pending::{Detached, mr_pending};
+use super::handles::{self, Held, Kind, Object, Owned};
+use super::pending::{Detached, mr_pending, timeout};
 use super::raw::{In, Out, null};
-use super::status::{MR_ERR_HANDLE, MR_ERR_MISUSE, MR_OK, mr_status};
+use super::status::{MR_ERR_MISUSE, MR_OK, mr_status};
 use super::submit::mr_task;
 
 /// A run that is open: tasks can be submitted to it.
@@ -37,50 +36,96 @@ pub(super) struct Opened {
     pub(super) tasks: Vec<TaskHandle>,
 }
 
-struct Running {
-    opened: Mutex<Option<Opened>>,
+pub(super) struct Running {
+    stage: Stage,
     /// Of `mr_run`, which closes it itself.
     by_callback: bool,
 }
 
-impl Object for Running {
+enum Stage {
+    Open(Opened),
+    /// Closed; its end did not come in the time that the caller had.
+    Closed(RunHandle),
+    /// Between the two, under the lock.
+    Closing,
+}
+
+// SAFETY: the only type of that kind.
+unsafe impl Object for Running {
     const KIND: Kind = Kind::Run;
 }
+impl Owned for Running {}
 
 impl Running {
     fn begin(exec: &Executor, by_callback: bool) -> Result<Self, Fail> {
-        let run = exec.begin()?;
-        Ok(Self { opened: Mutex::new(Some(Opened { run, tasks: Vec::new() })), by_callback })
+        let opened = Opened { run: exec.begin()?, tasks: Vec::new() };
+        Ok(Self { stage: Stage::Open(opened), by_callback })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The run, to submit to it.
+    #[inline]
+    pub(super) fn open(&mut self) -> Result<&mut Opened, Fail> {
+        match &mut self.stage {
+            Stage::Open(opened) => Ok(opened),
+            Stage::Closed(_) | Stage::Closing => Err(closed()),
+        }
+    }
+
+    fn check_caller(&self) -> Result<(), Fail> {
+        if self.by_callback {
+            let why = "this run is closed by mr_run when its body returns; return from it instead";
+            return Err(Fail::new(MR_ERR_MISUSE, why));
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Fail> {
+        match self.stage {
+            Stage::Open(opened) => Ok(opened.run.end()?),
+            Stage::Closed(run) => Ok(run.wait(None).map(drop)?),
+            Stage::Closing => Err(closed()),
+        }
+    }
+
+    fn detach(self) -> Result<RunHandle, Fail> {
+        match self.stage {
+            Stage::Open(opened) => Ok(opened.run.detach()),
+            Stage::Closed(run) => Ok(run),
+            Stage::Closing => Err(closed()),
+        }
+    }
+
+    /// Closes the run where it is.
+    fn close(&mut self) -> Result<&RunHandle, Fail> {
+        if let Stage::Open(_) = self.stage
+            && let Stage::Open(opened) = std::mem::replace(&mut self.stage, Stage::Closing)
+        {
+            self.stage = Stage::Closed(opened.run.detach());
+        }
+        match &self.stage {
+            Stage::Closed(run) => Ok(run),
+            Stage::Open(_) | Stage::Closing => Err(closed()),
+        }
     }
 }
 
-fn gone() -> Fail {
-    Fail::new(MR_ERR_HANDLE, "an open run (mr_run_handle) that another thread has closed")
+#[cold]
+fn closed() -> Fail {
+    let why = "this run was closed by mr_run_end_for, whose time passed; end or detach it";
+    Fail::new(MR_ERR_MISUSE, why)
 }
 
-/// Does something with an open run, while no other thread does.
-pub(super) fn with<R>(
-    run: *const mr_run_handle,
-    f: impl FnOnce(&mut Opened) -> Result<R, Fail>,
-) -> Result<R, Fail> {
-    let running = handles::get::<Running, _>(run)?;
-    let mut opened = running.lock();
-    f(opened.as_mut().ok_or_else(gone)?)
+/// A run, for this thread alone.
+#[inline]
+pub(super) fn lock(run: *const mr_run_handle) -> Result<Held<Running>, Fail> {
+    handles::lock::<Running, _>(run)
 }
 
 /// Takes a run from its caller, to close it.
-fn close(run: *const mr_run_handle) -> Result<OpenRun, Fail> {
-    if handles::get::<Running, _>(run)?.by_callback {
-        let why = "this run is closed by mr_run when its body returns; return from it instead";
-        return Err(Fail::new(MR_ERR_MISUSE, why));
-    }
-    let running = handles::take::<Running, _>(run)?;
-    let opened = running.lock().take();
-    Ok(opened.ok_or_else(gone)?.run)
+fn take(run: *const mr_run_handle) -> Result<Box<Running>, Fail> {
+    let running = lock(run)?;
+    running.check_caller()?;
+    Ok(running.take())
 }
 
 /// Opens a run, lets body fill it, closes it, and waits for all its tasks.
@@ -91,6 +136,7 @@ fn close(run: *const mr_run_handle) -> Result<OpenRun, Fail> {
 ///
 /// Waits until no other run of this executor is open. MR_ERR_MISUSE: this thread has one open.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_run(
     exec: *mut mr_executor,
     body: mr_run_body,
@@ -104,11 +150,9 @@ pub unsafe extern "C" fn mr_run(
         // SAFETY: the caller says that it is such a function. It does not unwind, or the program
         // ends.
         let code = unsafe { body(run, user) };
-        let running = handles::take::<Running, _>(run)?;
-        let opened = running.lock().take().ok_or_else(gone)?;
-        let outcome = opened.run.end();
+        let outcome = handles::take::<Running, _>(run)?.end();
         match code {
-            MR_OK => outcome.map(|()| MR_OK).map_err(Fail::from),
+            MR_OK => outcome.map(|()| MR_OK),
             // What the failing call inside has said is better than what we could say.
             code if code == last_status() => Ok(code),
             code => Err(Fail::new(code, format!("the body of the run returned {code}"))),
@@ -121,6 +165,7 @@ pub unsafe extern "C" fn mr_run(
 ///
 /// MR_ERR_MISUSE: this thread has one open.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_run_begin(
     exec: *mut mr_executor,
     out: *mut *mut mr_run_handle,
@@ -139,12 +184,39 @@ pub unsafe extern "C" fn mr_run_begin(
 ///
 /// MR_ERR_TASK: the first task, in the order of submission, at the root of a failure.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn mr_run_end(run: *mut mr_run_handle) -> mr_status {
-    guard(|| Ok(close(run)?.end()?))
+    guard(|| take(run)?.end())
+}
+
+/// The same, at most for timeout_ns nanoseconds. When the time has passed, that is MR_OK as well,
+/// and *finished (which may be NULL) is 0: nothing more can be submitted to the run, its tasks go on,
+/// and the handle stays, to be given to this function, mr_run_end or mr_run_detach again. Otherwise
+/// *finished is 1, and the handle is used up.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn mr_run_end_for(
+    run: *mut mr_run_handle,
+    timeout_ns: u64,
+    finished: *mut c_int,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let finished = unsafe { Out::new(finished) };
+    guard(|| {
+        let mut running = lock(run)?;
+        running.check_caller()?;
+        let waited = running.close()?.wait(timeout(timeout_ns));
+        if !matches!(waited, Ok(false)) {
+            running.take();
+        }
+        finished.set((!matches!(waited, Ok(false))).into());
+        Ok(waited.map(drop)?)
+    })
 }
 
 /// Closes a run without waiting; its tasks go on. The handle is used up; *out is to wait with.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_run_detach(
     run: *mut mr_run_handle,
     out: *mut *mut mr_pending,
@@ -153,7 +225,7 @@ pub unsafe extern "C" fn mr_run_detach(
     let out = unsafe { Out::new(out) };
     guard(|| {
         let out = out.check("out")?;
-        out.set(handles::insert(Detached(close(run)?.detach()))?);
+        out.set(handles::insert(Detached(take(run)?.detach()?))?);
         Ok(())
     })
 }
@@ -163,21 +235,24 @@ pub unsafe extern "C" fn mr_run_detach(
 ///
 /// MR_ERR_SCOPE: 64 are open, the run's own included.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn mr_scope_begin(run: *mut mr_run_handle) -> mr_status {
-    guard(|| with(run, |opened| Ok(opened.run.scope_begin()?)))
+    guard(|| Ok(lock(run)?.open()?.run.scope_begin()?))
 }
 
 /// Closes the scope that was opened last. Does not wait.
 ///
 /// MR_ERR_SCOPE: none is open but the run's own.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn mr_scope_end(run: *mut mr_run_handle) -> mr_status {
-    guard(|| with(run, |opened| Ok(opened.run.scope_end()?)))
+    guard(|| Ok(lock(run)?.open()?.run.scope_end()?))
 }
 
 /// Cancels every task that was submitted in the innermost scope, scopes inside it included.
 /// *cancelled (which may be NULL) is how many had not completed.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_cancel_scope(
     run: *mut mr_run_handle,
     cancelled: *mut u64,
@@ -185,7 +260,7 @@ pub unsafe extern "C" fn mr_cancel_scope(
     // SAFETY: the caller's promise.
     let cancelled = unsafe { Out::new(cancelled) };
     guard(|| {
-        cancelled.set(with(run, |opened| Ok(opened.run.cancel_scope()))?);
+        cancelled.set(lock(run)?.open()?.run.cancel_scope());
         Ok(())
     })
 }
@@ -194,15 +269,15 @@ pub unsafe extern "C" fn mr_cancel_scope(
 ///
 /// MR_ERR_TASK: it failed, or a task failed that it depends on; mr_last_failure names the root.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_wait(run: *mut mr_run_handle, task: *const mr_task) -> mr_status {
     // SAFETY: the caller's promise.
     let task = unsafe { In::new(task) };
     guard(|| {
         let task = task.read("task")?;
-        with(run, |opened| {
-            let Opened { run: open, tasks } = opened;
-            Ok(open.wait(task.find(run, tasks)?)?)
-        })
+        let mut running = lock(run)?;
+        let Opened { run: open, tasks } = running.open()?;
+        Ok(open.wait(task.find(run, tasks)?)?)
     })
 }
 
@@ -210,6 +285,7 @@ pub unsafe extern "C" fn mr_wait(run: *mut mr_run_handle, task: *const mr_task) 
 /// context->cancelled. Tasks that read what it writes fail with it. *open (which may be NULL) is 1
 /// when it had not completed.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_cancel(
     run: *mut mr_run_handle,
     task: *const mr_task,
@@ -219,11 +295,9 @@ pub unsafe extern "C" fn mr_cancel(
     let (task, was_open) = unsafe { (In::new(task), Out::new(open)) };
     guard(|| {
         let task = task.read("task")?;
-        let open = with(run, |opened| {
-            let Opened { run: open, tasks } = opened;
-            Ok(open.cancel(task.find(run, tasks)?))
-        })?;
-        was_open.set(open.into());
+        let mut running = lock(run)?;
+        let Opened { run: open, tasks } = running.open()?;
+        was_open.set(open.cancel(task.find(run, tasks)?).into());
         Ok(())
     })
 }

@@ -1,55 +1,74 @@
 //! Plain structures that functions of tasks read, in the layout of the engine.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::mem::{offset_of, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 
 use mailring::abi::{CallConfig, ContinuousTensor, DataType, TaskArgsView, TensorArgType};
 use mailring::native::{NativeContext, NativeFunction};
 
 use super::error::{Fail, guard};
-use super::raw::{In, Many, Out, Plain};
-use super::status::mr_status;
+use super::raw::{In, Many, Out, Plain, number};
+use super::status::{MR_ERR_ARGS, mr_status};
 
-/// Element type: 32-bit float.
-pub const MR_FLOAT32: u32 = 0;
-/// Element type: 16-bit float.
-pub const MR_FLOAT16: u32 = 1;
-/// Element type: 32-bit integer (also for uint32_t, same bits).
-pub const MR_INT32: u32 = 2;
-/// Element type: 16-bit integer (also for uint16_t, same bits).
-pub const MR_INT16: u32 = 3;
-/// Element type: 8-bit integer.
-pub const MR_INT8: u32 = 4;
-/// Element type: unsigned 8-bit integer.
-pub const MR_UINT8: u32 = 5;
-/// Element type: 16-bit brain float.
-pub const MR_BFLOAT16: u32 = 6;
-/// Element type: 64-bit integer.
-pub const MR_INT64: u32 = 7;
-/// Element type: unsigned 64-bit integer (also for double, same bits).
-pub const MR_UINT64: u32 = 8;
+/// The type of the elements of a tensor. MR_FLOAT64, for double, is that of 64-bit words.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_dtype {
+    /// 32-bit float.
+    MR_FLOAT32 = 0,
+    /// 16-bit float.
+    MR_FLOAT16 = 1,
+    /// 32-bit integer (also for uint32_t, same bits).
+    MR_INT32 = 2,
+    /// 16-bit integer (also for uint16_t, same bits).
+    MR_INT16 = 3,
+    /// 8-bit integer.
+    MR_INT8 = 4,
+    /// Unsigned 8-bit integer.
+    MR_UINT8 = 5,
+    /// 16-bit brain float.
+    MR_BFLOAT16 = 6,
+    /// 64-bit integer.
+    MR_INT64 = 7,
+    /// Unsigned 64-bit integer (also for double, same bits).
+    MR_UINT64 = 8,
+}
+pub use mr_dtype::*;
 
-/// Tag: the task reads the tensor.
-pub const MR_INPUT: i32 = 0;
-/// Tag: the task writes all of it without reading. A tensor with address 0 is allocated by the
-/// submit, from the heap ring of the innermost scope.
-pub const MR_OUTPUT: i32 = 1;
-/// Tag: the task reads and writes it.
-pub const MR_INOUT: i32 = 2;
-/// Tag: the task writes all of it without reading; never allocated.
-pub const MR_OUTPUT_EXISTING: i32 = 3;
-/// Tag: not looked at for dependencies.
-pub const MR_NO_DEP: i32 = 4;
+/// What a task does with a tensor.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_tag {
+    /// Reads it.
+    MR_INPUT = 0,
+    /// Writes all of it without reading. A tensor with address 0 is allocated by the submit, from
+    /// the heap ring of the innermost scope.
+    MR_OUTPUT = 1,
+    /// Reads and writes it.
+    MR_INOUT = 2,
+    /// Writes all of it without reading; never allocated.
+    MR_OUTPUT_EXISTING = 3,
+    /// Not looked at for dependencies.
+    MR_NO_DEP = 4,
+}
+pub use mr_tag::*;
 
 /// Dimensions of a tensor, at most.
 pub const MR_MAX_DIMS: usize = 5;
 
-/// Kind of worker: those that tasks go to by default.
-pub const MR_NEXT_LEVEL: u32 = 0;
-/// Kind of worker: those for host functions beside them.
-pub const MR_SUB: u32 = 1;
+/// The kind of a worker.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum mr_worker_kind {
+    /// Those that tasks go to by default.
+    MR_NEXT_LEVEL = 0,
+    /// Those for host functions beside them.
+    MR_SUB = 1,
+}
+pub use mr_worker_kind::*;
 
-/// What a task runs: the number that mr_register or mr_register_library returned.
+/// What a task runs: the number that mr_register or mr_register_library returned. It belongs to
+/// the executor that it was registered for; 0 is never one.
 pub type mr_callable = u64;
 
 /// Where a tensor lies, its shape and its element type; rows are contiguous. 40 bytes.
@@ -167,6 +186,8 @@ pub type mr_function = Option<
 unsafe impl Plain for mr_tensor {}
 // SAFETY: integers only.
 unsafe impl Plain for mr_call_config {}
+// SAFETY: four bytes of any value.
+unsafe impl<E: Copy> Plain for MaybeUninit<E> {}
 
 // Layouts: those of the engine, byte for byte. Fields that are private there are asserted there
 // to lie at the offsets that are repeated here.
@@ -217,22 +238,38 @@ const _: () = {
     assert!(offset_of!(mr_task_context, call) == offset_of!(NativeContext, fail) + 8);
 
     assert!(MR_MAX_DIMS == mailring::limits::MAX_DIMS);
-    assert!(MR_FLOAT32 == DataType::Float32 as u32 && MR_FLOAT16 == DataType::Float16 as u32);
-    assert!(MR_INT32 == DataType::Int32 as u32 && MR_INT16 == DataType::Int16 as u32);
-    assert!(MR_INT8 == DataType::Int8 as u32 && MR_UINT8 == DataType::Uint8 as u32);
-    assert!(MR_BFLOAT16 == DataType::Bfloat16 as u32 && MR_INT64 == DataType::Int64 as u32);
-    assert!(MR_UINT64 == DataType::Uint64 as u32);
-    assert!(MR_INPUT == TensorArgType::Input as i32 && MR_OUTPUT == TensorArgType::Output as i32);
-    assert!(MR_INOUT == TensorArgType::InOut as i32 && MR_NO_DEP == TensorArgType::NoDep as i32);
-    assert!(MR_OUTPUT_EXISTING == TensorArgType::OutputExisting as i32);
-    assert!(MR_NEXT_LEVEL == mailring::WorkerKind::NextLevel as u32);
-    assert!(MR_SUB == mailring::WorkerKind::Sub as u32);
+    assert!(
+        MR_FLOAT32 as u32 == DataType::Float32 as u32
+            && MR_FLOAT16 as u32 == DataType::Float16 as u32
+    );
+    assert!(MR_INT32 as u32 == DataType::Int32 as u32 && MR_INT16 as u32 == DataType::Int16 as u32);
+    assert!(MR_INT8 as u32 == DataType::Int8 as u32 && MR_UINT8 as u32 == DataType::Uint8 as u32);
+    assert!(
+        MR_BFLOAT16 as u32 == DataType::Bfloat16 as u32
+            && MR_INT64 as u32 == DataType::Int64 as u32
+    );
+    assert!(MR_UINT64 as u32 == DataType::Uint64 as u32);
+    assert!(
+        MR_INPUT as i32 == TensorArgType::Input as i32
+            && MR_OUTPUT as i32 == TensorArgType::Output as i32
+    );
+    assert!(
+        MR_INOUT as i32 == TensorArgType::InOut as i32
+            && MR_NO_DEP as i32 == TensorArgType::NoDep as i32
+    );
+    assert!(MR_OUTPUT_EXISTING as i32 == TensorArgType::OutputExisting as i32);
+    assert!(MR_NEXT_LEVEL as u32 == mailring::WorkerKind::NextLevel as u32);
+    assert!(MR_SUB as u32 == mailring::WorkerKind::Sub as u32);
 };
 
 impl mr_tensor {
-    /// As the engine sees it; the padding of the caller is not looked at.
-    pub(super) fn to_engine(self) -> ContinuousTensor {
-        ContinuousTensor::from_raw(self.data, self.shapes, self.ndims, self.dtype)
+    /// As the engine sees it.
+    #[inline]
+    pub(super) fn to_engine(self) -> Result<ContinuousTensor, Fail> {
+        if self.padding != [0; 7] {
+            return Err(unset());
+        }
+        Ok(bytemuck::cast(self))
     }
 
     pub(super) fn of(tensor: ContinuousTensor) -> Self {
@@ -248,24 +285,40 @@ unsafe impl bytemuck::Zeroable for mr_tensor {}
 // SAFETY: as above.
 unsafe impl bytemuck::Pod for mr_tensor {}
 
-pub(super) fn dtype(number: u32) -> Result<DataType, Fail> {
+#[cold]
+fn unset() -> Fail {
+    let why = "the padding of a tensor is not zero; fill it with mr_tensor_init, or begin with \
+               mr_tensor t = {0}";
+    Fail::new(MR_ERR_ARGS, why)
+}
+
+pub(super) fn dtype(given: MaybeUninit<mr_dtype>) -> Result<DataType, Fail> {
+    let number = number(given);
     let known = u8::try_from(number).ok().and_then(|number| DataType::try_from(number).ok());
     known.ok_or_else(|| {
         Fail::argument(format!("{number} is no element type; see MR_FLOAT32 (0) to MR_UINT64 (8)"))
     })
 }
 
-pub(super) fn tag(number: i32) -> Result<TensorArgType, Fail> {
+#[inline]
+pub(super) fn tag(given: MaybeUninit<mr_tag>) -> Result<TensorArgType, Fail> {
     use TensorArgType::{InOut, Input, NoDep, Output, OutputExisting};
-    [Input, Output, InOut, OutputExisting, NoDep]
-        .into_iter()
-        .find(|&tag| tag as i32 == number)
-        .ok_or_else(|| Fail::argument(format!("{number} is no tag; see MR_INPUT to MR_NO_DEP")))
+    const TAGS: [TensorArgType; 5] = [Input, Output, InOut, OutputExisting, NoDep];
+    let number = number(given);
+    TAGS.get(number as usize).copied().ok_or_else(|| no_tag(number))
 }
 
-pub(super) fn kind(number: u32) -> Result<mailring::WorkerKind, Fail> {
+#[cold]
+fn no_tag(number: u32) -> Fail {
+    Fail::argument(format!("{} is no tag; see MR_INPUT (0) to MR_NO_DEP (4)", number as i32))
+}
+
+pub(super) fn kind(given: MaybeUninit<mr_worker_kind>) -> Result<mailring::WorkerKind, Fail> {
+    let number = number(given);
     mailring::WorkerKind::ALL.into_iter().find(|&kind| kind as u32 == number).ok_or_else(|| {
-        Fail::argument(format!("{number} is no kind of worker; see MR_NEXT_LEVEL, MR_SUB"))
+        Fail::argument(format!(
+            "{number} is no kind of worker; see MR_NEXT_LEVEL (0) and MR_SUB (1)"
+        ))
     })
 }
 
@@ -316,10 +369,11 @@ pub(super) fn native(function: mr_function, what: &str) -> Result<NativeFunction
 ///
 /// MR_ERR_ARGS: more bytes than 64 bits can count.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_tensor_init(
     out: *mut mr_tensor,
-    data: *mut c_void,
-    dtype: u32,
+    data: *const c_void,
+    dtype: MaybeUninit<mr_dtype>,
     shape: *const u32,
     ndims: usize,
 ) -> mr_status {
@@ -336,11 +390,12 @@ pub unsafe extern "C" fn mr_tensor_init(
 
 /// The number of bytes that a tensor names.
 #[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn mr_tensor_bytes(tensor: *const mr_tensor, out: *mut u64) -> mr_status {
     // SAFETY: the caller's promise.
     let (tensor, out) = unsafe { (In::new(tensor), Out::new(out)) };
     guard(|| {
-        let tensor = tensor.read("tensor")?.to_engine();
+        let tensor = tensor.read("tensor")?.to_engine()?;
         out.check("out")?.set(tensor.nbytes()?);
         Ok(())
     })

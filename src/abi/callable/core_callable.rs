@@ -1,7 +1,5 @@
 //! A callable of one core: a signature and a binary.
 
-use std::fs::File;
-use std::io::Read;
 use std::mem::offset_of;
 use std::path::Path;
 
@@ -209,14 +207,8 @@ pub(super) fn read_binary(path: &Path) -> Result<Vec<u8>, AbiError> {
         path: path.display().to_string().into(),
         why: why.to_string().into(),
     };
-    let file = File::open(path).map_err(|error| failed(&error))?;
-    let about = file.metadata().map_err(|error| failed(&error))?;
-    if !about.is_file() {
-        return Err(failed(&"it is no regular file"));
-    }
-    count_bytes("binary", about.len())?;
-    let mut bytes = Vec::with_capacity(about.len() as usize);
-    // A file that grows meanwhile is not followed beyond what a header can count.
-    file.take(u64::from(u32::MAX) + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    let read = crate::sys::file::read_regular(path, u64::from(u32::MAX));
+    let (_, bytes) = read.map_err(|error| failed(&error))?;
+    count_bytes("binary", bytes.len() as u64)?;
     Ok(bytes)
 }

@@ -33,7 +33,7 @@ static void use(mr_executor *exec) {
     OK(mr_args_add_tensor(args, &cell, MR_INOUT));
     OK(mr_run_begin(exec, &run));
     for (int i = 0; i < 100; i++) {
-        OK(mr_submit(run, callable, args, NULL, NULL, NULL));
+        OK(mr_submit_args(run, callable, args, NULL, NULL, NULL));
     }
     OK(mr_run_end(run));
     CHECK(*data == 100);
@@ -85,7 +85,7 @@ int main(void) {
             FOREIGN(mr_executor_pids(exec, NULL, 0, &count));
             FOREIGN(mr_executor_close(exec));
             FOREIGN(mr_run_begin(exec, &run));
-            FOREIGN(mr_submit(run, callable, args, NULL, NULL, NULL));
+            FOREIGN(mr_submit_args(run, callable, args, NULL, NULL, NULL));
             FOREIGN(mr_wait(run, &task));
             FOREIGN(mr_run_end(run));
             FOREIGN(mr_pending_wait(pending, MR_FOREVER, NULL));
@@ -111,7 +111,7 @@ int main(void) {
     }
     __atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
     CHECK(pthread_join(thread, NULL) == 0);
-    OK(mr_submit(run, callable, args, NULL, NULL, &task));
+    OK(mr_submit_args(run, callable, args, NULL, NULL, &task));
     CHECK(mr_wait(run, &task) == MR_ERR_TASK); /* it has no tensor: its worker dies of it */
     CHECK(mr_run_end(run) == MR_ERR_TASK);
     OK(mr_pending_free(pending));

@@ -17,3 +17,6 @@ int late_complain(const mr_task_args_view *args, const mr_call_config *config,
     context->fail(context, "a complaint of its own");
     return 4;
 }
+
+/* Not a function. */
+int late_number = 7;

@@ -2,11 +2,10 @@
  * numbers that cannot be. What is refused changes nothing, and nothing crashes. */
 #include "check.h"
 
-enum { BUILDER, EXECUTOR, RUN, PENDING, BUFFER, ARGS, RING, SCOPES, MAP, KINDS };
+enum { BUILDER, EXECUTOR, RUN, PENDING, BUFFER, ARGS, KINDS };
 
 static const char *const names[KINDS] = {
-    "mr_builder", "mr_executor", "mr_run_handle", "mr_pending", "mr_buffer",
-    "mr_args",    "mr_ring",     "mr_scopes",     "mr_tensor_map"};
+    "mr_builder", "mr_executor", "mr_run_handle", "mr_pending", "mr_buffer", "mr_args"};
 
 /* A living and a closed handle of each kind. */
 static void *living[KINDS], *closed[KINDS];
@@ -36,6 +35,15 @@ static void *bad(int kind, int which) {
     }
 }
 
+/* Those that only free do nothing at NULL. */
+#define FREES(kind, call)                                                                         \
+    for (int which_ = 0; which_ < BAD; which_++) {                                                \
+        void *h = bad(kind, which_);                                                              \
+        if (h != NULL) {                                                                          \
+            FAILS(MR_ERR_HANDLE, names[kind], call);                                              \
+        }                                                                                         \
+    }
+
 /* The call, which names its handle h, refuses all of them, and says what it expects. */
 #define REFUSES(kind, call)                                                                       \
     for (int which_ = 0; which_ < BAD; which_++) {                                                \
@@ -53,6 +61,7 @@ static int fill(mr_run_handle *run, void *user) {
     mr_pending *pending = NULL;
     UNUSED(user);
     FAILS(MR_ERR_MISUSE, "mr_run", mr_run_end(run));
+    FAILS(MR_ERR_MISUSE, "mr_run", mr_run_end_for(run, 1, NULL));
     FAILS(MR_ERR_MISUSE, "mr_run", mr_run_detach(run, &pending));
     CHECK(pending == NULL);
     *(mr_run_handle **)user = run;
@@ -69,9 +78,6 @@ static void make(void **made, mr_executor *exec) {
     OK(mr_run_begin(exec, (mr_run_handle **)&made[RUN]));
     OK(mr_buffer_new(exec, MR_INT8, &two, 1, (mr_buffer **)&made[BUFFER]));
     OK(mr_args_new((mr_args **)&made[ARGS]));
-    OK(mr_ring_new(16, 4096, (mr_ring **)&made[RING]));
-    OK(mr_scopes_new((mr_scopes **)&made[SCOPES]));
-    OK(mr_tensor_map_new(MR_HAZARDS_STRICT, (mr_tensor_map **)&made[MAP]));
     made[EXECUTOR] = exec;
 }
 
@@ -81,9 +87,6 @@ static void end(void **made) {
     OK(mr_pending_free(made[PENDING]));
     OK(mr_buffer_free(made[BUFFER]));
     OK(mr_args_free(made[ARGS]));
-    OK(mr_ring_free(made[RING]));
-    OK(mr_scopes_free(made[SCOPES]));
-    OK(mr_tensor_map_free(made[MAP]));
     OK(mr_executor_close(made[EXECUTOR]));
 }
 
@@ -110,9 +113,7 @@ static void handles(void) {
     mr_callable callable = 7;
     mr_task task = {7, 7, 7};
     mr_stats stats = {.size = sizeof stats};
-    mr_access access = {0, 8, MR_INPUT, 0};
-    mr_producer producer;
-    mr_reservation reservation;
+    mr_submission submission = {.size = sizeof submission};
     void *data = (void *)7;
     size_t size = 7;
     uint64_t number = 7;
@@ -121,8 +122,8 @@ static void handles(void) {
 
     REFUSES(BUILDER, mr_register(h, "x", body, NULL, &callable));
     REFUSES(BUILDER, mr_build(h, &exec));
-    REFUSES(BUILDER, mr_builder_free(h));
-    REFUSES(EXECUTOR, mr_executor_close(h));
+    FREES(BUILDER, mr_builder_free(h));
+    FREES(EXECUTOR, mr_executor_close(h));
     REFUSES(EXECUTOR, mr_executor_workers(h, MR_NEXT_LEVEL, &size));
     REFUSES(EXECUTOR, mr_executor_pids(h, NULL, 0, &size));
     REFUSES(EXECUTOR, mr_executor_busy(h, 0, &flag));
@@ -135,55 +136,33 @@ static void handles(void) {
     REFUSES(EXECUTOR, mr_run_begin(h, &run));
     REFUSES(BUFFER, mr_buffer_tensor(h, &tensor));
     REFUSES(BUFFER, mr_buffer_data(h, &data, &size));
-    REFUSES(BUFFER, mr_buffer_free(h));
-    REFUSES(ARGS, mr_args_free(h));
+    FREES(BUFFER, mr_buffer_free(h));
+    FREES(ARGS, mr_args_free(h));
     REFUSES(ARGS, mr_args_clear(h));
     REFUSES(ARGS, mr_args_add_tensor(h, &tensor, MR_INPUT));
     REFUSES(ARGS, mr_args_add_scalar(h, 1));
     REFUSES(ARGS, mr_args_count(h, &size, &size));
     REFUSES(ARGS, mr_blob_size(h, &size));
     REFUSES(ARGS, mr_blob_write(h, &data, sizeof data, &size));
-    REFUSES(ARGS, mr_submit(living[RUN], 0, h, NULL, NULL, &task));
+    REFUSES(ARGS, mr_submit_args(living[RUN], 0, h, NULL, NULL, &task));
     REFUSES(ARGS, (members[0] = h, mr_submit_group(living[RUN], 0, members, 1, NULL, NULL, &task)));
     REFUSES(RUN, mr_run_end(h));
+    REFUSES(RUN, mr_run_end_for(h, 1, &flag));
     REFUSES(RUN, mr_run_detach(h, &pending));
     REFUSES(RUN, mr_scope_begin(h));
     REFUSES(RUN, mr_scope_end(h));
     REFUSES(RUN, mr_cancel_scope(h, &number));
     REFUSES(RUN, mr_wait(h, &task));
     REFUSES(RUN, mr_cancel(h, &task, &flag));
-    REFUSES(RUN, mr_submit(h, 0, living[ARGS], NULL, NULL, &task));
+    REFUSES(RUN, mr_submit_args(h, 0, living[ARGS], NULL, NULL, &task));
+    REFUSES(RUN, mr_submit(h, &submission, &task));
     REFUSES(RUN, mr_submit_group(h, 0, NULL, 0, NULL, NULL, &task));
     REFUSES(RUN, mr_task_tensor(h, &task, 0, &tensor));
     REFUSES(RUN, mr_alloc(h, MR_INT8, NULL, 0, &tensor));
     REFUSES(PENDING, mr_pending_done(h, &flag));
     REFUSES(PENDING, mr_pending_wait(h, 0, &flag));
     REFUSES(PENDING, mr_pending_cancel(h, &number));
-    REFUSES(PENDING, mr_pending_free(h));
-    REFUSES(RING, mr_ring_free(h));
-    REFUSES(RING, mr_ring_reserve(h, &reservation));
-    REFUSES(RING, mr_ring_complete(h, 0, 0));
-    REFUSES(RING, mr_ring_reclaim(h, 1, &number));
-    REFUSES(RING, mr_ring_state(h, &number, &number, &number));
-    REFUSES(RING, mr_ring_heap_take(h, NULL, 0, 1, 0, &number));
-    REFUSES(RING, mr_ring_heap_reclaim(h, NULL, 0, &number));
-    for (int which = 0; which < BAD; which++) {
-        void *h = bad(SCOPES, which);
-        if (h != NULL) { /* NULL: no scopes */
-            FAILS(MR_ERR_HANDLE, "mr_scopes", mr_ring_heap_take(living[RING], h, 0, 1, 0, &number));
-            FAILS(MR_ERR_HANDLE, "mr_scopes", mr_ring_heap_reclaim(living[RING], h, 0, &number));
-        }
-    }
-    REFUSES(SCOPES, mr_scopes_free(h));
-    REFUSES(SCOPES, mr_scopes_begin(h, 0));
-    REFUSES(SCOPES, mr_scopes_end(h, &number));
-    REFUSES(SCOPES, mr_scopes_state(h, &size, NULL));
-    REFUSES(MAP, mr_tensor_map_free(h));
-    REFUSES(MAP, mr_tensor_map_lookup(h, &access, 1, &producer, 1, &size));
-    REFUSES(MAP, mr_tensor_map_record(h, &access, 1, 0, 0));
-    REFUSES(MAP, mr_tensor_map_writer(h, 0, &number));
-    REFUSES(MAP, mr_tensor_map_erase(h, 0, 1));
-    REFUSES(MAP, mr_tensor_map_len(h, &size));
+    FREES(PENDING, mr_pending_free(h));
 
     /* Results are written on success only. */
     CHECK(exec == (void *)7 && run == (void *)7 && pending == (void *)7 && buffer == (void *)7);
@@ -252,33 +231,16 @@ static void nulls(void) {
     FAILS(MR_ERR_NULL, "out", mr_pending_done(living[PENDING], NULL));
     OK(mr_pending_wait(living[PENDING], 0, NULL));
     OK(mr_pending_cancel(living[PENDING], NULL));
-    FAILS(MR_ERR_NULL, "out", mr_ring_new(16, 0, NULL));
-    FAILS(MR_ERR_NULL, "out", mr_ring_reserve(living[RING], NULL));
-    OK(mr_ring_reclaim(living[RING], 0, NULL));
-    OK(mr_ring_state(living[RING], NULL, NULL, NULL));
-    FAILS(MR_ERR_NULL, "offset", mr_ring_heap_take(living[RING], NULL, 0, 1, 0, NULL));
-    OK(mr_ring_heap_reclaim(living[RING], NULL, 0, NULL));
-    FAILS(MR_ERR_NULL, "out", mr_scopes_new(NULL));
-    OK(mr_scopes_state(living[SCOPES], NULL, NULL));
-    FAILS(MR_ERR_NULL, "out", mr_tensor_map_new(MR_HAZARDS_STRICT, NULL));
-    FAILS(MR_ERR_NULL, "accesses", mr_tensor_map_lookup(living[MAP], NULL, 1, NULL, 0, &size));
-    FAILS(MR_ERR_NULL, "count", mr_tensor_map_lookup(living[MAP], NULL, 0, NULL, 0, NULL));
-    FAILS(MR_ERR_NULL, "accesses", mr_tensor_map_record(living[MAP], NULL, 1, 0, 0));
-    FAILS(MR_ERR_NULL, "out", mr_tensor_map_writer(living[MAP], 0, NULL));
-    FAILS(MR_ERR_NULL, "out", mr_tensor_map_len(living[MAP], NULL));
 }
 
 static void numbers(void) {
     const uint32_t huge[6] = {~0u, ~0u, ~0u, ~0u, ~0u, 1};
     mr_builder *builder = NULL;
-    mr_tensor_map *map;
-    mr_ring *ring;
     mr_buffer *buffer;
     mr_executor *exec;
     mr_options options;
     mr_tensor tensor = at(0), other;
     mr_task task = {0, 0, 0};
-    mr_access access = {8, 8, MR_INPUT, 0};
     mr_callable callable;
     uint64_t number;
     int flag;
@@ -367,7 +329,7 @@ static void numbers(void) {
     FAILS(MR_ERR_TASK_HANDLE, "no task of this run", mr_cancel(living[RUN], &task, NULL));
     FAILS(MR_ERR_TASK_HANDLE, "no task", mr_task_tensor(living[RUN], &task, 0, &tensor));
     FAILS(MR_ERR_SCOPE, "scope", mr_scope_end(living[RUN]));
-    FAILS(MR_ERR_FUNCTION, "0x1", mr_submit(living[RUN], 1, living[ARGS], NULL, NULL, NULL));
+    FAILS(MR_ERR_FUNCTION, "0x1", mr_submit_args(living[RUN], 1, living[ARGS], NULL, NULL, NULL));
     FAILS(MR_ERR_GROUP, "at least one", mr_submit_group(living[RUN], 0, NULL, 0, NULL, NULL, NULL));
     FAILS(MR_ERR_GROUP, "257",
           mr_submit_group(living[RUN], 0, (const mr_args *const *)living, 257, NULL, NULL, NULL));
@@ -379,45 +341,80 @@ static void numbers(void) {
     FAILS(MR_ERR_ARGUMENT, "no element type", mr_alloc(living[RUN], 9, NULL, 0, &tensor));
     tensor = at(0);
     OK(mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
-    FAILS(MR_ERR_ADDRESS, "null", mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+    FAILS(MR_ERR_ADDRESS, "null", mr_submit_args(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
     OK(mr_args_clear(living[ARGS]));
     tensor = at((uint64_t)(uintptr_t)&number);
     OK(mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
-    FAILS(MR_ERR_ADDRESS, "no buffer", mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+    FAILS(MR_ERR_ADDRESS, "no buffer", mr_submit_args(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
     OK(mr_args_clear(living[ARGS]));
     for (int i = 0; i < 300000; i++) {
         OK(mr_args_add_scalar(living[ARGS], 1));
     }
     FAILS(MR_ERR_ARGS_TOO_LARGE, "2097152",
-          mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+          mr_submit_args(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
     OK(mr_args_clear(living[ARGS]));
+}
 
-    /* Parts. */
-    FAILS(MR_ERR_RING, "15", mr_ring_new(15, 0, &ring));
-    FAILS(MR_ERR_RING, "0 slots", mr_ring_new(0, 0, &ring));
-    FAILS(MR_ERR_RING, "65536", mr_ring_new((size_t)1 << 63, 0, &ring));
-    FAILS(MR_ERR_ARGUMENT, "2^48", mr_ring_new(16, UINT64_MAX, &ring));
-    FAILS(MR_ERR_ARGUMENT, "not in the window", mr_ring_complete(living[RING], 0, 0));
-    FAILS(MR_ERR_ARGUMENT, "failed is 2", mr_ring_complete(living[RING], 0, 2));
-    FAILS(MR_ERR_ARGUMENT, "heap ring 4", mr_ring_heap_take(living[RING], NULL, 4, 1, 0, &number));
-    FAILS(MR_ERR_ARGUMENT, "one byte", mr_ring_heap_take(living[RING], NULL, 0, 0, 0, &number));
-    FAILS(MR_ERR_RING, "4096", mr_ring_heap_take(living[RING], NULL, 0, 4097, 0, &number));
-    FAILS(MR_ERR_RING, "4096", mr_ring_heap_take(living[RING], NULL, 0, ~0ull, 0, &number));
-    FAILS(MR_ERR_ARGUMENT, "heap ring 9", mr_ring_heap_reclaim(living[RING], NULL, 9, NULL));
-    FAILS(MR_ERR_SCOPE, "without scope_begin", mr_scopes_end(living[SCOPES], NULL));
-    FAILS(MR_ERR_ARGUMENT, "hazards 7", mr_tensor_map_new(7, &map));
-    FAILS(MR_ERR_ARGUMENT, "empty", mr_tensor_map_record(living[MAP], &access, 1, 0, 0));
-    FAILS(MR_ERR_ARGUMENT, "empty", mr_tensor_map_lookup(living[MAP], &access, 1, NULL, 0, &size));
-    access.end = 9, access.tag = 8;
-    FAILS(MR_ERR_ARGUMENT, "8 is no tag", mr_tensor_map_record(living[MAP], &access, 1, 0, 0));
-    access.tag = MR_OUTPUT;
-    FAILS(MR_ERR_ARGUMENT, "tail <= task", mr_tensor_map_record(living[MAP], &access, 1, 1, 2));
-    FAILS(MR_ERR_ARGUMENT, "2^62", mr_tensor_map_record(living[MAP], &access, 1, ~0ull, 0));
-    FAILS(MR_ERR_ARGUMENT, "at most 65536",
-          mr_tensor_map_record(living[MAP], &access, SIZE_MAX, 0, 0));
-    FAILS(MR_ERR_ARGUMENT, "empty", mr_tensor_map_erase(living[MAP], 5, 4));
-    FAILS(MR_ERR_NOT_FOUND, "0x9", mr_tensor_map_writer(living[MAP], 9, &number));
-    FAILS(MR_ERR_NOT_FOUND, "ffff", mr_tensor_map_writer(living[MAP], UINT64_MAX, &number));
+/* Freeing nothing is no error, and does not hide the one before. */
+static void free_nothing(void) {
+    mr_builder *builder = NULL;
+    FAILS(MR_ERR_NULL, "options", mr_builder_new(NULL, &builder));
+    OK(mr_builder_free(builder));
+    OK(mr_executor_close(NULL));
+    OK(mr_buffer_free(NULL));
+    OK(mr_args_free(NULL));
+    OK(mr_pending_free(NULL));
+    CHECK(strcmp(mr_last_error(), "options is NULL") == 0);
+}
+
+/* A submit with arrays: each thing that cannot be. */
+static void submissions(void) {
+    mr_run_handle *run = living[RUN];
+    mr_tensor tensor = at((uint64_t)(uintptr_t)&tensor);
+    mr_tag tag = MR_INPUT;
+    uint64_t scalar = 1;
+    mr_call_config config;
+    struct {
+        mr_submission known;
+        uint64_t unknown;
+    } newer;
+    const mr_submission none = {.size = sizeof none};
+    mr_submission task = none;
+    FAILS(MR_ERR_NULL, "task", mr_submit(run, NULL, NULL));
+    task.size = 8;
+    FAILS(MR_ERR_SIZE, "mr_submission has size 8", mr_submit(run, &task, NULL));
+    memset(&newer, 0, sizeof newer);
+    newer.known.size = sizeof newer;
+    newer.unknown = 1;
+    FAILS(MR_ERR_SIZE, "byte 72 is set", mr_submit(run, &newer.known, NULL));
+    newer.unknown = 0;
+    newer.known.tensor_count = 1;
+    FAILS(MR_ERR_NULL, "tensors", mr_submit(run, &newer.known, NULL));
+    task = none, task.tensor_count = 1, task.tensors = &tensor;
+    FAILS(MR_ERR_NULL, "tags", mr_submit(run, &task, NULL));
+    task.tags = &tag;
+    FAILS(MR_ERR_ADDRESS, "no buffer", mr_submit(run, &task, NULL));
+    tensor.padding[6] = 1;
+    FAILS(MR_ERR_ARGS, "padding", mr_submit(run, &task, NULL));
+    FAILS(MR_ERR_ARGS, "padding", mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
+    FAILS(MR_ERR_ARGS, "padding", mr_tensor_bytes(&tensor, &scalar));
+    tensor.padding[6] = 0, tensor.dtype = 9;
+    FAILS(MR_ERR_ARGS, "9", mr_submit(run, &task, NULL));
+    tensor.dtype = MR_INT8, tensor.ndims = 6;
+    FAILS(MR_ERR_ARGS, "5 dimensions", mr_submit(run, &task, NULL));
+    tensor.ndims = 0, tag = (mr_tag)5;
+    FAILS(MR_ERR_ARGUMENT, "5 is no tag", mr_submit(run, &task, NULL));
+    tag = (mr_tag)-1;
+    FAILS(MR_ERR_ARGUMENT, "-1 is no tag", mr_submit(run, &task, NULL));
+    tag = MR_INPUT, task.tensor_count = SIZE_MAX;
+    FAILS(MR_ERR_ARGS_TOO_LARGE, "2097152", mr_submit(run, &task, NULL));
+    task = none, task.scalar_count = 1;
+    FAILS(MR_ERR_NULL, "scalars", mr_submit(run, &task, NULL));
+    task.scalars = &scalar, task.scalar_count = (size_t)1 << 61;
+    FAILS(MR_ERR_ARGS_TOO_LARGE, "2097152", mr_submit(run, &task, NULL));
+    OK(mr_call_config_init(&config));
+    task.scalar_count = 1, task.config = &config, task.callable = 99;
+    FAILS(MR_ERR_FUNCTION, "0x63", mr_submit(run, &task, NULL));
 }
 
 /* Options of a task, each impossible value. */
@@ -426,7 +423,7 @@ static void task_options(void) {
 #define TASK(member, value, status, part)                                                         \
     OK(mr_task_options_init(&options));                                                           \
     options.member = value;                                                                       \
-    FAILS(status, part, mr_submit(living[RUN], 0, living[ARGS], NULL, &options, NULL));
+    FAILS(status, part, mr_submit_args(living[RUN], 0, living[ARGS], NULL, &options, NULL));
     TASK(kind, 2, MR_ERR_ARGUMENT, "2 is no kind");
     TASK(kind, MR_SUB, MR_ERR_WORKER, "no SUB workers");
     TASK(priority, 2, MR_ERR_ARGUMENT, "priority 2");
@@ -464,10 +461,13 @@ int main(void) {
     nulls();
     numbers();
     memcpy(living, made, sizeof made);
+    submissions();
+    free_nothing();
+    memcpy(living, made, sizeof made);
     task_options();
 
     /* What was refused has changed nothing: all of it still works. */
-    OK(mr_submit(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
+    OK(mr_submit_args(living[RUN], 0, living[ARGS], NULL, NULL, NULL));
     OK(mr_run_end(living[RUN]));
     OK(mr_run(living[EXECUTOR], fill, &past));
     FAILS(MR_ERR_HANDLE, "closed", mr_scope_begin(past));

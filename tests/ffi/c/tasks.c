@@ -1,6 +1,8 @@
 /* Runs: what tasks do, how they end, what is said of it. argv[1] is a shared object made from
  * late.c, argv[2] a place for files. */
 #define _GNU_SOURCE
+#include <errno.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "check.h"
@@ -92,7 +94,7 @@ BODY(show) {
 
 static mr_callable add_, set_, hang_, deaf_, die_, say_, meet_, show_;
 
-static mr_executor *build(uint32_t mode) {
+static mr_executor *build(mr_mode mode) {
     mr_options options = small(2);
     mr_builder *builder;
     mr_executor *exec;
@@ -114,7 +116,7 @@ static mr_executor *build(uint32_t mode) {
 
 static mr_args *args; /* of this thread */
 
-static mr_args *one(mr_tensor tensor, int32_t tag, int64_t scalar) {
+static mr_args *one(mr_tensor tensor, mr_tag tag, int64_t scalar) {
     OK(mr_args_clear(args));
     OK(mr_args_add_tensor(args, &tensor, tag));
     if (scalar >= 0) {
@@ -145,7 +147,7 @@ static void outputs_and_scopes(mr_executor *exec) {
     uint64_t *result = words(exec, 1, &buffer);
     OK(mr_run_begin(exec, &run));
     OK(mr_tensor_init(&wanted, NULL, MR_UINT64, shape, 2));
-    OK(mr_submit(run, set_, one(wanted, MR_OUTPUT, 7), NULL, NULL, &task));
+    OK(mr_submit_args(run, set_, one(wanted, MR_OUTPUT, 7), NULL, NULL, &task));
     OK(mr_task_tensor(run, &task, 0, &made));
     CHECK(made.data % 1024 == 0 && made.ndims == 2 && made.shapes[1] == 25);
     FAILS(MR_ERR_TASK_HANDLE, "not allocated", mr_task_tensor(run, &task, 1, &other));
@@ -154,8 +156,8 @@ static void outputs_and_scopes(mr_executor *exec) {
     OK(mr_scope_begin(run));
     OK(mr_alloc(run, MR_UINT64, NULL, 0, &other));
     CHECK(other.data != 0 && other.ndims == 0);
-    OK(mr_submit(run, set_, one(other, MR_INOUT, 1), NULL, NULL, NULL));
-    OK(mr_submit(run, add_, one(other, MR_INOUT, 2), NULL, NULL, &later));
+    OK(mr_submit_args(run, set_, one(other, MR_INOUT, 1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, add_, one(other, MR_INOUT, 2), NULL, NULL, &later));
     OK(mr_wait(run, &later));
     *result = *(uint64_t *)(uintptr_t)other.data;
     CHECK(*result == 3 && later.id == task.id + 2);
@@ -187,9 +189,9 @@ static void errors(mr_executor *exec) {
     options.name = "the second one";
     options.kind = MR_SUB;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, add_, one(other, MR_INOUT, 5), NULL, NULL, &first));
-    OK(mr_submit(run, say_, one(cell, MR_OUTPUT, 55), NULL, &options, &second));
-    OK(mr_submit(run, add_, one(cell, MR_INOUT, 1), NULL, NULL, &third));
+    OK(mr_submit_args(run, add_, one(other, MR_INOUT, 5), NULL, NULL, &first));
+    OK(mr_submit_args(run, say_, one(cell, MR_OUTPUT, 55), NULL, &options, &second));
+    OK(mr_submit_args(run, add_, one(cell, MR_INOUT, 1), NULL, NULL, &third));
     OK(mr_wait(run, &first));
     FAILS(MR_ERR_TASK, "it \"says\" so \xc3\xa9 (it returned 55)", mr_wait(run, &third));
     failed = failure();
@@ -209,10 +211,10 @@ static void errors(mr_executor *exec) {
     config.block_dim = 3, config.enable_profiling = 1;
     OK(mr_run_begin(exec, &run));
     OK(mr_args_clear(args));
-    OK(mr_submit(run, show_, args, &config, NULL, NULL));
+    OK(mr_submit_args(run, show_, args, &config, NULL, NULL));
     OK(mr_run_end(run));
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, show_, args, NULL, NULL, NULL));
+    OK(mr_submit_args(run, show_, args, NULL, NULL, NULL));
     FAILS(MR_ERR_TASK, "it returned 9", mr_run_end(run));
     OK(mr_buffer_free(buffer));
 }
@@ -232,7 +234,7 @@ static void deaths(mr_executor *exec) {
     OK(mr_args_add_tensor(args, &cell, MR_INOUT));
     OK(mr_args_add_tensor(args, &count, MR_INOUT));
     OK(mr_args_add_scalar(args, 2));
-    OK(mr_submit(run, die_, args, NULL, NULL, NULL));
+    OK(mr_submit_args(run, die_, args, NULL, NULL, NULL));
     FAILS(MR_ERR_TASK, "lost its worker", mr_run_end(run));
     failed = failure();
     CHECK(failed.kind == MR_FAILURE_WORKER_DIED && failed.attempt == 1 && failed.worker >= 0);
@@ -245,7 +247,7 @@ static void deaths(mr_executor *exec) {
     options.snapshot = 1;
     data[0] = 10;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, die_, args, NULL, &options, NULL));
+    OK(mr_submit_args(run, die_, args, NULL, &options, NULL));
     OK(mr_run_end(run));
     CHECK(data[0] == 11 && data[1] == 3);
 
@@ -253,7 +255,7 @@ static void deaths(mr_executor *exec) {
     options.snapshot = 0, options.idempotent = 1;
     data[0] = 10;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, die_, args, NULL, &options, NULL));
+    OK(mr_submit_args(run, die_, args, NULL, &options, NULL));
     OK(mr_run_end(run));
     CHECK(data[0] == 13 && data[1] == 3);
     OK(mr_executor_stats(exec, &stats));
@@ -263,7 +265,7 @@ static void deaths(mr_executor *exec) {
     OK(mr_task_options_init(&options));
     options.deadline_us = 50000;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, deaf_, one(cell, MR_OUTPUT, -1), NULL, &options, NULL));
+    OK(mr_submit_args(run, deaf_, one(cell, MR_OUTPUT, -1), NULL, &options, NULL));
     FAILS(MR_ERR_TASK, "missed its deadline", mr_run_end(run));
     CHECK(failure().kind == MR_FAILURE_DEADLINE);
     OK(mr_buffer_free(buffer));
@@ -296,8 +298,8 @@ static void cancelling(mr_executor *exec) {
 
     /* A task that runs, and one that has not begun. */
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, hang_, one(cell, MR_OUTPUT, -1), NULL, NULL, &task));
-    OK(mr_submit(run, add_, one(cell, MR_INOUT, 1), NULL, NULL, &behind));
+    OK(mr_submit_args(run, hang_, one(cell, MR_OUTPUT, -1), NULL, NULL, &task));
+    OK(mr_submit_args(run, add_, one(cell, MR_INOUT, 1), NULL, NULL, &behind));
     await(data, 1);
     OK(mr_executor_busy(exec, 0, &busy0));
     OK(mr_executor_busy(exec, 1, &busy1));
@@ -314,20 +316,46 @@ static void cancelling(mr_executor *exec) {
     /* A scope. */
     data[0] = 0;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, add_, one(at((uint64_t)(uintptr_t)&data[1]), MR_INOUT, 4), NULL, NULL, NULL));
+    OK(mr_submit_args(run, add_, one(at((uint64_t)(uintptr_t)&data[1]), MR_INOUT, 4), NULL, NULL, NULL));
     OK(mr_scope_begin(run));
-    OK(mr_submit(run, hang_, one(cell, MR_OUTPUT, -1), NULL, NULL, NULL));
-    OK(mr_submit(run, add_, one(cell, MR_INOUT, 1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, hang_, one(cell, MR_OUTPUT, -1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, add_, one(cell, MR_INOUT, 1), NULL, NULL, NULL));
     await(data, 1);
     OK(mr_cancel_scope(run, &cancelled));
     CHECK(cancelled == 2);
     OK(mr_scope_end(run));
     CHECK(mr_run_end(run) == MR_ERR_TASK && data[0] == 1 && data[1] == 4);
 
+    /* The end of a run with a time-out: the run is closed, and ends later. */
+    data[0] = 0;
+    OK(mr_run_begin(exec, &run));
+    OK(mr_submit_args(run, hang_, one(cell, MR_OUTPUT, -1), NULL, NULL, &task));
+    finished = 5;
+    since = now();
+    OK(mr_run_end_for(run, 20000000, &finished));
+    CHECK(finished == 0 && now() - since >= 0.02);
+    FAILS(MR_ERR_MISUSE, "was closed", mr_submit_args(run, hang_, args, NULL, NULL, NULL));
+    OK(mr_run_end_for(run, 0, NULL));
+    OK(mr_run_detach(run, &pending));
+    OK(mr_pending_cancel(pending, NULL));
+    OK(mr_pending_free(pending));
+    data[0] = 0;
+    OK(mr_run_begin(exec, &run));
+    OK(mr_run_end_for(run, MR_FOREVER, &finished));
+    CHECK(finished == 1);
+    FAILS(MR_ERR_HANDLE, "closed", mr_run_end_for(run, 0, NULL));
+    OK(mr_args_clear(args));
+    OK(mr_args_add_scalar(args, 8));
+    OK(mr_run_begin(exec, &run));
+    OK(mr_submit_args(run, say_, args, NULL, NULL, NULL));
+    finished = 5;
+    FAILS(MR_ERR_TASK, "it returned 8", mr_run_end_for(run, MR_FOREVER, &finished));
+    CHECK(finished == 1);
+
     /* A detached run: waiting has an end, and cancelling does not wait. */
     data[0] = 0;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, hang_, one(cell, MR_OUTPUT, -1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, hang_, one(cell, MR_OUTPUT, -1), NULL, NULL, NULL));
     OK(mr_run_detach(run, &pending));
     FAILS(MR_ERR_HANDLE, "closed", mr_scope_begin(run));
     OK(mr_pending_done(pending, &done));
@@ -395,9 +423,9 @@ static void late(mr_executor *exec, const char *library, const char *place) {
     FAILS(MR_ERR_LIBRARY, "a symbol 1 to", mr_register_library(exec, library, "", &again));
     *data = 7;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
-    OK(mr_submit(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
-    OK(mr_submit(run, complain, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, complain, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
     FAILS(MR_ERR_TASK, "`late_complain`) failed", mr_run_end(run));
     CHECK(*data == 63 && strstr(mr_last_error(), "of its own (it returned 4)") != NULL);
 
@@ -405,8 +433,21 @@ static void late(mr_executor *exec, const char *library, const char *place) {
     FAILS(MR_ERR_FUNCTION, "no registered function", mr_unregister(exec, triple));
     OK(mr_run_begin(exec, &run));
     FAILS(MR_ERR_FUNCTION, "no registered function",
-          mr_submit(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
+          mr_submit_args(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
     OK(mr_run_end(run));
+
+    /* What is no function, and what is no file. */
+    FAILS(MR_ERR_LIBRARY, "no function", mr_register_library(exec, library, "late_number", &again));
+    FAILS(MR_ERR_LIBRARY, "no regular file", mr_register_library(exec, "/dev/zero", "x", &again));
+    FAILS(MR_ERR_LIBRARY, "no regular file", mr_register_library(exec, place, "x", &again));
+    snprintf(path, sizeof path, "%s/pipe", place);
+    CHECK(mkfifo(path, 0600) == 0 || errno == EEXIST);
+    FAILS(MR_ERR_LIBRARY, "no regular file", mr_register_library(exec, path, "x", &again));
+    snprintf(path, sizeof path, "%s/sparse", place);
+    file = fopen(path, "w");
+    CHECK(file != NULL && ftruncate(fileno(file), (off_t)1 << 40) == 0 && fclose(file) == 0);
+    FAILS(MR_ERR_LIBRARY, "at most 1073741824", mr_register_library(exec, path, "x", &again));
+    CHECK(unlink(path) == 0);
 
     /* A shared object that is none. */
     snprintf(path, sizeof path, "%s/broken.so", place);
@@ -422,14 +463,14 @@ static int returns(mr_run_handle *run, void *user) {
     switch (*(int *)user) {
     case 1: return 1234;
     case 2: /* what a failing call returned, with its own text */
-        status = mr_submit(run, 9999, args, NULL, NULL, NULL);
+        status = mr_submit_args(run, 9999, args, NULL, NULL, NULL);
         CHECK(status == MR_ERR_FUNCTION);
         return status;
     case 3: return MR_ERR_SCOPE; /* which did not fail */
     case 4:
         OK(mr_args_clear(args));
         OK(mr_args_add_scalar(args, 8));
-        return mr_submit(run, say_, args, NULL, NULL, NULL);
+        return mr_submit_args(run, say_, args, NULL, NULL, NULL);
     default: return 0;
     }
 }
@@ -458,12 +499,12 @@ static void closing(mr_executor *exec) {
     uint64_t *data = words(exec, 1, &buffer);
     *data = 42;
     OK(mr_run_begin(exec, &run));
-    OK(mr_submit(run, hang_, one(at((uint64_t)(uintptr_t)data), MR_OUTPUT, -1), NULL, NULL, NULL));
+    OK(mr_submit_args(run, hang_, one(at((uint64_t)(uintptr_t)data), MR_OUTPUT, -1), NULL, NULL, NULL));
     OK(mr_run_detach(run, &pending));
     OK(mr_run_begin(exec, &run));
     OK(mr_executor_close(exec));
     FAILS(MR_ERR_HANDLE, "closed", mr_executor_close(exec));
-    FAILS(MR_ERR_FAILED, "failed", mr_submit(run, show_, args, NULL, NULL, NULL));
+    FAILS(MR_ERR_FAILED, "failed", mr_submit_args(run, show_, args, NULL, NULL, NULL));
     CHECK(mr_run_end(run) != MR_ERR_HANDLE);
     CHECK(mr_pending_wait(pending, MR_FOREVER, NULL) != MR_ERR_HANDLE);
     OK(mr_pending_free(pending));

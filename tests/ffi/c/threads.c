@@ -46,7 +46,7 @@ static void *own_error(void *which) {
         mr_args *args;
         OK(mr_args_new(&args));
         FAILS(MR_ERR_ARGUMENT, part,
-              mr_args_add_tensor(args, &tensor, 100 + (int32_t)(intptr_t)which));
+              mr_args_add_tensor(args, &tensor, (mr_tag)(100 + (int)(intptr_t)which)));
         OK(mr_args_free(args)); /* leaves it as it is */
         pthread_barrier_wait(&meet);
         CHECK(strstr(mr_last_error(), part) == mr_last_error());
@@ -72,7 +72,7 @@ static void *submits(void *shared_) {
     OK(mr_args_add_tensor(args, &shared->cell, MR_INOUT));
     for (int i = 0; i < ROUNDS; i++) {
         mr_task task;
-        OK(mr_submit(shared->run, shared->add, args, NULL, NULL, &task));
+        OK(mr_submit_args(shared->run, shared->add, args, NULL, NULL, &task));
         if (i % 500 == 0) {
             OK(mr_wait(shared->run, &task));
         }
@@ -89,7 +89,7 @@ static void *runs(void *shared_) {
     for (int i = 0; i < 100; i++) {
         mr_run_handle *run; /* waits for its turn */
         OK(mr_run_begin(shared->exec, &run));
-        OK(mr_submit(run, shared->add, args, NULL, NULL, NULL));
+        OK(mr_submit_args(run, shared->add, args, NULL, NULL, NULL));
         OK(mr_run_end(run));
     }
     OK(mr_args_free(args));
@@ -108,7 +108,7 @@ static void *uses(void *shared_) {
         CHECK(status == MR_OK || status == MR_ERR_HANDLE);
         status = mr_run_begin(shared->exec, &run);
         if (status == MR_OK) {
-            status = mr_submit(run, shared->add, shared->args, NULL, NULL, NULL);
+            status = mr_submit_args(run, shared->add, shared->args, NULL, NULL, NULL);
             CHECK(status == MR_OK || status == MR_ERR_HANDLE || status == MR_ERR_FAILED);
             status = mr_run_end(run);
             CHECK(status == MR_OK || status == MR_ERR_FAILED || status == MR_ERR_TASK);

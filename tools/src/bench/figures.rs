@@ -110,6 +110,35 @@ const SECTIONS: &[(&str, &[Entry])] = &[
         ],
     ),
     (
+        "the C interface (ratios are to Rust in process mode, in turns)",
+        &[
+            entry("c.rtt_ns", Unit::Ns, "round trip of one task", "as in process mode, from C"),
+            entry("ratio_c_rtt", Unit::Ratio, "", "c.rtt_ns / the same from Rust"),
+            entry("c.independent_ns", Unit::Ns, "independent task", "as in process mode, from C"),
+            entry("ratio_c_independent", Unit::Ratio, "", "c.independent_ns / from Rust"),
+            entry("c.chain_ns", Unit::Ns, "chained task", "as in process mode, from C"),
+            entry("ratio_c_chain", Unit::Ratio, "", "c.chain_ns / from Rust"),
+            entry(
+                "c.args_call_ns",
+                Unit::Ns,
+                "call on task arguments",
+                "clear, two tensors, a scalar: time / 4",
+            ),
+            entry(
+                "c.args_call_two_threads_ns",
+                Unit::Ns,
+                "the same on two threads (/ one)",
+                "each with arguments of its own",
+            ),
+            entry(
+                "ratio_c_two_threads",
+                Unit::Ratio,
+                "",
+                "c.args_call_two_threads_ns / c.args_call_ns",
+            ),
+        ],
+    ),
+    (
         "flows (ratios are to the engine in process mode)",
         &[
             entry("flow.rtt_ns", Unit::Ns, "a call and its value", "remote, then get, of a no-op"),

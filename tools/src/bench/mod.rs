@@ -3,6 +3,7 @@
 //! Every part has a file of its own and puts its measurements into [`Figures`]. All parts are
 //! measured in rounds, the floor in each of them: ratios compare what ran within the same second.
 
+mod c;
 mod chip_args;
 mod engine;
 mod faults;
@@ -82,7 +83,7 @@ impl Plan {
     }
 
     fn steps(&self) -> usize {
-        4 * self.rounds + self.kills + 2 * self.idle_rounds
+        5 * self.rounds + self.kills + 2 * self.idle_rounds
     }
 }
 
@@ -165,9 +166,30 @@ fn round(
         }
         bar.inc(1);
     }
+    bar.set_message("c");
+    through_c(plan, here, figures)?;
+    bar.inc(1);
     bar.set_message("flow");
     flows(plan, here, there, process, figures).map_err(Failure::of("a measurement of flows"))?;
     bar.inc(1);
+    Ok(())
+}
+
+/// The engine through the C interface, beside Rust in the same process.
+fn through_c(plan: &Plan, here: usize, figures: &mut Figures) -> Result<(), Failure> {
+    // Both are built before either has threads that could hold something.
+    let engine = build(Mode::Process, 1, true)?;
+    let loops = c::Loops::build().map_err(Failure::Failed)?;
+    let [alone, beside] = c::arguments(plan.tasks / 4).map_err(Failure::Failed)?;
+    figures.add("c.args_call_ns", alone);
+    figures.add("c.args_call_two_threads_ns", beside);
+    figures.add("ratio_c_two_threads", beside / alone);
+    let _pinned = Pinned::to(here);
+    let all = c::all(&engine, &loops, plan.trips, plan.tasks).map_err(Failure::Failed)?;
+    for (what, both) in ["rtt", "independent", "chain"].into_iter().zip(all) {
+        figures.add(&format!("c.{what}_ns"), both.c);
+        figures.add(&format!("ratio_c_{what}"), both.ratio());
+    }
     Ok(())
 }
 
