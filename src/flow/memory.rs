@@ -152,6 +152,8 @@ pub(super) struct Memory {
     values: Mapping,
     spill: Option<Spill>,
     places: usize,
+    /// Bytes at the end of the values for what is small.
+    set_aside: usize,
     /// Whether sleepers fence for those who work (see [`Bell`]).
     pub(super) asymmetric: bool,
 }
@@ -161,6 +163,9 @@ pub(super) struct Spill {
     file: Descriptor,
     map: MmapRaw,
 }
+
+/// A sixteenth of the memory for values, but not less nor more than this, comes on top of it.
+const SET_ASIDE: (usize, usize) = (256 << 10, 64 << 20);
 
 const STRIDE: usize =
     (size_of::<Entry>() + CELLS as usize * size_of::<Cell>() + 2 * STREAM).next_multiple_of(PAGE);
@@ -174,8 +179,10 @@ impl Memory {
         spill: Option<Spill>,
     ) -> io::Result<Self> {
         let control = Mapping::new(name, PAGE + places * STRIDE)?;
+        let set_aside = (values / 16).clamp(SET_ASIDE.0, SET_ASIDE.1).next_multiple_of(PAGE);
+        let values = values.saturating_add(set_aside + PAGE - 1) / PAGE * PAGE;
         let values = Mapping::new(&format!("{name}-values"), values)?;
-        Ok(Self { control, values, spill, places, asymmetric: membarrier::register() })
+        Ok(Self { control, values, spill, places, set_aside, asymmetric: membarrier::register() })
     }
 
     fn front(&self) -> &Front {
@@ -208,6 +215,11 @@ impl Memory {
 
     pub(super) fn places(&self) -> usize {
         self.places
+    }
+
+    /// Bytes at the end of the values that are for small results, letters, and errors.
+    pub(super) fn set_aside(&self) -> u64 {
+        self.set_aside as u64
     }
 
     fn area(&self, place: u16) -> NonNull<u8> {

@@ -42,9 +42,10 @@ pub(super) enum Ask {
         ids: Vec<u64>,
         timeout: Option<Duration>,
     },
-    /// Room for a value of this worker.
+    /// Room for a value of this worker; or for an error, which is urgent: at once or not at all.
     Room {
         bytes: u64,
+        urgent: bool,
     },
     /// A block that others share.
     Block {

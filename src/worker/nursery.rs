@@ -184,6 +184,12 @@ impl Nursery {
         }
     }
 
+    /// Its process number.
+    #[cfg(feature = "flow")]
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Becomes readable when the nursery has ended.
     pub(crate) fn death(&self) -> &Descriptor {
         &self.death

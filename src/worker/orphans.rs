@@ -1,6 +1,7 @@
 //! What comes to the nursery when a process below it dies: levels below a dead worker, and what
 //! tasks have started.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -100,18 +101,27 @@ pub(super) fn end_all(pids: &[Option<Pid>]) {
         let _ = nix::sys::signal::killpg(*pid, Signal::SIGKILL);
         let _ = kill(*pid, Signal::SIGKILL);
     }
+    let mut killed: HashSet<i32> = pids.iter().flatten().map(|pid| pid.as_raw()).collect();
     loop {
-        let quick = waitpid(None, Some(WaitPidFlag::WNOHANG));
-        match quick {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Err(Errno::ECHILD) => return,
             Ok(nix::sys::wait::WaitStatus::StillAlive) => {
                 for child in process::children() {
-                    let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+                    if killed.insert(child) {
+                        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+                    }
                 }
                 // One of them ends now; its orphans are seen in the next round.
-                let _ = waitpid(None, None);
+                let ended = waitpid(None, None).ok().and_then(|status| status.pid());
+                ended.iter().for_each(|pid| {
+                    killed.remove(&pid.as_raw());
+                });
             }
-            _ => {}
+            // Its number may be another's before long.
+            Ok(status) => status.pid().iter().for_each(|pid| {
+                killed.remove(&pid.as_raw());
+            }),
+            Err(_) => {}
         }
     }
 }

@@ -368,7 +368,8 @@ pub(crate) fn all_of_a_flow() {
     let parent = calls_two::remote(&flow).unwrap();
     let rest: Vec<_> = (0..50).map(|_| nap::remote(&flow, 50_000u64).unwrap()).collect();
     let below = after::remote(&flow, &rest[0], "nowhere").unwrap();
-    eventually("the children", || flow.stats().unwrap().incomplete == 56);
+    let made = || matches!(flow.pending(&heard), Ok(Pending::Running { .. }));
+    eventually("the children", || made() && flow.stats().unwrap().incomplete == 56);
     let since = Instant::now();
     let reports = flow.cancel_all(Cancel::forced()).unwrap();
     assert_soon(since, "all of them");

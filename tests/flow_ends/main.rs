@@ -14,7 +14,9 @@ mod driver;
 mod family;
 mod hooks;
 mod kit;
+mod knots;
 mod nested;
+mod pressure;
 mod regress;
 mod regress_more;
 mod regress_values;
@@ -43,6 +45,12 @@ tests! {
     }
     "flow::nested" in nested {
         fifty_deep_on_one_cpu, fib_on_one_cpu, errors_come_up_with_their_root, a_body_and_what_waits_for_it, two_that_wait_for_each_other, a_label_that_the_waiter_holds, a_limit_of_processes, cpus_are_lent_and_no_more,
+    }
+    "flow::knots" in knots {
+        a_label_that_the_caller_holds_is_found_beside_strangers, a_label_that_a_stranger_will_give_back, a_worker_that_may_still_come, a_label_that_an_actor_holds, a_label_that_a_group_holds, too_deep_for_the_processes, a_wait_with_a_timeout_is_left_alone,
+    }
+    "flow::pressure" in pressure {
+        who_uses_values_goes_before_who_makes_them, all_that_make_values_were_called_first, chains_of_values_and_little_memory, diamonds_of_values_and_little_memory, fan_ins_as_large_as_the_memory, the_driver_takes_values_one_by_one, bodies_that_make_values_and_wait, blocks_fill_the_memory, a_full_spill_disk_is_waited_for, memory_that_can_never_be_enough, memory_that_the_driver_holds, a_thousand_parents_of_one_leaf, breadth_below_a_body, breadth_with_priorities_and_without_cpus, breadth_with_an_actor_and_little_memory, breadth_and_sets, soak_a_thousand_deep_and_the_end, soak_two_gigabytes_through_little_memory,
     }
     "flow::driver" in driver {
         killed, exits_without_dropping, dropped_in_the_middle, the_nursery_dies, a_forked_child_has_no_flow, two_flows_side_by_side, a_flow_inside_a_body, building_again_and_again, idle_costs_nothing,

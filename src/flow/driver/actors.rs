@@ -45,6 +45,13 @@ pub(super) struct Actor {
     turn: usize,
 }
 
+impl Actor {
+    /// The objects that it holds.
+    pub(super) fn held(&self) -> &[Index] {
+        &self.held
+    }
+}
+
 impl State {
     /// A new actor: its name for handles. It is made as soon as there is a worker for it.
     pub(super) fn spawn_actor(
@@ -287,6 +294,31 @@ impl State {
             actor.turn = at + 1;
             self.post(place, index);
         }
+    }
+
+    /// The calls that wait at an actor, each with the one before it of the same caller.
+    pub(super) fn queued_at_actor(&self, number: u32) -> Vec<(Index, Option<Index>)> {
+        let Some(actor) = self.actors.get(number as usize) else { return Vec::new() };
+        let waits = |index: &Index| {
+            self.objects.task(*index).is_some_and(|task| task.phase == Phase::AtActor)
+        };
+        let mut all = Vec::new();
+        for (_, queue) in &actor.queues {
+            let mut before = None;
+            for index in queue.iter().filter_map(|&id| self.objects.find(id)).filter(waits) {
+                all.push((index, before.replace(index)));
+            }
+        }
+        all
+    }
+
+    /// What calls of an actor cannot do without: the call that it runs, the one that makes it, and
+    /// those before them in their queues.
+    pub(super) fn actor_needs(&self, number: u32) -> Vec<Index> {
+        let Some(actor) = self.actors.get(number as usize) else { return Vec::new() };
+        let queued = actor.queues.iter().flat_map(|(_, queue)| queue);
+        let queued = queued.filter_map(|&id| self.objects.find(id));
+        self.actor_runs(number).into_iter().chain(queued).collect()
     }
 
     /// The call that an actor runs.

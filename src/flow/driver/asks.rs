@@ -64,7 +64,10 @@ impl State {
             Ask::Values { ids, timeout } => {
                 return self.begin_wait(place, number, &ids, ids.len(), true, timeout);
             }
-            Ask::Room { bytes } => return self.give_memory(place, number, bytes, false),
+            Ask::Room { bytes, urgent: true } => return self.give_urgent(place, number, bytes),
+            Ask::Room { bytes, urgent: false } => {
+                return self.give_memory(place, number, bytes, false);
+            }
             Ask::Block { bytes } => return self.give_memory(place, number, bytes, true),
             Ask::Cancel { target, cancel } => {
                 let birth = self.procs[usize::from(place)].birth;

@@ -82,6 +82,33 @@ impl State {
         }
     }
 
+    /// Where a task could run in a group that is reserved, if all of it were free. `None`: it is not
+    /// reserved yet, or will not be any more.
+    pub(super) fn bundles_for(
+        &self,
+        id: u64,
+        which: Option<usize>,
+        demand: &Demand,
+    ) -> Option<Vec<Spot>> {
+        let group = self.group(id).filter(|group| group.ready)?;
+        let meant = |at: usize| which.is_none_or(|which| which == at);
+        let all = group.bundles.iter().enumerate();
+        let able = all.filter(|(at, bundle)| meant(*at) && bundle.total.covers(demand));
+        Some(able.map(|(at, b)| Spot { worker: b.worker, bundle: Some((id, at)) }).collect())
+    }
+
+    /// What a bundle has free, if its group is still there.
+    pub(super) fn bundle_supply(&self, id: u64, at: usize) -> Option<&Supply> {
+        self.group(id)?.bundles.get(at).map(|bundle| &bundle.free)
+    }
+
+    /// What groups have reserved of a worker and do not use.
+    pub(super) fn reserved_on(&self, worker: usize) -> impl Iterator<Item = &Supply> {
+        let ready = self.groups.iter().filter(|group| group.ready);
+        let bundles = ready.flat_map(|group| &group.bundles);
+        bundles.filter(move |bundle| bundle.worker == worker).map(|bundle| &bundle.free)
+    }
+
     /// A worker for each bundle, out of what these have.
     fn fit(&self, bundles: &[Bundle], packing: Packing, have: Vec<Supply>) -> Option<Vec<usize>> {
         if matches!(packing, Packing::Pack | Packing::StrictPack) {

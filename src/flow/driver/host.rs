@@ -272,6 +272,7 @@ impl Host {
             // Somebody may wait for the memory.
             let threads = state.parked > 0;
             if unwanted || threads || !state.memory_waits.is_empty() || state.memory_short {
+                state.relieve();
                 state.poke = true;
                 state.changed |= threads;
                 self.leave(&mut state);
@@ -364,7 +365,9 @@ impl Host {
     ) -> Result<(Handle, u64), Error> {
         let mut patience: Option<(u64, Instant)> = None;
         let block = self.until(None, |state| {
-            let why = match state.store.take(bytes) {
+            // What is left for bodies is the driver's as well when none of them is at work.
+            let main = state.leaves_enough(bytes, None) || !state.is_any_at_work();
+            let why = match state.store.take(bytes, main) {
                 Ok(block) => return Some(Ok(block)),
                 Err(why) => why,
             };
@@ -376,7 +379,7 @@ impl Host {
             let idle = state.incomplete == 0;
             let long =
                 patience.is_some_and(|(_, since)| now.duration_since(since) > state.patience);
-            (why != NoRoom::Now || idle || long).then(|| Err(state.store.refusal(bytes, &why)))
+            (why != NoRoom::Now || idle || long).then(|| Err(state.no_memory(bytes, &why)))
         })?;
         let block =
             block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;

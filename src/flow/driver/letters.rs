@@ -55,7 +55,7 @@ impl State {
         // SAFETY: the cell is the host's until it is posted, and the area has this size.
         let mut room = unsafe { std::slice::from_raw_parts_mut(cell.args(), CELL_ARGS) };
         if need > CELL_ARGS {
-            let block = match self.store.take(need as u64) {
+            let block = match self.store.take_small(need as u64, need as u64) {
                 Ok(block) => block,
                 Err(NoRoom::Now) => {
                     self.memory_short = true;
@@ -63,7 +63,7 @@ impl State {
                     return Written::NoRoom;
                 }
                 Err(why @ NoRoom::Ever(_)) => {
-                    self.too_large = Some(self.store.refusal(need as u64, &why));
+                    self.too_large = Some(self.no_memory(need as u64, &why));
                     return Written::Unfit;
                 }
             };

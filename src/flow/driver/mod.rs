@@ -13,16 +13,21 @@ mod cancels;
 mod deaths;
 mod host;
 mod keeper;
+mod knots;
 mod letters;
 mod objects;
+mod pieces;
 mod place;
 mod processes;
 mod replies;
+mod room;
 mod sets;
 mod signals;
 mod starts;
 mod store;
+mod stuck;
 mod tasks;
+mod turns;
 mod views;
 mod waits;
 
@@ -43,10 +48,11 @@ use cancels::{CancelAsk, Told};
 use objects::{Index, Objects, Value};
 use place::{ClassId, Classes, Logical};
 use processes::Process;
+use room::MemoryWait;
 use sets::Sets;
 use store::Store;
 use tasks::Phase;
-use waits::MemoryWait;
+use turns::Turns;
 
 /// What is known of a node.
 #[derive(Clone, Copy, Default)]
@@ -55,6 +61,10 @@ struct NodeStat {
     class: Option<ClassId>,
     /// How long its body takes, as a moving mean.
     mean_ns: Option<f32>,
+    /// Bytes of memory that its body asks for, roughly.
+    result: Option<u64>,
+    /// Its bodies have waited for others.
+    waits: bool,
 }
 
 /// Everything.
@@ -95,6 +105,11 @@ pub(super) struct State {
     memory_waits: VecDeque<MemoryWait>,
     memory_short: bool,
     short_since: Option<Instant>,
+    watch: stuck::Watch,
+    /// Who asks for memory in which order, while there is little.
+    turns: Option<Turns>,
+    /// Since when nobody is at work who could free memory that others wait for.
+    starved_since: Option<Instant>,
     too_large: Option<crate::flow::error::Error>,
     /// Tasks that may be tried again after an error.
     eager: usize,
@@ -148,6 +163,9 @@ impl State {
             memory_waits: VecDeque::new(),
             memory_short: false,
             short_since: None,
+            watch: stuck::Watch::default(),
+            turns: None,
+            starved_since: None,
             too_large: None,
             eager: 0,
             freed_seen: 0,

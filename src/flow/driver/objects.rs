@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::store::{BlockId, Store};
 use super::tasks::{Caller, Task};
+use super::turns::Rank;
 use crate::flow::error::TaskError;
 
 /// An object's place in the table.
@@ -46,6 +47,11 @@ pub(super) struct Object {
     /// The number of its task, for people; 0 for a block.
     pub(super) number: u64,
     pub(super) value: Value,
+    /// Its task's full name, and where that stands in its family.
+    pub(super) node: Option<&'static str>,
+    pub(super) rank: Rank,
+    /// Incomplete tasks that take its value.
+    pub(super) users: u32,
     /// Objects that the value names.
     pub(super) children: Vec<Index>,
     pub(super) waiters: SmallVec<[Waiter; 1]>,
@@ -79,6 +85,9 @@ impl Objects {
             object.holds = 1;
             object.number = number;
             object.value = value;
+            object.node = None;
+            object.rank = Rank::default();
+            object.users = 0;
             object.shared = false;
             return index;
         }
@@ -87,6 +96,9 @@ impl Objects {
             holds: 1,
             number,
             value,
+            node: None,
+            rank: Rank::default(),
+            users: 0,
             children: Vec::new(),
             waiters: SmallVec::new(),
             dependents: SmallVec::new(),

@@ -1,6 +1,7 @@
 //! Which worker runs which task: resources, classes of tasks that need the same, and the choice.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
@@ -10,6 +11,7 @@ use super::letters::Written;
 use super::objects::Index;
 use super::store::NoRoom;
 use super::tasks::{Phase, Task};
+use super::turns::{Key, LANES, Lane, Queue};
 use crate::flow::error::Error;
 use crate::flow::memory::CELL_ARGS;
 use crate::flow::node::{NodeDesc, number_of};
@@ -21,6 +23,8 @@ use crate::worker::starts::Starts;
 pub(super) type ClassId = u32;
 /// Tasks of a class that stand at one process at the same time, if their bodies are short.
 const DEPTH: u64 = 16;
+/// Tasks of a queue that may not start yet and are passed over.
+const PASSED: usize = 32;
 /// Bodies up to this long are worth standing behind each other.
 const SHORT_NS: f32 = 50_000.0;
 
@@ -111,7 +115,7 @@ pub(super) struct Class {
     pub(super) demand: Demand,
     pub(super) strategy: Strategy,
     pub(super) priority: i32,
-    pub(super) queue: VecDeque<u64>,
+    pub(super) queues: [Queue; 3],
     next: usize,
 }
 
@@ -197,7 +201,7 @@ impl State {
                     demand: key.demand.clone(),
                     strategy: key.strategy.clone(),
                     priority,
-                    queue: VecDeque::new(),
+                    queues: Default::default(),
                     next: 0,
                 });
                 self.classes.known.insert(key, class);
@@ -262,27 +266,26 @@ impl State {
         }
     }
 
-    pub(super) fn queue(&mut self, class: ClassId, index: Index, first: bool) {
-        let id = self.objects.id(index);
-        let queue = &mut self.classes.list[class as usize].queue;
-        if first {
-            queue.push_front(id)
-        } else {
-            queue.push_back(id)
+    /// Puts a task into the queue that is for it. Whether none that is like it was there before.
+    pub(super) fn queue(&mut self, class: ClassId, index: Index) -> bool {
+        let lane = self.lane_of(index);
+        let key = self.key_of(index, lane);
+        if let Some(task) = self.objects.task_mut(index) {
+            task.lane = lane;
         }
+        let id = self.objects.id(index);
+        let queue = &mut self.classes.list[class as usize].queues[lane as usize];
+        queue.insert(key, id);
+        let first = queue.get(0) == Some(id);
         if !self.classes.waiting.contains(&class) {
             self.classes.waiting.push(class);
         }
+        first
     }
 
     #[inline]
     pub(super) fn nobody_waits(&self) -> bool {
         self.classes.waiting.is_empty()
-    }
-
-    #[inline]
-    pub(super) fn has_queue(&self, class: ClassId) -> bool {
-        !self.classes.at(class).queue.is_empty()
     }
 
     /// Posts whatever can be posted now.
@@ -291,36 +294,63 @@ impl State {
         if self.classes.waiting.is_empty() || self.closed.is_some() {
             return;
         }
-        let mut turn = self.classes.waiting.clone();
+        let mut turn: SmallVec<[(ClassId, Lane); 8]> = SmallVec::new();
+        for &class in &self.classes.waiting {
+            let queues = &self.classes.at(class).queues;
+            let filled = LANES.into_iter().filter(|&lane| !queues[lane as usize].is_empty());
+            turn.extend(filled.map(|lane| (class, lane)));
+        }
         if turn.len() > 1 {
-            let age = |class: &ClassId| {
-                let class = self.classes.at(*class);
-                let first = class.queue.iter().find_map(|&id| self.queued(id));
-                (-class.priority, first.map_or(u64::MAX, |index| self.objects.at(index).number))
+            let age = |&(class, lane): &(ClassId, Lane)| {
+                let priority = Reverse(self.classes.at(class).priority);
+                let mut first = (0..).map_while(|at| self.entry(class, lane, at));
+                let first = first.find_map(|id| self.queued(id, lane));
+                let key = first.map(|index| self.key_of(index, lane));
+                let last: Key = (Reverse(0), Reverse(0), u64::MAX);
+                (priority, lane != Lane::Awaited, key.unwrap_or(last))
             };
             turn.sort_by_cached_key(age);
         }
-        for class in turn {
-            while let Some(&id) = self.classes.list[class as usize].queue.front() {
-                if self.queued(id).is_some_and(|index| !self.place(class, index)) {
+        for (class, lane) in turn {
+            self.place_from(class, lane);
+        }
+        let list = &self.classes.list;
+        let filled = |class: &ClassId| list[*class as usize].queues.iter().any(|q| !q.is_empty());
+        self.classes.waiting.retain(|class| filled(class));
+    }
+
+    fn entry(&self, class: ClassId, lane: Lane, at: usize) -> Option<u64> {
+        self.classes.at(class).queues[lane as usize].get(at)
+    }
+
+    /// Places tasks of one queue in order, as long as there is a place for such. One that may not
+    /// start yet is passed over.
+    fn place_from(&mut self, class: ClassId, lane: Lane) {
+        let mut at = 0;
+        while let Some(id) = self.entry(class, lane, at) {
+            if let Some(index) = self.queued(id, lane) {
+                if !self.may_start(index) {
+                    at += 1;
+                    if at < PASSED {
+                        continue;
+                    }
                     break;
                 }
-                // One that could not be placed ever has ended, and more may have followed from it.
-                let queue = &mut self.classes.list[class as usize].queue;
-                if queue.front() == Some(&id) {
-                    queue.pop_front();
+                if !self.place(class, index) {
+                    break;
                 }
             }
-            if self.classes.list[class as usize].queue.is_empty() {
-                self.classes.waiting.retain(|waiting| *waiting != class);
-            }
+            // One that could not be placed ever has ended, and more may have followed from it.
+            let queue = &mut self.classes.list[class as usize].queues[lane as usize];
+            queue.remove(at, id);
         }
     }
 
     /// The task of an entry of a queue, if it still waits there.
-    fn queued(&self, id: u64) -> Option<Index> {
+    fn queued(&self, id: u64, lane: Lane) -> Option<Index> {
         let index = self.objects.find(id)?;
-        (self.objects.task(index)?.phase == Phase::Queued).then_some(index)
+        let task = self.objects.task(index)?;
+        (task.phase == Phase::Queued && task.lane == lane).then_some(index)
     }
 
     /// Posts a task, if there is a place for it.
@@ -372,11 +402,11 @@ impl State {
     /// Tasks first in their queues whose arguments have found no room for long.
     pub(super) fn fail_what_has_no_room(&mut self) {
         for class in self.classes.waiting.clone() {
-            let first = self.classes.at(class).queue.front();
-            let Some(index) = first.and_then(|&id| self.queued(id)) else { continue };
+            let first = |lane| self.entry(class, lane, 0).and_then(|id| self.queued(id, lane));
+            let Some(index) = LANES.into_iter().find_map(first) else { continue };
             let bytes = self.objects.task(index).and_then(|task| self.letter_bytes(task, None));
             if let Some((bytes, _)) = bytes.filter(|(bytes, _)| *bytes > CELL_ARGS) {
-                let error = self.store.refusal(bytes as u64, &NoRoom::Now);
+                let error = self.no_memory(bytes as u64, &NoRoom::Now);
                 self.fail(index, None, error.into());
             }
         }

@@ -62,6 +62,8 @@ pub(super) struct Process {
     /// For small results; and for those of the present task that are large.
     pub(super) pocket: Option<BlockId>,
     pub(super) open: Vec<BlockId>,
+    /// Bytes that its present body was given.
+    pub(super) given: u64,
     /// Waits of its body: number of the ask, and what it waits for.
     pub(super) waits: Vec<super::waits::Wait>,
     pub(super) doom: Option<Doom>,

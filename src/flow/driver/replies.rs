@@ -29,6 +29,7 @@ impl State {
             at += usize::from(self.busy.get(at) == Some(&place));
         }
         self.end_unwanted();
+        self.relieve();
         any
     }
 
@@ -145,9 +146,13 @@ impl State {
         for block in open {
             self.store.release(block);
         }
+        let given = std::mem::take(&mut self.proc_mut(place).given);
         let mut children = std::mem::take(&mut self.proc_mut(place).children);
         if let Some(index) = self.end_letter(place, seq) {
             self.note_duration(index, reply.duration_ns);
+            if matches!(value, Ok(Outcome::Value(_))) {
+                self.note_result(index, given);
+            }
             // What stood behind its producer may have run with a value that does not count.
             let upstream = self.failed_argument(index);
             match value {

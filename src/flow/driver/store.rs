@@ -3,16 +3,24 @@
 
 use std::sync::Arc;
 
-use offset_allocator::{Allocation, Allocator};
-
-use crate::flow::error::Error;
+use super::pieces::Pieces;
 use crate::flow::memory::Memory;
 use crate::sys::map::PAGE;
 
 /// Blocks that give their pages back when they are freed.
 const LARGE: u64 = 1 << 20;
-/// Pieces that the memory can be cut into.
-const PIECES: u32 = 256 << 10;
+/// Smaller ones come from what is set aside for them, so that large ones find whole pieces.
+const SMALL: u64 = 64 << 10;
+
+/// Where a block is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Area {
+    Main,
+    /// Behind it: for small results, letters, and errors.
+    Small,
+    /// In the file.
+    Spill,
+}
 
 /// A block of whole pages, by its place in a table.
 pub(super) type BlockId = u32;
@@ -20,9 +28,9 @@ pub(super) type BlockId = u32;
 struct Block {
     address: u64,
     len: u64,
-    allocation: Allocation,
-    /// In the file, not in memory.
-    spilled: bool,
+    /// Its first page in its area.
+    first: u32,
+    area: Area,
     uses: u32,
 }
 
@@ -37,11 +45,15 @@ pub(super) enum NoRoom {
 
 pub(super) struct Store {
     memory: Arc<Memory>,
-    main: Allocator,
-    spill: Option<Allocator>,
+    main: Pieces,
+    small: Pieces,
+    spill: Option<Pieces>,
     blocks: Vec<Option<Block>>,
     free: Vec<BlockId>,
     capacity: u64,
+    /// Bytes of the small area, and how many of them are taken.
+    set_aside: u64,
+    small_used: u64,
     used: u64,
     spilled: u64,
     /// Counted up whenever a block is freed.
@@ -50,50 +62,91 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(memory: Arc<Memory>) -> Self {
-        let [main, spill] = memory.ranges().map(|range| range.end - range.start);
-        let allocator = |bytes: u64| {
-            let pages = u32::try_from(bytes / PAGE as u64).unwrap_or(u32::MAX);
-            Allocator::with_max_allocs(pages, PIECES.min(pages.saturating_add(16)))
-        };
+        let [values, spill] = memory.ranges().map(|range| range.end - range.start);
+        let set_aside = memory.set_aside();
+        let main = values - set_aside;
+        let pieces =
+            |bytes: u64| Pieces::new(u32::try_from(bytes / PAGE as u64).unwrap_or(u32::MAX));
         Self {
-            main: allocator(main),
-            spill: (spill > 0).then(|| allocator(spill)),
+            main: pieces(main),
+            small: pieces(set_aside),
+            spill: (spill > 0).then(|| pieces(spill)),
             memory,
             blocks: Vec::new(),
             free: Vec::new(),
             capacity: main,
+            set_aside,
+            small_used: 0,
             used: 0,
             spilled: 0,
             freed: 0,
         }
     }
 
-    /// A block of at least `bytes`, in use once.
-    pub(super) fn take(&mut self, bytes: u64) -> Result<BlockId, NoRoom> {
+    /// A block of at least `bytes`, in use once. Not of the memory unless `main` is set: then of
+    /// the file, if there is one.
+    pub(super) fn take(&mut self, bytes: u64, main: bool) -> Result<BlockId, NoRoom> {
+        let (pages, len) = self.pages(bytes)?;
+        if main && let Some(first) = self.main.take(pages) {
+            return Ok(self.enter(first, len, Area::Main));
+        }
+        self.take_spill(pages, len)
+    }
+
+    /// A small block: `want` bytes of what is set aside for them, or else `bytes`, of anything. A
+    /// part is left for errors.
+    pub(super) fn take_small(&mut self, want: u64, bytes: u64) -> Result<BlockId, NoRoom> {
+        for size in [want, bytes] {
+            let (pages, len) = self.pages(size)?;
+            let share = if size == bytes { self.set_aside / 4 * 3 } else { self.set_aside / 2 };
+            if len <= SMALL.max(want)
+                && self.small_used + len <= share
+                && let Some(first) = self.small.take(pages)
+            {
+                return Ok(self.enter(first, len, Area::Small));
+            }
+        }
+        self.take(bytes, true)
+    }
+
+    /// A block for an error: of whatever there is.
+    pub(super) fn take_urgent(&mut self, bytes: u64) -> Result<BlockId, NoRoom> {
+        let (pages, len) = self.pages(bytes)?;
+        if let Some(first) = self.small.take(pages) {
+            return Ok(self.enter(first, len, Area::Small));
+        }
+        self.take(bytes, true)
+    }
+
+    fn pages(&self, bytes: u64) -> Result<(u32, u64), NoRoom> {
         let pages = bytes.div_ceil(PAGE as u64).max(1);
         let short = u32::try_from(pages).map_err(|_| self.never(bytes))?;
-        let len = pages * PAGE as u64;
-        if let Some(allocation) = self.main.allocate(short) {
-            return Ok(self.enter(allocation, len, false));
-        }
+        Ok((short, pages * PAGE as u64))
+    }
+
+    fn take_spill(&mut self, pages: u32, len: u64) -> Result<BlockId, NoRoom> {
+        let range = &self.memory.ranges()[1];
+        let (base, most) = (range.start, range.end - range.start);
         let Some(spill) = &mut self.spill else {
-            return Err(if len > self.capacity { self.never(bytes) } else { NoRoom::Now });
+            return Err(if len > self.capacity { self.never(len) } else { NoRoom::Now });
         };
-        let Some(allocation) = spill.allocate(short) else {
-            let most = self.memory.ranges()[1].end - self.memory.ranges()[1].start;
-            return Err(if len > self.capacity.max(most) {
-                self.never(bytes)
-            } else {
-                NoRoom::Now
-            });
+        let Some(first) = spill.take(pages) else {
+            return Err(if len > self.capacity.max(most) { self.never(len) } else { NoRoom::Now });
         };
-        let base = self.memory.ranges()[1].start;
-        let address = base + u64::from(allocation.offset) * PAGE as u64;
-        if let Err(error) = self.memory.reserve_spill(address, len) {
-            spill.free(allocation);
-            return Err(NoRoom::Ever(format!("the spill file cannot grow: {error}")));
+        let address = base + u64::from(first) * PAGE as u64;
+        let Err(error) = self.memory.reserve_spill(address, len) else {
+            return Ok(self.enter(first, len, Area::Spill));
+        };
+        spill.give(first, pages);
+        self.memory.forget(address, len); // what there was room for
+        // A full disk is like a flow without one: whoever fits the memory waits for that.
+        if len <= self.capacity {
+            return Err(NoRoom::Now);
         }
-        Ok(self.enter(allocation, len, true))
+        Err(NoRoom::Ever(format!(
+            "{len} bytes are more than the memory has ({}), and the spill file cannot grow: {error}",
+            self.capacity
+        )))
     }
 
     fn never(&self, bytes: u64) -> NoRoom {
@@ -104,11 +157,16 @@ impl Store {
         ))
     }
 
-    fn enter(&mut self, allocation: Allocation, len: u64, spilled: bool) -> BlockId {
-        let base = self.memory.ranges()[usize::from(spilled)].start;
-        let address = base + u64::from(allocation.offset) * PAGE as u64;
-        *(if spilled { &mut self.spilled } else { &mut self.used }) += len;
-        let block = Some(Block { address, len, allocation, spilled, uses: 1 });
+    fn enter(&mut self, first: u32, len: u64, area: Area) -> BlockId {
+        let [values, spill] = self.memory.ranges();
+        let (base, used) = match area {
+            Area::Main => (values.start, &mut self.used),
+            Area::Small => (values.end - self.set_aside, &mut self.small_used),
+            Area::Spill => (spill.start, &mut self.spilled),
+        };
+        *used += len;
+        let address = base + u64::from(first) * PAGE as u64;
+        let block = Some(Block { address, len, first, area, uses: 1 });
         match self.free.pop() {
             Some(id) => {
                 self.blocks[id as usize] = block;
@@ -157,12 +215,20 @@ impl Store {
             self.memory.forget(block.address, block.len);
         }
         let Some(block) = place.take() else { return };
-        if block.spilled {
-            self.spilled -= block.len;
-            self.spill.iter_mut().for_each(|spill| spill.free(block.allocation));
-        } else {
-            self.used -= block.len;
-            self.main.free(block.allocation);
+        let pages = (block.len / PAGE as u64) as u32;
+        match block.area {
+            Area::Main => {
+                self.used -= block.len;
+                self.main.give(block.first, pages);
+            }
+            Area::Small => {
+                self.small_used -= block.len;
+                self.small.give(block.first, pages);
+            }
+            Area::Spill => {
+                self.spilled -= block.len;
+                self.spill.iter_mut().for_each(|spill| spill.give(block.first, pages));
+            }
         }
         self.free.push(id);
         self.freed += 1;
@@ -170,20 +236,15 @@ impl Store {
 
     /// Bytes of memory, how many are taken, and bytes in the file.
     pub(super) fn figures(&self) -> (u64, u64, u64) {
-        (self.capacity, self.used, self.spilled)
+        (self.capacity, self.used + self.small_used, self.spilled)
     }
 
-    /// The error of one who cannot be given `bytes`.
-    pub(super) fn refusal(&self, bytes: u64, why: &NoRoom) -> Error {
-        let why = match why {
-            NoRoom::Ever(why) => why.clone(),
-            NoRoom::Now => format!(
-                "{} of {} bytes are held by values, the largest free piece has {}, and nobody is about to free any; drop refs, raise memory(..), or give a directory to spill(..)",
-                self.used,
-                self.capacity,
-                u64::from(self.main.storage_report().largest_free_region) * PAGE as u64
-            ),
-        };
-        Error::Memory { bytes, why }
+    /// Bytes of memory for values that are not small, and how many of them are taken.
+    pub(super) fn main_figures(&self) -> (u64, u64) {
+        (self.capacity, self.used)
+    }
+
+    pub(super) fn largest_free(&self) -> u64 {
+        u64::from(self.main.largest()) * PAGE as u64
     }
 }

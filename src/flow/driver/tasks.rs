@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::State;
 use super::objects::{Index, Value, Waiter};
 use super::place::ClassId;
+use super::turns::Lane;
 use crate::flow::args::{self, Arg, Args};
 use crate::flow::error::{Cause, Error, TaskError};
 use crate::flow::node::{NodeDesc, number_of};
@@ -59,6 +60,10 @@ pub(super) struct Task {
     pub(super) attempt: u16,
     pub(super) retries_left: i32,
     pub(super) cancelled: bool,
+    /// A body waits for it, or for one that needs it.
+    pub(super) awaited: bool,
+    /// The queue of its class in which it stands.
+    pub(super) lane: Lane,
     pub(super) caller: Caller,
     /// Tasks that the body of the present attempt called, oldest first; the names of those that
     /// may be over by now.
@@ -134,6 +139,10 @@ impl State {
             }
         }
         held.iter().for_each(|&dep| self.objects.hold(dep));
+        held[..needs].iter().for_each(|&dep| self.objects.at_mut(dep).users += 1);
+        let rank = self.rank(self.number, parent, &held[..needs]);
+        let object = self.objects.at_mut(index);
+        (object.rank, object.node) = (rank, Some(node.name));
         let task = Task {
             node,
             args,
@@ -146,11 +155,14 @@ impl State {
             retries_left: max_retries,
             cancelled: false,
             caller: if parent.is_some() { Caller::Body } else { Caller::Driver },
+            awaited: false,
+            lane: Lane::default(),
             kids: Vec::new(),
             actor,
             makes,
         };
         self.objects.set_task(index, Box::new(task));
+        self.enter_turns(index);
         if let Some(parent) = parent {
             self.add_kid(parent, id);
         }
@@ -160,7 +172,7 @@ impl State {
         match (failed, actor) {
             (Some(error), _) => self.poison(index, &error),
             (None, Some((number, _))) => self.serve_actor(number),
-            (None, None) if remaining == 0 => self.enqueue(index, false),
+            (None, None) if remaining == 0 => self.enqueue(index),
             (None, None) => self.post_behind_its_producer(index),
         }
         Ok(index)
@@ -178,7 +190,7 @@ impl State {
     }
 
     /// All arguments are there.
-    pub(super) fn enqueue(&mut self, index: Index, first: bool) {
+    pub(super) fn enqueue(&mut self, index: Index) {
         let Some(task) = self.objects.task_mut(index) else { return };
         if let Some((actor, _)) = task.actor {
             return self.serve_actor(actor);
@@ -186,16 +198,15 @@ impl State {
         let class = task.class;
         // Nobody is before it: often there is a place at once.
         let alone = self.nobody_waits();
-        if alone && self.closed.is_none() && self.place(class, index) {
+        if alone && self.closed.is_none() && self.may_start(index) && self.place(class, index) {
             return;
         }
-        // Behind others that need the same there is none.
-        let behind = self.has_queue(class);
         if let Some(task) = self.objects.task_mut(index) {
             task.phase = Phase::Queued;
         }
-        self.queue(class, index, first);
-        if !alone && !behind {
+        // Behind others that need the same there is no place.
+        let first = self.queue(class, index);
+        if !alone && first {
             self.schedule();
         }
     }
@@ -267,6 +278,8 @@ impl State {
         let task = object.task.take();
         self.incomplete -= 1;
         self.changed = true;
+        self.leave_turns(index);
+        let object = self.objects.at_mut(index);
         if !object.waiters.is_empty() {
             for waiter in std::mem::take(&mut object.waiters) {
                 match waiter {
@@ -306,6 +319,10 @@ impl State {
                 Phase::Queued => self.reschedule = true,
                 _ => {}
             }
+            for &input in task.needed() {
+                let object = self.objects.at_mut(input);
+                object.users = object.users.saturating_sub(1);
+            }
             for &held in &task.held {
                 self.objects.unhold(held, &mut self.store);
             }
@@ -316,7 +333,7 @@ impl State {
     /// What became possible; not done inside of the loop above, which must see it all first.
     fn after_settling(&mut self) {
         while let Some(index) = self.ready.pop() {
-            self.enqueue(index, false);
+            self.enqueue(index);
         }
         while let Some((place, ask)) = self.told.pop() {
             self.look_at_wait(place, ask);
@@ -351,7 +368,7 @@ impl State {
             let lost = self.failed_argument(index);
             match lost {
                 Some(error) => self.poison(index, &error),
-                None => self.enqueue(index, true),
+                None => self.enqueue(index),
             }
         }
     }
@@ -387,7 +404,7 @@ impl State {
             let Some(index) = self.objects.find(id) else { continue };
             let waits = |task: &Task| task.phase == Phase::Backoff;
             if self.objects.task(index).is_some_and(waits) {
-                self.enqueue(index, true);
+                self.enqueue(index);
             }
         }
     }

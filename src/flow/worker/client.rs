@@ -467,8 +467,13 @@ impl Client {
     }
 
     /// A place for an encoded value of `bytes`, filled by `fill`.
-    pub(super) fn place_value(&self, bytes: u64, fill: Fill<'_>) -> Result<u64, Error> {
-        let room = |bytes| match self.ask(Ask::Room { bytes })? {
+    pub(super) fn place_value(
+        &self,
+        bytes: u64,
+        urgent: bool,
+        fill: Fill<'_>,
+    ) -> Result<u64, Error> {
+        let room = |bytes| match self.ask(Ask::Room { bytes, urgent })? {
             Answer::Room { address, len } => Ok((address, len)),
             other => Self::unexpected(&other),
         };

@@ -22,6 +22,8 @@ struct Out<'f> {
     cell: CellRef,
     client: &'f Client,
     reply: Option<Reply>,
+    /// What is written is an error, which does not wait for room.
+    urgent: bool,
 }
 
 /// A call: what the expansion of `#[node]` works on.
@@ -39,7 +41,7 @@ impl<'f> Frame<'f> {
         actor: &'f Kept,
         to: Option<(CellRef, &'f Client)>,
     ) -> Self {
-        let out = to.map(|(cell, client)| Out { cell, client, reply: None });
+        let out = to.map(|(cell, client)| Out { cell, client, reply: None, urgent: false });
         Self { desc, args, actor, out }
     }
 
@@ -84,10 +86,10 @@ impl<'f> Frame<'f> {
     pub(super) fn fail(&mut self, cause: &Cause) {
         let Some(out) = &mut self.out else { return };
         let kinds = (reply::FAILED, reply::FAILED_PLACED);
+        out.urgent = true;
         if out.write(cause, kinds).is_err() {
-            // No memory even for that.
-            let short = Cause::OutOfMemory("not even for the words of its error".to_owned());
-            let _ = out.write(&short, kinds);
+            // No memory even for that: as much of it as the cell takes.
+            let _ = out.write(&brief(cause), kinds);
         }
     }
 
@@ -182,7 +184,7 @@ impl Out<'_> {
             self.put(&buffer[..len], kinds.0);
             return Ok(());
         }
-        let address = self.client.place_value(len as u64, fill)?;
+        let address = self.client.place_value(len as u64, self.urgent, fill)?;
         let short = [address, len as u64];
         self.reply = Some(Reply { kind: kinds.1, len: 0, short, ..Reply::default() });
         Ok(())
@@ -198,6 +200,17 @@ impl Out<'_> {
         }
         self.reply = Some(reply);
     }
+}
+
+/// An error for which there is no room, as far as a cell has room for it.
+#[cold]
+fn brief(cause: &Cause) -> Cause {
+    let text = match cause {
+        Cause::OutOfMemory(why) => why.clone(),
+        other => format!("not even for its error: {other}"),
+    };
+    let end = (0..=LONG_REPLY - 32).rev().find(|&end| text.is_char_boundary(end));
+    Cause::OutOfMemory(text.get(..end.unwrap_or(0)).unwrap_or(&text).to_owned())
 }
 
 #[cold]
