@@ -83,6 +83,8 @@ impl Desc<'_> {
         let kind = format_ident!("{kind}");
         let cpus = number(cpus);
         let max_retries = number(self.options.repeats.unwrap_or(max_retries));
+        let deadline_ns = Literal::u64_suffixed(self.options.deadline_ns.unwrap_or(0));
+        let priority = Literal::i32_suffixed(self.options.priority.unwrap_or(0));
         let resources = self.options.resources.iter().map(|(label, units)| {
             let units = number(*units);
             quote!((#label, #units))
@@ -99,6 +101,8 @@ impl Desc<'_> {
                 cpus: #cpus,
                 resources: &[#(#resources),*],
                 max_retries: #max_retries,
+                deadline_ns: #deadline_ns,
+                priority: #priority,
                 kind: #p::Kind::#kind,
                 run: |#frame: &mut #p::Frame<'_>| -> ::core::result::Result<(), #p::Raised> { #run },
                 check: |#args: &#p::RawArgs<'_>| -> ::core::result::Result<(), #p::BadArgument> {

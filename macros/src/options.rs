@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// `max_retries` of a node, `max_restarts` of an actor; -1: without limit.
     pub(crate) repeats: Option<i64>,
     pub(crate) name: Option<LitStr>,
+    /// How long a body may run, in nanoseconds.
+    pub(crate) deadline_ns: Option<u64>,
+    pub(crate) priority: Option<i32>,
 }
 
 /// What an attribute is about: they have other options.
@@ -36,7 +39,9 @@ impl Subject {
 
     fn of(self) -> &'static str {
         match self {
-            Self::Node => "a node; there are cpus, resources(..), max_retries, name",
+            Self::Node => {
+                "a node; there are cpus, resources(..), max_retries, deadline, priority, name"
+            }
             Self::Actor => "an actor; there are cpus, resources(..), max_restarts",
         }
     }
@@ -86,6 +91,14 @@ fn options(input: ParseStream<'_>, subject: Subject) -> Result<Options> {
             _ if name == subject.repeats() => {
                 equals(input, &name)?;
                 options.repeats = Some(quantity::repeats(input, &name)?);
+            }
+            "deadline" if matches!(subject, Subject::Node) => {
+                equals(input, &name)?;
+                options.deadline_ns = Some(quantity::deadline(input)?);
+            }
+            "priority" if matches!(subject, Subject::Node) => {
+                equals(input, &name)?;
+                options.priority = Some(quantity::priority(input)?);
             }
             "name" if matches!(subject, Subject::Node) => {
                 equals(input, &name)?;
@@ -178,8 +191,10 @@ mod tests {
     #[test]
     fn all_options_in_any_order() {
         let options =
-            node("name = \"n\", resources(a = 1, \"b c\" = 0.25, type = 2,), max_retries = -1, cpus = 0.5,")
+            node("name = \"n\", resources(a = 1, \"b c\" = 0.25, type = 2,), max_retries = -1, cpus = 0.5, \
+                  priority = -3, deadline = \"1.5s\",")
                 .unwrap();
+        assert_eq!((options.priority, options.deadline_ns), (Some(-3), Some(1_500_000_000)));
         assert_eq!(options.cpus, Some(5_000));
         let labels = [("a", 10_000), ("b c", 2_500), ("type", 20_000)];
         assert_eq!(options.resources, labels.map(|(label, units)| (label.to_owned(), units)));
@@ -205,13 +220,25 @@ mod tests {
             ("resources(\"\" = 1)", "not empty"),
             ("resources(GPU = 1)", "reserved"),
             ("resources(1 = 1)", "a label is"),
+            ("deadline = 2", "a deadline is a string"),
+            ("deadline = \"2\"", "a deadline is a string"),
+            ("deadline = \"0s\"", "a deadline is a string"),
+            ("deadline = \"-1s\"", "a deadline is a string"),
+            ("deadline = \"2 weeks\"", "a deadline is a string"),
+            ("deadline", "has a value"),
+            ("priority = 1.5", "a priority is an integer"),
+            ("priority = 3000000000", "a priority is an integer"),
+            ("priority = \"high\"", "a priority is an integer"),
+            ("priority = 1, priority = 2", "given twice"),
             ("name = \"\"", "not empty"),
             ("name = x", "a name is a string"),
         ] {
             let error = node(text).err().unwrap_or_else(|| panic!("{text} is accepted"));
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
-        assert!(parse("name = \"x\"".parse().unwrap(), Subject::Actor).is_err());
+        for text in ["name = \"x\"", "priority = 1", "deadline = \"1s\""] {
+            assert!(parse(text.parse().unwrap(), Subject::Actor).is_err(), "{text}");
+        }
         assert!(parse("max_restarts = 2".parse().unwrap(), Subject::Actor).is_ok());
     }
 }

@@ -43,6 +43,49 @@ pub(crate) fn repeats(input: ParseStream<'_>, option: &str) -> Result<i64> {
     }
 }
 
+/// Where a task stands among others: any number.
+pub(crate) fn priority(input: ParseStream<'_>) -> Result<i32> {
+    let (negative, literal, tokens) = number(input).unwrap_or_default();
+    let digits = match &literal {
+        Some(Lit::Int(int)) if int.suffix().is_empty() => int.base10_parse::<i64>().ok(),
+        _ => None,
+    };
+    let value = digits.map(|digits| if negative { -digits } else { digits });
+    value.and_then(|value| i32::try_from(value).ok()).ok_or_else(|| {
+        let wrong = format!("a priority is an integer from {} to {}", i32::MIN, i32::MAX);
+        refuse(input, tokens, &wrong)
+    })
+}
+
+/// A time in nanoseconds, such as `"2s"`: a number and its unit in a string.
+pub(crate) fn deadline(input: ParseStream<'_>) -> Result<u64> {
+    let wrong = "a deadline is a string with a number above 0, with at most 4 decimals, and a unit \
+                 (ms, s, min, h), up to \"1000000h\", such as \"2s\" or \"1.5min\"";
+    let (negative, literal, tokens) = number(input).unwrap_or_default();
+    let text = match &literal {
+        Some(Lit::Str(text)) if !negative => text.value(),
+        _ => return Err(refuse(input, tokens, wrong)),
+    };
+    nanoseconds(text.trim()).ok_or_else(|| refuse(input, tokens, wrong))
+}
+
+fn nanoseconds(text: &str) -> Option<u64> {
+    let units: [(&str, u64); 4] = [
+        ("ms", 1_000_000),
+        ("min", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    let (digits, unit) = units.iter().find_map(|(name, nanoseconds)| {
+        text.strip_suffix(name).map(|digits| (digits.trim_end(), *nanoseconds))
+    })?;
+    if digits.is_empty() {
+        return None;
+    }
+    let parts = u64::try_from(in_units(digits)?).ok().filter(|&parts| parts > 0)?;
+    parts.checked_mul(unit / ONE as u64)
+}
+
 fn quantity(input: ParseStream<'_>, wrong: &str, least: i64) -> Result<i64> {
     let (negative, literal, tokens) = number(input).unwrap_or_default();
     let parsed = match &literal {
@@ -130,6 +173,31 @@ mod tests {
         assert!(resource.parse_str("0.0").is_err());
         assert_eq!(resource.parse_str("0.0001").unwrap(), 1);
         assert!(cpus_of("99999999999999999999999").is_none());
+    }
+
+    #[test]
+    fn deadlines_have_units() {
+        for (text, nanoseconds) in [
+            ("\"2s\"", Some(2_000_000_000)),
+            ("\"250ms\"", Some(250_000_000)),
+            ("\"1.5 min\"", Some(90_000_000_000)),
+            ("\"0.0001ms\"", Some(100)),
+            ("\"1h\"", Some(3_600_000_000_000)),
+            ("\"1000000h\"", Some(3_600_000_000_000_000_000)),
+            ("\"1000001h\"", None),
+            ("\"s\"", None),
+            ("\"0s\"", None),
+            ("\"2\"", None),
+            ("\"2d\"", None),
+            ("\"-2s\"", None),
+            ("\"1e3s\"", None),
+            ("2", None),
+        ] {
+            assert_eq!(deadline.parse_str(text).ok(), nanoseconds, "{text}");
+        }
+        assert_eq!(priority.parse_str("-2147483648").ok(), Some(i32::MIN));
+        assert!(priority.parse_str("2147483648").is_err());
+        assert!(priority.parse_str("1.0").is_err());
     }
 
     #[test]

@@ -189,7 +189,8 @@ impl<R> ActorCall<R> {
         self
     }
 
-    /// A name for this dispatch, kept with the task.
+    /// A name for this dispatch, kept with the task and listed by [`Flow::tasks`]. Nothing else
+    /// uses it yet.
     pub fn tag(mut self, tag: &str) -> Self {
         self.over().tag = Some(tag.to_owned());
         self

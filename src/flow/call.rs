@@ -116,21 +116,25 @@ impl<P, R> Call<P, R> {
         self.strategy(group.strategy(bundle))
     }
 
-    /// How long the body may run. Then its worker is killed, and the task fails.
+    /// How long the body may run (default: as the node says, or without end). Then its worker is
+    /// killed, and the task fails.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.overrides.deadline(deadline);
         self
     }
 
-    /// Tasks of a higher priority are placed first (default 0).
+    /// Tasks of a higher priority are placed first (default: as the node says, or 0). One that needs
+    /// more than is free at once is passed by others for half a second; then what becomes free is
+    /// kept for it.
     #[must_use]
     pub fn priority(mut self, priority: i32) -> Self {
-        self.overrides.priority = priority;
+        self.overrides.priority = Some(priority);
         self
     }
 
-    /// A name for this dispatch, kept with the task.
+    /// A name for this dispatch, kept with the task and listed by [`Flow::tasks`]. Nothing else
+    /// uses it yet.
     #[must_use]
     pub fn tag(mut self, tag: &str) -> Self {
         self.overrides.tag = Some(tag.to_owned());

@@ -41,6 +41,10 @@ pub struct NodeDesc {
     pub resources: &'static [(&'static str, i64)],
     /// Further attempts after the death of a worker; -1: without limit.
     pub max_retries: i32,
+    /// How long its body may run, in nanoseconds; 0: without end.
+    pub deadline_ns: u64,
+    /// See [`Call::priority`].
+    pub priority: i32,
     /// What it is for.
     pub kind: Kind,
     /// Decodes the arguments, calls the function, encodes what it returned.

@@ -56,7 +56,7 @@ pub(super) struct Overrides {
     pub(super) retry_on: Vec<String>,
     pub(super) strategy: Strategy,
     pub(super) deadline: Option<Duration>,
-    pub(super) priority: i32,
+    pub(super) priority: Option<i32>,
     pub(super) tag: Option<String>,
     pub(super) display_name: Option<String>,
     pub(super) wait_infeasible: bool,
@@ -107,7 +107,11 @@ impl Overrides {
         let resources =
             Resources { cpus: self.cpus.unwrap_or(node.cpus.max(0)), labels, bad: None };
         resources.check_range()?; // a body's own process may have been written over
-        Ok(Merged { resources, max_retries: self.max_retries.unwrap_or(node.max_retries) })
+        Ok(Merged {
+            resources,
+            max_retries: self.max_retries.unwrap_or(node.max_retries),
+            priority: self.priority.unwrap_or(node.priority),
+        })
     }
 }
 
@@ -116,4 +120,5 @@ pub(super) struct Merged {
     pub(super) resources: Resources,
     /// -1: without limit.
     pub(super) max_retries: i32,
+    pub(super) priority: i32,
 }

@@ -5,6 +5,7 @@
 mod common;
 
 mod chain;
+mod fair;
 mod get;
 mod groups;
 mod help;
@@ -14,6 +15,7 @@ mod options;
 mod room;
 mod strangers;
 mod stuck;
+mod tables;
 mod values;
 mod wait;
 
@@ -25,13 +27,19 @@ tests! {
         refs_and_values_by_position, a_diamond, a_value_for_many_is_computed_once, a_long_chain, what_is_below_a_failure_does_not_run, a_failure_does_not_wait_for_other_arguments, what_is_below_a_cancelled_task_does_not_run, refs_inside_arrive_as_refs, refs_inside_of_structs, a_failure_inside_keeps_its_root, a_body_returns_refs, gathered_values, gathered_with_a_failure, a_receiver_by_ref, independent_tasks_run_at_the_same_time,
     }
     "flow::options" in options {
-        resources_are_one_option, cleared_resources, a_handle_is_used_again_and_changes_nothing, spread_uses_all_workers, a_named_worker_and_a_group, a_name_that_no_worker_has, higher_priorities_come_first, a_display_name_is_what_is_read, quantities_that_cannot_be, a_deadline_of_nothing, flows_that_cannot_be, what_is_for_the_driver_only, what_can_never_run_is_refused_at_once, waiting_for_a_worker_that_is_not_there_yet, an_infeasible_task_can_be_cancelled,
+        resources_are_one_option, cleared_resources, a_handle_is_used_again_and_changes_nothing, spread_uses_all_workers, a_named_worker_and_a_group, a_name_that_no_worker_has, higher_priorities_come_first, a_display_name_is_what_is_read, quantities_that_cannot_be, a_deadline_of_nothing, flows_that_cannot_be, what_is_for_the_driver_only, what_can_never_run_is_refused_at_once, waiting_for_a_worker_that_is_not_there_yet, an_infeasible_task_can_be_cancelled, deadline_and_priority_of_a_node,
     }
     "flow::options::leases" in leases {
         ten_tenths_are_one_cpu, labels_are_held_on_one_worker, a_task_without_cpus_runs_beside_others, resources_come_back_however_a_task_ends, errors_are_not_tried_again, errors_of_one_type_are_tried_again, errors_of_other_types_are_not, any_error_is_tried_again, what_waits_for_its_next_attempt_holds_nothing,
     }
     "flow::options::groups" in groups {
         pack_and_strict_pack, pack_takes_the_worker_that_holds_it_all, spread_and_strict_spread, the_order_of_bundles_does_not_matter, groups_that_can_never_be, tasks_run_in_the_bundle_that_they_name, bundles_that_are_too_small_or_not_there, what_is_reserved_is_not_for_others, a_group_waits_until_all_of_it_is_free, a_group_waits_for_another_that_is_dropped, a_group_waits_for_workers_to_come, a_dropped_group_gives_back, tasks_of_a_dropped_group, a_group_of_another_flow,
+    }
+    "flow::fair" in fair {
+        a_big_task_beside_many_small_ones, a_label_and_cpus, a_placement_group_beside_many_small_ones, an_actor_that_needs_all_cpus, short_tasks_that_stand_behind_each_other, the_calls_of_a_holder_go_on, what_a_holder_waits_for_goes_on,
+    }
+    "flow::tables" in tables {
+        priorities_take_nothing, placement_groups_take_nothing, labels_that_nobody_has_are_not_entered, labels_that_are_waited_for_come_and_go,
     }
     "flow::get" in get {
         a_list_is_in_its_order, an_empty_list, a_failure_in_a_list_does_not_wait, a_failure_far_behind_in_a_list_does_not_wait_either, a_timeout_of_zero_looks, a_timeout_and_then_the_value, ready_or_not, with_a_callback, as_often_as_one_likes, from_many_threads_at_once, an_error_keeps_its_type, an_error_keeps_its_causes, errors_of_other_types, an_error_of_any_length, a_panic_says_where, values_in_place, a_large_value_is_not_copied_by_views,

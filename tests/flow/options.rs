@@ -333,3 +333,42 @@ pub(crate) fn an_infeasible_task_can_be_cancelled() {
     drop(waits);
     eventually("all is freed", || flow.stats().unwrap().objects == 0);
 }
+
+#[node(deadline = "150ms", max_retries = 0)]
+fn limited(millis: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(millis));
+    millis
+}
+
+#[node(priority = 7)]
+fn urgent(path: &str, line: &str) {
+    mark(path, line);
+}
+
+#[node]
+fn usual(path: &str, line: &str) {
+    mark(path, line);
+}
+
+pub(crate) fn deadline_and_priority_of_a_node() {
+    let flow = one();
+    assert_eq!(limited::remote_blocking(&flow, 1u64), Ok(1));
+    let late = failed(limited::remote_blocking(&flow, 20_000u64));
+    assert!(matches!(late.cause, Cause::Deadline(limit) if limit == Duration::from_millis(150)));
+    let longer = limited::options().deadline(Duration::from_secs(20));
+    assert_eq!(longer.remote_blocking(&flow, 300u64), Ok(300));
+    let (gate, marks) = (Gate::new(), Marks::new());
+    let held = hold::remote(&flow, gate.path(), "first").unwrap();
+    gate.await_begun(1);
+    let path = marks.path();
+    let all = [
+        usual::remote(&flow, &path, "usual").unwrap(),
+        urgent::options().priority(-1).remote(&flow, &path, "not urgent").unwrap(),
+        urgent::remote(&flow, &path, "urgent").unwrap(),
+        usual::options().priority(9).remote(&flow, &path, "most urgent").unwrap(),
+    ];
+    gate.open();
+    flow.get_all(&all).unwrap();
+    assert_eq!(marks.lines(), ["most urgent", "urgent", "usual", "not urgent"]);
+    assert_eq!(held.get(), Ok(true));
+}

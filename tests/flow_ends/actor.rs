@@ -10,7 +10,8 @@ use mailring::flow::{
 
 use crate::common::kit::{eventually, is_alive};
 use crate::kit::{
-    Files, append, assert_soon, await_lines, cause, failed, fall, flow, open_gate, pass_gate,
+    Files, SOON, append, assert_soon, await_lines, cause, failed, fall, flow, lines, open_gate,
+    pass_gate,
 };
 
 /// Keeps all numbers that it is given.
@@ -376,4 +377,63 @@ pub(crate) fn cancelled_calls() {
     assert_eq!(cause(queued.get()), Cause::Cancelled);
     assert_eq!(last.get().unwrap(), 1);
     assert_eq!(log.all().remote_blocking().unwrap(), [2], "the actor lives");
+}
+
+/// Dies while it is made, until it has been made so often.
+pub(crate) struct Clumsy;
+
+#[actor(max_restarts = 3)]
+#[allow(unreachable_pub, reason = "the functions of an actor are public")]
+impl Clumsy {
+    pub fn new(made: &str, from: usize) -> Self {
+        append(made, "made");
+        if lines(made).len() < from {
+            fall(libc::SIGKILL);
+        }
+        Self
+    }
+
+    pub fn die(&self) {
+        fall(libc::SIGKILL);
+    }
+
+    pub fn hello(&self) -> u32 {
+        7
+    }
+}
+
+/// The limit is the option's, or else the attribute's; deaths while it is made count.
+pub(crate) fn restarts_are_counted_from_the_first_process() {
+    let (flow, files) = (flow(2), Files::new());
+    let mut count = 0;
+    // What the option says, how often it has to be made, and how often it is.
+    for (option, from, made, lives) in [
+        (Some(5), 3, 3, true),
+        (Some(5), 6, 6, true),
+        (Some(5), 9, 6, false),
+        (Some(0), 2, 1, false),
+        (None, 3, 3, true),
+        (None, 9, 4, false),
+    ] {
+        count += 1;
+        let path = files.path(&count.to_string());
+        let mut options = ActorOptions::new();
+        if let Some(option) = option {
+            options = options.max_restarts(option);
+        }
+        let clumsy = ClumsyActor::new_with(&flow, &options, &path, from as usize).unwrap();
+        let hello = clumsy.hello().remote().unwrap().get_timeout(SOON);
+        let what = format!("{option:?}, {from}: {hello:?}");
+        assert_eq!(lines(&path).len(), made, "{what}");
+        assert_eq!(hello.is_ok(), lives, "{what}");
+        let info = clumsy.raw().info().unwrap();
+        assert_eq!((info.alive, info.restarts), (lives, made as u32 - 1), "{what}");
+        if option == Some(5) && from == 3 {
+            // Two are used up: three are left.
+            for death in 0..4 {
+                assert!(clumsy.die().remote_blocking().is_err());
+                assert_eq!(clumsy.hello().remote_blocking().is_ok(), death < 3, "death {death}");
+            }
+        }
+    }
 }

@@ -38,7 +38,7 @@ tests! {
         all_in_order_in_one_place, a_setup_that_fails, a_body_that_fails, a_cleanup_that_fails, only_one_of_them, without_arguments, arguments_that_cannot_be, cancelled, again_after_a_death,
     }
     "flow::actor" in actor {
-        state_survives_errors, ten_thousand_calls_in_order, in_order_for_each_caller, an_unready_argument_holds_back_its_caller_only, a_failed_argument_has_had_its_turn, killing, a_constructor_that_fails, its_process_dies, made_again, weightless_while_it_lives, held_for_life, handles_travel, a_call_that_waits_for_itself, deadlines_and_timeouts, cancelled_calls,
+        state_survives_errors, ten_thousand_calls_in_order, in_order_for_each_caller, an_unready_argument_holds_back_its_caller_only, a_failed_argument_has_had_its_turn, killing, a_constructor_that_fails, its_process_dies, made_again, weightless_while_it_lives, held_for_life, handles_travel, a_call_that_waits_for_itself, deadlines_and_timeouts, cancelled_calls, restarts_are_counted_from_the_first_process,
     }
     "flow::death" in death {
         three_more_attempts, no_more_attempts, as_many_as_it_takes, errors_and_panics_are_no_deaths, ways_to_die, who_stands_behind_is_not_charged, workers_killed_at_random, a_deadline_hits_nobody_else, a_deadline_ends_a_stopped_worker,

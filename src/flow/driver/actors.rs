@@ -6,7 +6,7 @@ use super::State;
 use super::letters::Written;
 use super::objects::{Index, Value};
 use super::processes::Doom;
-use super::tasks::{NewTask, Phase, Task};
+use super::tasks::{NewTask, Phase, Task, short_name};
 use crate::flow::args::Args;
 use crate::flow::error::{Cause, Error};
 use crate::flow::node::NodeDesc;
@@ -93,10 +93,19 @@ impl State {
         Ok(1 << 32 | u64::from(number))
     }
 
+    /// The process in which an actor was being made is gone, and it is made again in another one.
+    pub(super) fn is_made_again(&mut self, number: u32) {
+        let actor = &mut self.actors[number as usize];
+        actor.restarts_left -= i32::from(actor.restarts_left > 0);
+        actor.restarts += 1;
+    }
+
     fn make_actor(&mut self, number: u32) -> Result<(), Error> {
         let actor = &self.actors[number as usize];
         let (node, args) = (actor.node, actor.args.clone());
-        let overrides = Some(actor.overrides.clone());
+        let mut overrides = actor.overrides.clone();
+        overrides.max_retries = Some(actor.restarts_left); // each of them is counted below
+        let overrides = Some(overrides);
         let new = NewTask { node, args, overrides, parent: None, actor: None, makes: Some(number) };
         let index = self.submit(new)?;
         self.actors[number as usize].making = Some(index);
@@ -215,9 +224,8 @@ impl State {
         if actor.restarts_left == 0 {
             return self.actor_dies(number, &format!("its process is gone: {how}"));
         }
-        actor.restarts_left -= i32::from(actor.restarts_left > 0);
-        actor.restarts += 1;
         actor.life = Life::Making;
+        self.is_made_again(number);
         if let Err(error) = self.make_actor(number) {
             self.actor_dies(number, &error.to_string());
         }
@@ -325,6 +333,11 @@ impl State {
     pub(super) fn actor_runs(&self, number: u32) -> Option<Index> {
         let actor = self.actors.get(number as usize)?;
         actor.making.or_else(|| self.body_of(actor.place?))
+    }
+
+    /// What an actor is called, for messages: by its constructor.
+    pub(super) fn actor_name(&self, number: u32) -> &str {
+        self.actors.get(number as usize).map_or("?", |actor| short_name(actor.node.name))
     }
 
     /// What an actor is doing, for messages.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::State;
 use super::host::Host;
 use super::keeper::Keeper;
-use super::place::Logical;
+use super::place::{Logical, Supply};
 use super::signals;
 use crate::flow::error::Error;
 use crate::flow::memory::{Memory, Spill};
@@ -181,11 +181,14 @@ impl Builder {
             Nursery::start(&brood).map_err(Error::system("forking the nursery of the flow"))?;
         memory.not_for_children();
         let host = Host::new(memory, self.patience, keeper, self.wait);
-        host.with(|state| {
-            for (group, count, resources) in &self.groups {
-                state.add_workers(group, *count, resources);
-            }
+        let added = host.with(|state| {
+            let mut groups = self.groups.iter();
+            groups.try_for_each(|(group, count, each)| state.add_workers(group, *count, each))
         });
+        if let Err(error) = added {
+            nursery.shutdown();
+            return Err(error);
+        }
         if self.signals {
             signals::install(&host.keeper);
         }
@@ -238,17 +241,26 @@ pub(super) fn check_group(group: &str) -> Result<(), Error> {
 
 impl State {
     /// More workers. What waited for them can go on.
-    pub(super) fn add_workers(&mut self, group: &str, count: usize, resources: &Resources) {
+    ///
+    /// # Errors
+    /// More labels than there can be.
+    pub(super) fn add_workers(
+        &mut self,
+        group: &str,
+        count: usize,
+        resources: &Resources,
+    ) -> Result<(), Error> {
+        self.enter_labels(resources)?;
+        let total = Supply::of(&self.classes.demand(resources));
         let first = self.workers.iter().filter(|worker| worker.group == group).count();
         for index in first..first + count {
-            let total = self.classes.supply(resources);
             // As many as can be at work without asking for less than a cpu each.
             let base = (total.cpus / ONE).clamp(1, machine::allowed_cpus().len().max(1) as i64);
             self.workers.push(Logical {
                 group: group.to_owned(),
                 name: format!("{group}/{index}"),
                 free: total.clone(),
-                total,
+                total: total.clone(),
                 idle: Vec::new(),
                 processes: 0,
                 base: base as usize,
@@ -273,6 +285,7 @@ impl State {
             }
         }
         self.schedule();
+        Ok(())
     }
 }
 

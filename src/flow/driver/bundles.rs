@@ -2,8 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use super::State;
+use super::claims::{Standing, Who};
 use super::place::{Demand, Spot, Supply};
 use crate::flow::error::Error;
 use crate::flow::placement::Packing;
@@ -15,6 +17,15 @@ pub(super) struct Group {
     packing: Packing,
     /// Its bundles are taken from workers.
     pub(super) ready: bool,
+    /// Where it stands among those that wait: behind tasks up to this number.
+    number: u64,
+    since: Instant,
+}
+
+impl Group {
+    fn standing(&self) -> Standing {
+        Standing { priority: 0, number: self.number, who: Who::Group(self.id) }
+    }
 }
 
 struct Bundle {
@@ -35,28 +46,33 @@ impl State {
             return Err(Error::Invalid("a placement group has at least one bundle".to_owned()));
         }
         bundles.iter().try_for_each(Resources::check)?;
-        let bundles: Vec<Bundle> = bundles
-            .iter()
-            .map(|resources| {
-                let demand = self.classes.demand(resources);
-                let total = self.classes.supply(resources);
-                Bundle { demand, free: total.clone(), total, worker: 0 }
-            })
-            .collect();
+        let needs = || bundles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ");
+        let demands: Vec<Demand> =
+            bundles.iter().map(|resources| self.classes.demand(resources)).collect();
+        let never = || Error::Infeasible {
+            node: format!("a placement group ({packing:?})"),
+            needs: needs(),
+            why: format!("{} workers could never hold it at once", self.workers.len()),
+        };
+        let totals = self.workers.iter().map(|worker| &worker.total);
+        // Labels that nobody has are found here, and not entered.
+        if demands.iter().any(|demand| !totals.clone().any(|total| total.covers(demand))) {
+            return Err(never());
+        }
+        let bundles = demands.into_iter().map(|demand| {
+            let total = Supply::of(&demand);
+            Bundle { demand, free: total.clone(), total, worker: 0 }
+        });
+        let bundles: Vec<Bundle> = bundles.collect();
         let totals: Vec<Supply> = self.workers.iter().map(|worker| worker.total.clone()).collect();
         if self.fit(&bundles, packing, totals).is_none() {
-            let all: Vec<_> =
-                bundles.iter().map(|bundle| self.classes.describe(&bundle.demand)).collect();
-            return Err(Error::Infeasible {
-                node: format!("a placement group ({packing:?})"),
-                needs: all.join(" + "),
-                why: format!("{} workers could never hold it at once", self.workers.len()),
-            });
+            return Err(never());
         }
         // No other group has this number, of whatever flow.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Relaxed);
-        self.groups.push(Group { id, bundles, packing, ready: false });
+        let (number, since) = (self.number, Instant::now());
+        self.groups.push(Group { id, bundles, packing, ready: false, number, since });
         self.reserve_groups();
         Ok(id)
     }
@@ -70,14 +86,18 @@ impl State {
             if self.groups[at].ready {
                 continue;
             }
-            let free: Vec<Supply> = self.workers.iter().map(|worker| worker.free.clone()).collect();
             let group = &self.groups[at];
+            let turn = group.standing();
+            let workers = self.workers.iter().enumerate();
+            let free = workers.map(|(at, worker)| self.left_for(turn, &worker.free, Spot::on(at)));
+            let free: Vec<Supply> = free.collect();
             let Some(places) = self.fit(&group.bundles, group.packing, free) else { continue };
             for (bundle, worker) in self.groups[at].bundles.iter_mut().zip(places) {
                 bundle.worker = worker;
                 self.workers[worker].free.add(&bundle.demand, -1);
             }
             self.groups[at].ready = true;
+            self.claims.end(Who::Group(self.groups[at].id));
             self.changed = true;
         }
     }
@@ -107,6 +127,30 @@ impl State {
         let ready = self.groups.iter().filter(|group| group.ready);
         let bundles = ready.flat_map(|group| &group.bundles);
         bundles.filter(move |bundle| bundle.worker == worker).map(|bundle| &bundle.free)
+    }
+
+    /// Groups that have waited for so long, and where they stand.
+    pub(super) fn late_groups(&self, now: Instant, patience: Duration) -> Vec<Standing> {
+        let late = self
+            .groups
+            .iter()
+            .filter(|group| !group.ready && now.saturating_duration_since(group.since) >= patience);
+        late.map(Group::standing).collect()
+    }
+
+    /// What a group that waits would take of which worker, out of what these have.
+    pub(super) fn group_on(&self, id: u64, have: Vec<Supply>) -> Option<Vec<(Spot, Demand)>> {
+        let group = self.group(id)?;
+        let places = self.fit(&group.bundles, group.packing, have)?;
+        let spots = group.bundles.iter().zip(places);
+        Some(spots.map(|(bundle, worker)| (Spot::on(worker), bundle.demand.clone())).collect())
+    }
+
+    /// The bundles that are reserved on a worker.
+    pub(super) fn bundles_on(&self, worker: usize) -> impl Iterator<Item = &Demand> {
+        let ready = self.groups.iter().filter(|group| group.ready);
+        let bundles = ready.flat_map(|group| &group.bundles);
+        bundles.filter(move |bundle| bundle.worker == worker).map(|bundle| &bundle.demand)
     }
 
     /// A worker for each bundle, out of what these have.
@@ -196,20 +240,20 @@ impl State {
         Some(format!("the bundles have {}", all.collect::<Vec<_>>().join(" | ")))
     }
 
-    /// A bundle with all of it free.
+    /// A bundle that is able to, by what it has free.
     pub(super) fn bundle_for(
         &self,
         id: u64,
         which: Option<usize>,
-        demand: &Demand,
+        able: impl Fn(&Supply, Spot) -> bool,
     ) -> Option<Spot> {
         let group = self.group(id).filter(|group| group.ready)?;
         let mut bundles = (0..).zip(&group.bundles);
         bundles.find_map(|(at, bundle)| {
             let meant =
                 which.is_none_or(|which| which == at) && !self.workers[bundle.worker].is_paused();
-            (meant && bundle.free.covers(demand))
-                .then_some(Spot { worker: bundle.worker, bundle: Some((id, at)) })
+            let spot = Spot { worker: bundle.worker, bundle: Some((id, at)) };
+            (meant && able(&bundle.free, spot)).then_some(spot)
         })
     }
 }

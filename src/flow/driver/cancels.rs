@@ -203,12 +203,12 @@ impl State {
     }
 
     /// The attempt that has called these is over. They go on for as long as somebody holds them;
-    /// and calls of actors, which are messages, in any case if it had a value.
-    pub(super) fn give_up(&mut self, kids: Vec<u64>, has_value: bool) {
+    /// but calls of actors are messages, which are heard in any case.
+    pub(super) fn give_up(&mut self, kids: Vec<u64>) {
         for kid in kids {
             let Some(index) = self.objects.find(kid) else { continue };
             let Some(task) = self.objects.task_mut(index) else { continue };
-            if task.caller == Caller::Body && !(has_value && task.actor.is_some()) {
+            if task.caller == Caller::Body && task.actor.is_none() {
                 task.caller = Caller::Gone;
                 self.objects.note_unwanted(index);
             }

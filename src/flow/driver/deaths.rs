@@ -93,7 +93,7 @@ impl State {
             let why = if doom == Some(Doom::Actor) { "it was killed" } else { how };
             self.fail(index, worker, Cause::ActorDied(why.to_owned()));
         } else if doom == Some(Doom::Deadline) {
-            let limit = task.overrides.as_ref().and_then(|over| over.deadline);
+            let limit = task.deadline();
             self.fail(index, worker, Cause::Deadline(limit.unwrap_or_default()));
         } else if doom == Some(Doom::Actor) {
             self.fail(index, worker, Cause::ActorDied("it was killed".to_owned()));
@@ -233,8 +233,9 @@ impl State {
             };
             any |= process.open_letters().any(|seq| timed(seq) == Some(true));
             let Some((seq, index)) = process.oldest() else { continue };
-            let over = self.objects.task(index).and_then(|task| task.overrides.as_ref());
-            let Some(limit) = over.and_then(|over| over.deadline) else { continue };
+            let Some(limit) = self.objects.task(index).and_then(|task| task.deadline()) else {
+                continue;
+            };
             // Its worker tells us when it begins, so this is the time, as good as it matters; what
             // a worker says of the time is not asked for.
             let started =

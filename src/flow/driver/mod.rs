@@ -10,6 +10,7 @@ mod asks;
 mod build;
 mod bundles;
 mod cancels;
+mod claims;
 mod deaths;
 mod host;
 mod keeper;
@@ -45,6 +46,7 @@ use crate::mailbox::cell;
 use actors::Actor;
 use bundles::Group;
 use cancels::{CancelAsk, Told};
+use claims::Claims;
 use objects::{Index, Objects, Value};
 use place::{ClassId, Classes, Logical};
 use processes::Process;
@@ -81,6 +83,8 @@ pub(super) struct State {
     /// Processes with letters.
     busy: Vec<u16>,
     groups: Vec<Group>,
+    /// What is kept for whom.
+    claims: Claims,
     actors: Vec<Actor>,
     sets: Sets,
     /// Tasks so far.
@@ -146,6 +150,7 @@ impl State {
             births: 0,
             busy: Vec::new(),
             groups: Vec::new(),
+            claims: Claims::default(),
             actors: Vec::new(),
             sets: Sets::default(),
             number: 0,

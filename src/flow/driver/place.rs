@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -44,6 +45,17 @@ pub(super) struct Supply {
 }
 
 impl Supply {
+    /// As much as this.
+    pub(super) fn of(demand: &Demand) -> Self {
+        let mut supply = Self { cpus: demand.cpus, labels: Vec::new() };
+        for &(label, amount) in &demand.labels {
+            let label = usize::from(label);
+            supply.labels.resize(supply.labels.len().max(label + 1), 0);
+            supply.labels[label] = amount;
+        }
+        supply
+    }
+
     pub(super) fn covers(&self, demand: &Demand) -> bool {
         let label = |&(label, amount): &(u16, i64)| {
             self.labels.get(usize::from(label)).is_some_and(|&has| has >= amount)
@@ -116,53 +128,89 @@ pub(super) struct Class {
     pub(super) strategy: Strategy,
     pub(super) priority: i32,
     pub(super) queues: [Queue; 3],
+    /// The first one in each queue that could not be placed, and since when.
+    pub(super) fronts: [Option<(u64, Instant)>; 3],
     next: usize,
 }
 
-/// All classes, labels, and those that have a queue.
+/// All classes, labels, and those that have a queue. What nobody uses any more is found by a
+/// sweep, whenever there are twice as many as the last one has left.
 #[derive(Default)]
 pub(super) struct Classes {
     list: Vec<Class>,
     known: HashMap<ClassKey, ClassId>,
+    /// By number; those that are free have no name.
     labels: Vec<String>,
+    numbers: HashMap<String, u16>,
     /// With a queue.
-    waiting: SmallVec<[ClassId; 4]>,
+    pub(super) waiting: SmallVec<[ClassId; 4]>,
+    free: Vec<ClassId>,
+    free_labels: Vec<u16>,
+    sweep_at: usize,
+    sweep_labels_at: usize,
 }
+
+/// As many classes, or labels, are not worth a sweep.
+const FEW: usize = 1024;
+/// The number of a label that is not in the table: nobody has it.
+const UNKNOWN: u16 = u16::MAX;
 
 impl Classes {
     pub(super) fn at(&self, id: ClassId) -> &Class {
         &self.list[id as usize]
     }
 
-    pub(super) fn label(&mut self, name: &str) -> u16 {
-        let known = self.labels.iter().position(|known| known == name);
-        known.unwrap_or_else(|| {
-            self.labels.push(name.to_owned());
-            self.labels.len() - 1
-        }) as u16
+    pub(super) fn at_mut(&mut self, id: ClassId) -> &mut Class {
+        &mut self.list[id as usize]
     }
 
-    pub(super) fn demand(&mut self, resources: &Resources) -> Demand {
+    /// Quantities by label numbers. A label that is not in the table has none.
+    pub(super) fn demand(&self, resources: &Resources) -> Demand {
+        let number = |name: &String| self.numbers.get(name).copied().unwrap_or(UNKNOWN);
+        let labels = resources.labels.iter();
         let mut labels: SmallVec<[(u16, i64); 2]> =
-            resources.labels.iter().map(|(name, amount)| (self.label(name), *amount)).collect();
+            labels.map(|(name, amount)| (number(name), *amount)).collect();
         labels.sort_unstable();
         Demand { cpus: resources.cpus, labels }
     }
 
-    pub(super) fn supply(&mut self, resources: &Resources) -> Supply {
-        let mut supply = Supply { cpus: resources.cpus, labels: Vec::new() };
-        for (name, amount) in &resources.labels {
-            let label = usize::from(self.label(name));
-            supply.labels.resize(supply.labels.len().max(label + 1), 0);
-            supply.labels[label] = *amount;
-        }
-        supply
+    fn enter_label(&mut self, name: &str) {
+        let number = self.free_labels.pop().unwrap_or_else(|| {
+            self.labels.push(String::new());
+            (self.labels.len() - 1) as u16
+        });
+        name.clone_into(&mut self.labels[usize::from(number)]);
+        self.numbers.insert(name.to_owned(), number);
+    }
+
+    fn enter(&mut self, key: ClassKey) -> ClassId {
+        let class = Class {
+            demand: key.demand.clone(),
+            strategy: key.strategy.clone(),
+            priority: key.priority,
+            queues: Default::default(),
+            fronts: [None; 3],
+            next: 0,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.list[id as usize] = class;
+                id
+            }
+            None => {
+                self.list.push(class);
+                (self.list.len() - 1) as ClassId
+            }
+        };
+        self.known.insert(key, id);
+        id
     }
 
     pub(super) fn describe(&self, demand: &Demand) -> String {
         let mut text = format!("cpus {}", Amount(demand.cpus));
         for &(label, amount) in &demand.labels {
-            text += &format!(", {} {}", self.labels[usize::from(label)], Amount(amount));
+            let name = self.labels.get(usize::from(label)).map_or("?", String::as_str);
+            text += &format!(", {name} {}", Amount(amount));
         }
         text
     }
@@ -190,40 +238,102 @@ impl State {
         let none = Overrides::default();
         let over = overrides.unwrap_or(&none);
         let merged = over.merged(node)?;
-        let demand = self.classes.demand(&merged.resources);
-        let (strategy, priority) = (over.strategy.clone(), over.priority);
-        let key = ClassKey { demand, strategy, priority };
+        if over.wait_infeasible {
+            self.enter_labels(&merged.resources)?;
+        }
+        let demand =
+            if method { Demand::default() } else { self.classes.demand(&merged.resources) };
+        // What is refused is not entered anywhere.
+        if !over.wait_infeasible
+            && !method
+            && let Some(why) = self.never(&demand, &over.strategy)
+        {
+            let (node, needs) = (node.name.to_owned(), merged.resources.to_string());
+            return Err(Error::Infeasible { node, needs, why });
+        }
+        let key = ClassKey { demand, strategy: over.strategy.clone(), priority: merged.priority };
         let class = match self.classes.known.get(&key) {
             Some(&class) => class,
             None => {
-                let class = self.classes.list.len() as ClassId;
-                self.classes.list.push(Class {
-                    demand: key.demand.clone(),
-                    strategy: key.strategy.clone(),
-                    priority,
-                    queues: Default::default(),
-                    next: 0,
-                });
-                self.classes.known.insert(key, class);
-                class
+                if self.classes.free.is_empty()
+                    && self.classes.list.len() >= self.classes.sweep_at.max(FEW)
+                {
+                    self.sweep();
+                }
+                self.classes.enter(key)
             }
         };
-        if !over.wait_infeasible
-            && !method
-            && let Some(why) = self.infeasible(class)
-        {
-            let needs = self.classes.describe(&self.classes.at(class).demand);
-            return Err(Error::Infeasible { node: node.name.to_owned(), needs, why });
-        }
         if overrides.is_none() {
             self.nodes[number].class = Some(class);
         }
         Ok((class, merged.max_retries))
     }
 
+    /// Makes sure that all labels have numbers.
+    pub(super) fn enter_labels(&mut self, resources: &Resources) -> Result<(), Error> {
+        for (name, _) in &resources.labels {
+            if self.classes.numbers.contains_key(name) {
+                continue;
+            }
+            let (full, few) = (usize::from(UNKNOWN), self.classes.sweep_labels_at.max(FEW));
+            if self.classes.free_labels.is_empty() && self.classes.labels.len() >= few.min(full) {
+                self.sweep();
+            }
+            if self.classes.free_labels.is_empty() && self.classes.labels.len() >= full {
+                return Err(Error::Quantity(format!(
+                    "`{name}` is one label too many: workers, and tasks that wait for workers to come, have {full} labels together at most"
+                )));
+            }
+            self.classes.enter_label(name);
+        }
+        Ok(())
+    }
+
+    /// Frees classes of which there is no task and no lease, and labels that no worker has and no
+    /// task waits for.
+    #[cold]
+    fn sweep(&mut self) {
+        let tasks = self.objects.indices().filter_map(|index| self.objects.task(index));
+        let tasks = tasks.map(|task| task.class);
+        let leases = self.procs.iter().filter_map(|process| process.lease).map(|one| one.class);
+        let cached = self.nodes.iter().filter_map(|stat| stat.class);
+        let mut used = vec![false; self.classes.list.len()];
+        tasks.chain(leases).chain(cached).for_each(|class| used[class as usize] = true);
+        let mut labels = vec![false; self.classes.labels.len()];
+        let mut has = |supply: &Supply| {
+            let own = labels.iter_mut().zip(&supply.labels);
+            own.for_each(|(used, amount)| *used |= *amount != 0);
+        };
+        self.workers.iter().for_each(|worker| has(&worker.total));
+        let classes = &mut self.classes;
+        let live = classes.list.iter().zip(&used).filter(|(_, used)| **used);
+        for &(label, _) in live.flat_map(|(class, _)| &class.demand.labels) {
+            labels.iter_mut().skip(usize::from(label)).take(1).for_each(|used| *used = true);
+        }
+        classes.known.retain(|_, class| used[*class as usize]);
+        classes.waiting.retain(|class| used[*class as usize]);
+        classes.free = (0..).zip(&used).filter(|(_, used)| !**used).map(|(id, _)| id).collect();
+        for &id in &classes.free {
+            classes.list[id as usize].queues = Default::default();
+        }
+        classes.numbers.retain(|_, number| labels[usize::from(*number)]);
+        classes.free_labels =
+            (0..).zip(&labels).filter(|(_, used)| !**used).map(|(l, _)| l).collect();
+        for &label in &classes.free_labels {
+            classes.labels[usize::from(label)] = String::new();
+        }
+        classes.sweep_at = 2 * (classes.list.len() - classes.free.len());
+        classes.sweep_labels_at = 2 * (classes.labels.len() - classes.free_labels.len());
+    }
+
     /// Why no worker could ever run tasks of this class.
     pub(super) fn infeasible(&self, class: ClassId) -> Option<String> {
         let Class { demand, strategy, .. } = self.classes.at(class);
+        self.never(demand, strategy)
+    }
+
+    /// Why no worker could ever run what needs this.
+    fn never(&self, demand: &Demand, strategy: &Strategy) -> Option<String> {
         if let Strategy::Placed { group, bundle } = strategy {
             return self.bundle_infeasible(*group, *bundle, demand);
         }
@@ -290,6 +400,7 @@ impl State {
 
     /// Posts whatever can be posted now.
     pub(super) fn schedule(&mut self) {
+        self.give_claims();
         self.reserve_groups();
         if self.classes.waiting.is_empty() || self.closed.is_some() {
             return;
@@ -337,6 +448,7 @@ impl State {
                     break;
                 }
                 if !self.place(class, index) {
+                    self.note_front(class, lane, id);
                     break;
                 }
             }
@@ -347,7 +459,7 @@ impl State {
     }
 
     /// The task of an entry of a queue, if it still waits there.
-    fn queued(&self, id: u64, lane: Lane) -> Option<Index> {
+    pub(super) fn queued(&self, id: u64, lane: Lane) -> Option<Index> {
         let index = self.objects.find(id)?;
         let task = self.objects.task(index)?;
         (task.phase == Phase::Queued && task.lane == lane).then_some(index)
@@ -356,7 +468,7 @@ impl State {
     /// Posts a task, if there is a place for it.
     pub(super) fn place(&mut self, class: ClassId, index: Index) -> bool {
         let makes = self.objects.task(index).and_then(|task| task.makes);
-        let Some(spot) = self.choose(class) else {
+        let Some(spot) = self.choose(class, index) else {
             return makes.is_none() && self.place_behind(class, index);
         };
         let Some(place) = self.process_on(spot.worker) else { return false };
@@ -368,6 +480,7 @@ impl State {
             }
         }
         self.lease(place, class, spot);
+        self.end_claim(index);
         self.post(place, index);
         if let Some(actor) = makes {
             self.dedicate(place, actor);
@@ -385,7 +498,10 @@ impl State {
         }
         let room = |place: &&u16| {
             let process = &self.procs[usize::from(**place)];
-            process.serves(class) && process.outstanding() < DEPTH && process.room() > 0
+            process.serves(class)
+                && process.outstanding() < DEPTH
+                && process.room() > 0
+                && !self.keeps_from(process.lease, index)
         };
         let least = self.busy.iter().filter(room);
         let least = least.min_by_key(|place| self.procs[usize::from(**place)].outstanding());
@@ -449,7 +565,11 @@ impl State {
         let Some(place) = at else { return };
         let process = &self.procs[usize::from(place)];
         // Half of the cells stay free, so that what stands there can be looked back upon.
-        if !process.serves(task.class) || process.room() < 2 || process.outstanding() >= 32 {
+        if !process.serves(task.class)
+            || process.room() < 2
+            || process.outstanding() >= 32
+            || self.keeps_from(process.lease, index)
+        {
             return;
         }
         if self.write_letter(place, index) == Written::Yes {
@@ -476,34 +596,42 @@ impl State {
         self.objects.task(index).is_some_and(|task| task.phase == Phase::Waiting)
     }
 
-    /// A worker, or a bundle, that has all of it free.
-    fn choose(&mut self, class: ClassId) -> Option<Spot> {
+    /// A worker, or a bundle, that has all of it free, and does not keep it for others.
+    fn choose(&mut self, class: ClassId, index: Index) -> Option<Spot> {
+        if !self.claims.is_empty() {
+            return self.choose_what_is_not_kept(class, index);
+        }
         let workers = &self.workers;
         let Class { demand, strategy, next, .. } = &mut self.classes.list[class as usize];
-        let able = |worker: &Logical| !worker.is_paused() && worker.free.covers(demand);
+        let able = |at: usize| !workers[at].is_paused() && workers[at].free.covers(demand);
         match strategy {
-            Strategy::Default => fill_then_level(workers, |worker| able(worker)).map(Spot::on),
-            Strategy::Spread => {
-                let count = workers.len();
-                let found = (0..count).map(|k| (*next + k) % count).find(|&w| able(&workers[w]))?;
-                *next = found + 1;
-                Some(Spot::on(found))
-            }
-            Strategy::Worker { name, soft } => {
-                let named = |worker: &Logical| is_named(worker, name);
-                let found = fill_then_level(workers, |worker| named(worker) && able(worker));
-                // Another one only if those of that name could never do it.
-                let could = || workers.iter().any(|w| named(w) && w.total.covers(demand));
-                match found {
-                    None if *soft && !could() => fill_then_level(workers, able).map(Spot::on),
-                    found => found.map(Spot::on),
-                }
-            }
             Strategy::Placed { group, bundle } => {
                 let (group, bundle, demand) = (*group, *bundle, demand.clone());
-                self.bundle_for(group, bundle, &demand)
+                self.bundle_for(group, bundle, |free, _| free.covers(&demand))
             }
+            strategy => worker_for(workers, demand, strategy, next, able).map(Spot::on),
         }
+    }
+
+    #[cold]
+    fn choose_what_is_not_kept(&mut self, class: ClassId, index: Index) -> Option<Spot> {
+        let Class { demand, strategy, next, .. } = self.classes.at(class);
+        let (demand, strategy, mut next) = (demand.clone(), strategy.clone(), *next);
+        let turn = self.standing_of(index);
+        let able = |free: &Supply, spot: Spot| {
+            free.covers(&demand) && self.left_for(turn, free, spot).covers(&demand)
+        };
+        let spot = match strategy {
+            Strategy::Placed { group, bundle } => self.bundle_for(group, bundle, able)?,
+            strategy => {
+                let workers = &self.workers;
+                let able =
+                    |at: usize| !workers[at].is_paused() && able(&workers[at].free, Spot::on(at));
+                Spot::on(worker_for(workers, &demand, &strategy, &mut next, able)?)
+            }
+        };
+        self.classes.list[class as usize].next = next;
+        Some(spot)
     }
 
     /// Takes (1) or gives back (-1) what tasks of a class hold: all of it, or the cpus only, or
@@ -524,17 +652,42 @@ impl State {
         }
     }
 
-    /// What is free, for messages.
+    /// What is free, and who has what for good, for messages.
     pub(super) fn free_text(&self) -> String {
-        let parts = self.workers.iter().map(|worker| {
-            format!("{}: {}", worker.name, self.classes.describe_supply(&worker.free))
+        let parts = self.workers.iter().enumerate().map(|(at, worker)| {
+            let free = self.classes.describe_supply(&worker.free);
+            let (held, kept) = (self.held_for_life(at), self.kept_text(at));
+            format!("{}: {free}{held}{kept}", worker.name)
         });
         parts.collect::<Vec<_>>().join("; ")
+    }
+
+    /// What actors and placement groups have of a worker, which no end of a task gives back.
+    fn held_for_life(&self, worker: usize) -> String {
+        let on = |spot: Spot| spot.worker == worker && spot.bundle.is_none();
+        let mut held: Vec<String> = Vec::new();
+        for process in &self.procs {
+            let (Some(actor), Some(lease)) = (process.actor, process.lease) else { continue };
+            let mut demand = self.classes.at(lease.class).demand.clone();
+            demand.cpus = if lease.lent { 0 } else { demand.cpus };
+            if on(lease.spot) && demand != Demand::default() {
+                let (name, has) = (self.actor_name(actor), self.classes.describe(&demand));
+                held.push(format!("actor `{name}` holds {has}"));
+            }
+        }
+        let bundles = self.bundles_on(worker);
+        held.extend(
+            bundles.map(|b| format!("a placement group holds {}", self.classes.describe(b))),
+        );
+        let more = held.len().saturating_sub(3);
+        held.truncate(3);
+        held.extend((more > 0).then(|| format!("and {more} more")));
+        if held.is_empty() { String::new() } else { format!(" ({})", held.join(", ")) }
     }
 }
 
 impl Spot {
-    fn on(worker: usize) -> Self {
+    pub(super) fn on(worker: usize) -> Self {
         Self { worker, bundle: None }
     }
 }
@@ -543,11 +696,40 @@ pub(super) fn is_named(worker: &Logical, name: &str) -> bool {
     worker.name == name || worker.group == name
 }
 
+/// A worker that is able to, as the strategy chooses; `next` is whose turn it is.
+fn worker_for(
+    workers: &[Logical],
+    demand: &Demand,
+    strategy: &Strategy,
+    next: &mut usize,
+    able: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    match strategy {
+        Strategy::Spread => {
+            let count = workers.len();
+            let found = (0..count).map(|k| (*next + k) % count).find(|&at| able(at))?;
+            *next = found + 1;
+            Some(found)
+        }
+        Strategy::Worker { name, soft } => {
+            let named = |at: usize| is_named(&workers[at], name);
+            let found = fill_then_level(workers, |at| named(at) && able(at));
+            // Another one only if those of that name could never do it.
+            let could = || (0..workers.len()).any(|w| named(w) && workers[w].total.covers(demand));
+            match found {
+                None if *soft && !could() => fill_then_level(workers, able),
+                found => found,
+            }
+        }
+        _ => fill_then_level(workers, able),
+    }
+}
+
 /// The first that is less than half in use, or else the one with the most free.
-fn fill_then_level(workers: &[Logical], able: impl Fn(&Logical) -> bool) -> Option<usize> {
+fn fill_then_level(workers: &[Logical], able: impl Fn(usize) -> bool) -> Option<usize> {
     let mut best: Option<(usize, i64)> = None;
     for (at, worker) in workers.iter().enumerate() {
-        if !able(worker) {
+        if !able(at) {
             continue;
         }
         let free = worker.free.cpus * ONE / worker.total.cpus.max(1);
@@ -559,4 +741,24 @@ fn fill_then_level(workers: &[Logical], able: impl Fn(&Logical) -> bool) -> Opti
         }
     }
     best.map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_labels_do_not_wrap() {
+        let mut classes = Classes::default();
+        for number in 0..UNKNOWN {
+            classes.enter_label(&format!("lock-{number}"));
+        }
+        let demand = |name: &str| classes.demand(&Resources::cpus(0.0).with(name, 1.0));
+        let supply = Supply::of(&demand("lock-0"));
+        assert!(supply.covers(&demand("lock-0")));
+        for name in ["lock-1", "lock-65534", "lock-65535", "lock-65536", "other"] {
+            assert!(!supply.covers(&demand(name)), "{name}");
+        }
+        assert_eq!(classes.describe(&demand("lock-65534")), "cpus 0, lock-65534 1");
+    }
 }

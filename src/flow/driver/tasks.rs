@@ -65,6 +65,8 @@ pub(super) struct Task {
     /// The queue of its class in which it stands.
     pub(super) lane: Lane,
     pub(super) caller: Caller,
+    /// The task whose body called it, by name.
+    pub(super) parent: Option<u64>,
     /// Tasks that the body of the present attempt called, oldest first; the names of those that
     /// may be over by now.
     pub(super) kids: Vec<u64>,
@@ -87,9 +89,18 @@ impl Task {
         (hooks.setup.is_some() || hooks.cleanup.is_some()).then(|| args::encode(hooks).ok())?
     }
 
+    /// How long its body may run.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let given = self.overrides.as_ref().and_then(|over| over.deadline);
+        let of_node = self.node.deadline_ns;
+        given.or_else(|| (of_node > 0).then(|| Duration::from_nanos(of_node)))
+    }
+
     /// Whether the start of its body has to be known.
+    #[inline]
     pub(super) fn timed(&self) -> bool {
-        self.overrides.as_ref().is_some_and(|over| over.deadline.is_some())
+        self.node.deadline_ns > 0
+            || self.overrides.as_ref().is_some_and(|over| over.deadline.is_some())
     }
 }
 
@@ -157,6 +168,7 @@ impl State {
             caller: if parent.is_some() { Caller::Body } else { Caller::Driver },
             awaited: false,
             lane: Lane::default(),
+            parent: parent.map(|parent| self.objects.id(parent)),
             kids: Vec::new(),
             actor,
             makes,
@@ -306,7 +318,7 @@ impl State {
             }
         }
         if let Some(mut task) = task {
-            self.give_up(std::mem::take(&mut task.kids), failed.is_none());
+            self.give_up(std::mem::take(&mut task.kids));
             if !matches!(task.phase, Phase::Posted { .. }) {
                 self.unposted -= 1;
             }
@@ -360,7 +372,10 @@ impl State {
         let (remaining, actor) = (task.remaining, task.actor);
         task.phase = Phase::Waiting;
         let kids = std::mem::take(&mut task.kids);
-        self.give_up(kids, false);
+        if let Some(actor) = task.makes.filter(|_| charged) {
+            self.is_made_again(actor);
+        }
+        self.give_up(kids);
         if let Some((actor, caller)) = actor {
             self.queue_at_actor(actor, caller, index, true);
             self.actors_to_serve.push(actor);
@@ -391,7 +406,7 @@ impl State {
         let pause = BACKOFF * 2u32.saturating_pow(u32::from(task.attempt.min(16)) - 1);
         let at = Instant::now() + pause.min(BACKOFF_MOST);
         let kids = std::mem::take(&mut task.kids);
-        self.give_up(kids, false);
+        self.give_up(kids);
         self.backoff.push((at, self.objects.id(index)));
         self.poke = true;
     }

@@ -98,10 +98,10 @@ impl Host {
         check_group(group)?;
         self.with(|state| {
             state.pump();
-            state.add_workers(group, count, each);
+            state.add_workers(group, count, each)?;
             state.changed = true;
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     pub(in crate::flow) fn tasks(&self) -> Vec<TaskView> {
@@ -256,7 +256,8 @@ impl State {
     fn could_be_placed(&self, id: u64, min_free: f64, demand_absent: bool) -> bool {
         let Some(index) = self.objects.find(id) else { return false };
         let Some(task) = self.objects.task(index) else { return false };
-        if task.phase != Phase::Queued {
+        // While something is kept for others, what is free is no sign.
+        if task.phase != Phase::Queued || !self.claims.is_empty() {
             return false;
         }
         let demand = &self.classes.at(task.class).demand;
