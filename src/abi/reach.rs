@@ -6,10 +6,8 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::{AbiError, ContinuousTensor};
 
@@ -26,7 +24,8 @@ static PLACE: [Place; PLACES] =
     [const { Place { base: AtomicU64::new(0), size: AtomicU64::new(0) } }; PLACES];
 /// No range lies in a place from here on.
 static USED: AtomicU64 = AtomicU64::new(0);
-static CHANGE: Mutex<()> = Mutex::new(());
+/// A thread takes places. No mutex: a child that is forked meanwhile opens it again.
+static CHANGING: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// Inside a call whose caller answers for all addresses.
@@ -79,16 +78,21 @@ pub(crate) struct Reach(Vec<usize>);
 impl Reach {
     /// `None` when there is no room for so many.
     pub(crate) fn new(ranges: &[Range<u64>]) -> Option<Self> {
-        let _one = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+        while CHANGING.swap(true, Acquire) {
+            std::thread::yield_now();
+        }
         let mut reach = Self(Vec::new());
-        for range in ranges.iter().filter(|range| !range.is_empty()) {
+        let mut ranges = ranges.iter().filter(|range| !range.is_empty());
+        let all = ranges.try_for_each(|range| {
             let free = PLACE.iter().position(|place| place.size.load(Relaxed) == 0)?;
             PLACE[free].base.store(range.start, Relaxed);
             PLACE[free].size.store(range.end - range.start, Release);
             USED.fetch_max(free as u64 + 1, Release);
             reach.0.push(free);
-        }
-        Some(reach)
+            Some(())
+        });
+        CHANGING.store(false, Release);
+        all.map(|()| reach)
     }
 }
 
@@ -110,4 +114,5 @@ pub(crate) fn keep_only(ranges: &[Range<u64>]) {
         place.size.store(range.end - range.start, Release);
     }
     USED.store(ranges.len().min(PLACES) as u64, Release);
+    CHANGING.store(false, Release);
 }

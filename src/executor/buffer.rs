@@ -12,7 +12,8 @@ use crate::error::Error;
 /// `len` elements of shared memory, zeroed when made. Every worker sees it at the same address.
 ///
 /// Reading and writing it here while a task uses it gives torn values, never anything worse:
-/// the methods copy. (A child that the host forks by itself does not have the memory.) Between runs, and for bytes that no unfinished task names, all is as written.
+/// the methods copy. (A child that the host forks by itself does not have the memory, nor has a
+/// worker of another executor: there they fail, or give nothing.) Between runs, and for bytes that no unfinished task names, all is as written.
 pub struct Buffer<T: Element> {
     shared: Arc<Shared>,
     record: Arc<Record>,
@@ -96,12 +97,13 @@ impl<T: Element> Buffer<T> {
     /// Copies `values` to the beginning.
     ///
     /// # Errors
-    /// There are more values than elements.
+    /// There are more values than elements; this is a child of the process that made it.
     pub fn copy_from_slice(&self, values: &[T]) -> Result<(), AbiError> {
         if values.len() > self.len {
             let (index, count) = (values.len(), self.len);
             return Err(AbiError::OutOfRange { what: "element", index, count });
         }
+        self.check_reach()?;
         for (index, &value) in values.iter().enumerate() {
             // SAFETY: inside the buffer; volatile, since a task may look at the same time.
             unsafe { self.as_mut_ptr().add(index).write_volatile(value) };
@@ -109,29 +111,41 @@ impl<T: Element> Buffer<T> {
         Ok(())
     }
 
-    /// A copy of all elements.
+    /// A copy of all elements; none in a child of the process that made it.
     pub fn to_vec(&self) -> Vec<T> {
+        let len = if self.shared.is_own() { self.len } else { 0 };
         // SAFETY: inside the buffer; volatile, since a task may write at the same time.
-        (0..self.len).map(|i| unsafe { self.as_mut_ptr().add(i).read_volatile() }).collect()
+        (0..len).map(|i| unsafe { self.as_mut_ptr().add(i).read_volatile() }).collect()
     }
 
-    /// A copy of element `index`.
+    /// A copy of element `index`; `None` also in a child of the process that made it.
     pub fn get(&self, index: usize) -> Option<T> {
         // SAFETY: as in `to_vec`.
-        (index < self.len).then(|| unsafe { self.as_mut_ptr().add(index).read_volatile() })
+        (index < self.len && self.shared.is_own())
+            .then(|| unsafe { self.as_mut_ptr().add(index).read_volatile() })
     }
 
     /// Writes element `index`.
     ///
     /// # Errors
-    /// There is no such element.
+    /// There is no such element; this is a child of the process that made it.
     pub fn set(&self, index: usize, value: T) -> Result<(), AbiError> {
         if index >= self.len {
             return Err(AbiError::OutOfRange { what: "element", index, count: self.len });
         }
+        self.check_reach()?;
         // SAFETY: as in `copy_from_slice`.
         unsafe { self.as_mut_ptr().add(index).write_volatile(value) };
         Ok(())
+    }
+
+    /// Refuses a copy in a process that does not have the memory: a child that the host forked, or
+    /// a worker of another executor.
+    fn check_reach(&self) -> Result<(), AbiError> {
+        match self.shared.is_own() {
+            true => Ok(()),
+            false => Err(AbiError::OutOfReach { index: 0, address: self.address() }),
+        }
     }
 }
 
@@ -147,6 +161,9 @@ impl<T: Element> From<&Buffer<T>> for ContinuousTensor {
 
 impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
+        if !self.shared.is_own() {
+            return; // a copy in another process frees nothing
+        }
         let mut space = self.shared.space.lock().unwrap_or_else(PoisonError::into_inner);
         space.leave(&self.record);
         self.shared.space_version.fetch_add(1, SeqCst);

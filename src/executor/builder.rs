@@ -22,7 +22,7 @@ use crate::limits::{
 use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape};
-use crate::sys::{descriptors, machine};
+use crate::sys::{descriptors, machine, stack};
 use crate::worker::health::Health;
 use crate::worker::lent::Lent;
 use crate::worker::library::Registered;
@@ -65,6 +65,7 @@ pub struct Builder {
     pin: bool,
     kept: Vec<RawFd>,
     start_timeout: Duration,
+    stack_size: usize,
     functions: Functions,
     services: [Option<Service>; 2],
 }
@@ -98,6 +99,7 @@ impl Builder {
             pin: false,
             kept: Vec::new(),
             start_timeout: START,
+            stack_size: stack::USUAL,
             functions: Functions::default(),
             services: [None, None],
         }
@@ -198,6 +200,15 @@ impl Builder {
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout.min(Duration::from_secs(24 * 3600));
+        self
+    }
+
+    /// Bytes of stack for the bodies of tasks, in processes and in threads (default 8 MiB, at least
+    /// 128 KiB; memory is used as far as a body needs it). Threads that a body starts have stacks of
+    /// their own.
+    #[must_use]
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes.max(stack::LEAST);
         self
     }
 
@@ -336,8 +347,10 @@ impl Builder {
         let imports = Arc::clone(&shared.imports);
         let orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
         let (processes, threads) = match self.mode {
-            Mode::Process => (Some(fork_all(&brood, self.start_timeout)?), Vec::new()),
-            Mode::Thread => (None, start_all(&brood, self.start_timeout)?),
+            Mode::Process => {
+                (Some(fork_all(&brood, self.start_timeout, self.stack_size)?), Vec::new())
+            }
+            Mode::Thread => (None, start_all(&brood, self.start_timeout, self.stack_size)?),
         };
         let supervisor = Supervisor {
             arena,

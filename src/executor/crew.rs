@@ -1,5 +1,6 @@
 //! Bringing an executor's workers up, and down again: processes behind a nursery, or threads.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,15 +22,12 @@ use crate::worker::{Publisher, make};
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Forks the nursery and through it all workers; waits until they are ready.
-pub(super) fn fork_all(brood: &Workers, longest: Duration) -> Result<Processes, BuildError> {
-    let others = machine::threads().saturating_sub(1);
-    if others > 0 {
-        tracing::warn!(
-            others,
-            "building beside other threads: a lock that one of them holds now stays locked in the workers"
-        );
-    }
-    let nursery = brood.lent.while_lending(|| Nursery::start(brood));
+pub(super) fn fork_all(
+    brood: &Workers,
+    longest: Duration,
+    stack: usize,
+) -> Result<Processes, BuildError> {
+    let nursery = brood.lent.while_lending(|| Nursery::start(Arc::new(brood.clone()), stack));
     let nursery = nursery.map_err(BuildError::system("forking the nursery"))?;
     let _ = brood.arena.not_for_children();
     let workers = brood.arena.shape().total_workers();
@@ -77,9 +75,10 @@ fn bring_up(arena: &Arena, processes: &mut Processes, longest: Duration) -> Resu
                 if entry.status.load(Acquire) == Status::Refused as u32 {
                     return Err(failed(entry.said()));
                 }
-                let overdue = reins.as_ref().and_then(|reins| reins.overdue.clone());
-                let hung = overdue.is_some() && reins.is_some_and(|r| r.step() == Step::Factory);
-                let how = overdue.unwrap_or(how);
+                let hung = reins
+                    .as_ref()
+                    .is_some_and(|reins| reins.overdue.is_some() && reins.step() == Step::Factory);
+                let how = reins.as_ref().map_or(how.clone(), |reins| reins.account(how));
                 starts.failed(now, &how);
                 // A factory has had its time; other steps, and deaths, are tried again.
                 if hung || starts.failed_often() {
@@ -107,6 +106,7 @@ fn fork(processes: &mut Processes, worker: u16) -> Result<(), BuildError> {
 pub(super) fn start_all(
     brood: &Workers,
     longest: Duration,
+    stack: usize,
 ) -> Result<Vec<JoinHandle<()>>, BuildError> {
     let arena = &brood.arena;
     let mut threads = Vec::new();
@@ -114,6 +114,7 @@ pub(super) fn start_all(
         let brood = brood.clone();
         let started = std::thread::Builder::new()
             .name(format!("mailring-w{worker}"))
+            .stack_size(stack)
             .spawn(move || live_in_thread(&brood, worker));
         match started {
             Ok(thread) => threads.push(thread),

@@ -16,6 +16,7 @@ use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Settled};
 use crate::sys::futex;
+use crate::sys::map::OwnMark;
 use crate::worker::health::Health;
 use crate::worker::imports::Imports;
 use crate::worker::lent::Lent;
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(super) id: u64,
     lineage: u32,
     pid: u32,
+    own: OwnMark,
 }
 
 /// How waiting ended.
@@ -107,20 +109,35 @@ impl Shared {
             id: EXECUTORS.fetch_add(1, Relaxed),
             lineage: lineage(),
             pid: std::process::id(),
+            own: OwnMark::new(),
         }
     }
 
     /// Whether neither of the two checks below would complain.
     #[inline(always)]
     pub(super) fn is_fit(&self) -> bool {
-        lineage() == self.lineage
+        self.is_own()
+            && lineage() == self.lineage
             && !std::ptr::eq(SERVING.get(), Arc::as_ptr(&self.arena))
             && self.health.failure().is_none()
     }
 
-    /// Refuses the host's side of an executor inside the functions of its workers.
+    /// Whether this is the process that built it, and not a child of it, in which the memory is not
+    /// mapped and locks may be held by nobody.
+    #[inline(always)]
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_own()
+    }
+
+    /// Refuses the host's side of an executor inside the functions of its workers, and in a child
+    /// that the host forked by itself.
     #[inline]
     pub(super) fn check_place(&self) -> Result<(), Error> {
+        if lineage() == self.lineage && !self.is_own() {
+            return Err(Error::Misuse(
+                "this executor belongs to the process that built it, and this is a child of it",
+            ));
+        }
         if lineage() != self.lineage || std::ptr::eq(SERVING.get(), Arc::as_ptr(&self.arena)) {
             return Err(Error::Misuse(
                 "this executor belongs to the host: inside a task's function it cannot submit or \

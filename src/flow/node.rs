@@ -68,6 +68,11 @@ pub(super) fn by_number(number: u32) -> Option<&'static NodeDesc> {
     NODES.get(number as usize)
 }
 
+/// Makes the table of names, so that no thread is about to do so when a worker is forked.
+pub(super) fn prepare_names() {
+    let _ = by_name("");
+}
+
 /// The node with this full name, or the only one whose name ends with `::name`.
 pub(super) fn by_name(name: &str) -> Result<&'static NodeDesc, Error> {
     static NAMES: OnceLock<HashMap<&'static str, Vec<&'static NodeDesc>>> = OnceLock::new();

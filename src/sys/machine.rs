@@ -45,9 +45,14 @@ fn cgroup_memory_limit() -> Option<u64> {
     least
 }
 
-/// Threads of this process.
-pub(crate) fn threads() -> usize {
-    fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+/// The names of the threads of this process, but the calling one.
+pub(crate) fn other_threads() -> Vec<String> {
+    // SAFETY: passes no pointers.
+    let own = unsafe { libc::gettid() }.to_string();
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let others = tasks.filter(|task| *task.file_name() != *own);
+    let names = others.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
 }
 
 /// The processors that this process may run on.

@@ -181,17 +181,13 @@ impl Drop for SharedWords {
 
 /// A page that a child of this process finds empty: whoever asks whether this is still the process
 /// that made it needs no system call.
-#[cfg(feature = "flow")]
 pub(crate) struct OwnMark(Option<NonNull<u32>>);
 
 // SAFETY: the word is written once, before the mark is shared.
-#[cfg(feature = "flow")]
 unsafe impl Send for OwnMark {}
 // SAFETY: as above.
-#[cfg(feature = "flow")]
 unsafe impl Sync for OwnMark {}
 
-#[cfg(feature = "flow")]
 impl OwnMark {
     /// Marks this process as the owner.
     pub(crate) fn new() -> Self {
@@ -222,7 +218,6 @@ impl OwnMark {
     }
 }
 
-#[cfg(feature = "flow")]
 impl Drop for OwnMark {
     fn drop(&mut self) {
         if let Some(word) = self.0 {

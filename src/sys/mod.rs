@@ -10,3 +10,4 @@ pub(crate) mod machine;
 pub(crate) mod map;
 pub(crate) mod membarrier;
 pub(crate) mod process;
+pub(crate) mod stack;

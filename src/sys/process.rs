@@ -242,10 +242,39 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> nix::Result<R
     Ok(Received { bytes: got as usize, fds: moved, cut })
 }
 
+/// The state letter of a process; `None` when it has ended.
+pub(crate) fn state(pid: Pid) -> Option<char> {
+    stat(pid)?.first()?.chars().next()
+}
+
 /// Whether a process of ours was stopped by a signal.
 pub(crate) fn is_stopped(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    state(pid) == Some('T')
+}
+
+/// When a process was started, as the system counts; `None` when it has ended.
+pub(crate) fn start_time(pid: Pid) -> Option<u64> {
+    // The 22nd field; the first one behind the name is the third.
+    stat(pid)?.get(19)?.parse().ok()
+}
+
+/// Whether the process that had this number and start time lives.
+pub(crate) fn is_there(pid: Pid, start: Option<u64>) -> bool {
+    match start {
+        Some(_) => start_time(pid) == start,
+        None => nix::sys::signal::kill(pid, None).is_ok(), // no /proc
+    }
+}
+
+/// The fields of `/proc/PID/stat` behind the name, unless the process has ended.
+fn stat(pid: Pid) -> Option<Vec<String>> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let fields: Vec<_> = line.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect();
+    // Of a living process the first thread may have ended.
+    let threads = fields.get(17)?.parse::<u64>().ok()?;
+    let ended = matches!(fields.first()?.as_str(), "Z" | "X") && threads <= 1;
+    (!ended).then_some(fields)
 }
 
 /// The children of this process, which has one thread, by their numbers.

@@ -1,5 +1,6 @@
 //! The life of an engine's worker process, from the fork to the loop that serves tasks.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -14,7 +15,6 @@ use super::orphans::end_levels;
 use super::participant::{Participant, Place, WaitStrategy};
 use super::poke::Poke;
 use super::steps::{Step, Steps};
-use crate::abi::reach;
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
 use crate::sys::{machine, process};
@@ -44,10 +44,12 @@ impl Brood for Workers {
 
     fn settle(&self) {
         Lent::was_lent();
+    }
+
+    fn reach(&self) -> Vec<Range<u64>> {
         // What workers have mapped: their own arena, and what levels above have lent.
-        let mut ranges: Vec<_> = self.lent.ranges().collect();
-        ranges.extend([self.arena.tensor_bytes(), self.arena.window().bytes()]);
-        reach::keep_only(&ranges);
+        let own = [self.arena.tensor_bytes(), self.arena.window().bytes()];
+        self.lent.ranges().chain(own).collect()
     }
 
     fn has_lines(&self) -> bool {
@@ -73,7 +75,6 @@ impl Brood for Workers {
             process::exit_now(98);
         }
         self.lent.enter(arena);
-        quiet_panics();
         steps.reach(worker, Step::Factory);
         let entry = arena.entry(worker);
         let kind = arena.shape().kind_of(usize::from(worker));
@@ -94,11 +95,6 @@ impl Brood for Workers {
     fn bereaved(&self, living: &[Option<Pid>]) {
         end_levels(&self.arena, living);
     }
-}
-
-/// A panic of a task becomes the text of its failure; it is not printed as well.
-fn quiet_panics() {
-    std::panic::set_hook(Box::new(|_| {}));
 }
 
 fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {

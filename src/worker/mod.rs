@@ -1,11 +1,13 @@
 //! Workers: what they run ([`Worker`], [`TaskContext`]), how they find it (`participant`), where
 //! they live (`thread`, `process` behind `nursery`), and who looks after them (`supervisor`).
 
+mod birth;
 mod context;
 pub(crate) mod elf;
 mod functions;
 mod gang;
 pub(crate) mod health;
+pub(crate) mod hook;
 pub(crate) mod imports;
 pub(crate) mod lent;
 pub(crate) mod library;

@@ -1,7 +1,7 @@
 //! The nursery: a small single-threaded process, forked first, that forks all workers.
 //!
 //! ```text
-//! host ──fork──▶ nursery ──fork──▶ worker 0, worker 1, ...
+//! host ─ ─ fork ─ ▶ nursery ──fork──▶ worker 0, worker 1, ...      (how: `birth`)
 //!   │  socket pair    │                 │
 //!   └─ pidfds ◀───────┘ (SCM_RIGHTS)    └ killed with the nursery (PR_SET_PDEATHSIG)
 //!                     └ watches a pidfd of the host; subreaper of all descendants
@@ -12,6 +12,7 @@
 //! nursery: it fires when the *thread* that forked ends.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -24,12 +25,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
+use super::birth::{Born, bear};
 use super::orphans::{bury_strays, end_all};
 use super::processes::is_readable;
 use super::steps::{Step, Steps};
+use crate::abi::reach;
 use crate::sys::descriptors::{self, Descriptor};
-use crate::sys::limits;
 use crate::sys::process::{self, Received};
+use crate::sys::{limits, stack};
 
 /// Another number in every process that we forked: what was built in one process is not used in
 /// another.
@@ -49,6 +52,11 @@ const PATIENCE: u8 = 50;
 /// After this long it is ended: the longest of what it may have to do takes half of it.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// How often it is looked at while nobody asks it anything.
+const ATTEND: Duration = Duration::from_millis(900);
+/// Longest wait for what was killed after the death of a nursery.
+const BURIAL: Duration = Duration::from_secs(2);
+
 const SPAWN: u8 = 1;
 const REAP: u8 = 2;
 const SHUTDOWN: u8 = 3;
@@ -56,18 +64,18 @@ const SHUTDOWN: u8 = 3;
 const DROP: u8 = 4;
 
 /// Bytes of a question (what, place, number of the question) and of an answer (number, code).
-const MESSAGE: usize = 8;
+pub(super) const MESSAGE: usize = 8;
 
 fn question(op: u8, place: u16, number: u32) -> [u8; MESSAGE] {
     let ([low, high], number) = (place.to_ne_bytes(), number.to_ne_bytes());
     [op, 0, low, high, number[0], number[1], number[2], number[3]]
 }
 
-fn word(message: &[u8; MESSAGE], at: usize) -> u32 {
+pub(super) fn word(message: &[u8; MESSAGE], at: usize) -> u32 {
     u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
 }
 
-fn answer(number: u32, code: i32) -> [u8; MESSAGE] {
+pub(super) fn answer(number: u32, code: i32) -> [u8; MESSAGE] {
     let mut message = [0; MESSAGE];
     message[..4].copy_from_slice(&number.to_ne_bytes());
     message[4..].copy_from_slice(&code.to_ne_bytes());
@@ -75,7 +83,7 @@ fn answer(number: u32, code: i32) -> [u8; MESSAGE] {
 }
 
 /// What a nursery raises: inherited by fork, so it holds whatever its processes need.
-pub(crate) trait Brood {
+pub(crate) trait Brood: Send + Sync {
     /// Processes that may exist at the same time; each has a number below this.
     fn places(&self) -> usize;
 
@@ -85,6 +93,11 @@ pub(crate) trait Brood {
 
     /// In the nursery, once, before anything is forked.
     fn settle(&self) {}
+
+    /// The addresses that the accessors of views may follow in each process.
+    fn reach(&self) -> Vec<Range<u64>> {
+        Vec::new()
+    }
 
     /// Whether each process has a line to the host.
     fn has_lines(&self) -> bool;
@@ -123,6 +136,17 @@ impl Reins {
         self.steps.take_over(self.place);
     }
 
+    /// How it ended, with what is known besides its wait status.
+    pub(crate) fn account(&self, how: String) -> String {
+        match &self.overdue {
+            Some(overdue) => overdue.clone(),
+            None if self.step() == Step::Overflowed => {
+                format!("its stack overflowed (the builder's `stack_size` makes it larger); {how}")
+            }
+            None => how,
+        }
+    }
+
     /// Kills it. Asks nobody, so it works whatever the nursery is doing.
     pub(crate) fn kill(&self) {
         // Where pidfds are refused: as long as its end has not been told, the number is its own.
@@ -142,46 +166,27 @@ pub(crate) struct Nursery {
     steps: Arc<Steps>,
     /// Questions so far.
     asked: Cell<u32>,
+    /// Told apart from a later process of its number by the time of its start.
+    start: Option<u64>,
+    /// When it was last looked at.
+    attended: Cell<Instant>,
 }
 
 impl Nursery {
-    /// Forks the nursery. No thread of ours runs yet; if the host has others, only steps that
-    /// take no lock of ours happen in the child before it is ready.
-    pub(crate) fn start(brood: &dyn Brood) -> std::io::Result<Self> {
-        let own = getpid();
-        let explain = |error: std::io::Error| limits::explain(error, own);
-        let (ours, theirs) = descriptors::socket_pair().map_err(explain)?;
-        let host = process::has_pidfds().then(|| process::pidfd_open(own)).transpose();
-        let host = host.map_err(explain)?;
-        let tether = Tether::new().map_err(explain)?;
+    /// Forks the nursery. Bodies have stacks of `stack` bytes.
+    pub(crate) fn start(brood: Arc<dyn Brood>, stack: usize) -> std::io::Result<Self> {
         let steps = Arc::new(Steps::new(brood.places())?);
-        // SAFETY: the child runs `nursery`, which only calls what is safe after a fork of a
-        // process with threads: system calls, and the allocator, which the C library makes usable.
-        match unsafe { process::fork() }.map_err(|errno| explain(errno.into()))? {
-            ForkResult::Child => {
-                drop(ours);
-                let own = Own { socket: theirs, host, host_pid: own, tether: tether.child() };
-                contain(|| nursery(brood, &own, &steps))
-            }
-            ForkResult::Parent { child } => {
-                let death = match tether.parent(child) {
-                    Ok((death, _)) => death,
-                    Err(error) => {
-                        let _ = kill(child, Signal::SIGKILL);
-                        let _ = waitpid(child, None);
-                        return Err(explain(error));
-                    }
-                };
-                Ok(Self {
-                    socket: ours.into(),
-                    pid: child,
-                    death: death.into(),
-                    lines: brood.has_lines(),
-                    steps,
-                    asked: Cell::new(0),
-                })
-            }
-        }
+        let Born { pid, socket, death } = bear(&brood, &steps, stack)?;
+        Ok(Self {
+            socket: socket.into(),
+            pid,
+            death: death.into(),
+            lines: brood.has_lines(),
+            steps,
+            asked: Cell::new(0),
+            start: process::start_time(pid),
+            attended: Cell::new(Instant::now()),
+        })
     }
 
     /// Its process number.
@@ -233,6 +238,14 @@ impl Nursery {
         }
     }
 
+    /// To be called now and then: one that was stopped could end nobody if this process died.
+    pub(crate) fn attend(&self) {
+        if self.attended.get().elapsed() >= ATTEND {
+            self.attended.set(Instant::now());
+            self.wake();
+        }
+    }
+
     /// Lets a nursery go on that somebody has stopped.
     fn wake(&self) {
         if process::is_stopped(self.pid) {
@@ -241,7 +254,10 @@ impl Nursery {
     }
 
     fn kill(&self) {
-        if !process::pidfd_kill(&self.death, libc::SIGKILL) && !is_readable(&self.death) {
+        // Where pidfds are refused, or the program has closed ours.
+        if !process::pidfd_kill(&self.death, libc::SIGKILL)
+            && process::is_there(self.pid, self.start)
+        {
             let _ = kill(self.pid, Signal::SIGKILL);
         }
     }
@@ -279,8 +295,37 @@ impl Nursery {
         self.ask(REAP, worker).map(|(status, _)| status)
     }
 
-    /// Lets the number of a nursery that has died go.
-    pub(crate) fn bury(self) {
+    /// After the death of a nursery, with which its workers have died. What these had started is
+    /// adopted by nobody of ours: what is left in their process groups is ended here. Where orphans
+    /// come to this process, they are waited for.
+    pub(crate) fn bury(self, workers: &[i32]) {
+        self.kill(); // one that only does not answer
+        self.wait();
+        for &group in workers {
+            let _ = nix::sys::signal::killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        let until = Instant::now() + BURIAL;
+        // No such child: they go to another process.
+        let is_left = |which: i32| {
+            use nix::sys::wait::{WaitPidFlag, WaitStatus};
+            loop {
+                match waitpid(Pid::from_raw(which), Some(WaitPidFlag::WNOHANG)) {
+                    Ok(WaitStatus::StillAlive) => return true,
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(_) => return false,
+                }
+            }
+        };
+        // One that was just forked has no group of its own yet.
+        let left = || workers.iter().filter(|&&pid| is_left(-pid) | is_left(pid)).count();
+        while left() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// It has ended. It is no child of ours, unless orphans come to this process, or it is a worker
+    /// itself; and then somebody who waits for any child may have been faster.
+    fn wait(&self) {
         let _ = waitpid(self.pid, None);
     }
 
@@ -298,17 +343,18 @@ impl Nursery {
                 self.kill();
             }
         }
-        let _ = waitpid(self.pid, None);
+        self.wait();
     }
 }
 
 /// The nursery's own descriptors, which no worker is to have.
-struct Own {
-    socket: OwnedFd,
+pub(super) struct Own {
+    pub(super) socket: OwnedFd,
     /// Becomes readable when the host has ended. `None`: its process number tells.
-    host: Option<OwnedFd>,
-    host_pid: Pid,
-    tether: Option<OwnedFd>,
+    pub(super) host: Option<OwnedFd>,
+    pub(super) host_pid: Pid,
+    pub(super) host_start: Option<u64>,
+    pub(super) tether: Option<OwnedFd>,
 }
 
 impl Own {
@@ -319,11 +365,12 @@ impl Own {
 }
 
 /// The nursery's life.
-fn nursery(brood: &dyn Brood, own: &Own, steps: &Steps) -> ! {
+pub(super) fn nursery(brood: &dyn Brood, own: &Own, steps: &Steps) -> ! {
     descriptors::settle_standard();
     descriptors::stay_above_host();
     descriptors::keep_only(&own.descriptors().chain(brood.keeps()).collect::<Vec<_>>());
     brood.settle();
+    reach::keep_only(&brood.reach());
     let socket = &own.socket;
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
     process::set_name("mailring-nurse");
@@ -334,6 +381,19 @@ fn nursery(brood: &dyn Brood, own: &Own, steps: &Steps) -> ! {
     // Without pidfds: the writing ends of the pipes whose end tells the host of a death.
     let mut tethers: Vec<Option<OwnedFd>> = pids.iter().map(|_| None).collect();
     let mut strays = false;
+    // Ready: from here on the host can watch this process.
+    let pidfd = own.host.as_ref().map(|_| process::pidfd_open(getpid())).transpose();
+    let ready = match &pidfd {
+        Ok(pidfd) => {
+            let fds: Vec<_> = pidfd.iter().map(AsRawFd::as_raw_fd).collect();
+            process::send(socket, &answer(0, getpid().as_raw()), &fds)
+        }
+        Err(_) => process::send(socket, &answer(0, -libc::EMFILE), &[]),
+    };
+    if ready.is_err() || pidfd.is_err() {
+        process::exit_now(1);
+    }
+    drop(pidfd);
     loop {
         let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
         fds.extend(own.host.iter().map(|host| PollFd::new(host.as_fd(), PollFlags::POLLIN)));
@@ -345,7 +405,7 @@ fn nursery(brood: &dyn Brood, own: &Own, steps: &Steps) -> ! {
         };
         let polled = poll(&mut fds, timeout);
         if own.host.is_none() {
-            if getppid() != own.host_pid {
+            if !process::is_there(own.host_pid, own.host_start) {
                 break; // the host is dead
             }
             let dead = |pid: &Option<Pid>| pid.is_some_and(process::has_ended);
@@ -428,19 +488,19 @@ struct Hatched {
 /// else a pipe, and whoever keeps its writing end says so by closing it: the nursery for its
 /// workers (a worker's tasks may fork, and their children would keep it open), and the nursery for
 /// itself, by ending.
-struct Tether(Option<(OwnedFd, OwnedFd)>);
+pub(super) struct Tether(Option<(OwnedFd, OwnedFd)>);
 
 impl Tether {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         if process::has_pidfds() {
             return Ok(Self(None));
         }
         descriptors::pipe().map(|ends| Self(Some(ends)))
     }
 
-    /// In the child, if that is to keep the writing end.
-    fn child(self) -> Option<OwnedFd> {
-        self.0.map(|(_, write)| write)
+    /// The end for who dies, and the one for who is to know.
+    pub(super) fn split(self) -> (Option<OwnedFd>, Option<OwnedFd>) {
+        self.0.map(|(read, write)| (write, read)).unzip()
     }
 
     /// In the parent: the descriptor to watch, and the writing end.
@@ -472,6 +532,8 @@ fn spawn(brood: &dyn Brood, worker: u16, steps: &Steps) -> Result<Hatched, Errno
                 }
                 steps.await_host(worker);
                 steps.reach(worker, Step::Settling);
+                // SAFETY: the words are unmapped by nobody in this process.
+                unsafe { stack::watch(steps.word(worker), Step::Overflowed as u32) };
                 LINEAGE.store(getpid().as_raw() as u32, Relaxed);
                 process::set_name("mailring-worker");
                 // A group of its own, so that what its tasks start can be ended with it.
@@ -499,7 +561,7 @@ fn errno(error: std::io::Error) -> Errno {
 
 /// Runs the life of a forked process. A panic of it must not unwind into what the fork copied:
 /// frames, destructors and handlers of the host.
-fn contain(life: impl FnOnce()) -> ! {
+pub(super) fn contain(life: impl FnOnce()) -> ! {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
     process::exit_now(101)
 }
@@ -515,26 +577,4 @@ fn reap(pid: Pid) -> i32 {
         && Errno::last() == Errno::EINTR
     {}
     status
-}
-
-/// How a process ended, from its wait status.
-pub(crate) fn describe_status(status: i32) -> String {
-    if libc::WIFEXITED(status) {
-        return match libc::WEXITSTATUS(status) {
-            97 => "its factory failed (exit code 97)".to_owned(),
-            98 => "it could not protect its view of the arena (exit code 98)".to_owned(),
-            code => format!("its process exited with code {code}"),
-        };
-    }
-    if libc::WIFSIGNALED(status) {
-        let number = libc::WTERMSIG(status);
-        let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
-        let hint = if number == libc::SIGKILL {
-            "; if nobody sent it, the machine may have run out of memory"
-        } else {
-            ""
-        };
-        return format!("its process was killed by {name} (signal {number}{hint})");
-    }
-    format!("its process ended with wait status {status:#x}")
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 
-use super::nursery::{Nursery, Reins, describe_status};
+use super::nursery::{Nursery, Reins};
 
 /// Who forks, and what is held of each worker.
 pub(crate) struct Processes {
@@ -19,14 +20,18 @@ impl Processes {
     /// How worker `worker` has died, if it has.
     pub(crate) fn ending(&self, worker: u16) -> Option<String> {
         let reins = self.reins.get(usize::from(worker))?.as_ref()?;
-        is_readable(&reins.death).then(|| self.reap(worker))
+        let gone = || "its process is gone, and the nursery as well".to_owned();
+        is_readable(&reins.death).then(|| self.reap(worker).unwrap_or_else(gone))
     }
 
-    /// How the dead worker has died; lets its number go.
-    pub(super) fn reap(&self, worker: u16) -> String {
+    /// How the dead worker has died; lets its number go. `None`: the nursery does not answer.
+    pub(super) fn reap(&self, worker: u16) -> Option<String> {
         match self.nursery.reap(worker) {
-            Ok(status) => describe_status(status),
-            Err(error) => format!("its process is gone ({error})"),
+            Ok(status) => Some(describe_status(status)),
+            Err(error) => {
+                tracing::error!(%error, "the nursery does not answer");
+                None
+            }
         }
     }
 
@@ -45,6 +50,12 @@ impl Processes {
         self.reins.iter_mut().flatten().for_each(|reins| reins.line = None);
         self.await_all(grace);
         self.nursery.shutdown();
+    }
+
+    /// The nursery has died, and the workers with it. What they had started is ended.
+    pub(super) fn bury(self) {
+        let groups: Vec<i32> = self.reins.iter().flatten().map(|reins| reins.pid).collect();
+        self.nursery.bury(&groups);
     }
 
     /// Waits until all workers have ended, at most for `longest`.
@@ -68,4 +79,28 @@ pub(super) fn is_readable(fd: impl AsFd) -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// How a process ended, from its wait status.
+pub(crate) fn describe_status(status: i32) -> String {
+    if libc::WIFEXITED(status) {
+        return match libc::WEXITSTATUS(status) {
+            97 => "its factory failed (exit code 97)".to_owned(),
+            98 => "it could not protect its view of the arena (exit code 98)".to_owned(),
+            code => format!("its process exited with code {code}"),
+        };
+    }
+    if libc::WIFSIGNALED(status) {
+        let number = libc::WTERMSIG(status);
+        let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
+        let hint = if number == libc::SIGKILL {
+            "; if nobody sent it, the machine may have run out of memory"
+        } else if number == libc::SIGABRT {
+            "; it aborted, as one does when the stack of a thread overflows"
+        } else {
+            ""
+        };
+        return format!("its process was killed by {name} (signal {number}{hint})");
+    }
+    format!("its process ended with wait status {status:#x}")
 }

@@ -3,8 +3,11 @@
 //! A child waits at its first step until the host holds what it needs to watch it. So a child that
 //! cannot be handed over has touched nothing, and its end is nobody's death.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
+
+use nix::unistd::Pid;
 
 use crate::sys::futex;
 use crate::sys::map::SharedWords;
@@ -25,6 +28,8 @@ pub(crate) enum Step {
     Factory = 4,
     /// It serves.
     Live = 5,
+    /// The stack of its thread has overflowed, and it is about to end for that.
+    Overflowed = 6,
 }
 
 impl Step {
@@ -35,6 +40,7 @@ impl Step {
             2 => Self::Settling,
             3 => Self::Confining,
             4 => Self::Factory,
+            6 => Self::Overflowed,
             _ => Self::Live,
         }
     }
@@ -47,22 +53,58 @@ impl Step {
             Self::Confining => "protecting its view of the shared memory",
             Self::Factory => "making its worker (the factory)",
             Self::Live => "serving",
+            Self::Overflowed => "overflowing its stack",
         }
     }
 }
 
-/// One word a place.
-pub(crate) struct Steps(SharedWords);
+/// One word a place, and two of the nursery.
+pub(crate) struct Steps(SharedWords, usize);
 
 impl Steps {
     pub(crate) fn new(places: usize) -> std::io::Result<Self> {
-        SharedWords::new(places).map(Self)
+        SharedWords::new(places + 2).map(|words| Self(words, places))
     }
 
     /// What the process at this place has come to.
     pub(crate) fn of(&self, place: u16) -> Step {
         Step::of(self.0.at(usize::from(place)).load(Acquire))
     }
+
+    /// Where the word of a place is.
+    pub(crate) fn word(&self, place: u16) -> *const AtomicU32 {
+        self.0.at(usize::from(place))
+    }
+
+    // ---- the nursery's own start
+
+    /// In the host: another one is forked.
+    pub(crate) fn nursery_begins(&self) {
+        self.0.at(self.1).store(0, Release);
+        self.0.at(self.1 + 1).store(0, Release);
+    }
+
+    /// In the nursery: it is there.
+    pub(crate) fn nursery_is(&self, pid: Pid) {
+        self.0.at(self.1).store(pid.as_raw() as u32, Release);
+    }
+
+    /// In the nursery: which lock it tries, from 1; 0 for none.
+    pub(crate) fn nursery_tries(&self, lock: u32) {
+        self.0.at(self.1 + 1).store(lock, Release);
+    }
+
+    /// The nursery, once it is there.
+    pub(crate) fn nursery_pid(&self) -> Option<Pid> {
+        let pid = self.0.at(self.1).load(Acquire) as i32;
+        (pid > 1).then(|| Pid::from_raw(pid))
+    }
+
+    pub(crate) fn nursery_tried(&self) -> u32 {
+        self.0.at(self.1 + 1).load(Acquire)
+    }
+
+    // ---- workers
 
     /// In the nursery, before the fork.
     pub(crate) fn reset(&self, place: u16) {

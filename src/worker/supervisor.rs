@@ -57,6 +57,7 @@ impl Supervisor {
             imports: &imports,
             start_timeout,
             starts: vec![Starts::default(); workers],
+            lost: false,
             troubled: HashMap::new(),
             reported: vec![0; workers],
         };
@@ -93,6 +94,8 @@ struct Watch<'a> {
     start_timeout: Duration,
     /// By worker.
     starts: Vec<Starts>,
+    /// The nursery does not answer: as good as dead.
+    lost: bool,
     /// By task: when a group was first seen in trouble.
     troubled: HashMap<u64, Instant>,
     /// THREAD mode: the lease whose missed deadline was reported, by worker.
@@ -158,10 +161,11 @@ impl Watch<'_> {
 
     fn look_at_deaths(&mut self) {
         let Some(processes) = &self.processes else { return };
-        if is_readable(processes.nursery.death()) {
+        processes.nursery.attend();
+        if self.lost || is_readable(processes.nursery.death()) {
             // All workers go with it. Who hears of it must not meet one that still writes.
             processes.await_all(GOING);
-            self.processes.take().into_iter().for_each(|processes| processes.nursery.bury());
+            self.processes.take().into_iter().for_each(Processes::bury);
             if self.health.failure().is_none() {
                 self.health.fail("its nursery process died".to_owned(), self.arena);
             }
@@ -183,11 +187,14 @@ impl Watch<'_> {
     fn bury(&mut self, worker: u16) {
         let Some(processes) = &mut self.processes else { return };
         let _span = tracing::info_span!("recovery", worker).entered();
+        let Some(how) = processes.reap(worker) else {
+            self.lost = true;
+            return;
+        };
         self.health.last_death_ns.store(monotonic_ns(), Relaxed);
         self.health.deaths.fetch_add(1, Relaxed);
         let reins = processes.reins[usize::from(worker)].take();
-        let how = processes.reap(worker);
-        let how = reins.and_then(|reins| reins.overdue).unwrap_or(how);
+        let how = reins.map_or(how.clone(), |reins| reins.account(how));
         let how = self.with_beside(worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");

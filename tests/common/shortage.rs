@@ -1,4 +1,4 @@
-//! Taking descriptors and processes away from this process, and from its nursery.
+//! Taking descriptors, processes and system calls away from this process, and from its nursery.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -72,4 +72,26 @@ pub(crate) fn without_forks<R>(pid: i32, f: impl FnOnce() -> R) -> R {
     let result = f();
     limit(pid, libc::RLIMIT_NPROC, old);
     result
+}
+
+/// From here on the system answers with this error to these calls: to this process, and to all that
+/// descend from it.
+pub(crate) fn refuse_calls(calls: &[i64], errno: i32) {
+    let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+    // Loads the number of the call; answers so to those, and allows the others.
+    let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for (index, call) in calls.iter().enumerate() {
+        let to_refusal = (calls.len() - index) as u8;
+        program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *call as u32, to_refusal, 0));
+    }
+    let (end, refuse) = (libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32);
+    program.push(op(end, libc::SECCOMP_RET_ALLOW, 0, 0));
+    program.push(op(end, refuse, 0, 0));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the filter is valid, and read during the call only.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
+    }
 }

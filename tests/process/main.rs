@@ -9,9 +9,11 @@ mod shortage_kit;
 
 mod death;
 mod factories;
+mod inherited;
 mod life;
 mod older;
 mod parent;
+mod relatives;
 mod shortage;
 
 tests! {
@@ -53,5 +55,16 @@ tests! {
         a_replacement_that_cannot_be_handed_over, descriptors_run_out_and_come_back,
         a_build_without_descriptors, a_storm_of_kills_is_survived, soak_no_fork_for_a_while,
         a_factory_that_crashes_ends_the_build, a_factory_that_hangs_is_named,
+    }
+    "process::inherited" in inherited {
+        a_panic_on_another_thread, the_hook_of_the_program_stays, standard_error_locked_for_a_moment,
+        soak_locks_that_are_never_opened, beside_threads_that_take_every_lock,
+        soak_ten_thousand_builds_beside_such_threads, thread_locals_stay_where_they_are,
+        a_stack_as_large_as_it_is_told, an_overflow_is_named, other_threads_are_named,
+    }
+    "role" in inherited { host_with_threads }
+    "process::relatives" in relatives {
+        a_host_that_waits_for_any_child, a_host_to_which_orphans_come, the_nursery_is_stopped,
+        a_copy_in_the_middle_of_a_run, a_buffer_of_another_executor_in_a_body,
     }
 }

@@ -6,42 +6,24 @@ use std::time::{Duration, Instant};
 use mailring::{FailureKind, Mode};
 
 use crate::common::kit::{Done, args, config, failed_as, kill, small};
+use crate::shortage_kit::refuse_calls;
 use crate::{death, life, parent};
 
-/// From here on the system answers ENOSYS to what an older one does not have. For this process and
-/// all that descend from it.
+/// From here on the system answers ENOSYS to what an older one does not have.
 fn forget_new_calls() {
-    let missing = [
-        libc::SYS_pidfd_open,
-        libc::SYS_pidfd_send_signal,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_futex_waitv,
-    ];
-    let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
-    // Loads the number of the call; answers ENOSYS to those, and allows the others.
-    let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
-    for (index, call) in missing.iter().enumerate() {
-        let to_refusal = (missing.len() - index) as u8;
-        program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *call as u32, to_refusal, 0));
-    }
-    program.push(op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0));
-    program.push(op(
-        libc::BPF_RET | libc::BPF_K,
-        libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
-        0,
-        0,
-    ));
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: the filter is valid, and read during the call only.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(
-            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter),
-            0
-        );
-        let answer = libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0);
-        assert_eq!((answer, *libc::__errno_location()), (-1, libc::ENOSYS));
-    }
+    refuse_calls(
+        &[
+            libc::SYS_pidfd_open,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_futex_waitv,
+        ],
+        libc::ENOSYS,
+    );
+    // SAFETY: passes no pointers.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    assert_eq!((answer, errno), (-1, Some(libc::ENOSYS)));
 }
 
 pub(crate) fn a_killed_worker_is_replaced() {

@@ -136,8 +136,6 @@ pub(crate) fn a_storm_of_kills_is_survived() {
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", exec.stats());
     }
     println!("{:?} after {:?}", exec.stats(), began.elapsed());
-    // It backs off: without pauses it takes no time at all.
-    assert!(began.elapsed() > Duration::from_millis(200));
     works(&exec, add);
 }
 

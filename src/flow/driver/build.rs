@@ -13,11 +13,12 @@ use super::place::{Logical, Supply};
 use super::signals;
 use crate::flow::error::Error;
 use crate::flow::memory::{Memory, Spill};
+use crate::flow::node;
 use crate::flow::resources::{ONE, Resources};
 use crate::flow::worker::life::Workers;
 use crate::flow::{Flow, Owner};
 use crate::limits::{DEFAULT_FLOW_PROCESSES, DEFAULT_SPILL_BYTES, MAX_FLOW_PROCESSES};
-use crate::sys::{descriptors, machine};
+use crate::sys::{descriptors, machine, stack};
 use crate::worker::nursery::Nursery;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::starts::Starts;
@@ -38,6 +39,7 @@ pub struct Builder {
     signals: bool,
     kept: Vec<RawFd>,
     wait: WaitStrategy,
+    stack_size: usize,
 }
 
 impl Default for Builder {
@@ -53,6 +55,7 @@ impl Default for Builder {
             signals: true,
             kept: Vec::new(),
             wait: WaitStrategy::default(),
+            stack_size: stack::USUAL,
         }
     }
 }
@@ -144,6 +147,14 @@ impl Builder {
         self
     }
 
+    /// Bytes of stack for bodies (default 8 MiB, at least 128 KiB; memory is used as far as a body
+    /// needs it). Threads that a body starts have stacks of their own.
+    #[must_use]
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes.max(stack::LEAST);
+        self
+    }
+
     /// How those who have nothing to do wait.
     #[must_use]
     pub fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
@@ -175,10 +186,9 @@ impl Builder {
             kept: self.kept.into(),
             wait: self.wait,
         };
-        // What is printed and not yet written would be written by every process.
-        let _ = std::io::Write::flush(&mut std::io::stdout());
-        let nursery =
-            Nursery::start(&brood).map_err(Error::system("forking the nursery of the flow"))?;
+        node::prepare_names();
+        let nursery = Nursery::start(Arc::new(brood), self.stack_size)
+            .map_err(Error::system("forking the nursery of the flow"))?;
         memory.not_for_children();
         let host = Host::new(memory, self.patience, keeper, self.wait);
         let added = host.with(|state| {

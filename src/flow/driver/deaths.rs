@@ -19,9 +19,8 @@ impl State {
     pub(super) fn bury(&mut self, place: u16, how: &str) {
         // What it had finished counts.
         self.pump_one(place);
-        let process = self.proc_mut(place);
-        let overdue = process.reins.as_mut().and_then(|reins| reins.overdue.take());
-        let how = overdue.as_deref().unwrap_or(how);
+        let reins = self.procs[usize::from(place)].reins.as_ref();
+        let how = &reins.map_or(how.to_owned(), |reins| reins.account(how.to_owned()));
         let process = &self.procs[usize::from(place)];
         let (worker, doom, actor) = (process.worker, process.doom, process.actor);
         let has_served = process.done > 1;

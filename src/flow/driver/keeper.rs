@@ -13,9 +13,10 @@ use super::State;
 use super::host::Host;
 use super::signals;
 use crate::sys::{family, process};
-use crate::worker::nursery::{Nursery, describe_status};
+use crate::worker::nursery::Nursery;
 use crate::worker::participant::RECHECK;
 use crate::worker::poke::wait;
+use crate::worker::processes::describe_status;
 
 /// No grace is longer.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -25,12 +26,14 @@ const TICK: Duration = Duration::from_millis(50);
 pub(super) struct Keeper {
     host: Arc<Host>,
     nursery: Nursery,
+    /// It does not answer: as good as dead.
+    lost: bool,
     grace: Duration,
 }
 
 impl Keeper {
     pub(super) fn new(host: Arc<Host>, nursery: Nursery, grace: Duration) -> Self {
-        Self { host, nursery, grace }
+        Self { host, nursery, lost: false, grace }
     }
 
     /// Runs until the flow ends; then ends everything.
@@ -50,9 +53,9 @@ impl Keeper {
             }
             if self.nursery_is_dead() {
                 self.close("its nursery process died");
-                self.end_groups();
                 signals::uninstall(&self.host.keeper);
-                self.nursery.bury();
+                let workers = self.groups();
+                self.nursery.bury(&workers);
                 return;
             }
             for place in dead {
@@ -78,7 +81,8 @@ impl Keeper {
     }
 
     fn nursery_is_dead(&self) -> bool {
-        readable(self.nursery.death().as_fd())
+        self.nursery.attend();
+        self.lost || readable(self.nursery.death().as_fd())
     }
 
     /// Sleeps until there is something; the processes that have ended.
@@ -107,14 +111,16 @@ impl Keeper {
 
     /// The fence is passed: the process is gone. The nursery ends what it has left.
     fn bury(&mut self, place: u16) {
-        let how = match self.nursery.reap(place) {
-            Ok(status) => describe_status(status),
-            Err(error) => {
-                self.end_groups(); // the nursery is gone as well
-                format!("its process is gone ({error})")
+        match self.nursery.reap(place) {
+            Ok(status) => {
+                let how = describe_status(status);
+                self.host.with(|state| state.bury(place, &how));
             }
-        };
-        self.host.with(|state| state.bury(place, &how));
+            Err(error) => {
+                tracing::error!(%error, "the nursery does not answer");
+                self.lost = true;
+            }
+        }
     }
 
     /// Forks what was asked for. A worker whose process cannot be forked pauses.
@@ -154,14 +160,11 @@ impl Keeper {
         next.into_iter().flatten().min()
     }
 
-    /// The nursery is gone, and with it the workers; nobody adopts what they had started. What is
-    /// left in their process groups is ended here.
-    fn end_groups(&self) {
+    /// The process groups of the workers.
+    fn groups(&self) -> Vec<i32> {
         let state = self.host.lock();
-        for reins in state.procs.iter().filter_map(|process| process.reins.as_ref()) {
-            let group = nix::unistd::Pid::from_raw(reins.pid);
-            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        }
+        let reins = state.procs.iter().filter_map(|process| process.reins.as_ref());
+        reins.map(|reins| reins.pid).collect()
     }
 
     /// The flow ends: bodies are told, what they have started has a grace, and then all go.

@@ -23,7 +23,6 @@ extern "C" fn came(signal: i32) {
     let keepers = || TELL.iter().map(|tell| tell.load(SeqCst) - 1).filter(|fd| *fd >= 0);
     if keepers().next().is_none() || CAME.swap(signal, SeqCst) != 0 {
         end(signal);
-        return;
     }
     let one = 1u64;
     for fd in keepers() {
@@ -34,11 +33,19 @@ extern "C" fn came(signal: i32) {
 }
 
 /// Ends this process as the signal does by default. Only calls what a handler may.
-fn end(signal: i32) {
-    // SAFETY: the default action is no handler of ours, and both calls are allowed in a handler.
+fn end(signal: i32) -> ! {
+    // SAFETY: the default action is no handler of ours, and all calls are allowed in a handler; the
+    // set is a live local.
     unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
         libc::signal(signal, libc::SIG_DFL);
+        // Blocked while its handler runs, and perhaps by the program.
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
         libc::raise(signal);
+        // The first process of a PID namespace (of a container, say) has no default actions.
+        libc::_exit(128 + signal)
     }
 }
 

@@ -61,7 +61,7 @@ impl State {
             let process = &mut self.procs[usize::from(place)];
             let worker = process.worker;
             let Some(reins) = process.reins.as_mut() else { continue };
-            if reins.step() == Step::Live {
+            if reins.step() >= Step::Live {
                 due |= self.workers[worker].starts.next().is_some();
                 self.workers[worker].starts.came_up();
                 continue;

@@ -14,6 +14,7 @@ use super::serve::serve;
 use crate::flow::memory::Memory;
 use crate::sys::family::{self, Member};
 use crate::sys::process;
+use crate::worker::hook;
 use crate::worker::nursery::Brood;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::steps::{Step, Steps};
@@ -52,13 +53,7 @@ impl Brood for Workers {
         if !self.memory.join_fences() || self.memory.confine().is_err() {
             process::exit_now(98);
         }
-        std::panic::set_hook(Box::new(|info| {
-            let at = info.location().map_or_else(String::new, ToString::to_string);
-            PANICKED_AT.with_borrow_mut(|place| *place = at);
-            if context::task().is_none() {
-                eprintln!("{info}"); // of a thread that a body has started: nobody else says it
-            }
-        }));
+        hook::serve(&PANIC);
         let client = Client::new(Arc::clone(&self.memory), place, &self.keeper, self.wait);
         let client = client::install(client);
         steps.reach(place, Step::Live);
@@ -79,6 +74,15 @@ impl Brood for Workers {
         }
     }
 }
+
+/// What a worker does at a panic. The body's becomes the text of its failure.
+static PANIC: hook::InWorker = |info, _| {
+    let at = info.location().map_or_else(String::new, ToString::to_string);
+    PANICKED_AT.with_borrow_mut(|place| *place = at);
+    if context::task().is_none() {
+        eprintln!("{info}"); // of a thread that a body has started: nobody else says it
+    }
+};
 
 thread_local! {
     static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
