@@ -290,7 +290,7 @@ fn descriptor(
         kind,
         options,
         run,
-        check: desc::check(params.iter().map(|param| &param.travel.decoded)),
+        check: desc::check(params.iter().map(|param| &param.travel.owned)),
     }
     .item();
     let ident = desc::ident();

@@ -12,6 +12,7 @@ use syn::spanned::Spanned;
 use crate::function::{Output, Param, decoded, passed};
 use crate::options::Options;
 use crate::quantity;
+use crate::types::Pass;
 
 /// Where everything is that expansions name.
 pub(crate) fn private() -> TokenStream {
@@ -69,6 +70,7 @@ impl Desc<'_> {
         let p = private();
         let Self { name, params, run, check, .. } = self;
         let (ident, frame, args, allowed) = (ident(), frame(), args(), allowed());
+        let probing = probing();
         // A line is that of the outermost expansion, unless the token is the user's.
         let at = self.function.span();
         let file = quote_spanned!(at=> ::core::file!());
@@ -104,8 +106,9 @@ impl Desc<'_> {
                 deadline_ns: #deadline_ns,
                 priority: #priority,
                 kind: #p::Kind::#kind,
-                run: |#frame: &mut #p::Frame<'_>| -> ::core::result::Result<(), #p::Raised> { #run },
+                run: |#frame: &mut #p::Frame<'_>| -> ::core::result::Result<(), #p::Raised> { #probing #run },
                 check: |#args: &#p::RawArgs<'_>| -> ::core::result::Result<(), #p::BadArgument> {
+                    #probing
                     #check
                     ::core::result::Result::Ok(())
                 },
@@ -141,12 +144,32 @@ pub(crate) fn decode(params: &[Param], first: usize) -> (TokenStream, Vec<TokenS
     let mut statements = TokenStream::new();
     let mut arguments = Vec::new();
     for (index, param) in params.iter().enumerate() {
-        let (ident, ty) = (decoded(index), &param.travel.decoded);
+        let (ident, ty) = (decoded(index), &param.travel.taken);
         let index = Literal::usize_unsuffixed(first + index);
-        quote!(let #ident: #ty = #frame.arg::<#ty>(#index)?;).to_tokens(&mut statements);
+        let (probe, assertion) = (probe(ty), &param.travel.assertion);
+        let how = match param.travel.pass {
+            Pass::Value => quote!(take),
+            Pass::Reference => quote!(lend),
+        };
+        quote!(#assertion let #ident = #probe.#how(#frame, #index)?;).to_tokens(&mut statements);
         arguments.push(passed(param, &ident));
     }
     (statements, arguments)
+}
+
+/// What an expansion does with a type, whether or not that travels; see `probe` in the crate.
+pub(crate) fn probe(ty: &TokenStream) -> TokenStream {
+    let p = private();
+    quote!((&&#p::probe::Probe::<#ty>::new()))
+}
+
+/// The methods of that.
+pub(crate) fn probing() -> TokenStream {
+    let p = private();
+    quote! {
+        #[allow(unused_imports)]
+        use #p::probe::{Keeps as _, Lends as _, Stays as _, Travels as _};
+    }
 }
 
 /// Statements that decode each of the types, and nothing more.
@@ -155,7 +178,8 @@ pub(crate) fn check<'a>(types: impl Iterator<Item = &'a TokenStream>) -> TokenSt
     let mut statements = quote!(let _ = #args;);
     for (index, ty) in types.enumerate() {
         let index = Literal::usize_unsuffixed(index);
-        quote!(let _ = #args.decode::<#ty>(#index)?;).to_tokens(&mut statements);
+        let probe = probe(ty);
+        quote!(#probe.check(#args, #index)?;).to_tokens(&mut statements);
     }
     statements
 }
@@ -169,7 +193,9 @@ pub(crate) fn reply(output: &Output) -> TokenStream {
     };
     // An error about the type is shown where the type stands.
     let at = span.resolved_at(Span::mixed_site());
-    sort(output, |value| quote_spanned!(at=> #frame.reply(&#value)))
+    let (probe, assertion) = (probe(&output.value()), output.assertion());
+    let sorted = sort(output, |value| quote_spanned!(at=> #probe.reply(#frame, &#value)));
+    quote!(#assertion #sorted)
 }
 
 /// `good` for a value; an error is raised.

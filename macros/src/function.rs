@@ -116,6 +116,14 @@ pub(crate) enum Output {
 }
 
 impl Output {
+    /// Says that the result travels.
+    pub(crate) fn assertion(&self) -> TokenStream {
+        match self {
+            Self::Unit => TokenStream::new(),
+            Self::Value(ty) | Self::Fallible(ty) => types::travels(ty, &self.value()),
+        }
+    }
+
     /// The type of a reference to the result.
     pub(crate) fn value(&self) -> TokenStream {
         let p = private();
@@ -176,9 +184,8 @@ pub(crate) fn decoded(index: usize) -> Ident {
 /// What the function is called with, for a parameter that was decoded into `ident`.
 pub(crate) fn passed(param: &Param, ident: &Ident) -> TokenStream {
     match param.travel.pass {
-        Pass::AsIs => quote!(#ident),
-        Pass::Reference => quote!(&#ident),
-        Pass::Slice => quote!(&#ident[..]),
+        Pass::Value => quote!(#ident),
+        Pass::Reference => quote!(&*#ident),
     }
 }
 

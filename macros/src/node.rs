@@ -52,6 +52,7 @@ fn expansion(options: &Options, function: &Function, shape: &Shape) -> TokenStre
     let params: Vec<_> = shape.params.iter().map(|param| &param.name).collect();
     let owned: Vec<_> = shape.params.iter().map(|param| &param.travel.owned).collect();
     let value = shape.output.value();
+    let (probe, probing) = (desc::probe(&value), desc::probing());
     // A parameter may have the same name: this one is another.
     let flow = syn::Ident::new("flow", proc_macro2::Span::mixed_site());
     let what =
@@ -88,7 +89,8 @@ fn expansion(options: &Options, function: &Function, shape: &Shape) -> TokenStre
                 #flow: &#p::Flow,
                 #(#params: impl #p::IntoArg<#owned>,)*
             ) -> ::core::result::Result<#value, #p::Error> {
-                Self::NODE.remote_blocking(#flow, #(#params),*)
+                #probing
+                #probe.get(Self::NODE.remote(#flow, #(#params),*)?)
             }
 
             /// A call with other options than those of the attribute.
@@ -121,6 +123,6 @@ fn descriptor<'a>(options: &'a Options, function: &'a Function, shape: &Shape) -
             let #outcome = #name(#(#arguments),*);
             #reply
         },
-        check: desc::check(shape.params.iter().map(|param| &param.travel.decoded)),
+        check: desc::check(shape.params.iter().map(|param| &param.travel.owned)),
     }
 }

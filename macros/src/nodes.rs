@@ -9,7 +9,7 @@ use syn::{Attribute, Error, ImplItem, ImplItemFn, ItemImpl, Result, Type, parse2
 use crate::desc::{self, Desc, Kind, private};
 use crate::function::{self, Function, Receiver, Shape, cfgs, with_error};
 use crate::options::{self, Options};
-use crate::types::{plain, without_self};
+use crate::types::{plain, travels, without_self};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut block = match impl_block(item.clone(), "nodes") {
@@ -147,13 +147,15 @@ fn descriptor<'a>(
     if let Some((how, _)) = &shape.receiver {
         names.push("self".to_owned());
         receiver = Some(ty.to_token_stream());
-        take = Some(quote!(let #local: #ty = #frame.arg::<#ty>(0)?;));
+        let tokens = ty.to_token_stream();
+        let (probe, assertion) = (desc::probe(&tokens), travels(ty, &tokens));
+        take = Some(quote!(#assertion let #local = #probe.take(#frame, 0)?;));
         pass =
             Some(if matches!(how, Receiver::Value) { quote!(#local,) } else { quote!(&#local,) });
     }
     let (decode, arguments) = desc::decode(&shape.params, names.len());
     names.extend(shape.params.iter().map(function::Param::text));
-    let types = receiver.iter().chain(shape.params.iter().map(|param| &param.travel.decoded));
+    let types = receiver.iter().chain(shape.params.iter().map(|param| &param.travel.owned));
     let check = desc::check(types);
     Desc {
         function: method,

@@ -1,31 +1,34 @@
 //! Types of parameters and results: which owned type travels, which lifetimes cannot.
 
-use proc_macro2::{Group, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
     Error, Expr, GenericArgument, Lifetime, ParenthesizedGenericArguments, PathArguments, Result,
     Type, TypeBareFn, TypeImplTrait, TypeReference,
 };
 
+use crate::desc::private;
+
 /// How a parameter travels.
 pub(crate) struct Travel {
     /// The type that callers hand over.
     pub(crate) owned: TokenStream,
-    /// What a worker decodes it into.
-    pub(crate) decoded: TokenStream,
+    /// What a worker takes: that type, or what the function takes a reference to.
+    pub(crate) taken: TokenStream,
     pub(crate) pass: Pass,
+    /// What has to be said of it, where it stands.
+    pub(crate) assertion: TokenStream,
 }
 
-/// How the function gets what was decoded.
+/// How the function gets what was taken.
 #[derive(Clone, Copy)]
 pub(crate) enum Pass {
-    /// As it is. That may be a reference into the bytes of the arguments.
-    AsIs,
-    /// `&x`
+    /// As it is.
+    Value,
+    /// As a reference, to the bytes of the argument if it can be read there.
     Reference,
-    /// `&x[..]`
-    Slice,
 }
 
 /// How a parameter of type `ty` travels, or why it cannot.
@@ -33,7 +36,9 @@ pub(crate) fn travel(ty: &Type) -> Result<Travel> {
     let ty = plain(ty);
     let Type::Reference(reference) = ty else {
         owned(ty)?;
-        return Ok(Travel { owned: quote!(#ty), decoded: quote!(#ty), pass: Pass::AsIs });
+        let tokens = quote!(#ty);
+        let assertion = travels(ty, &tokens);
+        return Ok(Travel { owned: tokens.clone(), taken: tokens, pass: Pass::Value, assertion });
     };
     if reference.mutability.is_some() {
         return Err(Error::new_spanned(
@@ -42,27 +47,44 @@ pub(crate) fn travel(ty: &Type) -> Result<Travel> {
         ));
     }
     not_static(reference.lifetime.as_ref())?;
-    match plain(&reference.elem) {
-        Type::Path(path) if path.path.is_ident("str") => Ok(Travel {
-            owned: quote!(::std::string::String),
-            decoded: quote!(&#path),
-            pass: Pass::AsIs,
-        }),
+    let inner = plain(&reference.elem);
+    let (given, assertion) = match inner {
+        Type::TraitObject(_) => {
+            return Err(Error::new_spanned(
+                inner,
+                "a worker has to know the type; name it instead of `dyn Trait`",
+            ));
+        }
+        Type::Path(path) if path.path.is_ident("str") => {
+            (quote!(::std::string::String), TokenStream::new())
+        }
         Type::Slice(slice) => {
             let element = &*slice.elem;
             owned(element)?;
-            let vec = quote!(::std::vec::Vec<#element>);
-            let bytes = matches!(plain(element), Type::Path(path) if path.path.is_ident("u8"));
-            // Bytes are read where they lie; other elements have to be made.
-            let (decoded, pass) =
-                if bytes { (quote!(&#slice), Pass::AsIs) } else { (vec.clone(), Pass::Slice) };
-            Ok(Travel { owned: vec, decoded, pass })
+            (quote!(::std::vec::Vec<#element>), travels(element, &quote!(#element)))
         }
-        inner => {
+        Type::Path(_) => {
             owned(inner)?;
-            Ok(Travel { owned: quote!(#inner), decoded: quote!(#inner), pass: Pass::Reference })
+            let p = private();
+            let at = inner.span().resolved_at(Span::mixed_site());
+            (
+                quote!(<#inner as #p::Owned>::Owned),
+                quote_spanned!(at=> const _: () = #p::probe::lends::<#inner>();),
+            )
         }
-    }
+        _ => {
+            owned(inner)?;
+            (quote!(#inner), travels(inner, &quote!(#inner)))
+        }
+    };
+    Ok(Travel { owned: given, taken: quote!(#inner), pass: Pass::Reference, assertion })
+}
+
+/// Says where a type stands that it travels.
+pub(crate) fn travels(place: impl Spanned, ty: &TokenStream) -> TokenStream {
+    let p = private();
+    let at = place.span().resolved_at(Span::mixed_site());
+    quote_spanned!(at=> const _: () = #p::probe::travels::<#ty>();)
 }
 
 /// A worker's copy of an argument ends with the call.

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Flow;
-use super::args::{ArgWriter, check_stamp, for_flow};
+use super::args::ArgWriter;
+use super::codec::{kind, put_token, take_words};
 use super::error::Error;
 use super::node::NodeDesc;
 use super::options::{Overrides, Strategy};
@@ -98,8 +99,8 @@ impl<T> ActorHandle<T> {
         put: impl FnOnce(&mut ArgWriter),
     ) -> Result<Self, Error> {
         let side = flow.side();
-        let mut writer = ArgWriter::default();
-        for_flow(side.stamp(), || put(&mut writer));
+        let mut writer = ArgWriter::new(side.clone());
+        put(&mut writer);
         let (over, restarts) = (&options.overrides, options.max_restarts);
         let id = match &side {
             Side::Host(host) => host.spawn(desc, over, restarts, writer)?,
@@ -114,8 +115,8 @@ impl<T> ActorHandle<T> {
         desc: &'static NodeDesc,
         put: impl FnOnce(&mut ArgWriter),
     ) -> ActorCall<R> {
-        let mut writer = ArgWriter::default();
-        for_flow(self.side.stamp(), || put(&mut writer));
+        let mut writer = ArgWriter::new(self.side.clone());
+        put(&mut writer);
         ActorCall {
             actor: self.id,
             side: self.side.clone(),
@@ -148,14 +149,13 @@ impl<T> ActorHandle<T> {
 
 impl<T> Serialize for ActorHandle<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        check_stamp(self.side.stamp()).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_u64(self.id)
+        put_token(serializer, kind::ACTOR, None, self.side.stamp(), &[self.id])
     }
 }
 
 impl<'de, T> Deserialize<'de> for ActorHandle<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let id = u64::deserialize(deserializer)?;
+        let [id, ..] = take_words(deserializer, kind::ACTOR)?;
         let side = Side::current().map_err(serde::de::Error::custom)?;
         Ok(Self { id, side, actor: PhantomData })
     }
@@ -208,8 +208,8 @@ impl<R> ActorCall<R> {
         }
         let handle = match &self.side {
             Side::Host(host) => {
-                let id = host.dispatch(self.desc, over, self.writer, Some(self.actor))?;
-                Handle::counted(id, self.side.clone())
+                let name = host.dispatch(self.desc, over, self.writer, Some(self.actor))?;
+                Handle::counted(name, self.side.clone())
             }
             Side::Worker(client) => {
                 client.dispatch(self.desc, over, self.writer, Some(self.actor))?

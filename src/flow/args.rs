@@ -1,11 +1,13 @@
 //! Arguments on their way: each is a value, encoded, or a ref to one.
 
-use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::codec::{self, Buffer, FOREIGN, Fault, Value};
 use super::error::{BadArgument, Error};
 use super::node::NodeDesc;
 use super::reference::{Fill, Handle, ObjectRef, Side};
@@ -26,7 +28,7 @@ pub(super) enum Arg {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Args {
     pub(super) list: SmallVec<[Arg; 4]>,
-    pub(super) bytes: SmallVec<[u8; 64]>,
+    pub(super) bytes: Buffer,
     /// Objects that the encoded values name.
     pub(super) nested: Vec<u64>,
 }
@@ -70,89 +72,153 @@ impl Args {
 /// Collects the arguments of a call.
 #[derive(Debug, Default)]
 pub struct ArgWriter {
+    /// The flow that is called; none: the arguments are for whoever is called without any wait.
+    side: Option<Side>,
     pub(super) args: Args,
     /// What cannot be encoded, and why.
-    pub(super) failed: Option<(usize, String)>,
-    /// Refs that were given away: they live until the call is on its way.
+    failed: Option<(usize, Failed)>,
+    /// Refs that were given away, and places of long arguments: they live until the call has been
+    /// entered.
     kept: SmallVec<[Handle; 2]>,
 }
 
+/// Why there is no argument.
+#[derive(Debug)]
+enum Failed {
+    Encode(String),
+    Place(Error),
+}
+
 impl ArgWriter {
+    pub(super) fn new(side: Side) -> Self {
+        Self { side: Some(side), ..Self::default() }
+    }
+
     /// Encodes a value as the next argument.
-    pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) {
+    #[inline]
+    pub(super) fn value<T: Value>(&mut self, value: &T) {
+        match codec::as_plain(value) {
+            Some((tag, bytes)) => self.plain_bytes(tag, bytes),
+            None => self.message(|side, out| codec::encode(value, side, out)),
+        }
+    }
+
+    /// The same for a slice, which arrives as a vector.
+    pub(super) fn slice<E: Value>(&mut self, value: &[E]) {
+        match codec::slice_as_plain(value) {
+            Some((tag, bytes)) => self.plain_bytes(tag, bytes),
+            None => self.message(|side, out| codec::encode_slice(value, side, out)),
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        let (tag, bytes) = codec::text_as_plain(text);
+        self.plain_bytes(tag, bytes);
+    }
+
+    fn path(&mut self, path: &OsStr) {
+        let (tag, bytes) = codec::path_as_plain(path);
+        self.plain_bytes(tag, bytes);
+    }
+
+    /// Bytes and the tag behind them: long ones go where they will stay at once.
+    #[inline]
+    fn plain_bytes(&mut self, tag: u8, bytes: &[u8]) {
+        let len = bytes.len() + 1;
+        if len > LONG_ARGUMENT && self.side.is_some() {
+            return self.place(len, &mut |room: &mut [u8]| {
+                room[..bytes.len()].copy_from_slice(bytes);
+                room[bytes.len()] = tag;
+            });
+        }
+        self.args.bytes.extend_from_slice(bytes);
+        self.args.bytes.push(tag);
+        self.here(len);
+    }
+
+    fn message(
+        &mut self,
+        encode: impl FnOnce(Option<&Side>, &mut Buffer) -> Result<Vec<Handle>, Fault>,
+    ) {
         let before = self.args.bytes.len();
-        let sink = Bytes(&mut self.args.bytes);
-        let (encoded, named) =
-            collecting(|| postcard::serialize_with_flavor::<T, _, ()>(value, sink));
-        self.args.nested.extend(named.iter().map(Handle::id));
-        self.kept.extend(named);
-        if let Err(error) = encoded {
-            let index = self.args.list.len();
-            self.failed.get_or_insert((index, describe(&error)));
+        match encode(self.side.as_ref(), &mut self.args.bytes) {
+            Ok(named) => {
+                self.args.nested.extend(named.iter().map(Handle::id));
+                self.kept.extend(named);
+            }
+            Err(fault) => {
+                self.args.bytes.truncate(before);
+                self.fail(Failed::Encode(fault.to_string()));
+            }
         }
         let len = self.args.bytes.len() - before;
+        if len > LONG_ARGUMENT && self.side.is_some() {
+            let long = Buffer::from(&self.args.bytes[before..]);
+            self.args.bytes.truncate(before);
+            return self.place(len, &mut |room: &mut [u8]| room.copy_from_slice(&long));
+        }
+        self.here(len);
+    }
+
+    /// So many of the encoded bytes are an argument.
+    fn here(&mut self, len: usize) {
         match u32::try_from(len) {
             Ok(len) => self.args.list.push(Arg::Value(len)),
             Err(_) => {
-                let why = format!("{len} bytes are more than an argument can have (4 GiB)");
-                self.failed.get_or_insert((self.args.list.len(), why));
+                let why = format!("{len} bytes are more than an argument can have here (4 GiB)");
+                self.fail(Failed::Encode(why));
+                self.args.list.push(Arg::Value(0));
             }
         }
     }
 
-    /// The next argument, encoded already. Refs inside are not known, and not kept.
+    /// An argument in a place of its own: written once, instead of into letters again and again.
+    #[cold]
+    fn place(&mut self, len: usize, fill: Fill<'_>) {
+        let Some(side) = &self.side else { return };
+        match side.new_block(len as u64, fill) {
+            Ok((handle, _)) => {
+                self.args.list.push(Arg::Ref(handle.id()));
+                self.kept.push(handle);
+            }
+            Err(error) => {
+                self.fail(Failed::Place(error));
+                self.args.list.push(Arg::Value(0));
+            }
+        }
+    }
+
+    fn fail(&mut self, why: Failed) {
+        self.failed.get_or_insert((self.args.list.len(), why));
+    }
+
+    /// The next argument, encoded already, with nothing in it that would have to be kept.
     pub(super) fn encoded(&mut self, bytes: &[u8]) {
         self.args.bytes.extend_from_slice(bytes);
-        self.args.list.push(Arg::Value(bytes.len() as u32));
+        self.here(bytes.len());
     }
 
-    /// Whether there is an argument for each parameter, and all could be encoded.
-    fn check(&self, node: &NodeDesc) -> Result<(), Error> {
-        let Some((index, why)) = &self.failed else { return Ok(()) };
-        let name = node.params.get(*index).copied().unwrap_or("?");
-        Err(Error::Encode {
-            what: format!("argument {index} (`{name}`) of `{}`", node.name),
-            why: why.clone(),
-        })
-    }
-
-    /// Writes long arguments to places of their own once, instead of into letters again and again.
-    /// What `new_block` made must live until the call has been entered.
-    pub(super) fn place_long(
-        &mut self,
-        node: &NodeDesc,
-        mut new_block: impl FnMut(u64, Fill<'_>) -> Result<(Handle, u64), Error>,
-    ) -> Result<Vec<Handle>, Error> {
-        self.check(node)?;
-        let mut held = Vec::new();
-        if self.args.bytes.len() <= LONG_ARGUMENT {
-            return Ok(held);
-        }
-        let old = std::mem::take(&mut self.args);
-        let mut args = Args { nested: old.nested.clone(), ..Args::default() };
-        for (arg, value) in old.list.iter().zip(old.values()) {
-            match value {
-                Some(value) if value.len() > LONG_ARGUMENT => {
-                    let mut fill = |room: &mut [u8]| room.copy_from_slice(value);
-                    let (handle, _) = new_block(value.len() as u64, &mut fill)?;
-                    args.list.push(Arg::Ref(handle.id()));
-                    held.push(handle);
-                }
-                Some(value) => {
-                    args.list.push(*arg);
-                    args.bytes.extend_from_slice(value);
-                }
-                None => args.list.push(*arg),
+    /// The arguments, if there is one for each parameter. What they name is held for as long as
+    /// the second part lives.
+    pub(super) fn finish(self, node: &NodeDesc) -> Result<(Args, impl Sized), Error> {
+        match self.failed {
+            None => Ok((self.args, self.kept)),
+            Some((_, Failed::Place(error))) => Err(error),
+            Some((index, Failed::Encode(why))) => {
+                let name = node.params.get(index).copied().unwrap_or("?");
+                let what = format!("argument {index} (`{name}`) of `{}`", node.name);
+                Err(Error::Encode { what, why })
             }
         }
-        self.args = args;
-        Ok(held)
     }
 
     /// Values alone, for those who are called without any wait: the encoded arguments.
     pub(super) fn plain(self) -> Result<Vec<Vec<u8>>, String> {
         if let Some((index, why)) = self.failed {
-            return Err(format!("argument {index} cannot be encoded: {why}"));
+            return Err(match why {
+                Failed::Encode(why) => format!("argument {index} cannot be encoded: {why}"),
+                Failed::Place(error) => error.to_string(),
+            });
         }
         if !self.args.nested.is_empty() {
             return Err("refs inside its arguments are not kept alive; give values".to_owned());
@@ -168,117 +234,23 @@ impl ArgWriter {
 
     /// The value of an object as the next argument.
     pub(super) fn object(&mut self, handle: &Handle) {
-        if let Err(why) = check_flow(handle) {
-            self.failed.get_or_insert((self.args.list.len(), why));
+        let ours = match &self.side {
+            Some(side) => side.stamp() == handle.stamp(),
+            None => true, // refused anyway
+        };
+        if !ours {
+            self.fail(Failed::Encode(FOREIGN.to_owned()));
         }
         self.args.list.push(Arg::Ref(handle.id()));
     }
 }
 
-/// What a serialiser of the user said.
-pub(super) fn describe(error: &postcard::Error) -> String {
-    match REFUSED.take() {
-        Some(why) => why,
-        None => error.to_string(),
-    }
+/// A message of ours as bytes.
+pub(super) fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Vec<u8>, String> {
+    postcard::to_allocvec(message).map_err(|error| error.to_string())
 }
 
-struct Bytes<'a>(&'a mut SmallVec<[u8; 64]>);
-
-impl postcard::ser_flavors::Flavor for Bytes<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
-thread_local! {
-    /// Objects that the value being encoded names.
-    static NAMED: RefCell<Option<Vec<Handle>>> = const { RefCell::new(None) };
-    /// Why the value being encoded cannot be.
-    static REFUSED: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// The flow that the call being made, or the value, is for; 0: that of this process.
-    static TARGET: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Makes a call for the flow with this stamp.
-pub(super) fn for_flow<T>(stamp: usize, f: impl FnOnce() -> T) -> T {
-    struct Before(usize);
-    impl Drop for Before {
-        fn drop(&mut self) {
-            TARGET.set(self.0);
-        }
-    }
-    let _before = Before(TARGET.replace(stamp));
-    f()
-}
-
-/// Whether a ref is of the flow that it is about to be given to.
-fn check_flow(handle: &Handle) -> Result<(), String> {
-    check_stamp(handle.stamp())
-}
-
-/// The same for whatever is of a flow.
-pub(super) fn check_stamp(stamp: usize) -> Result<(), String> {
-    let target = match TARGET.get() {
-        0 => Side::current().map_err(|error| error.to_string())?.stamp(),
-        target => target,
-    };
-    if stamp == target {
-        return Ok(());
-    }
-    REFUSED.set(Some(FOREIGN.to_owned())); // postcard keeps no words of a serialiser
-    Err(FOREIGN.to_owned())
-}
-
-/// What is said of a ref in the wrong place.
-pub(super) const FOREIGN: &str = "a ref of another flow means nothing here; get its value first";
-
-/// Puts back what was there before, also after a panic of a serialiser.
-struct Outer(Option<Vec<Handle>>);
-
-impl Drop for Outer {
-    fn drop(&mut self) {
-        NAMED.set(self.0.take());
-    }
-}
-
-/// Encodes; the objects that were named on the way, which may be dropped with the value.
-pub(super) fn collecting<T>(encode: impl FnOnce() -> T) -> (T, Vec<Handle>) {
-    REFUSED.set(None); // whatever was refused before
-    let _outer = Outer(NAMED.replace(Some(Vec::new())));
-    let value = encode();
-    (value, NAMED.take().unwrap_or_default())
-}
-
-/// Notes that the value being encoded names an object.
-pub(super) fn note(handle: &Handle) -> Result<(), String> {
-    let checked = check_flow(handle);
-    // Whoever encodes a ref for himself alone keeps it himself.
-    if NAMED.with_borrow(Option::is_some) {
-        let handle = handle.clone();
-        NAMED.with_borrow_mut(|named| named.iter_mut().for_each(|all| all.push(handle.clone())));
-    }
-    checked
-}
-
-/// Encodes into a vector.
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
-    postcard::to_allocvec(value).map_err(|error| describe(&error))
-}
-
-/// Decodes; what is left over is an error as well.
+/// A message of ours; what is left over is an error as well.
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -289,7 +261,7 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Strin
 
 /// What can be given for a parameter of type `T`: a `T`, a reference to one, or an [`ObjectRef`]
 /// of one. For a `String` also `&str`, for a `Vec` a slice or an array, for a `PathBuf` a path or
-/// text.
+/// text, for an `OsString` an `&OsStr` or text, for a `CString` a `&CStr`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be given for a parameter of type `{T}`",
     label = "expected a `{T}`, a `&{T}`, or an `ObjectRef<{T}>`"
@@ -299,13 +271,15 @@ pub trait IntoArg<T> {
     fn put(self, writer: &mut ArgWriter);
 }
 
-impl<T: Serialize> IntoArg<T> for T {
+impl<T: Value> IntoArg<T> for T {
+    #[inline]
     fn put(self, writer: &mut ArgWriter) {
         writer.value(&self);
     }
 }
 
-impl<T: Serialize> IntoArg<T> for &T {
+impl<T: Value> IntoArg<T> for &T {
+    #[inline]
     fn put(self, writer: &mut ArgWriter) {
         writer.value(self);
     }
@@ -326,37 +300,55 @@ impl<T> IntoArg<T> for &ObjectRef<T> {
 
 impl IntoArg<String> for &str {
     fn put(self, writer: &mut ArgWriter) {
-        writer.value(self);
+        writer.text(self);
     }
 }
 
-impl<T: Serialize, const N: usize> IntoArg<Vec<T>> for [T; N] {
+impl<T: Value, const N: usize> IntoArg<Vec<T>> for [T; N] {
     fn put(self, writer: &mut ArgWriter) {
-        writer.value(&self[..]);
+        writer.slice(&self);
     }
 }
 
-impl<T: Serialize, const N: usize> IntoArg<Vec<T>> for &[T; N] {
+impl<T: Value, const N: usize> IntoArg<Vec<T>> for &[T; N] {
     fn put(self, writer: &mut ArgWriter) {
-        writer.value(&self[..]);
+        writer.slice(self);
+    }
+}
+
+impl<T: Value> IntoArg<Vec<T>> for &[T] {
+    fn put(self, writer: &mut ArgWriter) {
+        writer.slice(self);
     }
 }
 
 impl IntoArg<PathBuf> for &str {
     fn put(self, writer: &mut ArgWriter) {
-        writer.value(self);
+        writer.path(self.as_ref());
     }
 }
 
 impl IntoArg<PathBuf> for &Path {
     fn put(self, writer: &mut ArgWriter) {
-        writer.value(self);
+        writer.path(self.as_os_str());
     }
 }
 
-impl<T: Serialize> IntoArg<Vec<T>> for &[T] {
+impl IntoArg<OsString> for &str {
     fn put(self, writer: &mut ArgWriter) {
-        writer.value(self);
+        writer.path(self.as_ref());
+    }
+}
+
+impl IntoArg<OsString> for &OsStr {
+    fn put(self, writer: &mut ArgWriter) {
+        writer.path(self);
+    }
+}
+
+impl IntoArg<CString> for &CStr {
+    fn put(self, writer: &mut ArgWriter) {
+        writer.value(&self.to_owned());
     }
 }
 
@@ -364,11 +356,11 @@ impl<T: Serialize> IntoArg<Vec<T>> for &[T] {
 #[derive(Clone, Copy)]
 pub struct RawArgs<'a>(pub(super) &'a [&'a [u8]]);
 
-impl<'a> RawArgs<'a> {
-    #[doc(hidden)]
-    pub fn decode<T: Deserialize<'a>>(&self, index: usize) -> Result<T, BadArgument> {
-        let bytes = self.0.get(index);
-        let bytes = bytes.ok_or_else(|| BadArgument { index, why: "it is missing".to_owned() })?;
-        decode(bytes).map_err(|why| BadArgument { index, why })
+impl RawArgs<'_> {
+    /// Looks whether an argument is a `T`.
+    pub(super) fn check<T: DeserializeOwned>(&self, index: usize) -> Result<(), BadArgument> {
+        let bad = |why: String| BadArgument { index, why };
+        let bytes = self.0.get(index).ok_or_else(|| bad("it is missing".to_owned()))?;
+        codec::decode::<T>(bytes, None).map(drop).map_err(|fault| bad(fault.to_string()))
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::codec;
 
 /// What a call to a flow, or a `get`, can answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
@@ -280,12 +282,42 @@ pub struct AppError {
 
 /// The error itself, encoded.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
-struct Payload(Option<Vec<u8>>);
+struct Payload(Option<Bytes>);
+
+/// Bytes in one piece: an error in an error in an error does not grow with each of them.
+#[derive(Clone, PartialEq, Default)]
+struct Bytes(Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Some(bytes) => write!(f, "{} bytes", bytes.len()),
+            Some(bytes) => write!(f, "{} bytes", bytes.0.len()),
             None => f.write_str("none"),
         }
     }
@@ -300,7 +332,7 @@ impl AppError {
     /// The error itself, if it is an `E` that was serialised on its way.
     pub fn downcast<E: DeserializeOwned>(&self) -> Option<E> {
         let payload = self.payload.0.as_ref().filter(|_| self.is::<E>())?;
-        postcard::from_bytes(payload).ok()
+        codec::decode(&payload.0, None).ok()
     }
 }
 
@@ -330,7 +362,7 @@ impl Raised {
         payload: Option<Vec<u8>>,
     ) -> Self {
         let type_name = type_name.to_owned();
-        let payload = Payload(payload);
+        let payload = Payload(payload.map(Bytes));
         Self(Cause::App(AppError { type_name, message, chain, at: String::new(), payload }))
     }
 

@@ -37,6 +37,7 @@ mod args;
 mod attach;
 mod call;
 mod cancel;
+mod codec;
 mod driver;
 mod error;
 mod memory;
@@ -44,6 +45,8 @@ mod node;
 mod options;
 mod pending;
 mod placement;
+#[doc(hidden)]
+pub mod probe;
 #[doc(hidden)]
 pub mod raise;
 mod reference;
@@ -65,6 +68,7 @@ pub use actor::{ActorCall, ActorHandle, ActorInfo, ActorOptions};
 pub use args::IntoArg;
 pub use call::{Call, call_remote};
 pub use cancel::{Cancel, CancelReport, EndedProcess, Found};
+pub use codec::{Value, Viewable};
 pub use driver::Builder;
 pub use error::{AppError, Cause, Error, TaskError};
 pub use node::{Callee, IntoArgs, Node};
@@ -73,7 +77,7 @@ pub use pending::Pending;
 pub use placement::{Packing, PlacementGroup};
 pub use reference::{ObjectRef, gather};
 pub use resources::Resources;
-pub use value::{Shared, View, Viewable};
+pub use value::{Shared, View};
 pub use wait::{TrackedRef, WaitOptions, WaitSet, wait};
 pub use worker::context::{Cancelled, TaskInfo, cancelled, sleep, task};
 
@@ -85,13 +89,14 @@ pub mod __private {
 
     pub use super::args::{ArgWriter, RawArgs};
     pub use super::attach::call;
+    pub use super::codec::Owned;
     pub use super::error::{BadArgument, Raised};
     pub use super::node::{Kind, NODES, NodeDesc};
-    pub use super::raise;
     pub use super::worker::frame::{ActorGuard, Frame};
     pub use super::{
         ActorCall, ActorHandle, ActorOptions, Call, Error, Flow, IntoArg, Node, ObjectRef,
     };
+    pub use super::{probe, raise};
 
     /// What a function hands back that may fail.
     pub trait Fallible {
@@ -108,7 +113,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use args::ArgWriter;
@@ -236,12 +240,12 @@ impl Flow {
         }
     }
 
-    /// The number of a ref, if it is of this flow.
+    /// What a ref is known by, if it is of this flow.
     fn own<T>(&self, reference: &ObjectRef<T>) -> Result<u64, Error> {
         if reference.handle().stamp() == self.side().stamp() {
-            return Ok(reference.id());
+            return Ok(reference.handle().id());
         }
-        Err(Error::Invalid(args::FOREIGN.to_owned()))
+        Err(Error::Invalid(codec::FOREIGN.to_owned()))
     }
 
     fn dispatch<R>(
@@ -252,24 +256,24 @@ impl Flow {
     ) -> Result<ObjectRef<R>, Error> {
         attach::dispatched(node);
         let side = self.side();
-        let mut writer = ArgWriter::default();
-        args::for_flow(side.stamp(), || put(&mut writer));
+        let mut writer = ArgWriter::new(side.clone());
+        put(&mut writer);
         let handle = match side {
             Side::Host(host) => {
-                let id = host.dispatch(node, overrides, writer, None)?;
-                Handle::counted(id, Side::Host(host))
+                let name = host.dispatch(node, overrides, writer, None)?;
+                Handle::counted(name, Side::Host(host))
             }
             Side::Worker(client) => client.dispatch(node, overrides, writer, None)?,
         };
         Ok(ObjectRef::new(handle))
     }
 
-    /// Calls a node by its full name, or by the last part of it if that is enough, with encoded
-    /// arguments (postcard). The bytes are decoded once here, so that wrong ones are refused at
-    /// once.
+    /// Calls a node by its full name, or by the last part of it if that is enough. Each argument is
+    /// an item of MessagePack, as other languages and `rmp_serde::to_vec_named` write it. The bytes
+    /// are decoded once here, so that wrong ones are refused at once.
     ///
     /// # Errors
-    /// No node has this name, or an argument is not what the node takes.
+    /// No node has this name, or an argument is not what the node takes, or names a ref.
     pub fn call_by_name<R>(&self, name: &str, args: &[&[u8]]) -> Result<ObjectRef<R>, Error> {
         let node = by_name(name)?;
         let bad = |index: usize, why: String| Error::BadArgument {
@@ -282,18 +286,24 @@ impl Flow {
             let why = format!("{} arguments for {} parameters", args.len(), node.params.len());
             return Err(bad(args.len().min(node.params.len()), why));
         }
-        (node.check)(&args::RawArgs(args)).map_err(|error| bad(error.index, error.why))?;
-        self.dispatch(node, None, &mut |writer| args.iter().for_each(|arg| writer.encoded(arg)))
+        let mut encoded = Vec::with_capacity(args.len());
+        for (index, arg) in args.iter().enumerate() {
+            let value = codec::from_outside(arg);
+            encoded.push(value.map_err(|fault| bad(index, fault.to_string()))?);
+        }
+        let parts: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+        (node.check)(&args::RawArgs(&parts)).map_err(|error| bad(error.index, error.why))?;
+        self.dispatch(node, None, &mut |writer| parts.iter().for_each(|arg| writer.encoded(arg)))
     }
 
     /// Puts a value where workers find it: once, for many calls that take its ref.
     ///
     /// # Errors
-    /// It cannot be encoded, or there is no memory.
-    pub fn put<T: Serialize>(&self, value: &T) -> Result<ObjectRef<T>, Error> {
+    /// It cannot be encoded, or would not arrive as it is; there is no memory.
+    pub fn put<T: Value>(&self, value: &T) -> Result<ObjectRef<T>, Error> {
         let side = self.side();
-        let mut writer = ArgWriter::default();
-        args::for_flow(side.stamp(), || writer.value(value));
+        let mut writer = ArgWriter::new(side.clone());
+        writer.value(value);
         let handle = match side {
             Side::Host(host) => host.put(writer)?,
             Side::Worker(client) => client.dispatch(&reference::SAME, None, writer, None)?,

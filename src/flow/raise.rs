@@ -16,6 +16,7 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
+use super::codec::encode_unchecked;
 use super::error::Raised;
 
 /// More causes than this are no chain but a circle.
@@ -98,7 +99,7 @@ pub trait Typed {
 
 impl<E: Serialize> Typed for &Tag<'_, E> {
     fn mailring_payload(&self) -> Option<Vec<u8>> {
-        postcard::to_allocvec(self.0).ok()
+        encode_unchecked(self.0).ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Refs: handles to values that may not exist yet.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,11 +9,12 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::args::{ArgWriter, IntoArg, note};
+use super::args::{ArgWriter, IntoArg};
+use super::codec::{self, Viewable, kind, put_token, take_words};
 use super::driver::Host;
 use super::error::Error;
 use super::node::Kind;
-use super::value::{View, Viewable};
+use super::value::View;
 use super::worker::client::{self, Client};
 use super::{Flow, node};
 
@@ -23,6 +25,15 @@ pub(super) enum Side {
     Worker(&'static Client),
 }
 
+impl fmt::Debug for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host(_) => "driver",
+            Self::Worker(_) => "worker",
+        })
+    }
+}
+
 /// Writes a value into the room that was made for it.
 pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
 
@@ -30,8 +41,8 @@ impl Side {
     /// The flow whose values are being decoded; or in a worker its own, in the driver the one that
     /// was built last.
     pub(super) fn current() -> Result<Self, Error> {
-        if let Some(host) = super::driver::decoding() {
-            return Ok(Self::Host(host));
+        if let Some(side) = codec::side() {
+            return Ok(side);
         }
         if let Some(client) = client::current() {
             return Ok(Self::Worker(client));
@@ -49,10 +60,15 @@ impl Side {
         }
     }
 
-    pub(super) fn retain(&self, id: u64) {
+    /// One count more. False for what is not there, as far as this side knows.
+    #[must_use]
+    pub(super) fn retain(&self, id: u64) -> bool {
         match self {
             Self::Host(host) => host.retain(id),
-            Self::Worker(client) => client.retain(id),
+            Self::Worker(client) => {
+                client.retain(id);
+                true
+            }
         }
     }
 
@@ -80,20 +96,56 @@ impl Side {
     }
 }
 
+/// What an object is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Name {
+    /// Its place in the driver's table, and which of all that were there.
+    pub(super) id: u64,
+    /// For people: the number of its task. A block has none (0).
+    pub(super) number: u64,
+}
+
+impl Name {
+    /// As it stands in a value.
+    pub(super) fn words(self) -> [u64; 2] {
+        [self.id, self.number]
+    }
+
+    /// The one that stands there.
+    pub(super) fn of([id, number, ..]: [u64; 4]) -> Self {
+        Self { id, number }
+    }
+
+    /// Of a block.
+    pub(super) fn block(id: u64) -> Self {
+        Self { id, number: 0 }
+    }
+}
+
 /// One count of an object, whatever its type.
 pub(super) struct Handle {
-    id: u64,
+    name: Name,
     side: Side,
 }
 
 impl Handle {
     /// Takes over a count that was made for it.
-    pub(super) fn counted(id: u64, side: Side) -> Self {
-        Self { id, side }
+    pub(super) fn counted(name: Name, side: Side) -> Self {
+        Self { name, side }
+    }
+
+    /// One more, of what somebody else holds. `None`: nobody does.
+    pub(super) fn again(name: Name, side: Side) -> Option<Self> {
+        side.retain(name.id).then(|| Self { name, side })
     }
 
     pub(super) fn id(&self) -> u64 {
-        self.id
+        self.name.id
+    }
+
+    /// For people.
+    pub(super) fn number(&self) -> u64 {
+        self.name.number
     }
 
     pub(super) fn stamp(&self) -> usize {
@@ -103,20 +155,25 @@ impl Handle {
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        self.side.retain(self.id);
-        Self { id: self.id, side: self.side.clone() }
+        // There is one already, so it is there; in a child of the driver, where nothing is, the
+        // copy does as little as the original.
+        let _ = self.side.retain(self.name.id);
+        Self { name: self.name, side: self.side.clone() }
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.side.release(self.id);
+        self.side.release(self.name.id);
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "object {}.{}", self.id as u32, self.id >> 32)
+        match self.name {
+            Name { id, number: 0 } => write!(f, "block {}.{}", id as u32, id >> 32),
+            Name { number, .. } => write!(f, "task {number}"),
+        }
     }
 }
 
@@ -145,20 +202,29 @@ impl<T> fmt::Debug for ObjectRef<T> {
 
 impl<T> PartialEq for ObjectRef<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.handle.id == other.handle.id
+        let (own, other) = (&self.handle, &other.handle);
+        own.name == other.name && own.stamp() == other.stamp()
     }
 }
 
 impl<T> Eq for ObjectRef<T> {}
+
+impl<T> Hash for ObjectRef<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.handle.name.id.hash(state);
+        self.handle.stamp().hash(state);
+    }
+}
 
 impl<T> ObjectRef<T> {
     pub(super) fn new(handle: Handle) -> Self {
         Self { handle, value: PhantomData }
     }
 
-    /// A number that no other ref of this flow has, now.
+    /// The number of its task: the one that errors, listings and reports of cancels give. A value
+    /// that was [put](Flow::put) has one as well.
     pub fn id(&self) -> u64 {
-        self.handle.id
+        self.handle.number()
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -181,8 +247,8 @@ impl<T> ObjectRef<T> {
 
     fn wait_until(&self, until: Option<Instant>) -> Result<(), Error> {
         match &self.handle.side {
-            Side::Host(host) => host.wait_for(self.handle.id, until),
-            Side::Worker(client) => client.wait_for(self.handle.id, until),
+            Side::Host(host) => host.wait_for(self.handle.id(), until),
+            Side::Worker(client) => client.wait_for(self.handle.id(), until),
         }
     }
 }
@@ -214,8 +280,8 @@ impl<T: DeserializeOwned> ObjectRef<T> {
 
     fn get_until(&self, until: Option<Instant>) -> Result<T, Error> {
         match &self.handle.side {
-            Side::Host(host) => host.get(self.handle.id, until),
-            Side::Worker(client) => client.get(self.handle.id, until),
+            Side::Host(host) => host.get(self.handle.id(), until),
+            Side::Worker(client) => client.get(self.handle.id(), until),
         }
     }
 }
@@ -227,8 +293,8 @@ impl<T: Viewable> ObjectRef<T> {
     /// As for [`get`](Self::get).
     pub fn view(&self) -> Result<View<T>, Error> {
         let bytes = match &self.handle.side {
-            Side::Host(host) => host.encoded(self.handle.id, None)?,
-            Side::Worker(client) => client.encoded(self.handle.id, None)?,
+            Side::Host(host) => host.encoded(self.handle.id(), None)?,
+            Side::Worker(client) => client.encoded(self.handle.id(), None)?,
         };
         View::new(bytes, self.handle.clone())
     }
@@ -236,17 +302,18 @@ impl<T: Viewable> ObjectRef<T> {
 
 impl<T> Serialize for ObjectRef<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        note(&self.handle).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_u64(self.handle.id)
+        let handle = &self.handle;
+        put_token(serializer, kind::REF, Some(handle), handle.stamp(), &handle.name.words())
     }
 }
 
 impl<'de, T> Deserialize<'de> for ObjectRef<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let id = u64::deserialize(deserializer)?;
-        let side = Side::current().map_err(serde::de::Error::custom)?;
-        side.retain(id);
-        Ok(Self::new(Handle::counted(id, side)))
+        use serde::de::Error as _;
+        let words = take_words(deserializer, kind::REF)?;
+        let side = Side::current().map_err(D::Error::custom)?;
+        let handle = Handle::again(Name::of(words), side);
+        handle.map(Self::new).ok_or_else(|| D::Error::custom("the value of a ref is gone"))
     }
 }
 

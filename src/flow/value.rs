@@ -9,9 +9,9 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Flow;
-use super::args::{decode, note};
+use super::codec::{Aligned, Viewable, decode, is_misplaced, kind, put_token, take_words};
 use super::error::Error;
-use super::reference::{Handle, Side};
+use super::reference::{Handle, Name, Side};
 
 /// Values of this many encoded bytes have pages of their own: complete, nobody can write them.
 pub(super) const OWN_PAGES: u64 = 64 << 10;
@@ -38,36 +38,13 @@ impl Encoded {
     }
 }
 
-/// Types whose encoded form can be read as it is.
-pub trait Viewable {
-    /// What it is read as.
-    type Target: ?Sized;
-
-    #[doc(hidden)]
-    fn view(bytes: &[u8]) -> Result<&Self::Target, String>;
-}
-
-impl Viewable for Vec<u8> {
-    type Target = [u8];
-
-    fn view(bytes: &[u8]) -> Result<&[u8], String> {
-        decode(bytes)
-    }
-}
-
-impl Viewable for String {
-    type Target = str;
-
-    fn view(bytes: &[u8]) -> Result<&str, String> {
-        decode(bytes)
-    }
-}
-
 /// A value that is lent where it is: [`ObjectRef::view`](super::ObjectRef::view).
 pub struct View<T: Viewable> {
     /// Inside of the bytes below.
     target: NonNull<T::Target>,
     _bytes: Encoded,
+    /// A copy, if those do not lie at a multiple of 64.
+    _aligned: Option<Aligned>,
     _handle: Handle,
 }
 
@@ -79,9 +56,20 @@ unsafe impl<T: Viewable> Sync for View<T> where T::Target: Sync {}
 impl<T: Viewable> View<T> {
     pub(super) fn new(bytes: Encoded, handle: Handle) -> Result<Self, Error> {
         // SAFETY: the handle keeps the value; both live as long as the view.
-        let target = T::view(unsafe { bytes.bytes() }).map(NonNull::from);
-        let target = target.map_err(|why| Error::Decode { what: "the value".to_owned(), why })?;
-        Ok(Self { target, _bytes: bytes, _handle: handle })
+        let value = unsafe { bytes.bytes() };
+        let len = value.len();
+        let aligned = is_misplaced(value).then(|| Aligned::copy_of(value));
+        let place = aligned.as_ref().map_or(value, |aligned| &aligned.bytes()[..len]);
+        let target = T::view(place).map(NonNull::from).ok_or_else(|| Error::Decode {
+            what: "the value".to_owned(),
+            why: match decode::<T>(value, None) {
+                Ok(_) => {
+                    "it was put together from parts, and is not in one piece: get it".to_owned()
+                }
+                Err(fault) => fault.to_string(),
+            },
+        })?;
+        Ok(Self { target, _bytes: bytes, _aligned: aligned, _handle: handle })
     }
 }
 
@@ -146,6 +134,7 @@ impl<T: Pod> Shared<T> {
         let mut fill = Some(fill);
         let (handle, address) = flow.side().new_block(bytes as u64, &mut |room: &mut [u8]| {
             if let Some(fill) = fill.take() {
+                room.fill(0); // it may have been another's
                 // Pages are aligned for everything that is `Pod` here.
                 fill(bytemuck::cast_slice_mut(room));
             }
@@ -184,23 +173,24 @@ impl<T> fmt::Debug for Shared<T> {
 
 impl<T> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        note(&self.handle).map_err(serde::ser::Error::custom)?;
-        (self.handle.id(), self.address, self.len as u64).serialize(serializer)
+        let handle = &self.handle;
+        let words = [handle.id(), self.address, self.len as u64];
+        put_token(serializer, kind::SHARED, Some(handle), handle.stamp(), &words)
     }
 }
 
 impl<'de, T: Pod> Deserialize<'de> for Shared<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        let (id, address, len) = <(u64, u64, u64)>::deserialize(deserializer)?;
+        let [id, address, len, _] = take_words(deserializer, kind::SHARED)?;
         let side = Side::current().map_err(D::Error::custom)?;
         let bytes = len.checked_mul(size_of::<T>() as u64);
         let known = bytes.is_some_and(|bytes| side.is_block(id, address, bytes));
         if !known || address % align_of::<T>() as u64 != 0 {
             return Err(D::Error::custom("no shared block of this flow, or it is gone"));
         }
-        side.retain(id);
-        let handle = Handle::counted(id, side);
+        let gone = || D::Error::custom("the shared block is gone");
+        let handle = Handle::again(Name::block(id), side).ok_or_else(gone)?;
         Ok(Self { handle, address, len: len as usize, elements: PhantomData })
     }
 }

@@ -1,6 +1,7 @@
 //! Waiting for some of many, and finding those that are stuck.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -45,6 +46,20 @@ impl<T> TrackedRef<T> {
     pub fn label(mut self, label: &str) -> Self {
         label.clone_into(&mut self.label);
         self
+    }
+}
+
+impl<T> PartialEq for TrackedRef<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.reference == other.reference
+    }
+}
+
+impl<T> Eq for TrackedRef<T> {}
+
+impl<T> Hash for TrackedRef<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.reference.hash(state);
     }
 }
 
@@ -125,7 +140,7 @@ pub fn wait<T>(
 
 fn check<T>(tracked: &[TrackedRef<T>], options: &WaitOptions) -> Result<(), Error> {
     options.check(tracked.len())?;
-    let mut ids: Vec<u64> = tracked.iter().map(|one| one.reference.id()).collect();
+    let mut ids: Vec<u64> = tracked.iter().map(|one| one.reference.handle().id()).collect();
     ids.sort_unstable();
     if ids.windows(2).any(|two| two[0] == two[1]) {
         let why = "the same ref is there twice; wait for each once";
@@ -327,7 +342,8 @@ impl<T> WaitSet<T> {
         let heard = match self.flow.side() {
             Side::Host(host) => host.take_ready(self.set, missing, until)?,
             Side::Worker(client) => {
-                let ids: Vec<u64> = self.members.values().map(|one| one.reference.id()).collect();
+                let ids: Vec<u64> =
+                    self.members.values().map(|one| one.reference.handle().id()).collect();
                 let ready = client.wait_some(&ids, need, until)?;
                 let numbers = self.members.keys().zip(ready).filter(|(_, ready)| *ready);
                 numbers.map(|(number, _)| *number).collect()
@@ -373,7 +389,7 @@ impl<T> WaitSet<T> {
                     let old = std::mem::replace(&mut one.reference, submit()?);
                     one.submitted_at = Instant::now();
                     one.retries += 1;
-                    again.push((*number, old.id(), self.flow.own(&one.reference)?));
+                    again.push((*number, old.handle().id(), self.flow.own(&one.reference)?));
                 }
                 None => {
                     if options.retry {
@@ -396,7 +412,7 @@ impl<T> WaitSet<T> {
 
     fn leave(&self, members: &BTreeMap<u64, TrackedRef<T>>) {
         if let Side::Host(host) = self.flow.side() {
-            let left = members.iter().map(|(number, one)| (*number, one.reference.id()));
+            let left = members.iter().map(|(number, one)| (*number, one.reference.handle().id()));
             host.drop_set(self.set, left);
         }
     }

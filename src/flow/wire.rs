@@ -9,6 +9,7 @@ use super::cancel::{Cancel, CancelReport, Target};
 use super::error::{Error, TaskError, cut};
 use super::options::Overrides;
 use super::pending::Pending;
+use super::reference::Name;
 
 /// From a worker. Those without an answer say so.
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,7 +88,8 @@ pub(super) struct Numbered<T> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Done,
-    Object(u64),
+    Task(Name),
+    Actor(u64),
     Settled(Vec<bool>),
     Values(Vec<WireValue>),
     TimedOut,

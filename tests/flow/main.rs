@@ -13,6 +13,7 @@ mod leases;
 mod modes;
 mod options;
 mod room;
+mod shapes;
 mod strangers;
 mod stuck;
 mod tables;
@@ -52,6 +53,9 @@ tests! {
     }
     "flow::values::strangers" in strangers {
         refs_of_a_flow_that_was_dropped, a_value_that_was_there_when_the_flow_was_dropped, a_ref_of_one_flow_is_nothing_to_another, refs_inside_of_values_of_two_flows,
+    }
+    "flow::values::shapes" in shapes {
+        fields_that_are_skipped_arrive_as_they_are, variants_that_are_told_apart_by_what_is_in_them, an_option_in_an_option, what_would_not_arrive_is_refused_by_name, a_result_that_would_not_arrive, an_actor_takes_and_gives_structs, arguments_are_lent_where_they_are, values_of_nodes_are_lent_where_they_are, texts_and_paths_are_lent, paths_that_are_no_text, arrays_of_numbers, views_of_numbers, numbers_as_fast_as_a_shared_block, gathered_values_of_all_forms, refs_are_no_data, shared_blocks_are_no_data, actors_are_no_data, bytes_from_outside_name_no_refs, the_words_of_serde_are_kept, refs_as_keys,
     }
     "flow::wait" in wait {
         defaults, parameters_that_cannot_be, nothing_to_wait_for, at_most_so_many_in_order, both_lists_keep_their_order, a_timeout_returns_what_is_there, a_body_waits, a_hundred_thousand_refs_one_at_a_time, a_hundred_thousand_tracked_refs, a_set_with_a_timeout, a_set_and_what_cannot_be,

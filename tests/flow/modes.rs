@@ -134,7 +134,7 @@ pub(crate) fn the_functional_form() {
 // ---- by name ------------------------------------------------------------------------------------
 
 fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).unwrap()
+    rmp_serde::to_vec_named(value).unwrap()
 }
 
 mod other {

@@ -198,7 +198,7 @@ pub(crate) fn a_ref_encoded_outside_of_a_call_is_not_kept() {
     let flow = flow(1);
     for n in 0..100u8 {
         let one = flow.put(&n).unwrap();
-        let bytes = postcard::to_allocvec(&one);
+        let bytes = rmp_serde::to_vec(&one);
         assert_eq!(one.get(), Ok(n), "{bytes:?}");
     }
     eventually("all objects are gone", || flow.stats().unwrap().objects == 0);

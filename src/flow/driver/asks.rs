@@ -52,7 +52,7 @@ impl State {
                 let node = by_number(node).ok_or_else(unknown_node);
                 let made =
                     node.and_then(|node| self.spawn_actor(node, args, overrides, max_restarts));
-                made.map(Answer::Object)
+                made.map(Answer::Actor)
             }
             Ask::Kill { actor } => {
                 self.kill_actor(actor);
@@ -118,7 +118,7 @@ impl State {
         let index = self.submit(new)?;
         // The caller's hold is the process's own.
         *self.proc_mut(place).kept.entry(index).or_default() += 1;
-        Ok(Answer::Object(self.objects.id(index)))
+        Ok(Answer::Task(self.objects.name(index)))
     }
 
     /// The task whose body a process runs.

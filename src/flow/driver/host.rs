@@ -11,12 +11,13 @@ use super::State;
 use super::objects::{Index, Value};
 use super::store::NoRoom;
 use super::tasks::{Caller, NewTask};
-use crate::flow::args::{ArgWriter, decode};
+use crate::flow::args::ArgWriter;
+use crate::flow::codec;
 use crate::flow::error::Error;
 use crate::flow::memory::Memory;
 use crate::flow::node::NodeDesc;
 use crate::flow::options::Overrides;
-use crate::flow::reference::{Fill, Handle, Side};
+use crate::flow::reference::{Fill, Handle, Name, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
 use crate::mailbox::bell::{KEEPER, NOBODY, THREAD};
 use crate::sys::descriptors::Descriptor;
@@ -48,27 +49,11 @@ pub(in crate::flow) fn current() -> Option<Arc<Host>> {
     last.filter(|host| host.is_own())
 }
 
-/// The flow whose values this thread is decoding.
-pub(in crate::flow) fn decoding() -> Option<Arc<Host>> {
-    DECODING.with_borrow(Clone::clone)
-}
-
-thread_local! {
-    static DECODING: std::cell::RefCell<Option<Arc<Host>>> = const { std::cell::RefCell::new(None) };
-}
-
 /// Decodes; refs inside belong to this flow.
 fn decode_for<T: DeserializeOwned>(host: &Arc<Host>, bytes: &[u8]) -> Result<T, Error> {
-    struct Before(Option<Arc<Host>>);
-    impl Drop for Before {
-        fn drop(&mut self) {
-            DECODING.set(self.0.take());
-        }
-    }
-    let before = Before(DECODING.replace(Some(Arc::clone(host))));
-    let value = decode(bytes);
-    drop(before);
-    value.map_err(|why| Error::Decode { what: "the value".to_owned(), why })
+    let side = Side::Host(Arc::clone(host));
+    codec::decode(bytes, Some(&side))
+        .map_err(|fault| Error::Decode { what: "the value".to_owned(), why: fault.to_string() })
 }
 
 impl Host {
@@ -246,16 +231,20 @@ impl Host {
 
     // ---- counts -----------------------------------------------------------------------------
 
-    pub(in crate::flow) fn retain(&self, id: u64) {
-        if self.is_own() {
-            let mut state = self.lock();
-            if let Some(index) = state.objects.find(id) {
-                state.objects.hold(index);
-                if let Some(task) = state.objects.task_mut(index) {
-                    task.caller = Caller::Driver;
-                }
+    /// One hold more. False when there is no such object.
+    pub(in crate::flow) fn retain(&self, id: u64) -> bool {
+        if !self.is_own() {
+            return false;
+        }
+        let mut state = self.lock();
+        let found = state.objects.find(id);
+        if let Some(index) = found {
+            state.objects.hold(index);
+            if let Some(task) = state.objects.task_mut(index) {
+                task.caller = Caller::Driver;
             }
         }
+        found.is_some()
     }
 
     pub(in crate::flow) fn release(&self, id: u64) {
@@ -389,12 +378,10 @@ impl Host {
             (state.objects.id(index), address, len)
         });
         // From here on it is let go in any case, also when `fill` panics.
-        let handle = Handle::counted(id, Side::Host(Arc::clone(self)));
+        let handle = Handle::counted(Name::block(id), Side::Host(Arc::clone(self)));
         // SAFETY: taken just now, and nobody else knows of it.
         if let Some(room) = unsafe { self.memory.room(address, len) } {
-            let room = &mut room[..bytes as usize];
-            room.fill(0); // it may have been another's
-            fill(room);
+            fill(&mut room[..bytes as usize]);
         }
         Ok((handle, address))
     }
@@ -419,12 +406,11 @@ impl Host {
         self: &Arc<Self>,
         node: &'static NodeDesc,
         overrides: Option<&Overrides>,
-        mut writer: ArgWriter,
+        writer: ArgWriter,
         actor: Option<u64>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Name, Error> {
         self.check()?;
-        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
-        let args = std::mem::take(&mut writer.args);
+        let (args, held) = writer.finish(node)?;
         let overrides = overrides.map(|over| Box::new(over.clone()));
         let mut state = self.lock();
         if let Some(why) = &state.closed {
@@ -437,7 +423,7 @@ impl Host {
             None => None,
         };
         let new = NewTask { node, args, overrides, parent: None, actor, makes: None };
-        let entered = state.submit(new).map(|index| state.objects.id(index));
+        let entered = state.submit(new).map(|index| state.objects.name(index));
         self.leave(&mut state);
         drop(state);
         drop(held);
@@ -450,11 +436,10 @@ impl Host {
         node: &'static NodeDesc,
         overrides: &Overrides,
         max_restarts: Option<i32>,
-        mut writer: ArgWriter,
+        writer: ArgWriter,
     ) -> Result<u64, Error> {
         self.check()?;
-        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
-        let args = std::mem::take(&mut writer.args);
+        let (args, held) = writer.finish(node)?;
         let overrides = Box::new(overrides.clone());
         let made = self.with(|state| match &state.closed {
             Some(why) => Err(Error::Closed(why.clone())),

@@ -33,7 +33,7 @@ mod views;
 mod waits;
 
 pub use build::Builder;
-pub(super) use host::{Host, current, decoding};
+pub(super) use host::{Host, current};
 pub(super) use letters::wire;
 
 use std::collections::VecDeque;
@@ -89,6 +89,8 @@ pub(super) struct State {
     sets: Sets,
     /// Tasks so far.
     number: u64,
+    /// How many numbers are those of values that were put.
+    puts: u64,
     /// Incomplete tasks; those of them that stand at no process; bodies that wait.
     incomplete: usize,
     unposted: usize,
@@ -154,6 +156,7 @@ impl State {
             actors: Vec::new(),
             sets: Sets::default(),
             number: 0,
+            puts: 0,
             incomplete: 0,
             unposted: 0,
             blocked: 0,

@@ -8,6 +8,7 @@ use super::store::{BlockId, Store};
 use super::tasks::{Caller, Task};
 use super::turns::Rank;
 use crate::flow::error::TaskError;
+use crate::flow::reference::Name;
 
 /// An object's place in the table.
 pub(super) type Index = u32;
@@ -113,6 +114,12 @@ impl Objects {
     #[inline]
     pub(super) fn id(&self, index: Index) -> u64 {
         u64::from(self.slots[index as usize].generation) << 32 | u64::from(index)
+    }
+
+    /// The same, and its number for people.
+    #[inline]
+    pub(super) fn name(&self, index: Index) -> Name {
+        Name { id: self.id(index), number: self.slots[index as usize].number }
     }
 
     /// The object that handles know by this name, if it still is there.

@@ -24,15 +24,15 @@ const INLINE: usize = 256;
 
 impl Host {
     /// A value of the driver's own: an object that is complete from the beginning.
-    pub(in crate::flow) fn put(self: &Arc<Self>, mut writer: ArgWriter) -> Result<Handle, Error> {
+    pub(in crate::flow) fn put(self: &Arc<Self>, writer: ArgWriter) -> Result<Handle, Error> {
         self.check()?;
-        let mut held = writer.place_long(&SAME, |bytes, fill| self.new_block(bytes, fill))?;
-        let mut args = std::mem::take(&mut writer.args);
+        let (mut args, kept) = writer.finish(&SAME)?;
+        let mut held = None;
         if args.bytes.len() > INLINE {
             let mut fill = |room: &mut [u8]| room.copy_from_slice(&args.bytes);
             let (handle, _) = self.new_block(args.bytes.len() as u64, &mut fill)?;
             args.list = smallvec::smallvec![Arg::Ref(handle.id())];
-            held.push(handle);
+            held = Some(handle);
         }
         let mut state = self.lock();
         if let Some(why) = &state.closed {
@@ -54,10 +54,14 @@ impl Host {
         };
         nested.iter().for_each(|&child| state.objects.hold(child));
         state.objects.at_mut(index).children = nested;
-        let id = state.objects.id(index);
+        // One that people see, as for a task; it is no task.
+        state.number += 1;
+        state.puts += 1;
+        state.objects.at_mut(index).number = state.number;
+        let name = state.objects.name(index);
         drop(state);
-        drop(held);
-        Ok(Handle::counted(id, Side::Host(Arc::clone(self))))
+        drop((held, kept));
+        Ok(Handle::counted(name, Side::Host(Arc::clone(self))))
     }
 
     pub(in crate::flow) fn pending(&self, id: u64) -> Result<Pending, Error> {
@@ -141,7 +145,7 @@ impl Host {
             state.pump();
             let (memory, memory_used, spilled) = state.store.figures();
             FlowStats {
-                tasks: state.number,
+                tasks: state.number - state.puts,
                 incomplete: state.incomplete,
                 objects: state.objects.live,
                 processes: state.procs.iter().filter(|process| process.used).count(),

@@ -11,12 +11,13 @@ use serde::de::DeserializeOwned;
 
 use crate::flow::args::{self, ArgWriter};
 use crate::flow::cancel::{Cancel, CancelReport, Target};
+use crate::flow::codec;
 use crate::flow::error::Error;
 use crate::flow::memory::{Entry, Memory};
 use crate::flow::node::{NodeDesc, number_of};
 use crate::flow::options::Overrides;
 use crate::flow::pending::Pending;
-use crate::flow::reference::{Fill, Handle, Side};
+use crate::flow::reference::{Fill, Handle, Name, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
 use crate::flow::wire::{Answer, Ask, Numbered, WireValue};
 use crate::mailbox::bell::{KEEPER, THREAD};
@@ -219,7 +220,8 @@ impl Client {
     }
 
     /// A handle that the driver has counted already.
-    fn counted(&'static self, id: u64) -> Handle {
+    fn counted(&'static self, name: Name) -> Handle {
+        let id = name.id;
         let mut counts = lock(&self.counts);
         let count = counts.all.entry(id).or_default();
         count.handles += 1;
@@ -227,7 +229,7 @@ impl Client {
             // Known before: the driver has one count for this process more than it needs.
             self.say(Ask::Release { id });
         }
-        Handle::counted(id, Side::Worker(self))
+        Handle::counted(name, Side::Worker(self))
     }
 
     pub(in crate::flow) fn release(&self, id: u64) {
@@ -270,17 +272,16 @@ impl Client {
         &'static self,
         node: &'static NodeDesc,
         overrides: Option<&Overrides>,
-        mut writer: ArgWriter,
+        writer: ArgWriter,
         actor: Option<u64>,
     ) -> Result<Handle, Error> {
-        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
-        let args = std::mem::take(&mut writer.args);
+        let (args, held) = writer.finish(node)?;
         let overrides = overrides.map(|over| Box::new(over.clone()));
         let ask = Ask::Submit { node: number_of(node), args, overrides, actor };
         let answer = self.ask_checked(ask)?;
         drop(held);
         match answer {
-            Answer::Object(id) => Ok(self.counted(id)),
+            Answer::Task(name) => Ok(self.counted(name)),
             other => Self::unexpected(&other),
         }
     }
@@ -290,16 +291,15 @@ impl Client {
         node: &'static NodeDesc,
         overrides: &Overrides,
         max_restarts: Option<i32>,
-        mut writer: ArgWriter,
+        writer: ArgWriter,
     ) -> Result<u64, Error> {
-        let held = writer.place_long(node, |bytes, fill| self.new_block(bytes, fill))?;
-        let args = std::mem::take(&mut writer.args);
+        let (args, held) = writer.finish(node)?;
         let overrides = Box::new(overrides.clone());
         let ask = Ask::Spawn { node: number_of(node), args, overrides, max_restarts };
         let answer = self.ask_checked(ask)?;
         drop(held);
         match answer {
-            Answer::Object(id) => Ok(id),
+            Answer::Actor(id) => Ok(id),
             other => Self::unexpected(&other),
         }
     }
@@ -417,10 +417,12 @@ impl Client {
         for ids in ids.chunks(VALUES_AT_ONCE) {
             for encoded in self.values(ids, until)? {
                 // SAFETY: the caller's handles hold the objects.
-                let value = args::decode(unsafe { encoded.bytes() });
-                values.push(
-                    value.map_err(|why| Error::Decode { what: "the value".to_owned(), why })?,
-                );
+                let value = codec::decode(unsafe { encoded.bytes() }, None);
+                let wrong = |fault: codec::Fault| Error::Decode {
+                    what: "the value".to_owned(),
+                    why: fault.to_string(),
+                };
+                values.push(value.map_err(wrong)?);
             }
             // Refs inside, before the values that hold them may go.
             self.keep_all();
@@ -438,12 +440,8 @@ impl Client {
             Answer::Block { id, address } => (id, address),
             other => return Self::unexpected(&other),
         };
-        let handle = self.counted(id);
-        let mut fill_zeroed = |room: &mut [u8]| {
-            room.fill(0); // it may have been another's
-            fill(room);
-        };
-        self.fill(address, bytes, &mut fill_zeroed)?;
+        let handle = self.counted(Name::block(id));
+        self.fill(address, bytes, fill)?;
         Ok((handle, address))
     }
 
@@ -483,7 +481,7 @@ impl Client {
             return Ok(address);
         }
         let mut pocket = lock(&self.pocket);
-        let used = pocket.used.next_multiple_of(16);
+        let used = pocket.used.next_multiple_of(codec::ALIGN as u64);
         if used + bytes > pocket.len {
             let (address, len) = room(bytes)?;
             let opened = Error::system("opening memory for values");

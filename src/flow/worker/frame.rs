@@ -4,10 +4,11 @@ use std::any::Any;
 use std::cell::{RefCell, RefMut};
 use std::ops::{Deref, DerefMut};
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
 
 use super::client::Client;
-use crate::flow::args::{collecting, decode, describe, encode};
+use crate::flow::args::encode;
+use crate::flow::codec::{self, Buffer, Gathered, Lend, Value};
 use crate::flow::error::{Cause, Error, Raised};
 use crate::flow::memory::{CellRef, LONG_REPLY, Reply, SHORT_REPLY, reply};
 use crate::flow::node::NodeDesc;
@@ -45,11 +46,20 @@ impl<'f> Frame<'f> {
         Self { desc, args, actor, out }
     }
 
-    /// Decodes an argument; borrowed types read it where it is.
+    fn value(&self, index: usize) -> Result<&'f [u8], Raised> {
+        self.args.get(index).copied().ok_or_else(|| self.bad(index, "it is missing"))
+    }
+
+    /// Decodes an argument.
     #[inline]
-    pub fn arg<T: Deserialize<'f>>(&self, index: usize) -> Result<T, Raised> {
-        let bytes = self.args.get(index).ok_or_else(|| self.bad(index, "it is missing"))?;
-        decode(bytes).map_err(|why| self.bad(index, &why))
+    pub fn arg<T: DeserializeOwned>(&self, index: usize) -> Result<T, Raised> {
+        codec::decode(self.value(index)?, None).map_err(|fault| self.bad(index, &fault.to_string()))
+    }
+
+    /// An argument that is taken by reference: where it is, if it can be read there.
+    #[inline]
+    pub fn lend<T: Lend + ?Sized>(&self, index: usize) -> Result<T::Lent<'f>, Raised> {
+        T::lend(self.value(index)?).map_err(|fault| self.bad(index, &fault.to_string()))
     }
 
     #[cold]
@@ -63,16 +73,23 @@ impl<'f> Frame<'f> {
 
     /// Encodes the value.
     #[inline]
-    pub fn reply<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Raised> {
+    pub fn reply<T: Value>(&mut self, value: &T) -> Result<(), Raised> {
         let Some(out) = &mut self.out else { return Ok(()) };
-        let kinds = (reply::VALUE, reply::PLACED);
-        let written = out.write(value, kinds);
-        let named = written.map_err(|error| match error {
-            Error::Encode { why, .. } => {
-                Raised(Cause::Codec(format!("its value cannot be encoded: {why}")))
-            }
-            other => Raised(other.into()),
+        if let Some((tag, bytes)) = codec::as_plain(value) {
+            let mut fill = |room: &mut [u8]| {
+                room[..bytes.len()].copy_from_slice(bytes);
+                room[bytes.len()] = tag;
+            };
+            return out
+                .write(bytes.len() + 1, &mut fill, VALUE)
+                .map_err(|error| Raised(error.into()));
+        }
+        let mut encoded = Buffer::new();
+        let named = codec::encode(value, None, &mut encoded).map_err(|fault| {
+            Raised(Cause::Codec(format!("its value cannot be encoded: {fault}")))
         })?;
+        let mut fill = |room: &mut [u8]| room.copy_from_slice(&encoded);
+        out.write(encoded.len(), &mut fill, VALUE).map_err(|error| Raised(error.into()))?;
         // Before the value is dropped, and its own refs with it.
         if !named.is_empty() {
             out.client.keep_all();
@@ -85,11 +102,15 @@ impl<'f> Frame<'f> {
     /// Encodes why there is no value.
     pub(super) fn fail(&mut self, cause: &Cause) {
         let Some(out) = &mut self.out else { return };
-        let kinds = (reply::FAILED, reply::FAILED_PLACED);
         out.urgent = true;
-        if out.write(cause, kinds).is_err() {
+        let mut write = |cause: &Cause| {
+            let Ok(encoded) = encode(cause) else { return false };
+            let mut fill = |room: &mut [u8]| room.copy_from_slice(&encoded);
+            out.write(encoded.len(), &mut fill, FAILED).is_ok()
+        };
+        if !write(cause) {
             // No memory even for that: as much of it as the cell takes.
-            let _ = out.write(&brief(cause), kinds);
+            write(&brief(cause));
         }
     }
 
@@ -98,20 +119,13 @@ impl<'f> Frame<'f> {
         self.out.as_ref()?.reply
     }
 
-    /// All arguments behind each other, as an encoded vector of them.
+    /// All arguments, as an encoded vector of them.
     pub(in crate::flow) fn reply_gathered(&mut self) -> Result<(), Raised> {
         let Some(out) = &mut self.out else { return Ok(()) };
-        let count = encode(&self.args.len()).map_err(|why| Raised(Cause::Codec(why)))?;
-        let total = count.len() + self.args.iter().map(|arg| arg.len()).sum::<usize>();
-        let args = self.args;
-        let mut fill = |mut room: &mut [u8]| {
-            for part in std::iter::once(&count[..]).chain(args.iter().copied()) {
-                let (here, behind) = std::mem::take(&mut room).split_at_mut(part.len());
-                here.copy_from_slice(part);
-                room = behind;
-            }
-        };
-        out.write_bytes(total, &mut fill, (reply::VALUE, reply::PLACED))
+        let all = Gathered::new(self.args).map_err(|fault| {
+            Raised(Cause::Codec(format!("values that cannot stand in one vector: {fault}")))
+        })?;
+        out.write(all.len(), &mut |room| all.write(room), VALUE)
             .map_err(|error| Raised(error.into()))
     }
 
@@ -120,8 +134,7 @@ impl<'f> Frame<'f> {
         let Some(out) = &mut self.out else { return Ok(()) };
         let value = self.args.first().copied().unwrap_or_default();
         let mut fill = |room: &mut [u8]| room.copy_from_slice(value);
-        out.write_bytes(value.len(), &mut fill, (reply::VALUE, reply::PLACED))
-            .map_err(|error| Raised(error.into()))
+        out.write(value.len(), &mut fill, VALUE).map_err(|error| Raised(error.into()))
     }
 
     /// Keeps the value of an actor.
@@ -139,66 +152,28 @@ impl<'f> Frame<'f> {
     }
 }
 
+/// The kinds of a reply: in the cell, and in memory of its own.
+type Kinds = (u32, u32);
+const VALUE: Kinds = (reply::VALUE, reply::PLACED);
+const FAILED: Kinds = (reply::FAILED, reply::FAILED_PLACED);
+
 impl Out<'_> {
-    /// Into the cell, or into memory of its own; the objects that it names.
-    fn write<T: Serialize + ?Sized>(
-        &mut self,
-        value: &T,
-        kinds: (u32, u32),
-    ) -> Result<Vec<Handle>, Error> {
-        let mut buffer = [0u8; LONG_REPLY];
-        let (encoded, named) = collecting(|| match postcard::to_slice(value, &mut buffer) {
-            Ok(bytes) => Ok(Some(bytes.len())),
-            Err(postcard::Error::SerializeBufferFull) => Ok(None),
-            Err(error) => Err(encode_error(&error)),
-        });
-        if let Some(len) = encoded? {
-            self.put(&buffer[..len], kinds.0);
-            return Ok(named);
-        }
-        // The first try ended somewhere in the middle: who is named is found out anew.
-        let (size, named) = collecting(|| postcard::experimental::serialized_size(value));
-        let size = size.map_err(|error| encode_error(&error))?;
-        let mut done = Ok(());
-        let mut fill = |room: &mut [u8]| {
-            let (written, _) =
-                collecting(|| postcard::to_slice(value, room).map(|bytes| bytes.len()));
-            done = match written {
-                Ok(len) if len == size => Ok(()),
-                Ok(_) | Err(postcard::Error::SerializeBufferFull) => Err(Error::Encode {
-                    what: "the value".to_owned(),
-                    why: "it is not the same each time it is encoded".to_owned(),
-                }),
-                Err(error) => Err(encode_error(&error)),
-            };
-        };
-        self.write_bytes(size, &mut fill, kinds)?;
-        done?;
-        Ok(named)
-    }
-
-    fn write_bytes(&mut self, len: usize, fill: Fill<'_>, kinds: (u32, u32)) -> Result<(), Error> {
-        if len <= LONG_REPLY {
-            let mut buffer = [0u8; LONG_REPLY];
-            fill(&mut buffer[..len]);
-            self.put(&buffer[..len], kinds.0);
-            return Ok(());
-        }
-        let address = self.client.place_value(len as u64, self.urgent, fill)?;
-        let short = [address, len as u64];
-        self.reply = Some(Reply { kind: kinds.1, len: 0, short, ..Reply::default() });
-        Ok(())
-    }
-
-    fn put(&mut self, bytes: &[u8], kind: u32) {
-        let mut reply = Reply { kind, len: bytes.len() as u32, ..Reply::default() };
-        if bytes.len() <= SHORT_REPLY {
-            bytemuck::cast_slice_mut(&mut reply.short)[..bytes.len()].copy_from_slice(bytes);
+    /// So many bytes, into the cell or into memory of their own.
+    fn write(&mut self, len: usize, fill: Fill<'_>, kinds: Kinds) -> Result<(), Error> {
+        let mut reply = Reply { kind: kinds.0, len: len as u32, ..Reply::default() };
+        if len <= SHORT_REPLY {
+            fill(&mut bytemuck::cast_slice_mut(&mut reply.short)[..len]);
+        } else if len <= LONG_REPLY {
+            // SAFETY: at most the size of the area; this worker holds the letter, and nobody else
+            // looks at the area before it is done.
+            fill(unsafe { std::slice::from_raw_parts_mut(self.cell.long(), len) });
         } else {
-            // SAFETY: at most the size of the area; this worker holds the letter.
-            unsafe { self.cell.long().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            let address = self.client.place_value(len as u64, self.urgent, fill)?;
+            let short = [address, len as u64];
+            reply = Reply { kind: kinds.1, len: 0, short, ..Reply::default() };
         }
         self.reply = Some(reply);
+        Ok(())
     }
 }
 
@@ -211,11 +186,6 @@ fn brief(cause: &Cause) -> Cause {
     };
     let end = (0..=LONG_REPLY - 32).rev().find(|&end| text.is_char_boundary(end));
     Cause::OutOfMemory(text.get(..end.unwrap_or(0)).unwrap_or(&text).to_owned())
-}
-
-#[cold]
-fn encode_error(error: &postcard::Error) -> Error {
-    Error::Encode { what: "the value".to_owned(), why: describe(error) }
 }
 
 /// The value of an actor, lent to one call.

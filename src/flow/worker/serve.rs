@@ -11,6 +11,7 @@ use super::context::{self, TaskInfo};
 use super::frame::{Frame, Kept};
 use super::life::panicked_at;
 use crate::flow::args::decode;
+use crate::flow::codec::{ALIGN, Aligned, is_misplaced};
 use crate::flow::driver::wire;
 use crate::flow::error::{Cause, Raised};
 use crate::flow::memory::{CellRef, Head, Reply, SHORT_REPLY, flags, reply};
@@ -48,12 +49,15 @@ struct Server {
     clock: u64,
     /// The driver was not told of a reply, since another letter seemed to be there.
     unsaid: bool,
+    /// Where arguments go that do not lie as they have to.
+    room: Aligned,
 }
 
 /// Serves until it is told to leave.
 pub(super) fn serve(client: &'static Client) {
     let actor = RefCell::new(None);
-    let mut server = Server { client, spared: Vec::new(), clock: 0, unsaid: false };
+    let mut server =
+        Server { client, spared: Vec::new(), clock: 0, unsaid: false, room: Aligned::default() };
     let (memory, place) = (client.memory(), client.place());
     let entry = client.entry();
     let mut next = 1;
@@ -102,16 +106,22 @@ impl Server {
     fn run(&mut self, actor: &Kept, cell: CellRef, seq: u64) {
         let head = cell.head();
         let entry = self.client.entry();
-        let mut reply = match self.arguments(cell, &head) {
-            _ if entry.cancelled.load(Relaxed) == seq + 1 => {
-                Reply { kind: reply::UNRUN, ..Reply::default() }
+        let mut room = std::mem::take(&mut self.room);
+        let mut reply = {
+            let arguments = self.arguments(cell, &head);
+            match arguments {
+                _ if entry.cancelled.load(Relaxed) == seq + 1 => {
+                    Reply { kind: reply::UNRUN, ..Reply::default() }
+                }
+                Some((mut parts, hooks)) => {
+                    cell.state().start(seq);
+                    align(&mut parts, &mut room);
+                    self.call(actor, cell, seq, &head, &parts, hooks)
+                }
+                None => Reply { kind: reply::UPSTREAM, ..Reply::default() },
             }
-            Some((parts, hooks)) => {
-                cell.state().start(seq);
-                self.call(actor, cell, seq, &head, &parts, hooks)
-            }
-            None => Reply { kind: reply::UPSTREAM, ..Reply::default() },
         };
+        self.room = room;
         self.client.keep_all();
         reply.asks = entry.asks_written.load(Relaxed) as u32;
         cell.write_reply(reply);
@@ -136,7 +146,7 @@ impl Server {
 
     /// The encoded arguments, each where it is, and the hooks. `None`: one of them is the value
     /// of an earlier letter that has none.
-    fn arguments(&self, cell: CellRef, head: &Head) -> Option<(Parts<'static>, Option<Hooks>)> {
+    fn arguments<'a>(&self, cell: CellRef, head: &Head) -> Option<(Parts<'a>, Option<Hooks>)> {
         // SAFETY: the area was written before the letter was posted, and stays until the reply.
         let mut bytes: &'static [u8] =
             unsafe { std::slice::from_raw_parts(cell.args(), head.args_len as usize) };
@@ -248,8 +258,28 @@ impl Server {
     }
 }
 
+/// Values that have to lie at a multiple of 64 and do not, as short ones in letters, are copied.
+#[inline]
+fn align<'a>(parts: &mut Parts<'a>, room: &'a mut Aligned) {
+    let lines = |value: &[u8]| value.len().next_multiple_of(ALIGN);
+    let misplaced = parts.iter().filter(|value| is_misplaced(value));
+    let total: usize = misplaced.map(|value| lines(value)).sum();
+    if total == 0 {
+        return;
+    }
+    let mut rest = room.room(total);
+    for value in parts.iter_mut().filter(|value| is_misplaced(value)) {
+        let (here, behind) = rest.split_at_mut(lines(value));
+        here[..value.len()].copy_from_slice(value);
+        *value = &here[..value.len()];
+        rest = behind;
+    }
+}
+
 fn run_hook(actor: &Kept, hook: &Hook) -> Result<(), Cause> {
-    let parts: Parts<'_> = hook.args.iter().map(Vec::as_slice).collect();
+    let mut room = Aligned::default();
+    let mut parts: Parts<'_> = hook.args.iter().map(Vec::as_slice).collect();
+    align(&mut parts, &mut room);
     let desc = by_number(hook.node);
     let desc = desc.ok_or_else(|| Cause::Codec("names no node".to_owned()))?;
     run_guarded(desc, &mut Frame::new(desc, &parts, actor, None))
