@@ -172,7 +172,7 @@ fn is_stuck<T>(flow: &Flow, reference: &ObjectRef<T>, options: &WaitOptions) -> 
     );
     match flow.side() {
         Side::Host(host) if waits => host.could_be_placed(
-            reference.id(),
+            reference.handle().id(),
             options.min_free_fraction,
             options.require_demand_absent,
         ),
