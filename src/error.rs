@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::abi::AbiError;
-use crate::ids::{TaskId, WorkerId, WorkerKind};
+use crate::ids::{Shown, TaskId, WorkerId, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS, MAX_SCOPE_DEPTH, MAX_WORKERS};
 use crate::ring::RingError;
 use crate::sys::limits;
@@ -35,7 +35,7 @@ pub enum BuildError {
     #[error("this process has hundreds of executors already; drop some")]
     Executors,
     /// A name was registered twice.
-    #[error("a function named `{0}` is registered already; names must differ")]
+    #[error("a function named `{}` is registered already; names must differ", Shown(.0))]
     DuplicateFunction(String),
     /// A descriptor that workers were to keep is not open.
     #[error(
@@ -133,11 +133,17 @@ pub struct TaskFailure {
     pub member: Option<u16>,
     /// What was said.
     pub message: String,
+    /// What a function of C returned, if that is why.
+    pub returned: Option<i32>,
+    /// The exit code of the worker's process, if it ended by itself.
+    pub exit_status: Option<i32>,
+    /// The signal that ended the worker's process.
+    pub signal: Option<i32>,
 }
 
 impl std::fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (`{}`", self.task, self.name)?;
+        write!(f, "{} (`{}`", self.task, Shown(&self.name))?;
         if let Some(member) = self.member {
             write!(f, ", member {member}")?;
         }
@@ -182,7 +188,8 @@ pub struct PinnedHeap {
 
 impl std::fmt::Display for PinnedHeap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { ring, pinned, capacity, scope, bytes, task, name, oldest_bytes, .. } = self;
+        let Self { ring, pinned, capacity, scope, bytes, task, oldest_bytes, .. } = self;
+        let name = Shown(&self.name);
         write!(f, "heap ring {ring} is full: {pinned} of {capacity} bytes pinned by ")?;
         match (scope, self.argument) {
             (0, _) => write!(f, "an argument of this very submit")?,
@@ -284,7 +291,7 @@ pub enum Error {
     #[error("callable {0:#x} is no registered function; the builder's `register` returns them")]
     UnknownFunction(u64),
     /// A function cannot be registered after the start.
-    #[error("cannot register `{symbol}` of {path}: {why}")]
+    #[error("cannot register `{}` of {}: {why}", Shown(symbol), Shown(path))]
     Library {
         /// The shared object.
         path: String,
@@ -358,6 +365,14 @@ pub enum Error {
     /// Memory that came after the fork cannot be had.
     #[error("importing memory: {what} failed: {source}{hint}", hint = limits::hint(source))]
     Import {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A system call failed.
+    #[error("{what} failed: {source}{hint}", hint = limits::hint(source))]
+    System {
         /// What was tried.
         what: &'static str,
         /// What the system said.

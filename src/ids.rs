@@ -66,3 +66,34 @@ impl fmt::Display for WorkerKind {
         })
     }
 }
+
+/// Somebody's name in a text of ours: control characters are written out, so that a name can
+/// neither break a line nor speak to a terminal.
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(char::is_control) {
+            let end = part.char_indices().next_back().filter(|(_, last)| last.is_control());
+            match end {
+                Some((at, last)) => write!(f, "{}{}", &part[..at], last.escape_default())?,
+                None => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shown;
+
+    #[test]
+    fn names_are_shown_in_one_line() {
+        let shown = |name: &str| Shown(name).to_string();
+        assert_eq!(shown("plain é `q`"), "plain é `q`");
+        assert_eq!(shown("\n"), "\\n");
+        assert_eq!(shown("a\tb\u{1b}[0m\u{85}"), "a\\tb\\u{1b}[0m\\u{85}");
+        assert_eq!(shown(""), "");
+    }
+}

@@ -83,6 +83,15 @@
 // The binary interface that this header describes; mr_abi_version() is that of the library.
 #define MR_ABI_VERSION 0
 
+// In has: returned is set.
+#define MR_FAILURE_HAS_RETURNED 1
+
+// In has: exit_status is set.
+#define MR_FAILURE_HAS_EXIT_STATUS 2
+
+// In has: signal is set.
+#define MR_FAILURE_HAS_SIGNAL 4
+
 // Dimensions of a tensor, at most.
 #define MR_MAX_DIMS 5
 
@@ -195,6 +204,34 @@ typedef enum mr_tag {
     MR_NO_DEP = 4,
 } mr_tag;
 
+// What a program of a chip does with an argument.
+typedef enum mr_direction {
+    // A number, no tensor.
+    MR_DIRECTION_SCALAR = 0,
+    // A tensor that it reads.
+    MR_DIRECTION_IN = 1,
+    // A tensor that it writes.
+    MR_DIRECTION_OUT = 2,
+    // A tensor that it reads and writes.
+    MR_DIRECTION_INOUT = 3,
+} mr_direction;
+
+// How much is told.
+typedef enum mr_log_level {
+    // Nothing.
+    MR_LOG_OFF = 0,
+    // The executor cannot go on.
+    MR_LOG_ERROR = 1,
+    // A worker died, a task failed, a deadline passed.
+    MR_LOG_WARN = 2,
+    // Workers started, replaced, ended.
+    MR_LOG_INFO = 3,
+    // What the supervisor does.
+    MR_LOG_DEBUG = 4,
+    // All there is.
+    MR_LOG_TRACE = 5,
+} mr_log_level;
+
 // Arguments of one task: tensors, each with a tag, then scalars. A submit copies them, so one
 // mr_args can be cleared and filled again for the next task. (mr_submit takes arrays instead.)
 //
@@ -251,6 +288,14 @@ typedef struct mr_failure {
     // What was said (for a function: with fail, and the number that it returned), without the rest
     // of mr_last_error. Valid as long as name.
     const char *message;
+    // Which of the three numbers below are set: MR_FAILURE_HAS_...
+    uint32_t has;
+    // What its function returned (of a chip runtime: run_runtime).
+    int32_t returned;
+    // The exit status of the worker's process, which ended by itself.
+    int32_t exit_status;
+    // The signal that ended the worker's process.
+    int32_t signal;
 } mr_failure;
 
 // Where a tensor lies, its shape and its element type; rows are contiguous. 40 bytes.
@@ -317,7 +362,29 @@ typedef struct mr_options {
     // Nanoseconds that members of a failed group, and running tasks of a closed executor, may go
     // on. 0: one second.
     uint64_t grace_ns;
+    // Descriptors of the program that workers keep, under the same numbers. They hold no others but
+    // 0 (which is /dev/null), 1 and 2.
+    const int *keep_fds;
+    // How many.
+    size_t keep_fd_count;
+    // Nanoseconds that a worker may take to come up: a chip runtime that is loaded, a device that is
+    // set. 0: 30 seconds.
+    uint64_t start_timeout_ns;
+    // Addresses set aside for imported buffers, in bytes; they cost nothing. 0: 16 GiB.
+    uint64_t import_bytes;
+    // Bytes of stack for the functions of tasks. 0: 8 MiB; at least 128 KiB.
+    uint64_t stack_size;
 } mr_options;
+
+// A task of an open run: plain data, nothing to free. Useless once the run is closed.
+typedef struct mr_task {
+    // Its number in the order of submission, over all runs of the executor. Never reused.
+    uint64_t id;
+    // Of the library.
+    uint64_t run;
+    // Of the library.
+    uint64_t place;
+} mr_task;
 
 // Options of a task. Set them with mr_task_options_init first: 0 is not the default of worker.
 typedef struct mr_task_options {
@@ -343,6 +410,15 @@ typedef struct mr_task_options {
     // 1: MR_INOUT and MR_OUTPUT_EXISTING ranges are saved before the function and restored before
     // another attempt. Costs a copy of them in the heap ring. Not for groups.
     uint32_t snapshot;
+    // Tasks of the same run that this one comes after, besides those that its tensors name; it fails
+    // when one of them does. One that is through counts as done, however long ago.
+    const struct mr_task *after;
+    // How many.
+    size_t after_count;
+    // The same, however they end: to clean up, or to take turns.
+    const struct mr_task *after_any;
+    // How many.
+    size_t after_any_count;
 } mr_task_options;
 
 // The arguments of a task as its function sees them: tensors and scalars in the order in which
@@ -442,16 +518,6 @@ typedef struct mr_stats {
 // No longjmp may leave it; an exception of C++ that leaves it ends the program.
 typedef int (*mr_run_body)(struct mr_run_handle *run, void *user);
 
-// A task of an open run: plain data, nothing to free. Useless once the run is closed.
-typedef struct mr_task {
-    // Its number in the order of submission, over all runs of the executor. Never reused.
-    uint64_t id;
-    // Of the library.
-    uint64_t run;
-    // Of the library.
-    uint64_t place;
-} mr_task;
-
 // A task to submit. Zeros but for size are a task without arguments, with the default
 // configuration and options:
 //
@@ -489,6 +555,64 @@ typedef struct mr_chip_args {
     int32_t scalar_count;
 } mr_chip_args;
 
+// A chip as a host sees it. Nothing is opened before a worker starts.
+typedef struct mr_chip_runtime {
+    // Bytes of this structure, set by the caller.
+    size_t size;
+    // The host runtime: a shared object with the six functions of mailring_host_runtime.h. A path
+    // without a slash is looked for where the system keeps its libraries.
+    const char *host_runtime;
+    // A file for the control processors, handed to the runtime with every call. NULL: none.
+    const char *aicpu;
+    // A file for the compute cores, likewise. NULL: none.
+    const char *aicore;
+    // A shared object that is loaded before the runtime, with its symbols visible to all. NULL: none.
+    const char *sim_context;
+    // The devices: one worker of kind MR_NEXT_LEVEL for each, in this order.
+    const int32_t *devices;
+    // How many.
+    size_t device_count;
+} mr_chip_runtime;
+
+// A kernel of a program of a chip.
+typedef struct mr_chip_kernel {
+    // The number by which the program launches it.
+    int32_t func_id;
+    // Zero.
+    uint32_t padding;
+    // What it does with its arguments. NULL when that is not said.
+    const enum mr_direction *signature;
+    // How many there are, at most 16.
+    size_t signature_count;
+    // The file with its binary.
+    const char *file;
+} mr_chip_kernel;
+
+// A program of a chip, which tasks can name. Files are read when it is registered.
+typedef struct mr_chip_program {
+    // Bytes of this structure, set by the caller.
+    size_t size;
+    // The function of the binary that orchestrates.
+    const char *function;
+    // The function that configures it. NULL: none.
+    const char *config_function;
+    // What it does with its arguments. NULL when that is not said.
+    const enum mr_direction *signature;
+    // How many there are, at most 16.
+    size_t signature_count;
+    // The file with the binary that orchestrates.
+    const char *file;
+    // Its kernels.
+    const struct mr_chip_kernel *kernels;
+    // How many.
+    size_t kernel_count;
+} mr_chip_program;
+
+// Is told one thing: a line of text without a newline, good for the length of the call. Called by
+// any thread of the host, by several at the same time; never in a worker process. It must return
+// soon, must not call mr_set_log, and what other functions of this library it calls tell nothing.
+typedef void (*mr_log_fn)(enum mr_log_level level, const char *message, void *user);
+
 // All went well.
 #define MR_OK 0
 
@@ -519,7 +643,7 @@ typedef struct mr_chip_args {
 // A ring cannot be made like this, or can never give what was asked for.
 #define MR_ERR_RING -11
 
-// Building: more memory than the machine has left.
+// No memory: building, more than the machine has left; otherwise, none for what the call needs.
 #define MR_ERR_MEMORY -12
 
 // Building: a name was registered twice.
@@ -534,7 +658,7 @@ typedef struct mr_chip_args {
 // A task failed; mr_last_failure tells which and how.
 #define MR_ERR_TASK -20
 
-// Arguments or a tensor that cannot be.
+// Arguments or a tensor that are invalid, as the text says.
 #define MR_ERR_ARGS -21
 
 // More argument bytes than one submit takes.
@@ -587,6 +711,9 @@ typedef struct mr_chip_args {
 
 // A descriptor that cannot be mapped, or is shorter than the buffer over it.
 #define MR_ERR_IMPORT -38
+
+// The time that the caller gave has passed.
+#define MR_ERR_TIMEOUT -39
 
 // Another error; the text says which.
 #define MR_ERR_OTHER -99
@@ -650,7 +777,7 @@ mr_status mr_builder_new(const struct mr_options *options,
 
 // Registers a function under a name that no other has; *out is what to submit.
 //
-// user is passed to every call. Workers are forked in mr_build, so what user points to is what
+// user is passed to every call, and is the caller's own (see mr_register_with). Workers are forked in mr_build, so what user points to is what
 // it was then, each worker with its own copy; in THREAD mode it is the very thing, and it must
 // live until the executor is closed.
 //
@@ -662,6 +789,18 @@ mr_status mr_register(struct mr_builder *builder,
                       mr_function function,
                       void *user,
                       mr_callable *out);
+
+// The same with a function that ends user: it is called once, in this process, when the executor
+// has been closed or the builder freed, and no function is called any more. Not when this function
+// fails.
+MR_API
+MR_NODISCARD
+mr_status mr_register_with(struct mr_builder *builder,
+                           const char *name,
+                           mr_function function,
+                           void *user,
+                           void (*destroy)(void *user),
+                           mr_callable *out);
 
 // Maps the shared memory, forks the workers (or starts their threads), and waits until all are
 // ready. The builder is used up, also by an error, unless that is MR_ERR_HANDLE or MR_ERR_NULL.
@@ -675,14 +814,30 @@ MR_API MR_NODISCARD mr_status mr_build(struct mr_builder *builder, struct mr_exe
 // Ends a builder that was not built. NULL does nothing.
 MR_API mr_status mr_builder_free(struct mr_builder *builder);
 
-// Closes an executor: cancels what has not begun, gives what runs its grace, ends all workers.
-// Waiting for an open or detached run of it gives an error: MR_ERR_TASK where tasks were
-// cancelled, or MR_ERR_FAILED. Submitting gives MR_ERR_FAILED. Buffers stay readable until they
+// Closes an executor: cancels what has not begun, gives what runs its grace (once), ends all
+// workers. NULL does nothing. A thread that waits in mr_run or mr_run_begin returns with
+// MR_ERR_FAILED. Waiting for an open or detached run of it gives an error: MR_ERR_TASK where tasks
+// were cancelled, or MR_ERR_FAILED. Submitting gives MR_ERR_FAILED. Buffers stay readable until they
 // are freed.
 //
-// When another thread is inside a function on this executor, the workers end with the end of
-// that call, and this function returns before. Not to be called from the function of a task.
-MR_API mr_status mr_executor_close(struct mr_executor *exec);
+// When another thread is inside a function on this executor, the workers end with the end of that
+// call, and this function returns before.
+//
+// MR_ERR_MISUSE: called by the function of a task (THREAD mode; in PROCESS mode a worker does not have
+// the handle). Nothing is closed then.
+MR_API
+mr_status mr_executor_close(struct mr_executor *exec);
+
+// The same when all tasks of all runs are through, detached ones included; what is not through after
+// timeout_ns nanoseconds (MR_FOREVER: as long as it takes) is cancelled as by mr_executor_close.
+// The executor is closed in every case but those of MR_ERR_HANDLE and MR_ERR_MISUSE at once.
+//
+// MR_ERR_TIMEOUT: tasks were not through, which the text names. MR_ERR_MISUSE: a run was open
+// still when the time had passed. How tasks ended is told by mr_pending_wait.
+MR_API
+MR_NODISCARD
+mr_status mr_executor_close_for(struct mr_executor *exec,
+                                uint64_t timeout_ns);
 
 // The number of workers of a kind (MR_NEXT_LEVEL, MR_SUB).
 MR_API
@@ -781,7 +936,7 @@ MR_API MR_NODISCARD mr_status mr_args_clear(struct mr_args *args);
 // Adds a tensor (copied) and what the task does with it, MR_INPUT to MR_NO_DEP.
 //
 // MR_ERR_ARGS: a scalar was added before; the tensor has too many dimensions, no element type, or
-// too many bytes. Nothing is added then.
+// too many bytes. MR_ERR_MEMORY: there is none for it. Nothing is added then.
 MR_API
 MR_NODISCARD
 mr_status mr_args_add_tensor(struct mr_args *args,
@@ -789,6 +944,8 @@ mr_status mr_args_add_tensor(struct mr_args *args,
                              enum mr_tag tag);
 
 // Adds a scalar.
+//
+// MR_ERR_MEMORY: there is none for it. Nothing is added then.
 MR_API MR_NODISCARD mr_status mr_args_add_scalar(struct mr_args *args, uint64_t scalar);
 
 // How many tensors and scalars there are. Either pointer may be NULL.
@@ -810,8 +967,17 @@ MR_API MR_NODISCARD mr_status mr_run(struct mr_executor *exec, mr_run_body body,
 // Opens a run that is closed by mr_run_end or mr_run_detach. Waits until no other run of this
 // executor is open.
 //
-// MR_ERR_MISUSE: this thread has one open.
+// MR_ERR_MISUSE: this thread has one open. MR_ERR_FAILED: the executor was closed meanwhile.
 MR_API MR_NODISCARD mr_status mr_run_begin(struct mr_executor *exec, struct mr_run_handle **out);
+
+// The same, at most for timeout_ns nanoseconds.
+//
+// MR_ERR_TIMEOUT: another run is open still.
+MR_API
+MR_NODISCARD
+mr_status mr_run_begin_for(struct mr_executor *exec,
+                           uint64_t timeout_ns,
+                           struct mr_run_handle **out);
 
 // Closes a run and waits for all its tasks. The handle is used up, also by an error.
 //
@@ -850,6 +1016,21 @@ MR_API MR_NODISCARD mr_status mr_cancel_scope(struct mr_run_handle *run, uint64_
 //
 // MR_ERR_TASK: it failed, or a task failed that it depends on; mr_last_failure names the root.
 MR_API MR_NODISCARD mr_status mr_wait(struct mr_run_handle *run, const struct mr_task *task);
+
+// The same, at most for timeout_ns nanoseconds. *finished (which may be NULL) is 1, or 0 when the
+// time has passed, which is MR_OK as well.
+//
+// MR_ERR_TASK: as mr_wait; *finished is 1.
+MR_API
+MR_NODISCARD
+mr_status mr_wait_for(struct mr_run_handle *run,
+                      const struct mr_task *task,
+                      uint64_t timeout_ns,
+                      int *finished);
+
+// Whether a task of this run has failed so far: 1 or 0. Does not wait: what is not through yet may
+// still fail.
+MR_API MR_NODISCARD mr_status mr_run_failed(struct mr_run_handle *run, int *out);
 
 // Cancels a task unless it has completed: it never begins, or its function sees it in
 // context->cancelled. Tasks that read what it writes fail with it. *open (which may be NULL) is 1
@@ -923,7 +1104,8 @@ mr_status mr_alloc(struct mr_run_handle *run,
                    size_t ndims,
                    struct mr_tensor *out);
 
-// Whether every task of the run is through, well or not: 1 or 0. Does not wait.
+// Whether every task of the run is through, well or not: 1 or 0. Does not wait. After its executor
+// was closed, or has failed, it is 1: nothing will happen any more.
 MR_API MR_NODISCARD mr_status mr_pending_done(struct mr_pending *pending, int *out);
 
 // Waits for all tasks of the run, at most for timeout_ns nanoseconds (MR_FOREVER: as long as it
@@ -937,6 +1119,20 @@ MR_NODISCARD
 mr_status mr_pending_wait(struct mr_pending *pending,
                           uint64_t timeout_ns,
                           int *finished);
+
+// A descriptor that becomes readable when mr_pending_done says 1, and stays so: for poll, select and
+// epoll. Nothing is to be read from it or written to it. It belongs to the library, is the same each
+// time, and ends with mr_pending_free.
+//
+// MR_ERR_SYSTEM: no descriptor is left.
+MR_API
+MR_NODISCARD
+mr_status mr_pending_fd(struct mr_pending *pending,
+                        int *out);
+
+// Whether a task of the run has failed so far: 1 or 0. Does not wait: what is not through yet may
+// still fail.
+MR_API MR_NODISCARD mr_status mr_pending_failed(struct mr_pending *pending, int *out);
 
 // Cancels what has not completed: tasks that have not begun never will, the functions of running
 // ones see it in context->cancelled. *cancelled (which may be NULL) is how many there were. Does
@@ -994,6 +1190,34 @@ mr_status mr_run_from_blob(mr_function function,
                            const void *blob,
                            size_t len,
                            const struct mr_call_config *config);
+
+// Makes the workers of kind MR_NEXT_LEVEL drive chips: one for each device, in its own process (in
+// THREAD mode there can be one device), where it loads the runtime and takes its device. Instead of
+// workers in mr_options. How long that may take is start_timeout_ns there.
+//
+// MR_ERR_MISUSE: this builder has chips already. What else is wrong is the error of mr_build.
+MR_API
+MR_NODISCARD
+mr_status mr_builder_chips(struct mr_builder *builder,
+                           const struct mr_chip_runtime *runtime);
+
+// Adds a program of the chips under a name that no other has; *out is what to submit, to workers of
+// kind MR_NEXT_LEVEL. After mr_builder_chips.
+//
+// MR_ERR_ARGS: a file cannot be read, or something is too long. MR_ERR_DUPLICATE: the name is taken.
+// MR_ERR_MISUSE: the builder has no chips.
+MR_API
+MR_NODISCARD
+mr_status mr_register_chip(struct mr_builder *builder,
+                           const char *name,
+                           const struct mr_chip_program *program,
+                           mr_callable *out);
+
+// Lets function be told what the library does, up to level; NULL or MR_LOG_OFF: nobody is. user is
+// passed to every call. What was set before is not called any more when this returns.
+//
+// MR_ERR_MISUSE: called by such a function; or the program has a subscriber of Rust's own.
+MR_API MR_NODISCARD mr_status mr_set_log(enum mr_log_level level, mr_log_fn function, void *user);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -126,6 +126,12 @@ template <class T> mr_tensor tensor(const shape &dims, T *data = nullptr) {
     return made;
 }
 
+namespace detail {
+inline std::uint64_t nanoseconds(std::chrono::nanoseconds time) {
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
+}
+} // namespace detail
+
 // Owns a handle.
 template <class H, mr_status (*End)(H *)> class owner {
 public:
@@ -293,6 +299,10 @@ public:
         check(mr_register_library(get(), path, symbol, &callable));
         return callable;
     }
+    // Ends it when all tasks are through, or throws when the time has passed; it has ended then, too.
+    void close(std::chrono::nanoseconds time) {
+        check(mr_executor_close_for(handle_.release(), detail::nanoseconds(time)));
+    }
     mr_executor *get() const { return handle_.get(); }
 
 private:
@@ -422,9 +432,19 @@ public:
     // False when the time has passed.
     bool wait_for(std::chrono::nanoseconds time) const {
         int finished = 0;
-        const auto ns = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
-        check(mr_pending_wait(handle_.get(), ns, &finished));
+        check(mr_pending_wait(handle_.get(), detail::nanoseconds(time), &finished));
         return finished != 0;
+    }
+    // Becomes readable when the run is done; belongs to this object.
+    int fd() const {
+        int fd = -1;
+        check(mr_pending_fd(handle_.get(), &fd));
+        return fd;
+    }
+    bool failed() const {
+        int failed = 0;
+        check(mr_pending_failed(handle_.get(), &failed));
+        return failed != 0;
     }
     std::uint64_t cancel() const {
         std::uint64_t cancelled = 0;
@@ -484,6 +504,17 @@ public:
         std::forward<F>(fill)(*this);
     }
     void wait(const mr_task &task) { check(mr_wait(get(), &task)); }
+    // False when the time has passed.
+    bool wait_for(const mr_task &task, std::chrono::nanoseconds time) {
+        int finished = 0;
+        check(mr_wait_for(get(), &task, detail::nanoseconds(time), &finished));
+        return finished != 0;
+    }
+    bool failed() const {
+        int failed = 0;
+        check(mr_run_failed(get(), &failed));
+        return failed != 0;
+    }
     bool cancel(const mr_task &task) {
         int open = 0;
         check(mr_cancel(get(), &task, &open));

@@ -175,6 +175,15 @@ impl TaskArgs {
         *self = Self::default();
     }
 
+    /// Makes room for more; false when there is no memory for it. Without this, adding ends the
+    /// program then.
+    pub fn try_reserve(&mut self, tensors: usize, scalars: usize) -> bool {
+        let list = &mut *self.list;
+        list.tensors.try_reserve(tensors).is_ok()
+            && list.tags.try_reserve(tensors).is_ok()
+            && list.scalars.try_reserve(scalars).is_ok()
+    }
+
     /// Bytes of the blob that carries these arguments.
     #[inline]
     pub fn blob_len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! What a chip worker is made from: files, devices, programs.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub struct ChipRuntime {
     pub(super) sim_context: Option<PathBuf>,
     devices: Vec<i32>,
     pub(super) programs: Vec<Arc<Program>>,
+    known: HashSet<String>,
 }
 
 /// A callable that tasks can name by its number.
@@ -52,6 +54,7 @@ impl ChipRuntime {
             sim_context: None,
             devices: Vec::new(),
             programs: Vec::new(),
+            known: HashSet::new(),
         }
     }
 
@@ -89,7 +92,7 @@ impl ChipRuntime {
     /// # Errors
     /// The name is taken.
     pub fn register(&mut self, name: &str, callable: ChipCallable) -> Result<Callable, ChipError> {
-        if self.programs.iter().any(|program| program.name == name) {
+        if !self.known.insert(name.to_owned()) {
             return Err(ChipError::DuplicateProgram(name.to_owned()));
         }
         self.programs.push(Arc::new(Program { name: name.to_owned(), callable }));

@@ -1,5 +1,6 @@
 //! Recursion: an executor as the worker of a higher one.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,13 +57,14 @@ type Body = dyn Fn(&mut Orchestrator, TaskArgsView<'_>, &CallConfig, &TaskContex
 pub struct Level {
     builder: Builder,
     functions: Vec<(String, Arc<Body>)>,
+    known: HashSet<String>,
 }
 
 impl Level {
     /// A level whose executors are built with these options: in the worker's own process (or
     /// thread), before it takes its first task.
     pub fn new(builder: Builder) -> Self {
-        Self { builder, functions: Vec::new() }
+        Self { builder, functions: Vec::new(), known: HashSet::new() }
     }
 
     /// Registers an orchestration function; the result is what to submit in the level above.
@@ -81,7 +83,7 @@ impl Level {
             + Sync
             + 'static,
     {
-        if self.functions.iter().any(|(known, _)| known == name) {
+        if !self.known.insert(name.to_owned()) {
             return Err(BuildError::DuplicateFunction(name.to_owned()));
         }
         self.functions.push((name.to_owned(), Arc::new(function)));

@@ -8,6 +8,7 @@ mod handle;
 mod import;
 mod late;
 mod level;
+mod notify;
 mod open;
 mod options;
 mod orchestrator;
@@ -140,7 +141,7 @@ impl Executor {
 
     fn enter<R>(&self, f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>) -> Result<R, Error> {
         self.shared.check_process()?;
-        let mut held = self.turn.take()?;
+        let mut held = self.turn.take(None)?.ok_or_else(never)?;
         f(&mut held)
     }
 
@@ -149,8 +150,20 @@ impl Executor {
     /// # Errors
     /// The calling thread has a run of this executor open; the executor has failed.
     pub fn begin(&self) -> Result<OpenRun, Error> {
+        self.begin_for(None)?.ok_or_else(never)
+    }
+
+    /// The same, at most for `timeout`; `None` when that has passed while another run was open.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_for(
+        &self,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Option<OpenRun>, Error> {
         self.shared.check_process()?;
-        OpenRun::begin(self.turn.take()?)
+        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        self.turn.take(until)?.map(OpenRun::begin).transpose()
     }
 
     /// Zeroed shared memory for `len` elements that lives until it is dropped: inputs and results
@@ -183,7 +196,17 @@ impl Executor {
     /// begun by hand is still open; or the executor has failed. In each case all has ended when
     /// this returns: what was left was cancelled and had a grace, as when it is dropped.
     pub fn close(self, timeout: impl Into<Option<Duration>>) -> Result<(), Error> {
-        self.shared.check_process()?;
+        self.drain(timeout)
+    }
+
+    /// The first half of [`close`](Self::close), for an executor that others share: no run begins
+    /// any more (whoever waits for one is told), and every task of every run is waited for. The
+    /// workers stay until it is dropped.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close); nothing is cancelled yet then.
+    pub fn drain(&self, timeout: impl Into<Option<Duration>>) -> Result<(), Error> {
+        self.refuse_runs()?;
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         match self.turn.take_until(until) {
             Some(mut orchestrator) => orchestrator.drain(until),
@@ -192,6 +215,16 @@ impl Executor {
                  was cancelled; end or detach it first",
             )),
         }
+    }
+
+    /// No run begins from here on, and whoever waits for one is told. What is open goes on.
+    ///
+    /// # Errors
+    /// Called in a place where it cannot work: a function of one of its workers, a child of the host.
+    pub fn refuse_runs(&self) -> Result<(), Error> {
+        self.shared.check_process()?;
+        self.turn.close();
+        Ok(())
     }
 
     /// Workers of a kind.
@@ -239,6 +272,11 @@ impl Executor {
         }
         stats
     }
+}
+
+/// Without a time-out, waiting ends with what was waited for.
+fn never() -> Error {
+    Error::Failed("a wait without a time-out ran out of time".to_owned())
 }
 
 impl Drop for Executor {

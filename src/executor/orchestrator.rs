@@ -272,6 +272,18 @@ impl Orchestrator {
     /// # Errors
     /// The failure that reached it, by its root.
     pub fn wait(&mut self, handle: &TaskHandle) -> Result<(), Error> {
+        self.wait_for(handle, None).map(drop)
+    }
+
+    /// The same, at most for `timeout`; `Ok(false)` when that has passed.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_for(
+        &mut self,
+        handle: &TaskHandle,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<bool, Error> {
         self.shared.check_place()?;
         let own = handle.executor == self.shared.id && self.run.contains(handle.seq);
         if !own || handle.seq >= self.ring.next() {
@@ -279,8 +291,11 @@ impl Orchestrator {
                 "this task belongs to another run, which has ended, or to another executor",
             ));
         }
-        if self.shared.wait_settled(handle.seq, None) == Waited::Failed {
-            self.shared.check_health()?;
+        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        match self.shared.wait_settled(handle.seq, until) {
+            Waited::TimedOut => return Ok(false),
+            Waited::Failed => self.shared.check_health()?,
+            Waited::Settled => {}
         }
         self.reclaim()?;
         let cause = if handle.seq < self.ring.tail() {
@@ -291,7 +306,7 @@ impl Orchestrator {
             failed.then(|| self.arena.cause_of(slot, handle.seq))
         };
         match cause {
-            None => Ok(()),
+            None => Ok(true),
             Some(cause) => Err(Error::Task(Box::new(self.root_of(cause)))),
         }
     }
@@ -312,6 +327,9 @@ impl Orchestrator {
             attempt: 1,
             member: None,
             message: String::new(),
+            returned: None,
+            exit_status: None,
+            signal: None,
         })
     }
 

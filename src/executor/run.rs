@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::shared::{Shared, Waited};
 use crate::error::{Error, TaskFailure};
 use crate::limits::MAX_ROOT_ERRORS;
 use crate::segment::Settled;
+use crate::sys::descriptors::Descriptor;
 
 /// The tasks of a run are consecutive numbers, since one thread submits at a time.
 pub(crate) struct RunState {
@@ -76,19 +77,22 @@ impl RunState {
 
 /// A run that goes on while its submitter does something else. Can be sent to other threads.
 pub struct RunHandle {
-    shared: Arc<Shared>,
-    run: Arc<RunState>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) run: Arc<RunState>,
     /// All tasks before it are known to be through.
     cursor: AtomicU64,
+    /// For those who poll.
+    pub(super) event: OnceLock<Arc<Descriptor>>,
 }
 
 impl RunHandle {
     pub(super) fn new(shared: Arc<Shared>, run: Arc<RunState>) -> Self {
         let cursor = AtomicU64::new(run.first);
-        Self { shared, run, cursor }
+        Self { shared, run, cursor, event: OnceLock::new() }
     }
 
-    /// Whether every task of the run is through, well or not.
+    /// Whether every task of the run is through, well or not. What an executor left behind that has
+    /// failed, or has been closed or dropped, is through as well: nothing will happen any more.
     pub fn done(&self) -> bool {
         if self.shared.check_process().is_err() {
             return false;
@@ -99,7 +103,7 @@ impl RunHandle {
             at += 1;
         }
         self.cursor.fetch_max(at, Release);
-        at >= end
+        at >= end || self.shared.health.failure().is_some()
     }
 
     /// Whether a task of the run has failed so far. Does not wait: what is not through yet may

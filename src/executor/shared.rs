@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::late::{LateFunctions, LateLive};
+use super::notify::Notifier;
 use super::run::RunState;
 use super::space::Space;
 use crate::abi::reach::Reach;
@@ -14,7 +15,7 @@ use crate::error::{Error, FailureKind, TaskFailure};
 use crate::ids::{TaskId, WorkerId};
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
-use crate::segment::{Arena, Code, Settled};
+use crate::segment::{Arena, Code, Detail, Settled};
 use crate::sys::futex;
 use crate::sys::map::OwnMark;
 use crate::worker::health::Health;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     /// Changes with every buffer that comes or goes.
     pub(super) space_version: AtomicU64,
     pub(super) submitted: AtomicU64,
+    /// Runs that are polled for.
+    pub(super) notifier: Notifier,
     /// What its handles bear.
     pub(super) id: u64,
     lineage: u32,
@@ -105,6 +108,7 @@ impl Shared {
             grace,
             space_version: AtomicU64::new(0),
             submitted: AtomicU64::new(0),
+            notifier: Notifier::default(),
             _reach: reach,
             id: EXECUTORS.fetch_add(1, Relaxed),
             lineage: lineage(),
@@ -164,7 +168,7 @@ impl Shared {
         }
     }
 
-    fn window_shift(&self) -> u32 {
+    pub(super) fn window_shift(&self) -> u32 {
         self.arena.shape().ring.window.trailing_zeros()
     }
 
@@ -279,14 +283,14 @@ impl Shared {
             return None;
         }
         let code = Code::from_bits(cause as u8);
-        let (worker, attempt, member, message) = if record.seq_plus_one == seq + 1 {
+        let (worker, attempt, member, message, detail) = if record.seq_plus_one == seq + 1 {
             let worker = Some(record.worker).filter(|&w| w < u16::MAX && code != Code::Gone);
             let began = code != Code::Cancelled || !record.text().is_empty();
             let worker = worker.filter(|_| began).map(WorkerId);
             let member = Some(record.member).filter(|&m| m != u16::MAX);
-            (worker, u32::from(record.attempt) + 1, member, record.text())
+            (worker, u32::from(record.attempt) + 1, member, record.text(), record.detail())
         } else {
-            (None, 1, None, String::new())
+            (None, 1, None, String::new(), Detail::None)
         };
         let name = match name {
             Some(name) => name.to_string(),
@@ -300,6 +304,18 @@ impl Shared {
             attempt,
             member,
             message,
+            returned: match detail {
+                Detail::Returned(code) => Some(code),
+                _ => None,
+            },
+            exit_status: match detail {
+                Detail::Exited(code) => Some(code),
+                _ => None,
+            },
+            signal: match detail {
+                Detail::Signalled(number) => Some(number),
+                _ => None,
+            },
         })
     }
 

@@ -1,10 +1,11 @@
 //! Whose turn it is to submit. There is one orchestrator, the only writer of the ring; it is handed
 //! from run to run, in the order in which they ask.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::orchestrator::Orchestrator;
 use crate::error::Error;
@@ -21,13 +22,34 @@ struct State {
     /// Those who wait come in turn: the number that the next one draws, and whose it is now.
     drawn: u64,
     called: u64,
+    /// Numbers of those who went away before they were called.
+    left: BTreeSet<u64>,
+    /// No run begins any more.
+    closed: bool,
+}
+
+impl State {
+    /// Calls the next one who is still there.
+    fn call_next(&mut self) {
+        self.called += 1;
+        while self.left.remove(&self.called) {
+            self.called += 1;
+        }
+    }
 }
 
 impl Turn {
     pub(super) fn new(orchestrator: Orchestrator) -> Self {
         let orchestrator = Some(Box::new(orchestrator));
         Self {
-            state: Mutex::new(State { orchestrator, holder: None, drawn: 0, called: 0 }),
+            state: Mutex::new(State {
+                orchestrator,
+                holder: None,
+                drawn: 0,
+                called: 0,
+                left: BTreeSet::new(),
+                closed: false,
+            }),
             freed: Condvar::new(),
         }
     }
@@ -36,8 +58,9 @@ impl Turn {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the run that is open has been closed, and takes its place.
-    pub(super) fn take(self: &Arc<Self>) -> Result<Held, Error> {
+    /// Waits until the run that is open has been closed, and takes its place; at most until then.
+    /// `None`: the time has passed.
+    pub(super) fn take(self: &Arc<Self>, until: Option<Instant>) -> Result<Option<Held>, Error> {
         let me = std::thread::current().id();
         let mut state = self.state();
         if state.holder == Some(me) {
@@ -49,19 +72,47 @@ impl Turn {
         let number = state.drawn;
         state.drawn += 1;
         loop {
-            if state.called == number
+            if !state.closed
+                && state.called == number
                 && let Some(orchestrator) = state.orchestrator.take()
             {
-                state.called += 1;
+                state.call_next();
                 state.holder = Some(me);
-                return Ok(Held { turn: Arc::clone(self), orchestrator: Some(orchestrator) });
+                return Ok(Some(Held { turn: Arc::clone(self), orchestrator: Some(orchestrator) }));
             }
-            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if state.closed || left == Some(Duration::ZERO) {
+                if state.called == number {
+                    state.call_next();
+                } else {
+                    state.left.insert(number);
+                }
+                let closed = state.closed;
+                drop(state);
+                self.freed.notify_all(); // it may be another one's turn
+                if closed {
+                    return Err(Error::Failed("it was closed".to_owned()));
+                }
+                return Ok(None);
+            }
+            state = match left {
+                None => self.freed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    let waited = self.freed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 
-    /// The same, at most until then, for one who has the executor to itself: nobody else waits, and
-    /// nobody draws a number meanwhile. `None`: a run is open still.
+    /// No run begins any more; whoever waits for one is told.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.freed.notify_all();
+    }
+
+    /// The same for one who closes the executor: nobody else begins a run meanwhile. `None`: a run is
+    /// open still.
     pub(super) fn take_until(self: &Arc<Self>, until: Option<Instant>) -> Option<Held> {
         loop {
             if let Some(held) = self.try_take() {
@@ -89,7 +140,7 @@ impl Turn {
     /// The orchestrator, if no run is open.
     pub(super) fn try_take(self: &Arc<Self>) -> Option<Held> {
         let mut state = self.state();
-        if state.called != state.drawn {
+        if state.called != state.drawn && !state.closed {
             return None; // somebody waits
         }
         let orchestrator = state.orchestrator.take()?;

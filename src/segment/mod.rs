@@ -32,8 +32,8 @@ use records::{ImportPlace, Pool, Superblock};
 
 pub(crate) use layout::Shape;
 pub(crate) use records::{
-    Code, Control, ErrorRecord, ImportRecord, LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL, Origin,
-    Status, WorkerEntry,
+    Code, Control, Detail, ErrorRecord, ImportRecord, LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL,
+    Origin, Status, WorkerEntry,
 };
 
 /// `b"mailring"`, little endian.
@@ -211,6 +211,7 @@ impl Arena {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
+        let (detail_kind, detail) = origin.detail.words();
         let mut record = ErrorRecord {
             seq_plus_one: origin.seq + 1,
             len: end as u32,
@@ -218,7 +219,9 @@ impl Arena {
             attempt: origin.attempt,
             code: origin.code as u8,
             member: origin.member,
-            pad: [0; 6],
+            detail_kind,
+            pad: 0,
+            detail,
             text: [0; ERROR_TEXT],
         };
         record.text[..end].copy_from_slice(&text.as_bytes()[..end]);

@@ -120,6 +120,41 @@ impl Code {
     }
 }
 
+/// A number that goes with an error, beside its text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Detail {
+    #[default]
+    None,
+    /// What a function of C returned.
+    Returned(i32),
+    /// The exit code of the worker's process.
+    Exited(i32),
+    /// The signal that ended it.
+    Signalled(i32),
+}
+
+impl Detail {
+    /// From a wait status.
+    pub(crate) fn of_status(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Exited(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            Self::Signalled(libc::WTERMSIG(status))
+        } else {
+            Self::None
+        }
+    }
+
+    pub(super) fn words(self) -> (u8, i32) {
+        match self {
+            Self::None => (0, 0),
+            Self::Returned(code) => (1, code),
+            Self::Exited(code) => (2, code),
+            Self::Signalled(number) => (3, number),
+        }
+    }
+}
+
 /// How one attempt failed, as text. Written by whoever completes the slot, before it does.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -132,13 +167,24 @@ pub(crate) struct ErrorRecord {
     pub(crate) code: u8,
     /// The member of a group; `u16::MAX` for a single task.
     pub(crate) member: u16,
-    pub(super) pad: [u8; 6],
+    pub(super) detail_kind: u8,
+    pub(super) pad: u8,
+    pub(super) detail: i32,
     pub(super) text: [u8; ERROR_TEXT],
 }
 
 const _: () = assert!(size_of::<ErrorRecord>() == 1024);
 
 impl ErrorRecord {
+    pub(crate) fn detail(&self) -> Detail {
+        match self.detail_kind {
+            1 => Detail::Returned(self.detail),
+            2 => Detail::Exited(self.detail),
+            3 => Detail::Signalled(self.detail),
+            _ => Detail::None,
+        }
+    }
+
     pub(crate) fn text(&self) -> String {
         let bytes = &self.text[..(self.len as usize).min(ERROR_TEXT)];
         String::from_utf8_lossy(bytes).into_owned()
@@ -153,6 +199,7 @@ pub(crate) struct Origin {
     pub(crate) attempt: u8,
     pub(crate) code: Code,
     pub(crate) member: u16,
+    pub(crate) detail: Detail,
 }
 
 /// Bytes of the path of a late function's shared object, at most.

@@ -9,7 +9,7 @@ use crate::limits::GROUP_SHARED_BYTES;
 use crate::mailbox::door;
 use crate::mailbox::group::{GroupArea, Member};
 use crate::ring::{Phase, Slot, Word};
-use crate::segment::{Arena, Code, Origin};
+use crate::segment::{Arena, Code, Detail, Origin};
 use crate::sys::futex;
 
 /// The task was told to stop.
@@ -113,6 +113,7 @@ impl GroupContext<'_> {
             attempt,
             code: Code::Error,
             member: deserter as u16,
+            detail: Detail::None,
         };
         self.arena.write_error(self.place, origin, &text);
         self.area.abort(attempt);

@@ -1,12 +1,16 @@
 //! Registered functions, and the worker that calls them.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::native::Returned;
 use super::{TaskContext, Worker};
 use crate::abi::{CallConfig, TaskArgsView};
+use crate::chip::ChipError;
 use crate::ids::WorkerId;
+use crate::segment::Detail;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -20,6 +24,7 @@ pub(crate) type Factory = Arc<dyn Fn(WorkerId) -> Result<Box<dyn Worker>, BoxErr
 #[derive(Clone, Default)]
 pub(crate) struct Functions {
     list: Vec<(String, Arc<Function>)>,
+    known: HashSet<String>,
 }
 
 impl Functions {
@@ -31,7 +36,7 @@ impl Functions {
             + 'static,
         E: Into<BoxError>,
     {
-        if self.list.iter().any(|(known, _)| known == name) {
+        if !self.known.insert(name.to_owned()) {
             return None;
         }
         let boxed = Arc::new(
@@ -65,8 +70,31 @@ impl Worker for Functions {
     }
 }
 
+/// What a body that failed had to say, and the number that goes with it.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) text: String,
+    pub(crate) detail: Detail,
+}
+
+impl Words {
+    pub(crate) fn new(text: String) -> Self {
+        Self { text, detail: Detail::None }
+    }
+
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
+        let returned = error.downcast_ref::<Returned>().map(|returned| returned.code);
+        let returned = returned.or_else(|| match error.downcast_ref::<ChipError>() {
+            Some(ChipError::Run { code, .. }) => Some(*code),
+            _ => None,
+        });
+        let detail = returned.map_or(Detail::None, Detail::Returned);
+        Self { text: describe(error), detail }
+    }
+}
+
 /// An error with everything that caused it, in one line.
-pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
+fn describe(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

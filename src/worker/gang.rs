@@ -11,7 +11,7 @@ use std::sync::atomic::fence;
 
 use super::context::wake_members;
 use super::participant::{Lease, Participant, RECHECK};
-use super::{GroupContext, Worker};
+use super::{GroupContext, Words, Worker};
 use crate::ids::TaskId;
 use crate::mailbox::door;
 use crate::mailbox::group::GroupArea;
@@ -126,7 +126,7 @@ impl<'a> Participant<'a> {
         self.forget(group);
         let lease = Lease { slot: group.slot, word, head: group.head };
         match slot.cause() {
-            NO_CAUSE => self.fail(&lease, Code::Cancelled, ""),
+            NO_CAUSE => self.fail(&lease, Code::Cancelled, &Words::default()),
             cause => self.finish(&lease, Some(cause)),
         }
         true

@@ -27,7 +27,7 @@ pub(crate) mod supervisor;
 pub use context::{Cancelled, GroupContext, TaskContext};
 #[cfg(feature = "flow")]
 pub(crate) use functions::guard;
-pub(crate) use functions::{BoxError, Factory, Functions, describe, make};
+pub(crate) use functions::{BoxError, Factory, Functions, Words, make};
 pub(crate) use publish::Publisher;
 
 use crate::abi::{CallConfig, TaskArgsView, reach};

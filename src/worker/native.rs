@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fmt;
 
 use super::{BoxError, GroupContext, TaskContext};
 use crate::abi::{CallConfig, TaskArgsView};
@@ -156,7 +157,25 @@ pub unsafe fn call_native(
     let code = unsafe { function(&raw const args, config, &raw const native, user) };
     match (code, call.message.into_inner()) {
         (0, _) => Ok(()),
-        (code, text) if text.is_empty() => Err(format!("it returned {code}").into()),
-        (code, text) => Err(format!("{text} (it returned {code})").into()),
+        (code, text) => Err(Returned { code, text }.into()),
     }
 }
+
+/// What a function of C has returned, and said with `fail`.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    pub(crate) code: c_int,
+    text: String,
+}
+
+impl fmt::Display for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, text } = self;
+        if text.is_empty() {
+            return write!(f, "it returned {code}");
+        }
+        write!(f, "{text} (it returned {code})")
+    }
+}
+
+impl std::error::Error for Returned {}

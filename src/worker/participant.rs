@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::functions::guard;
 use super::imports::Mapped;
 use super::poke::Poke;
-use super::{GroupContext, Publisher, TaskContext, Worker, describe};
+use super::{GroupContext, Publisher, TaskContext, Words, Worker};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::alarm::Alarm;
@@ -297,13 +297,15 @@ impl<'a> Participant<'a> {
         } else if lease.head.has(JOIN) {
             self.finish(&lease, None);
         } else if lease.word.cancelled() || slot.load().cancelled() {
-            self.fail(&lease, Code::Cancelled, "");
+            self.fail(&lease, Code::Cancelled, &Words::default());
         } else {
             match self.call(worker, &lease, 0, None) {
                 // A body that was told to stop is not asked how it went.
-                _ if slot.load().cancelled() => self.fail(&lease, Code::Cancelled, ""),
+                _ if slot.load().cancelled() => {
+                    self.fail(&lease, Code::Cancelled, &Words::default())
+                }
                 Ok(()) => self.finish(&lease, None),
-                Err((code, text)) => self.fail(&lease, code, &text),
+                Err((code, words)) => self.fail(&lease, code, &words),
             }
         }
     }
@@ -315,13 +317,13 @@ impl<'a> Participant<'a> {
         lease: &Lease,
         member: u16,
         group: Option<GroupContext<'a>>,
-    ) -> Result<(), (Code, String)> {
+    ) -> Result<(), (Code, Words)> {
         let head = &lease.head;
         // SAFETY: the lease is held until `finish`, after the call.
         let args = unsafe { self.letters.args(lease.slot, head, member) };
         if head.has(IMPORTED) {
             let mapped = self.imports.ensure(self.arena, args.tensors());
-            mapped.map_err(|why| (Code::Error, why))?;
+            mapped.map_err(|why| (Code::Error, Words::new(why)))?;
         }
         if head.has(SNAPSHOT) {
             self.snapshot(head);
@@ -348,9 +350,9 @@ impl<'a> Participant<'a> {
         // The text of an error is the user's code as well.
         let run = || {
             let result = worker.run(head.callable, args, &head.config, &context);
-            result.map_err(|error| (Code::Error, describe(error.as_ref())))
+            result.map_err(|error| (Code::Error, Words::of(error.as_ref())))
         };
-        let result = guard(run).unwrap_or_else(|text| Err((Code::Panic, text)));
+        let result = guard(run).unwrap_or_else(|text| Err((Code::Panic, Words::new(text))));
         entry.inside.store(0, Relaxed);
         if head.deadline_us != 0 {
             entry.deadline.store(0, SeqCst);
@@ -381,16 +383,17 @@ impl<'a> Participant<'a> {
     }
 
     /// Completes the task as the root of a failure.
-    pub(super) fn fail(&mut self, lease: &Lease, code: Code, text: &str) {
-        self.record(lease, code, text, u16::MAX);
+    pub(super) fn fail(&mut self, lease: &Lease, code: Code, words: &Words) {
+        self.record(lease, code, words, u16::MAX);
         self.finish(lease, Some(code.cause(lease.head.seq)));
     }
 
     /// Writes down why the task (or its member) failed.
-    pub(super) fn record(&self, lease: &Lease, code: Code, text: &str, member: u16) {
+    pub(super) fn record(&self, lease: &Lease, code: Code, words: &Words, member: u16) {
         let (seq, attempt) = (lease.head.seq, lease.word.attempt());
-        let origin = Origin { seq, worker: self.me, attempt, code, member };
-        self.arena.write_error(lease.slot, origin, text);
+        let detail = words.detail;
+        let origin = Origin { seq, worker: self.me, attempt, code, member, detail };
+        self.arena.write_error(lease.slot, origin, &words.text);
     }
 
     /// Completes, releases, retires.
@@ -446,7 +449,7 @@ impl<'a> Participant<'a> {
         if self.in_process {
             return self.await_end();
         }
-        self.record(lease, Code::Deadline, DEADLINE, u16::MAX);
+        self.record(lease, Code::Deadline, &Words::new(DEADLINE.to_owned()), u16::MAX);
         if let Some(word) = slot.fail_dead(condemned) {
             let cause = Code::Deadline.cause(lease.head.seq);
             let table = self.table;

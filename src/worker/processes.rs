@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::nursery::{Nursery, Reins};
+use crate::segment::Detail;
 
 /// Who forks, and what is held of each worker.
 pub(crate) struct Processes {
@@ -21,13 +22,13 @@ impl Processes {
     pub(crate) fn ending(&self, worker: u16) -> Option<String> {
         let reins = self.reins.get(usize::from(worker))?.as_ref()?;
         let gone = || "its process is gone, and the nursery as well".to_owned();
-        is_readable(&reins.death).then(|| self.reap(worker).unwrap_or_else(gone))
+        is_readable(&reins.death).then(|| self.reap(worker).map_or_else(gone, |(how, _)| how))
     }
 
     /// How the dead worker has died; lets its number go. `None`: the nursery does not answer.
-    pub(super) fn reap(&self, worker: u16) -> Option<String> {
+    pub(super) fn reap(&self, worker: u16) -> Option<(String, Detail)> {
         match self.nursery.reap(worker) {
-            Ok(status) => Some(describe_status(status)),
+            Ok(status) => Some((describe_status(status), Detail::of_status(status))),
             Err(error) => {
                 tracing::error!(%error, "the nursery does not answer");
                 None

@@ -18,7 +18,7 @@ use crate::mailbox::letter::{GROUP, Head, JOIN, Letters};
 use crate::ring::table::{Found, Released, examine};
 use crate::ring::word::{self, SUPERVISOR};
 use crate::ring::{Phase, Table, Word};
-use crate::segment::{Arena, Code, Origin};
+use crate::segment::{Arena, Code, Detail, Origin};
 
 /// Why an attempt was ended by us.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct Verdict {
     pub(crate) text: String,
     pub(crate) worker: u16,
     pub(crate) member: u16,
+    pub(crate) detail: Detail,
 }
 
 /// The supervisor's private books: what was condemned and why, and what was charged.
@@ -154,6 +155,7 @@ impl<'a> Recovery<'a> {
             text: record.text(),
             worker: record.worker,
             member: record.member,
+            detail: record.detail(),
         };
         let condemned = self.table.slot(group.slot).condemn(group.word).is_some();
         if condemned {
@@ -183,17 +185,22 @@ impl<'a> Recovery<'a> {
     ///
     /// # Errors
     /// A slot holds no legal word.
-    pub(crate) fn pass(&mut self, dead: u16, how: &str) -> Result<Report, (u32, Word)> {
+    pub(crate) fn pass(
+        &mut self,
+        dead: u16,
+        how: &str,
+        detail: Detail,
+    ) -> Result<Report, (u32, Word)> {
         let mut report = Report::default();
         let entry = self.arena.entry(dead);
         let started = entry.started.load(Acquire);
         for slot in 0..self.table.window() {
             match examine(&self.table, slot, dead, SUPERVISOR) {
-                Found::Nothing => self.look_for_member(slot, dead, how),
+                Found::Nothing => self.look_for_member(slot, dead, how, detail),
                 Found::Ready(word) => {
                     self.ready_again(slot, word, dead, &mut report);
                     // The group may have started, with the dead as a member, since we looked.
-                    self.look_for_member(slot, dead, how);
+                    self.look_for_member(slot, dead, how, detail);
                 }
                 Found::Leased(word) => {
                     let head = self.letters.head(slot);
@@ -205,6 +212,7 @@ impl<'a> Recovery<'a> {
                             text: how.to_owned(),
                             worker: dead,
                             member: u16::MAX,
+                            detail,
                         };
                         self.verdicts.insert(head.seq, verdict);
                     }
@@ -259,7 +267,7 @@ impl<'a> Recovery<'a> {
 
     /// A running group loses the member that the dead was: the whole attempt is condemned. If the
     /// dead was through, and the last one, it may have died before it completed the group.
-    fn look_for_member(&mut self, slot: u32, dead: u16, how: &str) {
+    fn look_for_member(&mut self, slot: u32, dead: u16, how: &str, detail: Detail) {
         let word = self.table.slot(slot).load();
         let live = word.is(Phase::Running) || word.is(Phase::Condemned);
         if !live || word.owner() != word::GROUP {
@@ -282,6 +290,7 @@ impl<'a> Recovery<'a> {
                     text: how.to_owned(),
                     worker: dead,
                     member: index as u16,
+                    detail,
                 };
                 let _ = self.condemn_group(slot, word, &head, verdict);
             }
@@ -327,6 +336,7 @@ impl<'a> Recovery<'a> {
             text: String::new(),
             worker: word.owner(),
             member: u16::MAX,
+            detail: Detail::None,
         });
         let origin = Origin {
             seq: head.seq,
@@ -334,6 +344,7 @@ impl<'a> Recovery<'a> {
             attempt: word.attempt(),
             code: verdict.code,
             member: verdict.member,
+            detail: verdict.detail,
         };
         self.arena.write_error(slot, origin, &verdict.text);
         if let Some(word) = cell.fail_dead(word) {
@@ -385,6 +396,7 @@ impl<'a> Recovery<'a> {
                     attempt: word.attempt(),
                     code: Code::Gone,
                     member: u16::MAX,
+                    detail: Detail::None,
                 };
                 self.arena.write_error(slot, origin, why);
                 if let Some(word) = cell.fail_dead(word) {

@@ -18,7 +18,7 @@ use crate::ids::WorkerKind;
 use crate::mailbox::alarm::{Alarm, NEVER};
 use crate::mailbox::letter::GROUP;
 use crate::ring::Phase;
-use crate::segment::{Arena, Code, Status};
+use crate::segment::{Arena, Code, Detail, Status};
 use crate::sys::descriptors::Descriptor;
 
 /// How often tasks that nobody can run are looked for, while some worker is gone or does not come
@@ -187,7 +187,7 @@ impl Watch<'_> {
     fn bury(&mut self, worker: u16) {
         let Some(processes) = &mut self.processes else { return };
         let _span = tracing::info_span!("recovery", worker).entered();
-        let Some(how) = processes.reap(worker) else {
+        let Some((how, detail)) = processes.reap(worker) else {
             self.lost = true;
             return;
         };
@@ -198,7 +198,7 @@ impl Watch<'_> {
         let how = self.with_beside(worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");
-        match self.recovery.pass(worker, &how) {
+        match self.recovery.pass(worker, &how, detail) {
             Ok(report) => log(worker, &report),
             Err((slot, word)) => {
                 let why = format!(
@@ -381,6 +381,7 @@ impl Watch<'_> {
                 text: self.with_beside(worker, DEADLINE.to_owned()),
                 worker,
                 member: u16::MAX,
+                detail: Detail::None,
             };
             let Some(Condemned { slot, word, group }) =
                 self.recovery.condemn_started(worker, started, &verdict)

@@ -160,6 +160,25 @@ pub(crate) fn tasks_checked() {
     program.check(&[&late(&program), program.path()]);
 }
 
+/// A host runtime in C, and a program that drives it.
+pub(crate) fn chips() {
+    let program = Program::c("chips.c");
+    let library = program.path().join("libhost.so");
+    let mut command = compiler(false);
+    command.args(["-shared", "-fPIC", "-Wl,-z,defs", "-o"]).arg(&library);
+    run(command.arg(source("tests/ffi/c/host.c")).args(flags(&["--cflags"]))).unwrap();
+    program.run(&[&library]);
+}
+
+/// The log, destructors, memory that runs out.
+pub(crate) fn around() {
+    Program::c("around.c").run(&[]);
+}
+
+pub(crate) fn waits() {
+    Program::c("waits.c").run(&[]);
+}
+
 pub(crate) fn submit() {
     Program::c("submit.c").run(&[]);
 }
@@ -230,6 +249,8 @@ pub(crate) fn header_alone() {
         ("mailring.h", false, "-std=c17"),
         ("mailring.h", true, "-std=c++17"),
         ("mailring.h", true, "-std=c++20"),
+        ("mailring_host_runtime.h", false, "-std=c11"),
+        ("mailring_host_runtime.h", true, "-std=c++17"),
         ("mailring.hpp", true, "-std=c++17"),
         ("mailring.hpp", true, "-std=c++20"),
     ];
@@ -252,7 +273,8 @@ pub(crate) fn examples() {
 /// The installed files, with what is in them.
 fn installed() -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
-    for directory in ["lib", "include", "lib/pkgconfig"] {
+    let directories = ["lib", "include", "lib/pkgconfig", "lib/cmake/mailring", "share/mailring"];
+    for directory in directories {
         for entry in fs::read_dir(prefix().join(directory)).unwrap().flatten() {
             if entry.path().is_file() {
                 let name = format!("{directory}/{}", entry.file_name().to_string_lossy());
@@ -272,11 +294,16 @@ pub(crate) fn install_again() {
     let expected = [
         "include/mailring.h",
         "include/mailring.hpp",
+        "include/mailring_host_runtime.h",
+        "lib/cmake/mailring/mailring-config-version.cmake",
+        "lib/cmake/mailring/mailring-config.cmake",
         "lib/libmailring.a",
         "lib/libmailring.so",
         "lib/libmailring.so.0",
         &full,
         "lib/pkgconfig/mailring.pc",
+        "share/mailring/mailring.py",
+        "share/mailring/mailring.supp",
     ];
     assert_eq!(names, expected);
     library::build().unwrap();

@@ -1,12 +1,12 @@
 """Python functions on two worker processes: collatz lengths in tiles, a group, a failure.
 
-    PYTHONPATH=ffi/examples/python python3 ffi/examples/python/collatz.py
+    PYTHONPATH=PREFIX/share/mailring python3 ffi/examples/python/collatz.py
 """
 
 import os
 
 import mailring
-from mailring import INOUT, INPUT, OUTPUT, UINT64
+from mailring import FLOAT64, INOUT, INPUT, OUTPUT, UINT64
 
 TILES, TILE = 20, 100
 
@@ -30,11 +30,18 @@ def longest(tensors, _scalars, context):
         tensors[-1][1] = os.getpid()
 
 
+def halve(tensors, _scalars, _context):
+    numbers = mailring.doubles(tensors[0])
+    for i, number in enumerate(numbers):
+        numbers[i] = number / 2
+
+
 def divide(tensors, scalars, _context):
     tensors[0][0] //= scalars[0]
 
 
-with mailring.Executor({"lengths": lengths, "longest": longest, "divide": divide},
+with mailring.Executor({"lengths": lengths, "longest": longest, "halve": halve,
+                        "divide": divide},
                        workers=2) as exec_:
     result = exec_.buffer(2, UINT64)
     with exec_.run() as run:
@@ -47,6 +54,14 @@ with mailring.Executor({"lengths": lengths, "longest": longest, "divide": divide
     count, pid = result.view()
     assert pid not in (0, os.getpid())
     print(f"longest of {TILES * TILE}: {count} steps, found in another process")
+
+    halves = exec_.buffer(6, FLOAT64)
+    halves.view()[:] = memoryview(bytes(48)).cast("d")
+    halves.view()[2], halves.view()[5] = 5.0, 7.0
+    with exec_.run() as run:
+        run.submit("halve", (INOUT, halves.part(1, 3)))
+    assert list(halves.view()) == [0, 0, 2.5, 0, 0, 7.0]
+    halves.free()
 
     try:
         with exec_.run() as run:

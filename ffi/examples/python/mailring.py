@@ -15,6 +15,13 @@ from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_int
                     c_size_t, c_uint8, c_uint32, c_uint64, c_void_p, sizeof)
 
 FLOAT32, FLOAT16, INT32, INT16, INT8, UINT8, BFLOAT16, INT64, UINT64 = range(9)
+
+
+class _Double(int):
+    """The number of UINT64, whose bits doubles have; buffers of it are seen as doubles."""
+
+
+FLOAT64 = _Double(UINT64)
 INPUT, OUTPUT, INOUT, OUTPUT_EXISTING, NO_DEP = range(5)
 NEXT_LEVEL, SUB = range(2)
 ERR_TASK = -20
@@ -29,13 +36,15 @@ class Tensor(Structure):
     _fields_ = [("data", c_uint64), ("shapes", c_uint32 * 5), ("ndims", c_uint32),
                 ("dtype", c_uint8), ("padding", c_uint8 * 7)]
 
-    def view(self):
-        """The elements, as a memoryview that can be read and written."""
+    def view(self, format=None):
+        """The elements, as a memoryview that can be read and written; "d" for doubles."""
         count = 1
         for n in self.shapes[:self.ndims]:
             count *= n
         memory = (ctypes.c_char * (count * _SIZES[self.dtype])).from_address(self.data)
         flat = memoryview(memory).cast("B")
+        if format is not None:
+            return flat.cast(format)
         return flat.cast(_FORMATS[self.dtype]) if self.dtype in _FORMATS else flat
 
 
@@ -49,7 +58,9 @@ class _Options(Structure):
                 ("wait", c_uint32), ("pin_cpus", c_uint32), ("workers", c_uint64),
                 ("sub_workers", c_uint64), ("slot_window", c_uint64), ("heap_bytes", c_uint64),
                 ("buffer_bytes", c_uint64), ("back_pressure_ns", c_uint64),
-                ("grace_ns", c_uint64)]
+                ("grace_ns", c_uint64), ("keep_fds", POINTER(c_int)), ("keep_fd_count", c_size_t),
+                ("start_timeout_ns", c_uint64), ("import_bytes", c_uint64),
+                ("stack_size", c_uint64)]
 
 
 class _Submission(Structure):
@@ -62,13 +73,16 @@ class _Submission(Structure):
 class _TaskOptions(Structure):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("kind", c_uint32),
                 ("priority", c_uint32), ("worker", c_int32), ("retries", c_uint32),
-                ("deadline_us", c_uint64), ("idempotent", c_uint32), ("snapshot", c_uint32)]
+                ("deadline_us", c_uint64), ("idempotent", c_uint32), ("snapshot", c_uint32),
+                ("after", c_void_p), ("after_count", c_size_t), ("after_any", c_void_p),
+                ("after_any_count", c_size_t)]
 
 
 class _Failure(Structure):
     _fields_ = [("size", c_size_t), ("task", c_uint64), ("kind", c_uint32),
                 ("attempt", c_uint32), ("worker", c_int32), ("member", c_int32),
-                ("name", c_char_p), ("message", c_char_p)]
+                ("name", c_char_p), ("message", c_char_p), ("has", c_uint32),
+                ("returned", c_int32), ("exit_status", c_int32), ("signal", c_int32)]
 
 
 class _Task(Structure):
@@ -90,7 +104,9 @@ _Context._fields_ = [
 ]
 _FUNCTION = CFUNCTYPE(c_int, POINTER(_View), c_void_p, POINTER(_Context), c_void_p)
 
-_name = os.environ.get("MAILRING_LIBRARY", "libmailring.so.0")
+_beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lib/libmailring.so.0")
+_name = os.environ.get("MAILRING_LIBRARY") or (
+    _beside if os.path.exists(_beside) else "libmailring.so.0")
 _lib = ctypes.CDLL(_name)  # lets other Python threads run during a call
 _locked = ctypes.PyDLL(_name)  # does not
 
@@ -112,6 +128,9 @@ class TaskError(Error):
         self.worker = failure.worker if failure.worker >= 0 else None
         self.member = failure.member if failure.member >= 0 else None
         self.name, self.said = failure.name.decode(), failure.message.decode()
+        self.returned = failure.returned if failure.has & 1 else None
+        self.exit_status = failure.exit_status if failure.has & 2 else None
+        self.signal = failure.signal if failure.has & 4 else None
 
 
 def _check(status):
@@ -139,6 +158,7 @@ _builder_new = _declare("mr_builder_new", POINTER(_Options), _out)
 _register = _declare("mr_register", c_void_p, c_char_p, _FUNCTION, c_void_p, POINTER(c_uint64))
 _build = _declare("mr_build", c_void_p, _out, lib=_locked)
 _close = _declare("mr_executor_close", c_void_p)
+_close_for = _declare("mr_executor_close_for", c_void_p, c_uint64)
 _buffer_new = _declare("mr_buffer_new", c_void_p, c_uint32, POINTER(c_uint32), c_size_t, _out)
 _buffer_tensor = _declare("mr_buffer_tensor", c_void_p, _tensor)
 _buffer_free = _declare("mr_buffer_free", c_void_p)
@@ -159,6 +179,11 @@ _wait = _declare("mr_wait", c_void_p, POINTER(_Task))
 def _dims(shape):
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return (c_uint32 * max(len(shape), 1))(*shape), len(shape)
+
+
+def doubles(view):
+    """What a function is given of a tensor of FLOAT64, as doubles."""
+    return view.cast("B").cast("d")
 
 
 def output(shape, dtype):
@@ -251,13 +276,26 @@ class Buffer:
     """Shared memory: buffer.tensor to name it, buffer.view() to read and write it."""
 
     def __init__(self, exec_, shape, dtype):
+        self._format = "d" if isinstance(dtype, _Double) else None
         self._handle, self.tensor = c_void_p(), Tensor()
         _buffer_new(exec_._handle, dtype, *_dims(shape), byref(self._handle))
         _buffer_tensor(self._handle, byref(self.tensor))
 
     def view(self):
-        """Valid until free()."""
-        return self.tensor.view()
+        """The elements; doubles in a buffer of FLOAT64. Valid until free()."""
+        return self.tensor.view(self._format)
+
+    def part(self, first, shape):
+        """The tensor of this shape that begins at element first."""
+        size, made = _SIZES[self.tensor.dtype], Tensor()
+        dims, ndims = _dims(shape)
+        count = 1
+        for n in dims[:ndims]:
+            count *= n
+        if first < 0 or first + count > len(self.view()):
+            raise IndexError(f"elements {first} to {first + count} are not inside the buffer")
+        _tensor_init(byref(made), self.tensor.data + first * size, self.tensor.dtype, dims, ndims)
+        return made
 
     def free(self):
         handle, self._handle = self._handle, c_void_p()

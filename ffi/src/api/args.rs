@@ -7,7 +7,7 @@ use mailring::abi::TaskArgs;
 use super::error::{Fail, guard};
 use super::handles::{self, Kind, Object, Owned};
 use super::raw::{In, Out};
-use super::status::mr_status;
+use super::status::{MR_ERR_MEMORY, mr_status};
 use super::values::{mr_tag, mr_tensor, tag};
 
 /// Arguments of one task: tensors, each with a tag, then scalars. A submit copies them, so one
@@ -25,6 +25,15 @@ unsafe impl Object for Arguments {
     const KIND: Kind = Kind::Args;
 }
 impl Owned for Arguments {}
+
+/// Room for more arguments.
+#[inline]
+pub(super) fn room(args: &mut TaskArgs, tensors: usize, scalars: usize) -> Result<(), Fail> {
+    if args.try_reserve(tensors, scalars) {
+        return Ok(());
+    }
+    Err(Fail::new(MR_ERR_MEMORY, "no memory for another argument"))
+}
 
 /// What a handle of arguments holds, copied.
 pub(super) fn copy_of(args: *const mr_args) -> Result<TaskArgs, Fail> {
@@ -63,7 +72,7 @@ pub extern "C" fn mr_args_clear(args: *mut mr_args) -> mr_status {
 /// Adds a tensor (copied) and what the task does with it, MR_INPUT to MR_NO_DEP.
 ///
 /// MR_ERR_ARGS: a scalar was added before; the tensor has too many dimensions, no element type, or
-/// too many bytes. Nothing is added then.
+/// too many bytes. MR_ERR_MEMORY: there is none for it. Nothing is added then.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn mr_args_add_tensor(
@@ -77,17 +86,22 @@ pub unsafe extern "C" fn mr_args_add_tensor(
         let mut args = handles::lock::<Arguments, _>(args)?;
         let (tensor, tag) = (tensor.read("tensor")?.to_engine()?, self::tag(tag)?);
         tensor.nbytes()?;
+        room(&mut args.0, 1, 0)?;
         args.0.add_tensor(tensor, tag)?;
         Ok(())
     })
 }
 
 /// Adds a scalar.
+///
+/// MR_ERR_MEMORY: there is none for it. Nothing is added then.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn mr_args_add_scalar(args: *mut mr_args, scalar: u64) -> mr_status {
     guard(|| {
-        handles::lock::<Arguments, _>(args)?.0.add_scalar(scalar);
+        let mut args = handles::lock::<Arguments, _>(args)?;
+        room(&mut args.0, 0, 1)?;
+        args.0.add_scalar(scalar);
         Ok(())
     })
 }

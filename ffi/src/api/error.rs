@@ -53,11 +53,26 @@ pub struct mr_failure {
     /// What was said (for a function: with fail, and the number that it returned), without the rest
     /// of mr_last_error. Valid as long as name.
     pub message: *const c_char,
+    /// Which of the three numbers below are set: MR_FAILURE_HAS_...
+    pub has: u32,
+    /// What its function returned (of a chip runtime: run_runtime).
+    pub returned: i32,
+    /// The exit status of the worker's process, which ended by itself.
+    pub exit_status: i32,
+    /// The signal that ended the worker's process.
+    pub signal: i32,
 }
+
+/// In has: returned is set.
+pub const MR_FAILURE_HAS_RETURNED: u32 = 1;
+/// In has: exit_status is set.
+pub const MR_FAILURE_HAS_EXIT_STATUS: u32 = 2;
+/// In has: signal is set.
+pub const MR_FAILURE_HAS_SIGNAL: u32 = 4;
 
 // SAFETY: integers and pointers in C layout, `size` first, no padding.
 unsafe impl Versioned for mr_failure {
-    const FIRST: usize = size_of::<Self>();
+    const FIRST: usize = 48;
     const NAME: &'static str = "mr_failure";
 }
 
@@ -101,10 +116,13 @@ impl From<Error> for Fail {
             }
             Error::Import { .. } | Error::ImportTooShort { .. } => MR_ERR_IMPORT,
             Error::Misuse(_) => MR_ERR_MISUSE,
+            Error::StillRunning { .. } => MR_ERR_TIMEOUT,
+            Error::OverlappingWrites { .. } => MR_ERR_ARGS,
+            Error::System { .. } => MR_ERR_SYSTEM,
             Error::Failed(_) => MR_ERR_FAILED,
             _ => MR_ERR_OTHER,
         };
-        let message = error.to_string();
+        let message = in_c(error.to_string());
         let failure = match error {
             Error::Task(failure) => Some(failure),
             _ => None,
@@ -124,7 +142,7 @@ impl From<BuildError> for Fail {
             BuildError::Worker { .. } => MR_ERR_WORKER_START,
             _ => MR_ERR_OTHER,
         };
-        Self::new(status, error.to_string())
+        Self::new(status, in_c(error.to_string()))
     }
 }
 
@@ -132,6 +150,59 @@ impl From<AbiError> for Fail {
     fn from(error: AbiError) -> Self {
         Self::new(MR_ERR_ARGS, error.to_string())
     }
+}
+
+/// What the engine calls things, and what C calls them. Phrases that no name contains.
+const PHRASES: &[(&str, &str)] = &[
+    (
+        "use an output of a task, `alloc`, or `Executor::buffer`",
+        "use an output of a task, mr_alloc, or mr_buffer_new",
+    ),
+    ("the builder's `register` returns them", "mr_register and mr_register_library return them"),
+    (
+        "submit to the `orch` that is open, in a nested scope if need be",
+        "submit to the run that is open, in a nested scope if need be",
+    ),
+    ("(the builder's `stack_size` makes it larger)", "(stack_size of mr_options makes it larger)"),
+    ("leave out `on`", "leave worker at -1"),
+    ("retry groups with `idempotent`", "retry groups with idempotent"),
+    ("retries need `idempotent` or `snapshot`", "retries need idempotent or snapshot"),
+    ("scope_end without an open scope", "mr_scope_end without an open scope"),
+    ("an `alloc` before", "an mr_alloc before"),
+    ("give `close` more time", "give mr_executor_close_for more time"),
+    ("drop buffers or raise", "free buffers or raise"),
+    ("drop imported buffers or raise", "free imported buffers or raise"),
+    ("the most there can be; drop some", "the most there can be; free some"),
+    (
+        "has hundreds of executors already; drop some",
+        "has hundreds of executors already; close some",
+    ),
+    (
+        "the executor has failed: it was dropped; build a new one",
+        "the executor was closed; build a new one",
+    ),
+    (
+        "the executor has failed: it was closed; build a new one",
+        "the executor was closed; build a new one",
+    ),
+    (
+        "`keep_fd` is for descriptors that are open at `build`",
+        "keep_fds is for descriptors that are open at mr_build",
+    ),
+    ("name them with `ChipRuntime::devices`", "name them in mr_chip_runtime"),
+    ("leave `workers` to `chip_workers`", "leave workers at 0"),
+    ("use Mode::Process, or one device", "use MR_MODE_PROCESS, or one device"),
+    ("`ChipRuntime::register` returns them", "mr_register_chip returns them"),
+];
+
+/// A text of the engine in the words of C.
+fn in_c(mut text: String) -> String {
+    for (rust, c) in PHRASES {
+        if text.contains(rust) {
+            text = text.replace(rust, c);
+        }
+    }
+    text
 }
 
 /// The last error of a thread, in the form that C reads.
@@ -163,7 +234,7 @@ fn keep(fail: Fail) -> mr_status {
     let status = fail.status;
     let failure = fail.failure.map(|failure| Failure {
         name: text(failure.name.clone()),
-        message: text(failure.message.clone()),
+        message: text(in_c(failure.message.clone())),
         failure,
     });
     let last = Last { status, message: text(fail.message), failure };
@@ -248,6 +319,56 @@ impl Failure {
             member: failure.member.map_or(-1, i32::from),
             name: self.name.as_ptr(),
             message: self.message.as_ptr(),
+            has: [
+                (failure.returned, MR_FAILURE_HAS_RETURNED),
+                (failure.exit_status, MR_FAILURE_HAS_EXIT_STATUS),
+                (failure.signal, MR_FAILURE_HAS_SIGNAL),
+            ]
+            .iter()
+            .filter(|(number, _)| number.is_some())
+            .fold(0, |has, (_, flag)| has | flag),
+            returned: failure.returned.unwrap_or(0),
+            exit_status: failure.exit_status.unwrap_or(0),
+            signal: failure.signal.unwrap_or(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailring::WorkerKind;
+
+    use super::*;
+
+    #[test]
+    fn texts_speak_c() {
+        let mut texts = vec![
+            Error::UnknownAddress { index: 0, address: 1, bytes: 2 }.to_string(),
+            Error::UnknownFunction(7).to_string(),
+            Error::NoScope.to_string(),
+            Error::NoWorkers(WorkerKind::Sub).to_string(),
+            Error::BufferSpace { asked: 1, used: 2, capacity: 3 }.to_string(),
+            Error::ImportSpace { asked: 1, used: 2, capacity: 3 }.to_string(),
+            Error::Imports(3).to_string(),
+            Error::Failed("it was dropped".to_owned()).to_string(),
+            BuildError::Executors.to_string(),
+            BuildError::Descriptor(9).to_string(),
+            BuildError::NoDevices.to_string(),
+            BuildError::DeviceCount { devices: 1, workers: 2 }.to_string(),
+            BuildError::DevicesInThreads(2).to_string(),
+        ];
+        // Those that the engine writes as plain text.
+        let used = |phrase: &str| texts.iter().any(|text| text.contains(phrase));
+        let plain =
+            PHRASES.iter().filter(|(rust, _)| !used(rust)).map(|(rust, _)| (*rust).to_owned());
+        texts.extend(plain.collect::<Vec<_>>());
+        for text in texts {
+            let said = in_c(text);
+            for word in
+                ["::", "`orch`", "`on`", "`alloc`", "`close`", "`register`", " drop ", "`build`"]
+            {
+                assert!(!said.contains(word), "{said}");
+            }
         }
     }
 }

@@ -2,11 +2,14 @@
 
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use mailring::{Callable, Executor, WorkerId};
 
+use super::builder::Body;
 use super::error::{Fail, guard};
 use super::handles::{self, Kind, Object, Shared};
+use super::pending::timeout;
 use super::raw::{ManyOut, Out, Text, Versioned, VersionedOut};
 use super::status::mr_status;
 use super::values::{kind, mr_callable, mr_worker_kind};
@@ -20,7 +23,11 @@ pub struct mr_executor {
     _opaque: [u8; 0],
 }
 
-pub(super) struct Engine(pub(super) Executor);
+/// The executor, and then what its functions are called with.
+pub(super) struct Engine(
+    pub(super) Executor,
+    #[allow(dead_code, reason = "dropped after the executor")] pub(super) Vec<Arc<Body>>,
+);
 
 // SAFETY: the only type of that kind.
 unsafe impl Object for Engine {
@@ -58,16 +65,44 @@ unsafe impl Versioned for mr_stats {
     const NAME: &'static str = "mr_stats";
 }
 
-/// Closes an executor: cancels what has not begun, gives what runs its grace, ends all workers.
-/// Waiting for an open or detached run of it gives an error: MR_ERR_TASK where tasks were
-/// cancelled, or MR_ERR_FAILED. Submitting gives MR_ERR_FAILED. Buffers stay readable until they
+/// Closes an executor: cancels what has not begun, gives what runs its grace (once), ends all
+/// workers. NULL does nothing. A thread that waits in mr_run or mr_run_begin returns with
+/// MR_ERR_FAILED. Waiting for an open or detached run of it gives an error: MR_ERR_TASK where tasks
+/// were cancelled, or MR_ERR_FAILED. Submitting gives MR_ERR_FAILED. Buffers stay readable until they
 /// are freed.
 ///
-/// When another thread is inside a function on this executor, the workers end with the end of
-/// that call, and this function returns before. Not to be called from the function of a task.
+/// When another thread is inside a function on this executor, the workers end with the end of that
+/// call, and this function returns before.
+///
+/// MR_ERR_MISUSE: called by the function of a task (THREAD mode; in PROCESS mode a worker does not have
+/// the handle). Nothing is closed then.
 #[unsafe(no_mangle)]
 pub extern "C" fn mr_executor_close(exec: *mut mr_executor) -> mr_status {
-    guard(|| if exec.is_null() { Ok(()) } else { handles::end::<Engine, _>(exec).map(drop) })
+    guard(|| {
+        if exec.is_null() {
+            return Ok(());
+        }
+        handles::get::<Engine, _>(exec)?.0.refuse_runs()?;
+        handles::end::<Engine, _>(exec).map(drop)
+    })
+}
+
+/// The same when all tasks of all runs are through, detached ones included; what is not through after
+/// timeout_ns nanoseconds (MR_FOREVER: as long as it takes) is cancelled as by mr_executor_close.
+/// The executor is closed in every case but those of MR_ERR_HANDLE and MR_ERR_MISUSE at once.
+///
+/// MR_ERR_TIMEOUT: tasks were not through, which the text names. MR_ERR_MISUSE: a run was open
+/// still when the time had passed. How tasks ended is told by mr_pending_wait.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn mr_executor_close_for(exec: *mut mr_executor, timeout_ns: u64) -> mr_status {
+    guard(|| {
+        handles::get::<Engine, _>(exec)?.0.refuse_runs()?;
+        let engine = handles::end::<Engine, _>(exec)?;
+        let drained = engine.0.drain(timeout(timeout_ns));
+        drop(engine);
+        Ok(drained?)
+    })
 }
 
 /// The number of workers of a kind (MR_NEXT_LEVEL, MR_SUB).

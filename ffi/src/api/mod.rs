@@ -9,7 +9,7 @@
 //! | `values`, `options` | plain structures |
 //! | `builder`, `executor`, `buffers`, `args` | making things |
 //! | `runs`, `submit`, `pending` | running graphs |
-//! | `blob` | arguments in their encoded form |
+//! | `blob`, `chips`, `log` | arguments in their encoded form; workers that drive chips; the log |
 //!
 //! The files name each other by `super::`, so this tree can be compiled as a module of another
 //! crate (fuzz targets do).
@@ -21,9 +21,11 @@ pub mod args;
 pub mod blob;
 pub mod buffers;
 pub mod builder;
+pub mod chips;
 pub mod error;
 pub mod executor;
 mod handles;
+pub mod log;
 pub mod options;
 pub mod pending;
 mod raw;

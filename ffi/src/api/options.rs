@@ -1,16 +1,19 @@
 //! Options of an executor and of a task.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use mailring::{
-    Builder, Executor, Hazards, Mode, Priority, TaskOptions, WaitStrategy, WorkerId, WorkerKind,
+    Builder, Executor, Hazards, Mode, Priority, TaskHandle, TaskOptions, WaitStrategy, WorkerId,
+    WorkerKind,
 };
 
 use super::error::{Fail, guard};
-use super::raw::{Out, Text, Versioned, VersionedIn, number};
+use super::raw::{Many, Out, Text, Versioned, VersionedIn, number};
+use super::runs::mr_run_handle;
 use super::status::mr_status;
+use super::submit::mr_task;
 use super::values::{MR_NEXT_LEVEL, flag, kind, mr_worker_kind};
 
 /// Where workers live.
@@ -86,15 +89,27 @@ pub struct mr_options {
     /// Nanoseconds that members of a failed group, and running tasks of a closed executor, may go
     /// on. 0: one second.
     pub grace_ns: u64,
+    /// Descriptors of the program that workers keep, under the same numbers. They hold no others but
+    /// 0 (which is /dev/null), 1 and 2.
+    pub keep_fds: *const c_int,
+    /// How many.
+    pub keep_fd_count: usize,
+    /// Nanoseconds that a worker may take to come up: a chip runtime that is loaded, a device that is
+    /// set. 0: 30 seconds.
+    pub start_timeout_ns: u64,
+    /// Addresses set aside for imported buffers, in bytes; they cost nothing. 0: 16 GiB.
+    pub import_bytes: u64,
+    /// Bytes of stack for the functions of tasks. 0: 8 MiB; at least 128 KiB.
+    pub stack_size: u64,
 }
 
 // SAFETY: integers and pointers, size first; the four 32-bit members are two words.
 unsafe impl Versioned for mr_options {
-    const FIRST: usize = size_of::<Self>();
+    const FIRST: usize = 88;
     const NAME: &'static str = "mr_options";
 }
 
-const _: () = assert!(size_of::<mr_options>() == 88, "no padding");
+const _: () = assert!(size_of::<mr_options>() == 128, "no padding");
 
 impl mr_options {
     const DEFAULT: Self = Self {
@@ -111,6 +126,11 @@ impl mr_options {
         buffer_bytes: 0,
         back_pressure_ns: 0,
         grace_ns: 0,
+        keep_fds: std::ptr::null(),
+        keep_fd_count: 0,
+        start_timeout_ns: 0,
+        import_bytes: 0,
+        stack_size: 0,
     };
 }
 
@@ -130,7 +150,7 @@ fn choose<E: Copy, T: Copy>(what: &str, given: MaybeUninit<E>, choices: &[T]) ->
 pub(super) fn builder(given: VersionedIn<mr_options>) -> Result<Builder, Fail> {
     let given = given.read(mr_options::DEFAULT)?.ok_or_else(|| super::raw::null("options"))?;
     // SAFETY: text that the caller promised to keep during this call.
-    let name = unsafe { Text::new(given.name) }.maybe("name")?;
+    let name = unsafe { Text::new(given.name) }.name("the name of an executor")?;
     let waits = [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Park];
     let mut builder = Executor::builder()
         .mode(choose("mode", given.mode, &[Mode::Process, Mode::Thread])?)
@@ -160,6 +180,20 @@ pub(super) fn builder(given: VersionedIn<mr_options>) -> Result<Builder, Fail> {
     }
     if given.grace_ns != 0 {
         builder = builder.grace(Duration::from_nanos(given.grace_ns));
+    }
+    // SAFETY: numbers that the caller promised to keep during this call.
+    let kept = unsafe { Many::new(given.keep_fds, given.keep_fd_count) };
+    for fd in kept.read("descriptors", 1 << 20)? {
+        builder = builder.keep_fd(fd);
+    }
+    if given.start_timeout_ns != 0 {
+        builder = builder.start_timeout(Duration::from_nanos(given.start_timeout_ns));
+    }
+    if given.import_bytes != 0 {
+        builder = builder.import_bytes(count(given.import_bytes, "import_bytes")?);
+    }
+    if given.stack_size != 0 {
+        builder = builder.stack_size(count(given.stack_size, "bytes of stack")?);
     }
     Ok(builder)
 }
@@ -212,15 +246,24 @@ pub struct mr_task_options {
     /// 1: MR_INOUT and MR_OUTPUT_EXISTING ranges are saved before the function and restored before
     /// another attempt. Costs a copy of them in the heap ring. Not for groups.
     pub snapshot: u32,
+    /// Tasks of the same run that this one comes after, besides those that its tensors name; it fails
+    /// when one of them does. One that is through counts as done, however long ago.
+    pub after: *const mr_task,
+    /// How many.
+    pub after_count: usize,
+    /// The same, however they end: to clean up, or to take turns.
+    pub after_any: *const mr_task,
+    /// How many.
+    pub after_any_count: usize,
 }
 
 // SAFETY: integers and pointers, size first; 32-bit members come in pairs.
 unsafe impl Versioned for mr_task_options {
-    const FIRST: usize = size_of::<Self>();
+    const FIRST: usize = 48;
     const NAME: &'static str = "mr_task_options";
 }
 
-const _: () = assert!(size_of::<mr_task_options>() == 48, "no padding");
+const _: () = assert!(size_of::<mr_task_options>() == 80, "no padding");
 
 impl mr_task_options {
     const DEFAULT: Self = Self {
@@ -233,11 +276,19 @@ impl mr_task_options {
         deadline_us: 0,
         idempotent: 0,
         snapshot: 0,
+        after: std::ptr::null(),
+        after_count: 0,
+        after_any: std::ptr::null(),
+        after_any_count: 0,
     };
 }
 
-/// The options of a task; the default ones at null.
-pub(super) fn task_options(given: VersionedIn<mr_task_options>) -> Result<TaskOptions, Fail> {
+/// The options of a task of this run; the default ones at null.
+pub(super) fn task_options(
+    given: VersionedIn<mr_task_options>,
+    run: *const mr_run_handle,
+    tasks: &[TaskHandle],
+) -> Result<TaskOptions, Fail> {
     let Some(given) = given.read(mr_task_options::DEFAULT)? else {
         return Ok(TaskOptions::default());
     };
@@ -266,8 +317,21 @@ pub(super) fn task_options(given: VersionedIn<mr_task_options>) -> Result<TaskOp
     if flag(given.snapshot, "snapshot")? {
         options = options.snapshot();
     }
-    // SAFETY: text that the caller promised to keep during this call.
-    if let Some(name) = unsafe { Text::new(given.name) }.maybe("name")? {
+    // SAFETY: text and arrays that the caller promised to keep during this call.
+    let (name, after, after_any) = unsafe {
+        (
+            Text::new(given.name),
+            Many::new(given.after, given.after_count),
+            Many::new(given.after_any, given.after_any_count),
+        )
+    };
+    for task in after.check("after")?.each() {
+        options = options.after(task.find(run, tasks)?);
+    }
+    for task in after_any.check("after_any")?.each() {
+        options = options.after_any(task.find(run, tasks)?);
+    }
+    if let Some(name) = name.name("the name of a task")? {
         options = options.name(name);
     }
     Ok(options)

@@ -1,6 +1,7 @@
 //! Runs that go on while their submitter does something else.
 
 use std::ffi::c_int;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mailring::{Error, RunHandle};
@@ -32,7 +33,8 @@ unsafe impl Object for Detached {
 }
 impl Shared for Detached {}
 
-/// Whether every task of the run is through, well or not: 1 or 0. Does not wait.
+/// Whether every task of the run is through, well or not: 1 or 0. Does not wait. After its executor
+/// was closed, or has failed, it is 1: nothing will happen any more.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn mr_pending_done(pending: *mut mr_pending, out: *mut c_int) -> mr_status {
@@ -69,6 +71,37 @@ pub unsafe extern "C" fn mr_pending_wait(
         if !waited? {
             finished.set(0);
         }
+        Ok(())
+    })
+}
+
+/// A descriptor that becomes readable when mr_pending_done says 1, and stays so: for poll, select and
+/// epoll. Nothing is to be read from it or written to it. It belongs to the library, is the same each
+/// time, and ends with mr_pending_free.
+///
+/// MR_ERR_SYSTEM: no descriptor is left.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn mr_pending_fd(pending: *mut mr_pending, out: *mut c_int) -> mr_status {
+    // SAFETY: the caller's promise.
+    let out = unsafe { Out::new(out) };
+    guard(|| {
+        let run = handles::get::<Detached, _>(pending)?;
+        out.check("out")?.set(run.0.event()?.as_raw_fd());
+        Ok(())
+    })
+}
+
+/// Whether a task of the run has failed so far: 1 or 0. Does not wait: what is not through yet may
+/// still fail.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn mr_pending_failed(pending: *mut mr_pending, out: *mut c_int) -> mr_status {
+    // SAFETY: the caller's promise.
+    let out = unsafe { Out::new(out) };
+    guard(|| {
+        let run = handles::get::<Detached, _>(pending)?;
+        out.check("out")?.set(run.0.run_failed().into());
         Ok(())
     })
 }

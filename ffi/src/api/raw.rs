@@ -178,6 +178,10 @@ impl Text {
         Self(pointer)
     }
 
+    pub(super) fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+
     fn bytes(self) -> Option<Vec<u8>> {
         // SAFETY: ends with a zero, by the promise at `new`.
         (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.to_bytes().to_vec())
@@ -186,6 +190,16 @@ impl Text {
     pub(super) fn maybe(self, what: &str) -> Result<Option<String>, Fail> {
         let text = self.bytes().map(String::from_utf8).transpose();
         text.map_err(|error| Fail::argument(format!("{what} is no UTF-8: {error}")))
+    }
+
+    /// A name, if there is one: not empty.
+    pub(super) fn name(self, what: &str) -> Result<Option<String>, Fail> {
+        match self.maybe(what)? {
+            Some(name) if name.is_empty() => {
+                Err(Fail::argument(format!("{what} is empty; a name has at least one character")))
+            }
+            name => Ok(name),
+        }
     }
 
     pub(super) fn read(self, what: &str) -> Result<String, Fail> {

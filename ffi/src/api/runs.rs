@@ -1,15 +1,16 @@
 //! Runs: opening, closing, scopes, waiting.
 
 use std::ffi::{c_int, c_void};
+use std::time::Duration;
 
-use mailring::{Executor, OpenRun, RunHandle, TaskHandle};
+use mailring::{Error, Executor, OpenRun, RunHandle, TaskHandle};
 
 use super::error::{Fail, guard, guard_status, last_status};
 use super::executor::{Engine, mr_executor};
 use super::handles::{self, Held, Kind, Object, Owned};
-use super::pending::{Detached, mr_pending, timeout};
+use super::pending::{Detached, MR_FOREVER, mr_pending, timeout};
 use super::raw::{In, Out, null};
-use super::status::{MR_ERR_MISUSE, MR_OK, mr_status};
+use super::status::{MR_ERR_MISUSE, MR_ERR_TIMEOUT, MR_OK, mr_status};
 use super::submit::mr_task;
 
 /// A run that is open: tasks can be submitted to it.
@@ -57,8 +58,12 @@ unsafe impl Object for Running {
 impl Owned for Running {}
 
 impl Running {
-    fn begin(exec: &Executor, by_callback: bool) -> Result<Self, Fail> {
-        let opened = Opened { run: exec.begin()?, tasks: Vec::new() };
+    fn begin(exec: &Executor, by_callback: bool, timeout: Option<Duration>) -> Result<Self, Fail> {
+        let run = exec.begin_for(timeout)?.ok_or_else(|| {
+            let why = "another run of this executor stayed open; end it first, or wait longer";
+            Fail::new(MR_ERR_TIMEOUT, why)
+        })?;
+        let opened = Opened { run, tasks: Vec::new() };
         Ok(Self { stage: Stage::Open(opened), by_callback })
     }
 
@@ -145,7 +150,7 @@ pub unsafe extern "C" fn mr_run(
     guard_status(|| {
         let body = body.ok_or_else(|| null("body"))?;
         // The executor is let go: one that is closed meanwhile ends, and the run with it.
-        let running = Running::begin(&handles::get::<Engine, _>(exec)?.0, true)?;
+        let running = Running::begin(&handles::get::<Engine, _>(exec)?.0, true, None)?;
         let run: *mut mr_run_handle = handles::insert(running)?;
         // SAFETY: the caller says that it is such a function. It does not unwind, or the program
         // ends.
@@ -163,7 +168,7 @@ pub unsafe extern "C" fn mr_run(
 /// Opens a run that is closed by mr_run_end or mr_run_detach. Waits until no other run of this
 /// executor is open.
 ///
-/// MR_ERR_MISUSE: this thread has one open.
+/// MR_ERR_MISUSE: this thread has one open. MR_ERR_FAILED: the executor was closed meanwhile.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn mr_run_begin(
@@ -171,11 +176,25 @@ pub unsafe extern "C" fn mr_run_begin(
     out: *mut *mut mr_run_handle,
 ) -> mr_status {
     // SAFETY: the caller's promise, at the front of the header.
+    unsafe { mr_run_begin_for(exec, MR_FOREVER, out) }
+}
+
+/// The same, at most for timeout_ns nanoseconds.
+///
+/// MR_ERR_TIMEOUT: another run is open still.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn mr_run_begin_for(
+    exec: *mut mr_executor,
+    timeout_ns: u64,
+    out: *mut *mut mr_run_handle,
+) -> mr_status {
+    // SAFETY: the caller's promise.
     let out = unsafe { Out::new(out) };
     guard(|| {
         let engine = handles::get::<Engine, _>(exec)?;
         let out = out.check("out")?;
-        out.set(handles::insert(Running::begin(&engine.0, false)?)?);
+        out.set(handles::insert(Running::begin(&engine.0, false, timeout(timeout_ns))?)?);
         Ok(())
     })
 }
@@ -272,12 +291,49 @@ pub unsafe extern "C" fn mr_cancel_scope(
 #[must_use]
 pub unsafe extern "C" fn mr_wait(run: *mut mr_run_handle, task: *const mr_task) -> mr_status {
     // SAFETY: the caller's promise.
-    let task = unsafe { In::new(task) };
+    unsafe { mr_wait_for(run, task, MR_FOREVER, std::ptr::null_mut()) }
+}
+
+/// The same, at most for timeout_ns nanoseconds. *finished (which may be NULL) is 1, or 0 when the
+/// time has passed, which is MR_OK as well.
+///
+/// MR_ERR_TASK: as mr_wait; *finished is 1.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn mr_wait_for(
+    run: *mut mr_run_handle,
+    task: *const mr_task,
+    timeout_ns: u64,
+    finished: *mut c_int,
+) -> mr_status {
+    // SAFETY: the caller's promise.
+    let (task, finished) = unsafe { (In::new(task), Out::new(finished)) };
     guard(|| {
         let task = task.read("task")?;
         let mut running = lock(run)?;
         let Opened { run: open, tasks } = running.open()?;
-        Ok(open.wait(task.find(run, tasks)?)?)
+        let waited = open.wait_for(task.find(run, tasks)?, timeout(timeout_ns));
+        if matches!(waited, Ok(true) | Err(Error::Task(_))) {
+            finished.set(1);
+        }
+        if !waited? {
+            finished.set(0);
+        }
+        Ok(())
+    })
+}
+
+/// Whether a task of this run has failed so far: 1 or 0. Does not wait: what is not through yet may
+/// still fail.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn mr_run_failed(run: *mut mr_run_handle, out: *mut c_int) -> mr_status {
+    // SAFETY: the caller's promise.
+    let out = unsafe { Out::new(out) };
+    guard(|| {
+        let mut running = lock(run)?;
+        out.check("out")?.set(running.open()?.run.run_failed().into());
+        Ok(())
     })
 }
 

@@ -25,7 +25,7 @@ pub const MR_ERR_NOT_FOUND: mr_status = -7;
 pub const MR_ERR_WORKERS: mr_status = -10;
 /// A ring cannot be made like this, or can never give what was asked for.
 pub const MR_ERR_RING: mr_status = -11;
-/// Building: more memory than the machine has left.
+/// No memory: building, more than the machine has left; otherwise, none for what the call needs.
 pub const MR_ERR_MEMORY: mr_status = -12;
 /// Building: a name was registered twice.
 pub const MR_ERR_DUPLICATE: mr_status = -13;
@@ -35,7 +35,7 @@ pub const MR_ERR_SYSTEM: mr_status = -14;
 pub const MR_ERR_WORKER_START: mr_status = -15;
 /// A task failed; mr_last_failure tells which and how.
 pub const MR_ERR_TASK: mr_status = -20;
-/// Arguments or a tensor that cannot be.
+/// Arguments or a tensor that are invalid, as the text says.
 pub const MR_ERR_ARGS: mr_status = -21;
 /// More argument bytes than one submit takes.
 pub const MR_ERR_ARGS_TOO_LARGE: mr_status = -22;
@@ -71,6 +71,8 @@ pub const MR_ERR_FAILED: mr_status = -36;
 pub const MR_ERR_BODY: mr_status = -37;
 /// A descriptor that cannot be mapped, or is shorter than the buffer over it.
 pub const MR_ERR_IMPORT: mr_status = -38;
+/// The time that the caller gave has passed.
+pub const MR_ERR_TIMEOUT: mr_status = -39;
 /// Another error; the text says which.
 pub const MR_ERR_OTHER: mr_status = -99;
 
@@ -108,6 +110,7 @@ const NAMES: &[(mr_status, &CStr)] = &[
     (MR_ERR_FAILED, c"MR_ERR_FAILED"),
     (MR_ERR_BODY, c"MR_ERR_BODY"),
     (MR_ERR_IMPORT, c"MR_ERR_IMPORT"),
+    (MR_ERR_TIMEOUT, c"MR_ERR_TIMEOUT"),
     (MR_ERR_OTHER, c"MR_ERR_OTHER"),
 ];
 

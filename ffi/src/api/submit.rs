@@ -6,7 +6,7 @@ use mailring::abi::TaskArgs;
 use mailring::limits::{MAX_ARGS_BYTES, MAX_WORKERS};
 use mailring::{Callable, TaskHandle};
 
-use super::args::{copy_of, mr_args};
+use super::args::{copy_of, mr_args, room};
 use super::error::{Fail, guard};
 use super::handles;
 use super::options::{mr_task_options, task_options};
@@ -119,6 +119,7 @@ impl mr_submission {
             return Err(mailring::Error::ArgsTooLarge(bytes).into());
         }
         let mut args = TaskArgs::new();
+        room(&mut args, self.tensor_count, self.scalar_count)?;
         for (tensor, tag) in tensors.each().zip(tags.each()) {
             args.add_tensor(tensor.to_engine()?, self::tag(tag)?)?;
         }
@@ -158,7 +159,7 @@ pub unsafe extern "C" fn mr_submit(
         let task = if task.options.is_null() {
             opened.run.submit(Callable(task.callable), args, config)?
         } else {
-            let options = task_options(options)?;
+            let options = task_options(options, run, &opened.tasks)?;
             opened.run.submit_with(Callable(task.callable), args, config, &options)?
         };
         if out.is_wanted() {
@@ -184,10 +185,10 @@ pub unsafe extern "C" fn mr_submit_args(
     let (given, options, out) =
         unsafe { (In::new(config), VersionedIn::new(options), Out::new(out)) };
     guard(|| {
-        let (config, options) = (self::config(given), task_options(options)?);
-        let args = copy_of(args)?;
+        let (config, args) = (self::config(given), copy_of(args)?);
         let mut opened = lock(run)?;
         let opened = opened.open()?;
+        let options = task_options(options, run, &opened.tasks)?;
         let task = opened.run.submit_with(Callable(callable), args, config, &options)?;
         if out.is_wanted() {
             out.set(mr_task::enter(run, opened, task));
@@ -221,11 +222,12 @@ pub unsafe extern "C" fn mr_submit_group(
             let why = format!("a group of {count} members is too large: at most {MAX_WORKERS}");
             return Err(Fail::new(MR_ERR_GROUP, why));
         }
-        let (config, options) = (self::config(given), task_options(options)?);
+        let config = self::config(given);
         let list = list.read("args", MAX_WORKERS)?;
         let args: Vec<TaskArgs> = list.into_iter().map(copy_of).collect::<Result<_, _>>()?;
         let mut opened = lock(run)?;
         let opened = opened.open()?;
+        let options = task_options(options, run, &opened.tasks)?;
         let task = opened.run.submit_group_with(Callable(callable), args, config, &options)?;
         if out.is_wanted() {
             out.set(mr_task::enter(run, opened, task));

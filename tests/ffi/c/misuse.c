@@ -57,6 +57,16 @@ static int body(const mr_task_args_view *args, const mr_call_config *config,
     return 0;
 }
 
+/* Ends what was refused: it is not called. */
+static void never(void *user) {
+    UNUSED(user);
+    CHECK(!"destroyed");
+}
+
+static void logs(mr_log_level level, const char *message, void *user) {
+    UNUSED(level), UNUSED(message), UNUSED(user);
+}
+
 static int fill(mr_run_handle *run, void *user) {
     mr_pending *pending = NULL;
     UNUSED(user);
@@ -114,6 +124,8 @@ static void handles(void) {
     mr_task task = {7, 7, 7};
     mr_stats stats = {.size = sizeof stats};
     mr_submission submission = {.size = sizeof submission};
+    mr_chip_runtime chips = {.size = sizeof chips};
+    mr_chip_program program = {.size = sizeof program};
     void *data = (void *)7;
     size_t size = 7;
     uint64_t number = 7;
@@ -121,6 +133,9 @@ static void handles(void) {
     const mr_args *members[1];
 
     REFUSES(BUILDER, mr_register(h, "x", body, NULL, &callable));
+    REFUSES(BUILDER, mr_register_with(h, "x", body, NULL, never, &callable));
+    REFUSES(BUILDER, mr_builder_chips(h, &chips));
+    REFUSES(BUILDER, mr_register_chip(h, "x", &program, &callable));
     REFUSES(BUILDER, mr_build(h, &exec));
     FREES(BUILDER, mr_builder_free(h));
     FREES(EXECUTOR, mr_executor_close(h));
@@ -134,6 +149,8 @@ static void handles(void) {
     REFUSES(EXECUTOR, mr_buffer_import(h, 0, MR_INT8, NULL, 0, &buffer));
     REFUSES(EXECUTOR, mr_run(h, fill, NULL));
     REFUSES(EXECUTOR, mr_run_begin(h, &run));
+    REFUSES(EXECUTOR, mr_run_begin_for(h, 1, &run));
+    REFUSES(EXECUTOR, mr_executor_close_for(h, 1));
     REFUSES(BUFFER, mr_buffer_tensor(h, &tensor));
     REFUSES(BUFFER, mr_buffer_data(h, &data, &size));
     FREES(BUFFER, mr_buffer_free(h));
@@ -153,6 +170,8 @@ static void handles(void) {
     REFUSES(RUN, mr_scope_end(h));
     REFUSES(RUN, mr_cancel_scope(h, &number));
     REFUSES(RUN, mr_wait(h, &task));
+    REFUSES(RUN, mr_wait_for(h, &task, 1, &flag));
+    REFUSES(RUN, mr_run_failed(h, &flag));
     REFUSES(RUN, mr_cancel(h, &task, &flag));
     REFUSES(RUN, mr_submit_args(h, 0, living[ARGS], NULL, NULL, &task));
     REFUSES(RUN, mr_submit(h, &submission, &task));
@@ -160,6 +179,8 @@ static void handles(void) {
     REFUSES(RUN, mr_task_tensor(h, &task, 0, &tensor));
     REFUSES(RUN, mr_alloc(h, MR_INT8, NULL, 0, &tensor));
     REFUSES(PENDING, mr_pending_done(h, &flag));
+    REFUSES(PENDING, mr_pending_failed(h, &flag));
+    REFUSES(PENDING, mr_pending_fd(h, &flag));
     REFUSES(PENDING, mr_pending_wait(h, 0, &flag));
     REFUSES(PENDING, mr_pending_cancel(h, &number));
     FREES(PENDING, mr_pending_free(h));
@@ -229,6 +250,11 @@ static void nulls(void) {
     FAILS(MR_ERR_NULL, "out", mr_alloc(living[RUN], MR_INT8, NULL, 0, NULL));
     OK(mr_cancel_scope(living[RUN], NULL));
     FAILS(MR_ERR_NULL, "out", mr_pending_done(living[PENDING], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_pending_failed(living[PENDING], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_pending_fd(living[PENDING], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_run_failed(living[RUN], NULL));
+    FAILS(MR_ERR_NULL, "out", mr_run_begin_for(living[EXECUTOR], 0, NULL));
+    FAILS(MR_ERR_NULL, "task", mr_wait_for(living[RUN], NULL, 0, NULL));
     OK(mr_pending_wait(living[PENDING], 0, NULL));
     OK(mr_pending_cancel(living[PENDING], NULL));
 }
@@ -257,6 +283,7 @@ static void numbers(void) {
     OPTION(wait, ~0u, MR_ERR_ARGUMENT, "wait");
     OPTION(pin_cpus, 2, MR_ERR_ARGUMENT, "pin_cpus");
     OPTION(name, "\xff", MR_ERR_ARGUMENT, "UTF-8");
+    OPTION(name, "", MR_ERR_ARGUMENT, "empty");
 #define BUILDS(member, value, status, part)                                                       \
     options = small(1);                                                                           \
     options.member = value;                                                                       \
@@ -273,6 +300,10 @@ static void numbers(void) {
     BUILDS(buffer_bytes, UINT64_MAX - 1, MR_ERR_MEMORY, "buffer space");
 
     FAILS(MR_ERR_ARGUMENT, "UTF-8", mr_register(living[BUILDER], "\xc3", body, NULL, &callable));
+    FAILS(MR_ERR_ARGUMENT, "empty", mr_register(living[BUILDER], "", body, NULL, &callable));
+    OK(mr_register(living[BUILDER], "odd\n\x1b[31m", body, NULL, &callable));
+    FAILS(MR_ERR_DUPLICATE, "`odd\\n\\u{1b}[31m`",
+          mr_register(living[BUILDER], "odd\n\x1b[31m", body, NULL, &callable));
     OK(mr_register(living[BUILDER], "same", body, NULL, &callable));
     FAILS(MR_ERR_DUPLICATE, "`same`", mr_register(living[BUILDER], "same", body, NULL, &callable));
 
@@ -417,6 +448,47 @@ static void submissions(void) {
     FAILS(MR_ERR_FUNCTION, "0x63", mr_submit(run, &task, NULL));
 }
 
+/* Chips, destructors, the log. */
+static void others(void) {
+    mr_chip_runtime chips = {.size = sizeof chips};
+    mr_chip_program program = {.size = sizeof program};
+    mr_chip_kernel kernel = {0, 0, NULL, 0, NULL};
+    const mr_direction odd = (mr_direction)4;
+    int32_t device = 3;
+    mr_callable callable;
+    mr_builder *builder = living[BUILDER];
+    FAILS(MR_ERR_NULL, "name", mr_register_with(builder, NULL, body, NULL, never, &callable));
+    FAILS(MR_ERR_DUPLICATE, "same", mr_register_with(builder, "same", body, NULL, never, &callable));
+    FAILS(MR_ERR_ARGUMENT, "6 is no level", mr_set_log((mr_log_level)6, logs, NULL));
+    FAILS(MR_ERR_NULL, "runtime", mr_builder_chips(builder, NULL));
+    FAILS(MR_ERR_NULL, "host_runtime", mr_builder_chips(builder, &chips));
+    chips.host_runtime = "/none.so", chips.device_count = 1;
+    FAILS(MR_ERR_NULL, "devices", mr_builder_chips(builder, &chips));
+    chips.devices = &device, chips.device_count = 257;
+    FAILS(MR_ERR_ARGUMENT, "256", mr_builder_chips(builder, &chips));
+    program.function = "f", program.file = "/etc/passwd";
+    FAILS(MR_ERR_MISUSE, "mr_builder_chips", mr_register_chip(builder, "x", &program, &callable));
+    chips.device_count = 1;
+    OK(mr_builder_chips(builder, &chips));
+    FAILS(MR_ERR_MISUSE, "already", mr_builder_chips(builder, &chips));
+    FAILS(MR_ERR_NULL, "program", mr_register_chip(builder, "x", NULL, &callable));
+    FAILS(MR_ERR_NULL, "out", mr_register_chip(builder, "x", &program, NULL));
+    FAILS(MR_ERR_ARGUMENT, "empty", mr_register_chip(builder, "", &program, &callable));
+    program.file = NULL;
+    FAILS(MR_ERR_NULL, "file", mr_register_chip(builder, "x", &program, &callable));
+    program.file = "/dev/zero";
+    FAILS(MR_ERR_ARGS, "no regular file", mr_register_chip(builder, "x", &program, &callable));
+    program.file = "/etc/passwd", program.signature = &odd, program.signature_count = 1;
+    FAILS(MR_ERR_ARGS, "4", mr_register_chip(builder, "x", &program, &callable));
+    program.signature_count = 17;
+    FAILS(MR_ERR_ARGUMENT, "16", mr_register_chip(builder, "x", &program, &callable));
+    program.signature_count = 0, program.kernels = &kernel, program.kernel_count = 1;
+    FAILS(MR_ERR_NULL, "kernel", mr_register_chip(builder, "x", &program, &callable));
+    program.kernel_count = 0;
+    OK(mr_register_chip(builder, "x", &program, &callable));
+    FAILS(MR_ERR_DUPLICATE, "`x`", mr_register_chip(builder, "x", &program, &callable));
+}
+
 /* Options of a task, each impossible value. */
 static void task_options(void) {
     mr_task_options options;
@@ -437,6 +509,9 @@ static void task_options(void) {
     TASK(idempotent, 2, MR_ERR_ARGUMENT, "idempotent is 2");
     TASK(snapshot, 2, MR_ERR_ARGUMENT, "snapshot is 2");
     TASK(name, "\x80", MR_ERR_ARGUMENT, "UTF-8");
+    TASK(name, "", MR_ERR_ARGUMENT, "empty");
+    TASK(after_count, 1, MR_ERR_NULL, "after");
+    TASK(after_any_count, 1, MR_ERR_NULL, "after_any");
 }
 
 int main(void) {
@@ -462,6 +537,7 @@ int main(void) {
     numbers();
     memcpy(living, made, sizeof made);
     submissions();
+    others();
     free_nothing();
     memcpy(living, made, sizeof made);
     task_options();

@@ -2,6 +2,7 @@
  * late.c, argv[2] a place for files. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -70,6 +71,20 @@ BODY(say) {
     return (int)args->scalars[0];
 }
 
+BODY(leave) {
+    UNUSED(config), UNUSED(context), UNUSED(user);
+    _exit((int)args->scalars[0]);
+}
+
+BODY(talk) {
+    char text[4096];
+    UNUSED(args), UNUSED(config), UNUSED(user);
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    context->fail(context, text);
+    return -5;
+}
+
 /* Members count each other in, meet, and count again. */
 BODY(meet) {
     UNUSED(config), UNUSED(user);
@@ -92,7 +107,7 @@ BODY(show) {
     return config->block_dim == 3 && config->enable_profiling == 1 ? 0 : 9;
 }
 
-static mr_callable add_, set_, hang_, deaf_, die_, say_, meet_, show_;
+static mr_callable add_, set_, hang_, deaf_, die_, say_, meet_, show_, leave_, talk_;
 
 static mr_executor *build(mr_mode mode) {
     mr_options options = small(2);
@@ -110,6 +125,8 @@ static mr_executor *build(mr_mode mode) {
     OK(mr_register(builder, "say", say, (void *)"it \"says\" so \xc3\xa9", &say_));
     OK(mr_register(builder, "meet", meet, NULL, &meet_));
     OK(mr_register(builder, "show", show, NULL, &show_));
+    OK(mr_register(builder, "leave", leave, NULL, &leave_));
+    OK(mr_register(builder, "talk", talk, NULL, &talk_));
     OK(mr_build(builder, &exec));
     return exec;
 }
@@ -197,6 +214,7 @@ static void errors(mr_executor *exec) {
     failed = failure();
     CHECK(failed.task == second.id && failed.kind == MR_FAILURE_ERROR && failed.attempt == 1);
     CHECK(failed.worker == 2 && failed.member == -1);
+    CHECK(failed.has == MR_FAILURE_HAS_RETURNED && failed.returned == 55);
     CHECK(strcmp(failed.name, "the second one") == 0);
     CHECK(strcmp(failed.message, "it \"says\" so \xc3\xa9 (it returned 55)") == 0);
     FAILS(MR_ERR_TASK, "`the second one`) failed on worker 2, attempt 1", mr_run_end(run));
@@ -240,6 +258,25 @@ static void deaths(mr_executor *exec) {
     CHECK(failed.kind == MR_FAILURE_WORKER_DIED && failed.attempt == 1 && failed.worker >= 0);
     CHECK(strcmp(failed.name, "die") == 0 && strstr(failed.message, "SIGABRT") != NULL);
     CHECK(data[0] == 1 && data[1] == 1);
+    CHECK(failed.has == MR_FAILURE_HAS_SIGNAL && failed.signal == SIGABRT);
+
+    /* It ends its process by itself. */
+    OK(mr_run_begin(exec, &run));
+    OK(mr_submit_args(run, leave_, one(cell, MR_INOUT, 77), NULL, NULL, NULL));
+    FAILS(MR_ERR_TASK, "exited with code 77", mr_run_end(run));
+    failed = failure();
+    CHECK(failed.has == MR_FAILURE_HAS_EXIT_STATUS && failed.exit_status == 77);
+
+    /* More words than are kept: the number is still there. */
+    OK(mr_run_begin(exec, &run));
+    OK(mr_submit_args(run, talk_, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
+    CHECK(mr_run_end(run) == MR_ERR_TASK);
+    failed = failure();
+    CHECK(failed.has == MR_FAILURE_HAS_RETURNED && failed.returned == -5);
+    OK(mr_args_clear(args));
+    OK(mr_args_add_tensor(args, &cell, MR_INOUT));
+    OK(mr_args_add_tensor(args, &count, MR_INOUT));
+    OK(mr_args_add_scalar(args, 2));
 
     /* Two attempts are lost, the third one ends; what the lost ones wrote is taken back. */
     OK(mr_task_options_init(&options));
@@ -259,7 +296,7 @@ static void deaths(mr_executor *exec) {
     OK(mr_run_end(run));
     CHECK(data[0] == 13 && data[1] == 3);
     OK(mr_executor_stats(exec, &stats));
-    CHECK(stats.deaths == 5 && stats.last_death_ns > 0 && stats.submitted >= 3);
+    CHECK(stats.deaths == 6 && stats.last_death_ns > 0 && stats.submitted >= 3);
 
     /* A deadline that the function does not keep. */
     OK(mr_task_options_init(&options));
@@ -504,7 +541,7 @@ static void closing(mr_executor *exec) {
     OK(mr_run_begin(exec, &run));
     OK(mr_executor_close(exec));
     FAILS(MR_ERR_HANDLE, "closed", mr_executor_close(exec));
-    FAILS(MR_ERR_FAILED, "failed", mr_submit_args(run, show_, args, NULL, NULL, NULL));
+    FAILS(MR_ERR_FAILED, "was closed", mr_submit_args(run, show_, args, NULL, NULL, NULL));
     CHECK(mr_run_end(run) != MR_ERR_HANDLE);
     CHECK(mr_pending_wait(pending, MR_FOREVER, NULL) != MR_ERR_HANDLE);
     OK(mr_pending_free(pending));

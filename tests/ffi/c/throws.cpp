@@ -3,6 +3,9 @@
 
 #include "check.h"
 
+#include <array>
+#include <sys/mman.h>
+
 namespace {
 
 int raw_throw(const mr_task_args_view *, const mr_call_config *, const mr_task_context *, void *) {
@@ -85,6 +88,25 @@ void in_mode(bool threads) {
     });
     CHECK(buffer[0] == 5);
 
+    // Shapes of many kinds, memory that others share, a scope that is cancelled.
+    const std::vector<std::uint32_t> two{2};
+    mailring::buffer<std::int32_t> other(exec, two);
+    CHECK(other.size() == 2 && mailring::tensor<double>(std::array<std::uint32_t, 2>{3, 4}).ndims == 2);
+    CHECK(caught<mailring::error>([&] {
+              mailring::tensor<float>(std::vector<std::uint32_t>(6, 1));
+          }).status() == MR_ERR_ARGUMENT);
+    const int file = memfd_create("shared", MFD_CLOEXEC);
+    CHECK(file >= 0 && ftruncate(file, 4096) == 0);
+    auto shared = mailring::buffer<std::int32_t>::import(exec, file, {8});
+    CHECK(close(file) == 0 && shared.size() == 8);
+    exec.run([&](mailring::run &run) {
+        const mr_task task = run.submit(sets, mailring::args().output_existing(shared.part(3, two)));
+        while (!run.wait_for(task, std::chrono::milliseconds(1))) {
+        }
+        CHECK(shared[3] == captured && !run.failed());
+        run.scope([&](mailring::run &inner) { CHECK(inner.cancel_scope() == 0); });
+    });
+
     // By hand, with time-outs.
     mailring::run run = exec.begin();
     const mr_tensor made = run.output(
@@ -95,6 +117,7 @@ void in_mode(bool threads) {
     while (!pending.wait_for(std::chrono::milliseconds(1))) {
     }
     pending.wait();
+    CHECK(pending.fd() > 2 && !pending.failed());
     CHECK(pending.done() && pending.cancel() == 0);
     CHECK(caught<std::out_of_range>([&] { buffer.part(1, {2}); }).what() != nullptr);
     CHECK(caught<mailring::error>([&] { run.end(); }).status() == MR_ERR_HANDLE);
@@ -109,6 +132,7 @@ void in_mode(bool threads) {
         });
         CHECK(exec.stats().deaths == 1);
     }
+    exec.close(std::chrono::seconds(10));
 }
 
 } // namespace
