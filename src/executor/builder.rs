@@ -46,9 +46,9 @@ pub enum Mode {
 /// The options of an executor.
 ///
 /// A child process is forked in [`build`](Self::build), and the workers from it; functions and
-/// whatever they captured are there by virtue of the fork. Build early: beside threads of the
-/// host that hold locks (other than the allocator's), functions that take the same locks would
-/// wait for ever.
+/// whatever they captured are there by virtue of the fork. Build early: threads of the host do not
+/// exist in workers, and a lock of the program that one of them holds at the fork is never opened
+/// there. (Locks of the libraries are seen to: `build` waits for them, ten seconds at most.)
 #[derive(Clone)]
 pub struct Builder {
     name: String,

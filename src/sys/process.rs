@@ -242,9 +242,19 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> nix::Result<R
     Ok(Received { bytes: got as usize, fds: moved, cut })
 }
 
-/// The state letter of a process; `None` when it has ended.
+/// The state letter of a process; `None` when it has ended, and `?` where nobody tells.
 pub(crate) fn state(pid: Pid) -> Option<char> {
+    if !has_proc() {
+        return nix::sys::signal::kill(pid, None).is_ok().then_some('?');
+    }
     stat(pid)?.first()?.chars().next()
+}
+
+/// Whether `/proc` is there, and shows the processes by the numbers that they have here: in a new
+/// namespace it may still be that of the one outside.
+fn has_proc() -> bool {
+    let own = std::fs::read_link("/proc/self").ok();
+    own.and_then(|own| own.to_str()?.parse::<u32>().ok()) == Some(std::process::id())
 }
 
 /// Whether a process of ours was stopped by a signal.
@@ -252,8 +262,11 @@ pub(crate) fn is_stopped(pid: Pid) -> bool {
     state(pid) == Some('T')
 }
 
-/// When a process was started, as the system counts; `None` when it has ended.
+/// When a process was started, as the system counts; `None` when it has ended, or nobody tells.
 pub(crate) fn start_time(pid: Pid) -> Option<u64> {
+    if !has_proc() {
+        return None;
+    }
     // The 22nd field; the first one behind the name is the third.
     stat(pid)?.get(19)?.parse().ok()
 }

@@ -129,16 +129,26 @@ fn try_once(
     match await_ready(&ours, steps, until) {
         Ready::Yes { pid, pidfd } => match pidfd.or(death) {
             Some(death) => Ok(Tried::Born(Born { pid, socket: ours, death })),
-            // It sees the end of its socket, and ends.
-            None => Err(explain(Errno::EMFILE.into())),
+            None => {
+                drop(ours); // it sees that, and ends
+                wait_below(child);
+                Err(explain(Errno::EMFILE.into()))
+            }
         },
         Ready::Refused(errno) => Err(explain(errno.into())),
         Ready::No(why) => {
-            // Inside a worker it is our child.
             drop(ours);
-            let _ = waitpid(child, None);
+            wait_below(child);
             Ok(Tried::Not(why))
         }
+    }
+}
+
+/// Inside a worker the nursery is a child; elsewhere this was the one in between.
+fn wait_below(child: Pid) {
+    if lineage() != 0 {
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = waitpid(child, None);
     }
 }
 
@@ -321,8 +331,8 @@ enum Ready {
 fn await_ready(socket: &OwnedFd, steps: &Steps, until: Instant) -> Ready {
     let until = until.max(Instant::now() + Duration::from_millis(500));
     let until = until.min(Instant::now() + UNSEEN);
-    // The lock at which it slept when it was last seen.
-    let mut asleep = None;
+    // The lock at which it sleeps, and how often that was seen.
+    let mut asleep = (0, 0);
     for round in 1u32.. {
         let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
         let nap = PollTimeout::from(round.min(20) as u8);
@@ -344,13 +354,13 @@ fn await_ready(socket: &OwnedFd, steps: &Steps, until: Instant) -> Ready {
             }
             Some(Some('T')) => _ = pid.map(|pid| kill(pid, Signal::SIGCONT)),
             // It has one thread, and nothing there sleeps but who waits for a lock.
-            Some(Some('S')) if named().is_some() && asleep == Some(step) => {}
+            Some(Some('S')) if named().is_some() && asleep == (step, 2) => {}
             Some(Some('S')) if !over => {
-                asleep = Some(step);
+                asleep = (step, if asleep.0 == step { asleep.1 + 1 } else { 1 });
                 continue;
             }
             _ if !over => {
-                asleep = None;
+                asleep = (0, 0);
                 continue;
             }
             _ => {}

@@ -29,6 +29,8 @@ pub(crate) struct Starts {
     why: String,
     /// When the next start is to be tried.
     again: Option<Instant>,
+    /// The last failure has not been told to those who wait.
+    fresh: bool,
 }
 
 impl Starts {
@@ -37,6 +39,7 @@ impl Starts {
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert(now);
         why.clone_into(&mut self.why);
+        self.fresh = true;
         let pause = FIRST * 2u32.pow((self.failures - 1).min(10));
         self.again = Some(now + pause.min(LONGEST));
     }
@@ -59,6 +62,12 @@ impl Starts {
     /// Whether so many failed in a row.
     pub(crate) fn failed_often(&self) -> bool {
         self.failures >= TRIES
+    }
+
+    /// Whether a start has failed since this was asked last. Who waits is told then and not in
+    /// between: one who came after the last failure sees another try.
+    pub(crate) fn take_fresh(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
     }
 
     /// Why nobody should wait for this worker now, if it has failed too long and too often.

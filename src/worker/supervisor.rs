@@ -128,7 +128,7 @@ impl Watch<'_> {
         let starts = self.starts.iter().filter_map(Starts::next);
         let starts = starts.chain(self.starting().filter_map(|(_, at)| at));
         // Tasks become ready that only a worker that was given up could run.
-        let stranded = self.anybody_lost(now).then(|| now + STRANDED);
+        let stranded = self.anybody_gone().then(|| now + STRANDED);
         let other = groups
             .chain(starts)
             .chain(stranded)
@@ -271,22 +271,25 @@ impl Watch<'_> {
                 end_overdue(reins, self.start_timeout, now);
             }
         }
-        if self.anybody_lost(now) {
-            self.fail_stranded();
+        let fresh = self.starts.iter_mut().filter_map(|s| s.take_fresh().then_some(())).count() > 0;
+        if fresh || self.anybody_gone() {
+            self.fail_stranded(fresh);
         }
     }
 
-    /// Why nobody is to wait for this worker, if so: it was given up, or has not come up for long.
-    fn lost(&self, worker: u16, now: Instant) -> Option<String> {
+    /// Why nobody is to wait for this worker, if so: it was given up, or (asked when a start has just
+    /// failed) has not come up for long.
+    fn lost(&self, worker: u16, fresh: bool) -> Option<String> {
         let status = self.arena.entry(worker).status.load(Relaxed);
         if status == Status::Gone as u32 {
             return Some("it was given up".to_owned());
         }
-        self.starts[usize::from(worker)].hopeless(now).filter(|_| status != Status::Live as u32)
+        let starts = &self.starts[usize::from(worker)];
+        starts.hopeless(Instant::now()).filter(|_| fresh && status != Status::Live as u32)
     }
 
-    fn anybody_lost(&self, now: Instant) -> bool {
-        (0..self.workers()).any(|worker| self.lost(worker, now).is_some())
+    fn anybody_gone(&self) -> bool {
+        (0..self.workers()).any(|worker| self.lost(worker, false).is_some())
     }
 
     /// No replacement will come: what only this worker could run fails.
@@ -296,18 +299,19 @@ impl Watch<'_> {
         let kind = self.arena.shape().kind_of(usize::from(worker));
         self.health.live[kind.index()].fetch_sub(1, SeqCst);
         tracing::error!(worker, why, "worker given up");
-        self.fail_stranded();
+        self.fail_stranded(false);
     }
 
-    fn fail_stranded(&mut self) {
-        let now = Instant::now();
+    fn fail_stranded(&mut self, fresh: bool) {
         for kind in WorkerKind::ALL {
             if self.arena.shape().workers[kind.index()] == 0 {
                 continue;
             }
             let of_kind = |worker: &u16| self.arena.shape().kind_of(usize::from(*worker)) == kind;
-            let lost: Vec<_> =
-                (0..self.workers()).filter(of_kind).map(|worker| self.lost(worker, now)).collect();
+            let lost: Vec<_> = (0..self.workers())
+                .filter(of_kind)
+                .map(|worker| self.lost(worker, fresh))
+                .collect();
             let live = lost.iter().filter(|lost| lost.is_none()).count();
             if self.health.live[kind.index()].load(SeqCst) == 0 {
                 let why = format!("every {kind} worker was given up");
@@ -327,7 +331,7 @@ impl Watch<'_> {
             });
         }
         for worker in 0..self.workers() {
-            if let Some(lost) = self.lost(worker, now) {
+            if let Some(lost) = self.lost(worker, fresh) {
                 let why = format!("worker {worker}, which alone may run it, is not there: {lost}");
                 self.recovery.fail_unreachable(&why, |head| head.route.target == worker);
             }

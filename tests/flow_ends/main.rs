@@ -73,7 +73,7 @@ tests! {
         a_replacement_that_cannot_be_handed_over, a_flow_without_descriptors, a_storm_of_kills_is_survived, soak_no_fork_for_a_while,
     }
     "flow::start" in start {
-        a_panic_on_another_thread, pidfds_are_not_permitted, pidfds_are_unknown, signals_by_pidfd_are_not_permitted, soak_a_stopped_worker_where_pidfds_are_not_permitted, the_nursery_is_stopped, the_nursery_is_no_child, a_driver_to_which_orphans_come, an_overflow_is_named, terminated_as_the_first_process,
+        a_panic_on_another_thread, pidfds_are_not_permitted, pidfds_are_unknown, signals_by_pidfd_are_not_permitted, soak_a_stopped_worker_where_pidfds_are_not_permitted, the_nursery_is_stopped, the_nursery_is_no_child, a_driver_to_which_orphans_come, an_overflow_is_named, terminated_as_the_first_process, terminated_as_the_first_process_without_its_proc,
     }
     "role" in start { first_process }
     "role" in driver { host_to_be_killed, host_that_exits }

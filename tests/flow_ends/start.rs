@@ -162,6 +162,15 @@ pub(crate) fn an_overflow_is_named() {
 /// The driver is the first process of a namespace of its own, as in a container: TERM cleans up, and
 /// ends it.
 pub(crate) fn terminated_as_the_first_process() {
+    first("--mount-proc");
+}
+
+/// The same where `/proc` shows the processes outside.
+pub(crate) fn terminated_as_the_first_process_without_its_proc() {
+    first("--fork");
+}
+
+fn first(option: &str) {
     let files = Files::new();
     let ready = files.path("ready");
     let mut unshare = Command::new("unshare");
@@ -170,7 +179,7 @@ pub(crate) fn terminated_as_the_first_process() {
         unshare.arg("--map-root-user");
     }
     let role = again("role::first_process");
-    unshare.args(["-pf", "--mount-proc"]).arg(role.get_program());
+    unshare.args(["-pf", option]).arg(role.get_program());
     for (name, value) in role.get_envs() {
         unshare.env(name, value.unwrap());
     }

@@ -59,7 +59,7 @@ tests! {
     "process::inherited" in inherited {
         a_panic_on_another_thread, the_hook_of_the_program_stays, standard_error_locked_for_a_moment,
         soak_locks_that_are_never_opened, beside_threads_that_take_every_lock,
-        soak_ten_thousand_builds_beside_such_threads, thread_locals_stay_where_they_are,
+        soak_many_builds_beside_such_threads, thread_locals_stay_where_they_are,
         a_stack_as_large_as_it_is_told, an_overflow_is_named, other_threads_are_named,
     }
     "role" in inherited { host_with_threads }

@@ -26,7 +26,9 @@ use crate::worker::starts::Starts;
 /// The options of a flow.
 ///
 /// A child process is forked in [`build`](Self::build), and all workers from it: what the program
-/// had in memory by then is there for every node. Build early, before other threads are started.
+/// had in memory by then is there for every node. Build early, before other threads are started:
+/// they do not exist in workers, and a lock that one of them holds then is never opened there.
+/// (Locks of the libraries are seen to: `build` waits for them, ten seconds at most.)
 #[derive(Clone, Debug)]
 pub struct Builder {
     name: String,

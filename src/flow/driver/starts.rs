@@ -102,7 +102,11 @@ impl State {
     /// Fails what only workers could run that have not had a process for long. When to look again.
     fn fail_hopeless(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
+        let mut fresh = false;
         let mut hopeless: Vec<Option<String>> = Vec::new();
+        for worker in &mut self.workers {
+            fresh |= worker.starts.take_fresh();
+        }
         for (at, worker) in self.workers.iter().enumerate() {
             if let Some(at) = worker.starts.hopeless_at() {
                 next = Some(next.map_or(at.max(now), |known| known.min(at.max(now))));
@@ -114,7 +118,7 @@ impl State {
             let why = worker.starts.hopeless(now).filter(|_| !self.procs.iter().any(serves));
             hopeless.push(why.map(|why| format!("{}: {why}", worker.name)));
         }
-        if hopeless.iter().all(Option::is_none) {
+        if !fresh || hopeless.iter().all(Option::is_none) {
             return next.filter(|&at| at > now);
         }
         let queued: Vec<_> = self.objects.indices().collect();
