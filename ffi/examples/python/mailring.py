@@ -4,9 +4,9 @@ Functions of tasks are Python functions. Workers are forked in Executor(...), so
 imported and defined until then; what they change besides the memory of their tensors is their own.
 An exception that leaves a function fails its task with the exception's text.
 
-`mr_build` forks while the interpreter's lock is held by the calling thread (PyDLL), so that the
-interpreter in the workers is in order, whatever other threads of the host do at that moment.
-Locks of other kinds that such threads hold stay locked in the workers: build before starting any.
+`mr_build` forks from a thread of the library, and the calling thread lets go of the interpreter's lock
+meanwhile, so that it is free in the workers. Another Python thread that runs at that moment would
+have it there for ever, as it would have every other lock: build before starting threads.
 """
 
 import ctypes
@@ -107,8 +107,7 @@ _FUNCTION = CFUNCTYPE(c_int, POINTER(_View), c_void_p, POINTER(_Context), c_void
 _beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lib/libmailring.so.0")
 _name = os.environ.get("MAILRING_LIBRARY") or (
     _beside if os.path.exists(_beside) else "libmailring.so.0")
-_lib = ctypes.CDLL(_name)  # lets other Python threads run during a call
-_locked = ctypes.PyDLL(_name)  # does not
+_lib = ctypes.CDLL(_name)  # lets go of the interpreter's lock during a call
 
 
 class Error(Exception):
@@ -143,8 +142,8 @@ def _check(status):
     raise Error(status, message)
 
 
-def _declare(name, *arguments, lib=_lib):
-    function = getattr(lib, name)
+def _declare(name, *arguments):
+    function = getattr(_lib, name)
     function.argtypes, function.restype = arguments, c_int
     return lambda *values: _check(function(*values))
 
@@ -156,7 +155,7 @@ _options_init = _declare("mr_options_init", POINTER(_Options))
 _task_options_init = _declare("mr_task_options_init", POINTER(_TaskOptions))
 _builder_new = _declare("mr_builder_new", POINTER(_Options), _out)
 _register = _declare("mr_register", c_void_p, c_char_p, _FUNCTION, c_void_p, POINTER(c_uint64))
-_build = _declare("mr_build", c_void_p, _out, lib=_locked)
+_build = _declare("mr_build", c_void_p, _out)
 _close = _declare("mr_executor_close", c_void_p)
 _close_for = _declare("mr_executor_close_for", c_void_p, c_uint64)
 _buffer_new = _declare("mr_buffer_new", c_void_p, c_uint32, POINTER(c_uint32), c_size_t, _out)
