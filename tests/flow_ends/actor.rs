@@ -335,8 +335,10 @@ pub(crate) fn a_call_that_waits_for_itself() {
     let Some(Error::Deadlock(why)) = app.downcast() else { panic!("{app}") };
     assert!(why.contains("Log::add") && why.contains("Log::call"), "{why}");
     assert_soon(since, "finding it");
-    // It goes on, also with the call that could not be waited for.
-    eventually("the other call", || log.all().remote_blocking().unwrap() == [1]);
+    // It goes on. The call that could not be waited for ends with its caller, unless the worker took
+    // it before.
+    let all = log.all().remote_blocking().unwrap();
+    assert!(all.is_empty() || all == [1], "{all:?}");
 }
 
 pub(crate) fn deadlines_and_timeouts() {

@@ -7,7 +7,7 @@ use mailring::flow::{
     Cause, Error, Flow, ObjectRef, Resources, Shared, WaitSet, actor, gather, node,
 };
 
-use crate::kit::{Files, append, await_lines, failed, flow};
+use crate::kit::{Files, append, failed, flow, lines};
 
 const MIB: usize = 1 << 20;
 /// To catch a hang; all of this takes a part of it.
@@ -255,11 +255,23 @@ pub(crate) fn memory_that_can_never_be_enough() {
     all_are(&flow, &made, 3 * MIB);
 }
 
+#[node]
+fn sleeps_until_told() {
+    let _ = mailring::flow::sleep(Duration::from_secs(3600));
+}
+
+#[node]
+fn never_before(n: u64) -> u64 {
+    n
+}
+
+/// However long a stranger is at work beside that.
 pub(crate) fn memory_that_the_driver_holds() {
     let patience = Duration::from_millis(500);
     let builder = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).memory(8 * MIB);
     let flow = builder.memory_patience(patience).build().unwrap();
     let since = Instant::now();
+    let _stranger = sleeps_until_told::options().cpus(0.0).remote(&flow).unwrap();
     let all: Vec<_> = (0..20).map(|_| produce::remote(&flow, 3 * MIB).unwrap()).collect();
     let mut refused = 0;
     for one in &all {
@@ -278,6 +290,12 @@ pub(crate) fn memory_that_the_driver_holds() {
     );
     drop(all);
     assert_eq!(produce::remote_blocking(&flow, 3 * MIB).map(|bytes| bytes.len()), Ok(3 * MIB));
+    // What needs none is not held up by many that wait for it, though it is new.
+    let all: Vec<_> = (0..100).map(|_| produce::remote(&flow, 3 * MIB).unwrap()).collect();
+    assert!(all[0].get_timeout(LONG).is_ok());
+    let since = Instant::now();
+    assert_eq!(never_before::remote(&flow, 3).unwrap().get_timeout(LONG), Ok(3));
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
 }
 
 // ---- many bodies that wait ----------------------------------------------------------------------
@@ -404,14 +422,6 @@ pub(crate) fn breadth_and_sets() {
 }
 
 #[node]
-fn deep(left: u32) -> Result<u32, Error> {
-    if left == 0 {
-        return Ok(0);
-    }
-    Ok(1 + deep::remote_blocking(&Flow::current()?, left - 1)?)
-}
-
-#[node]
 fn deep_and_nobody(left: u32, begun: &str) -> Result<u32, Error> {
     if left == 0 {
         append(begun, "all");
@@ -421,15 +431,19 @@ fn deep_and_nobody(left: u32, begun: &str) -> Result<u32, Error> {
     Ok(1 + deep_and_nobody::remote_blocking(&Flow::current()?, left - 1, begun)?)
 }
 
-/// As deep as there are processes, and a flow that is dropped while they all wait.
-pub(crate) fn soak_a_thousand_deep_and_the_end() {
+/// A flow that is dropped while a thousand bodies wait for each other.
+pub(crate) fn soak_the_end_of_a_thousand_that_wait() {
     let builder = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).memory(64 * MIB);
     let flow = builder.max_processes(1010).build().unwrap();
-    assert_eq!(deep::remote(&flow, 1000u32).unwrap().get_timeout(3 * LONG), Ok(1000));
     let files = Files::new();
     let begun = files.path("begun");
     let waits = deep_and_nobody::remote(&flow, 1000u32, &begun).unwrap();
-    await_lines(&begun, 1);
+    let since = Instant::now();
+    while lines(&begun).is_empty() {
+        assert!(since.elapsed() < 5 * LONG, "{:?}", flow.stats());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    eprintln!("a thousand deep: {:?}", since.elapsed());
     let since = Instant::now();
     drop(flow);
     let took = since.elapsed();

@@ -116,6 +116,10 @@ pub(super) struct State {
     turns: Option<Turns>,
     /// Since when nobody is at work who could free memory that others wait for.
     starved_since: Option<Instant>,
+    /// When one was last refused for that.
+    refused_at: Option<Instant>,
+    /// What the driver held then, if that was counted.
+    driver_bytes: Option<u64>,
     too_large: Option<crate::flow::error::Error>,
     /// Tasks that may be tried again after an error.
     eager: usize,
@@ -174,6 +178,8 @@ impl State {
             watch: stuck::Watch::default(),
             turns: None,
             starved_since: None,
+            refused_at: None,
+            driver_bytes: None,
             too_large: None,
             eager: 0,
             freed_seen: 0,

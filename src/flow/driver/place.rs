@@ -441,6 +441,12 @@ impl State {
         while let Some(id) = self.entry(class, lane, at) {
             if let Some(index) = self.queued(id, lane) {
                 if !self.may_start(index) {
+                    // What is known of its node by now may have made it another's.
+                    if self.lane_of(index) != lane {
+                        self.classes.list[class as usize].queues[lane as usize].remove(at, id);
+                        self.queue(class, index);
+                        continue;
+                    }
                     at += 1;
                     if at < PASSED {
                         continue;

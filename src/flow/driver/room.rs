@@ -67,6 +67,9 @@ impl State {
     }
 
     fn wait_for_memory(&mut self, place: u16, ask: u64, bytes: u64, shared: bool) {
+        if let Some(error) = self.told_to_stop(place) {
+            return self.answer(place, ask, Err(error)); // its value does not count
+        }
         let since = Instant::now();
         self.memory_waits.push_back(MemoryWait { place, ask, bytes, shared, since });
         self.mind_turns(true);
@@ -143,7 +146,12 @@ impl State {
             return true;
         }
         self.mind_turns(true);
-        let Some(most) = capacity.checked_sub(used + bytes) else { return false };
+        // The driver comes after all who wait.
+        let waiting: u64 = match who {
+            None => self.memory_waits.iter().map(|wait| wait.bytes).sum(),
+            Some(_) => 0,
+        };
+        let Some(most) = capacity.checked_sub(used + waiting + bytes) else { return false };
         self.left_for_others(who, bytes, most) <= most
     }
 
@@ -197,22 +205,24 @@ impl State {
             self.freed_seen = self.store.freed;
             self.freed_at = now;
             self.short_since = None;
+            // What a refusal has freed does not begin the patience of the others anew.
+            if self.refused_at.is_none_or(|at| now.duration_since(at) > SETTLED * 50) {
+                self.starved_since = None;
+            }
             if std::mem::take(&mut self.memory_short) {
                 self.schedule();
             }
         }
         if self.memory_waits.is_empty() && !self.memory_short {
             self.short_since = None;
-            self.starved_since = None;
             return;
         }
         self.sort_waits();
         if self.serve_in_turn(now) {
+            self.starved_since = None;
             self.schedule();
         }
-        if self.memory_waits.is_empty() {
-            self.starved_since = None;
-        } else {
+        if !self.memory_waits.is_empty() {
             self.starve(now);
         }
         if self.memory_short {
@@ -309,17 +319,31 @@ impl State {
         Error::Memory { bytes, why }
     }
 
-    /// Nobody could be served. If nobody is at work who could free anything, all is given that
-    /// there is; and then, if the driver does not drop refs either, it is an error.
+    /// Nobody could be served. If nobody is at work, those who use values may start, and all is given
+    /// that there is. If then nobody who holds any could go on, and the driver does not drop refs
+    /// either, it is an error, however long strangers are at work.
     fn starve(&mut self, now: Instant) {
-        let timed = |place: &u16| {
-            self.procs[usize::from(*place)].waits.iter().any(|wait| wait.until.is_some())
+        let timed = |place: u16| {
+            self.procs[usize::from(place)].waits.iter().any(|wait| wait.until.is_some())
         };
-        if self.is_any_at_work() || self.busy.iter().any(timed) {
+        let goes_on = |place: u16| self.is_at_work(place) || timed(place);
+        if self.busy.iter().any(|&place| goes_on(place) && self.could_free(place)) {
             self.starved_since = None;
             return;
         }
-        let since = *self.starved_since.get_or_insert(now);
+        let since = *self.starved_since.get_or_insert_with(|| {
+            self.driver_bytes = None;
+            now
+        });
+        let still = now.duration_since(since);
+        let strangers = self.is_any_at_work() || self.busy.iter().any(|&place| timed(place));
+        if strangers && still <= self.patience {
+            return;
+        }
+        self.schedule();
+        if !strangers && self.is_any_at_work() {
+            return;
+        }
         for at in 0..self.memory_waits.len() {
             let MemoryWait { place, ask, bytes, shared, .. } = self.memory_waits[at];
             let wanted = self.body_of(place).is_none_or(|index| self.is_wanted(index, now));
@@ -330,18 +354,31 @@ impl State {
                 return self.schedule();
             }
         }
-        let still = now.duration_since(since);
         if still < STILL {
             return;
         }
         // Only the driver could free any now, if it has refs to drop.
-        let by_driver = self.held_by_driver();
+        let by_driver = match self.driver_bytes {
+            Some(known) => known,
+            None => *self.driver_bytes.insert(self.held_by_driver()),
+        };
         let least = self.memory_waits.iter().map(|wait| wait.bytes).min().unwrap_or(0);
         let (capacity, used) = self.store.main_figures();
         let hopeless = capacity.saturating_sub(used) + by_driver < least;
         if hopeless || still > self.patience {
+            self.refused_at = Some(now);
             self.refuse_one();
         }
+    }
+
+    /// Whether the end of a body, or what it lets go before, would give memory back.
+    fn could_free(&self, place: u16) -> bool {
+        let process = &self.procs[usize::from(place)];
+        let placed = |index: Index| self.weight(index) > 0;
+        let inputs = self.body_of(place).and_then(|index| self.objects.task(index));
+        process.given > 0
+            || process.kept.keys().any(|&index| placed(index))
+            || inputs.is_some_and(|task| task.held.iter().any(|&index| placed(index)))
     }
 
     /// The last in turn of those whose end gives something back, or else the last: so those before

@@ -216,9 +216,9 @@ impl State {
         if let Some(task) = self.objects.task_mut(index) {
             task.phase = Phase::Queued;
         }
-        // Behind others that need the same there is no place.
+        // Behind others that need the same there is no place; unless those may not start yet.
         let first = self.queue(class, index);
-        if !alone && first {
+        if !alone && (first || self.blocked > 0 || !self.memory_waits.is_empty()) {
             self.schedule();
         }
     }

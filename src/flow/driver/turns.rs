@@ -21,6 +21,9 @@ use crate::flow::value::OWN_PAGES;
 /// makes one.
 pub(super) type Turn = (u64, Reverse<u32>, Reverse<u32>, u64);
 
+/// Tasks that are looked at to find how much they need.
+const LOOKED_AT: usize = 10_000;
+
 /// Where a task stands in its family.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Rank {
@@ -39,6 +42,7 @@ pub(super) enum Lane {
     Awaited = 0,
     /// It is not known to need much memory, or it uses values.
     Light = 1,
+    /// It makes a value, and uses none.
     #[default]
     Heavy = 2,
 }
@@ -147,10 +151,9 @@ impl State {
         if task.awaited {
             return Lane::Awaited;
         }
-        let light = match self.nodes[number_of(task.node) as usize].result {
-            Some(bytes) if !self.is_large(bytes) => true,
-            _ => task.needed().iter().any(|&input| self.is_large(self.weight(input))),
-        };
+        let makes = |bytes: u64| self.is_large(bytes);
+        let light = !self.nodes[number_of(task.node) as usize].result.is_some_and(makes)
+            || task.needed().iter().any(|&input| self.is_large(self.weight(input)));
         if light { Lane::Light } else { Lane::Heavy }
     }
 
@@ -331,7 +334,8 @@ impl State {
     pub(super) fn left_for_others(&self, who: Option<(Turn, Index)>, usual: u64, most: u64) -> u64 {
         let Some(turns) = &self.turns else { return 0 };
         let (mut more, mut at_once) = (0u64, 0u64);
-        for (&turn, &index) in turns {
+        // Among so many there is one of each kind; the rest makes no difference.
+        for (&turn, &index) in turns.iter().take(LOOKED_AT) {
             if who.is_some_and(|(own, _)| turn >= own) || more.saturating_add(at_once) > most {
                 break;
             }
@@ -397,9 +401,20 @@ impl State {
         let before_all = self.memory_waits.iter().all(waiting);
         let cpus: i64 = self.workers.iter().map(|worker| worker.total.cpus).sum();
         let many = self.memory_waits.len() >= (2 * cpus.div_euclid(ONE) as usize).max(2);
+        let uses = |index: Index| {
+            let task = self.objects.task(index);
+            task.is_some_and(|task| {
+                task.needed().iter().any(|&one| self.is_large(self.weight(one)))
+            })
+        };
+        let at_work =
+            |place: &u16| self.is_at_work(*place) && self.body_of(*place).is_some_and(uses);
         match (before_all, many) {
             (true, false) => true,
-            (true, true) => !self.busy.iter().any(|&place| self.is_at_work(place)),
+            // One at a time.
+            (true, true) => !self.busy.iter().any(at_work),
+            // When nothing goes on any more, whatever frees some.
+            (false, _) if self.starved_since.is_some() && uses(index) => true,
             (false, _) => known.is_none() && !many,
         }
     }

@@ -80,7 +80,7 @@ impl State {
 
     /// A body that has been told to stop does not wait any more, as it does not sleep any more. Its
     /// cleanup may. (Whoever asks is still where it was when it asked.)
-    fn told_to_stop(&self, place: u16) -> Option<Error> {
+    pub(super) fn told_to_stop(&self, place: u16) -> Option<Error> {
         let entry = self.memory.entry(place);
         let inside = entry.inside.load(Relaxed);
         let told = inside != 0 && entry.cancelled.load(Relaxed) == inside;
