@@ -10,7 +10,7 @@ use super::State;
 use super::host::Host;
 use super::objects::Index;
 use super::processes::Doom;
-use super::tasks::{Caller, Phase};
+use super::tasks::{Caller, Phase, Task};
 use crate::flow::cancel::{Cancel, CancelReport, EndedProcess, Found, Target};
 use crate::flow::error::{Cause, Error};
 use crate::flow::wire::Answer;
@@ -147,6 +147,12 @@ impl State {
 
     /// These, and of the calls of their bodies those that nobody else holds, and so on.
     fn with_kids(&self, targets: &[Index]) -> Vec<Index> {
+        let alone = |task: &Task| task.kids.is_empty();
+        if let &[one] = targets
+            && self.objects.task(one).is_none_or(alone)
+        {
+            return vec![one]; // as most are
+        }
         let mut all: Vec<Index> = Vec::new();
         let mut known: HashSet<Index> = HashSet::new();
         // How often the tasks in it, and their bodies, hold each object.
@@ -163,9 +169,6 @@ impl State {
                 all.push(index);
                 let open = task.kids.iter().filter_map(|&kid| self.objects.find(kid));
                 kids.extend(open.map(|kid| (self.objects.at(kid).number, kid)));
-                if targets.len() == 1 && task.kids.is_empty() && kids.is_empty() {
-                    return all; // as most do
-                }
                 task.held.iter().for_each(|&dep| *held.entry(dep).or_default() += 1);
                 if let Phase::Posted { place, .. } = task.phase
                     && self.body_of(place) == Some(index)
@@ -310,6 +313,9 @@ impl Host {
     ) -> Result<Vec<CancelReport>, Error> {
         self.check()?;
         let (mut reports, told) = self.with(|state| state.begin_cancel(target, cancel))?;
+        if told.is_empty() {
+            return Ok(reports);
+        }
         let at: HashMap<u64, usize> =
             reports.iter().enumerate().rev().map(|(at, report)| (report.task, at)).collect();
         for (task, ended, worker_ended) in self.end_bodies(&told, cancel, Duration::ZERO) {
