@@ -37,6 +37,14 @@ use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
     /// Each in a forked process: one may die at any instruction, and the rest goes on.
+    ///
+    /// A body that writes where it must not (unsafe code, a C kernel) can reach: the tensors of all
+    /// tasks and all buffers, since they are one mapping; and the words by which tasks are handed
+    /// on: slot words, hints, sets, doors, member words of groups, the table of workers, texts of
+    /// errors. It cannot reach what a task is (function, arguments, options), who waits for whom,
+    /// or anything of the host, and dies when it tries. What it does to the words costs time at
+    /// most, or fails the executor with a message, within seconds: nothing waits for ever. What it
+    /// does to the bytes of other tasks cannot be noticed.
     #[default]
     Process,
     /// Each in a thread of this process: no isolation, and a body that hangs cannot be ended.

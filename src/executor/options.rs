@@ -72,6 +72,11 @@ impl TaskOptions {
 
     /// A body that takes longer is ended with its worker (in THREAD mode: reported when it
     /// returns). Between 1 µs and about 71 minutes.
+    ///
+    /// The time begins with the body. A worker that a signal has stopped before that, while
+    /// somebody waits, is replaced after about a second, and the task goes to another one, with all
+    /// its attempts left. In a group the time is that of the member whose body began first; the
+    /// error names a member that the others wait for.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline: Some(deadline), ..self }

@@ -103,6 +103,9 @@ impl RunHandle {
             at += 1;
         }
         self.cursor.fetch_max(at, Release);
+        if at < end {
+            self.shared.worry(); // one who only asks is one who waits
+        }
         at >= end || self.shared.health.failure().is_some()
     }
 

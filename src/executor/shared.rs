@@ -25,6 +25,9 @@ use crate::worker::nursery::lineage;
 use crate::worker::participant::{RECHECK, WaitStrategy};
 use crate::worker::poke::Poke;
 
+/// How long one waits for a task before one asks whether a worker is stopped.
+const WORRY: Duration = Duration::from_millis(500);
+
 /// Tells executors of this process, and of those it forked from, apart.
 static EXECUTORS: AtomicU64 = AtomicU64::new(1);
 
@@ -176,7 +179,8 @@ impl Shared {
     /// retires the slot rings.
     #[inline]
     pub(super) fn wait_settled(&self, seq: u64, until: Option<Instant>) -> Waited {
-        let mut round = 0;
+        let mut round: u32 = 0;
+        let mut since: Option<Instant> = None;
         loop {
             if self.arena.settled(seq) != Settled::Open {
                 return Waited::Settled;
@@ -186,11 +190,15 @@ impl Shared {
                 if round % 64 == 0 && until.is_some_and(|at| Instant::now() >= at) {
                     return Waited::TimedOut;
                 }
-                if round % 4096 == 0 && self.health.failure().is_some() {
-                    return Waited::Failed;
+                if round % 4096 == 0 {
+                    if self.health.failure().is_some() || self.is_corrupt(seq) {
+                        return Waited::Failed;
+                    }
+                    self.worry_after_long(&mut since);
                 }
                 continue;
             }
+            self.worry_after_long(&mut since);
             // First the door: whoever changes what is looked at below rings it afterwards.
             let door = &self.arena.control().host_door;
             let seen = door.load(Acquire);
@@ -206,6 +214,21 @@ impl Shared {
                 futex::wait(door, seen, Some(left.map_or(RECHECK, |l| l.min(RECHECK))));
             }
         }
+    }
+
+    /// One who has waited for a task for long has the workers looked at, again and again.
+    fn worry_after_long(&self, since: &mut Option<Instant>) {
+        let now = Instant::now();
+        if now.duration_since(*since.get_or_insert(now)) >= WORRY {
+            *since = Some(now);
+            self.health.worry();
+            self.poke.ring();
+        }
+    }
+
+    /// The same for one who only asks now and then.
+    pub(super) fn worry(&self) {
+        self.health.worry();
     }
 
     /// A word that no step of the protocol writes: somebody wrote where it must not.
@@ -288,7 +311,7 @@ impl Shared {
             let began = code != Code::Cancelled || !record.text().is_empty();
             let worker = worker.filter(|_| began).map(WorkerId);
             let member = Some(record.member).filter(|&m| m != u16::MAX);
-            (worker, u32::from(record.attempt) + 1, member, record.text(), record.detail())
+            (worker, record.attempt.saturating_add(1), member, record.text(), record.detail())
         } else {
             (None, 1, None, String::new(), Detail::None)
         };

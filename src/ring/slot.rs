@@ -17,7 +17,7 @@
 //!   somebody walks its list.
 
 use super::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
-use super::word::{Phase, SUPERVISOR, Word};
+use super::word::{ATTEMPT_BITS, Phase, SUPERVISOR, Word};
 
 /// Bit 47 of a fan-in word: the submitter is still wiring.
 pub const GUARD: u64 = 1 << 47;
@@ -35,6 +35,9 @@ pub struct Slot {
     fan_in: AtomicU64,
     /// The failed root with the smallest number, `seq << 8 | code`; only ever lowered.
     cause: AtomicU64,
+    /// Attempts that were revoked, `generation << 32 | count`; of another lap: none. The low bits
+    /// are those of the state word, or one ahead of them while somebody revokes.
+    lost: AtomicU64,
 }
 
 /// What became of an edge.
@@ -87,6 +90,7 @@ impl Slot {
             state: AtomicU64::new(Word::new(Phase::Free, SUPERVISOR, 0).0),
             fan_in: AtomicU64::new(0),
             cause: AtomicU64::new(NO_CAUSE),
+            lost: AtomicU64::new(0),
         }
     }
 
@@ -100,6 +104,18 @@ impl Slot {
     #[inline]
     pub fn load(&self) -> Word {
         Word(self.state.load(Acquire))
+    }
+
+    /// Which attempt `word` is, counted from 0 in its lap. The state word has the low bits of it
+    /// only; a count that is one ahead is of somebody who is about to revoke it.
+    pub fn attempt(&self, word: Word) -> u32 {
+        Self::attempt_at(self.lost.load(Acquire), word)
+    }
+
+    fn attempt_at(lost: u64, word: Word) -> u32 {
+        let count = if lost >> 32 == u64::from(word.generation()) { lost as u32 } else { 0 };
+        let ahead = count.wrapping_sub(u32::from(word.attempt())) & ((1 << ATTEMPT_BITS) - 1);
+        count.wrapping_sub(ahead)
     }
 
     // ---- the owner of the ring ------------------------------------------------------------
@@ -314,7 +330,18 @@ impl Slot {
     /// Back to `Ready` (or `Backoff`) in a new attempt, after the fence of the holder.
     #[must_use]
     pub fn revoke(&self, lease: Word, to: Phase) -> Option<Word> {
-        self.step_lease(lease, |w| w.with_phase(to).with_owner(SUPERVISOR).next_attempt())
+        // The count first, so that it is never behind the word. One who comes late finds the count
+        // changed, or the word, and leaves both alone.
+        let lost = self.lost.load(Acquire);
+        if !self.load().same_lease(lease) {
+            return None;
+        }
+        let next = Self::attempt_at(lost, lease).wrapping_add(1);
+        let count = u64::from(lease.generation()) << 32 | u64::from(next);
+        if lost != count {
+            let _ = self.lost.compare_exchange(lost, count, AcqRel, Relaxed);
+        }
+        self.step_lease(lease, |w| w.with_phase(to).in_attempt(next))
     }
 
     /// Completes the task of a dead holder as failed. The list is then to be walked and retired.

@@ -1,15 +1,17 @@
 //! The state word: everything about a slot that must change in one step, in 64 bits.
 //!
 //! ```text
-//!  63        44 43         22 21      12 11       6  5      4     3   0
+//!  63        44 43         25 24      15 14       6  5      4     3   0
 //! +------------+-------------+----------+----------+------+-----+-------+
 //! | generation | edge list   | owner    | attempt  |CANCEL|WATCH| phase |
-//! |    20      | head  22    |   10     |    6     |  1   |  1  |   4   |
+//! |    20      | head  19    |   10     |    9     |  1   |  1  |   4   |
 //! +------------+-------------+----------+----------+------+-----+-------+
 //! ```
 //!
 //! Zero and all ones are no legal word, so a zeroed or blasted page is recognised. The head is 0
 //! for an empty list, otherwise the edge's index plus one; it is frozen from `Done*` on.
+
+use crate::limits::{EDGES_PER_SLOT, MAX_WINDOW};
 
 /// Where a slot stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,11 +86,15 @@ const PHASE: u64 = 0xf;
 const WATCH: u64 = 1 << 4;
 const CANCEL: u64 = 1 << 5;
 const ATTEMPT_SHIFT: u32 = 6;
-const ATTEMPT: u64 = 0x3f << ATTEMPT_SHIFT;
-const OWNER_SHIFT: u32 = 12;
+/// The attempt's bits in the word; the rest is beside it ([`Slot::attempt`](super::slot::Slot::attempt)).
+pub const ATTEMPT_BITS: u32 = 9;
+const ATTEMPT_MASK: u64 = (1 << ATTEMPT_BITS) - 1;
+const ATTEMPT: u64 = ATTEMPT_MASK << ATTEMPT_SHIFT;
+const OWNER_SHIFT: u32 = 15;
 const OWNER: u64 = 0x3ff << OWNER_SHIFT;
-const HEAD_SHIFT: u32 = 22;
-const HEAD: u64 = 0x3f_ffff << HEAD_SHIFT;
+const HEAD_SHIFT: u32 = 25;
+const HEAD: u64 = 0x7_ffff << HEAD_SHIFT;
+const _: () = assert!(MAX_WINDOW * EDGES_PER_SLOT < 0x7_ffff, "every edge, plus one, is a head");
 const GEN_SHIFT: u32 = 44;
 /// The generation's bits; it wraps, and nothing rests on it alone.
 pub const GEN_MASK: u32 = 0xf_ffff;
@@ -144,10 +150,10 @@ impl Word {
         ((self.0 & OWNER) >> OWNER_SHIFT) as u16
     }
 
-    /// Which attempt this is, modulo 64: a fence tag, not a budget.
+    /// The low bits of the attempt: a fence tag, not a budget and not a count.
     #[inline]
-    pub fn attempt(self) -> u8 {
-        ((self.0 & ATTEMPT) >> ATTEMPT_SHIFT) as u8
+    pub fn attempt(self) -> u16 {
+        ((self.0 & ATTEMPT) >> ATTEMPT_SHIFT) as u16
     }
 
     /// The first edge of the release list plus one, or 0.
@@ -195,11 +201,19 @@ impl Word {
         Self(self.0 & !HEAD | u64::from(head) << HEAD_SHIFT & HEAD)
     }
 
-    /// The same word one attempt later.
+    /// The same word in another attempt, back with the supervisor. A word that says `Ready` has no
+    /// owner that matters, so its bits carry more of the attempt: one who has slept through many
+    /// attempts does not take the present one for the one it knew.
     #[inline]
     #[must_use]
-    pub fn next_attempt(self) -> Self {
-        Self(self.0 & !ATTEMPT | (u64::from(self.attempt()) + 1) << ATTEMPT_SHIFT & ATTEMPT)
+    pub fn in_attempt(self, attempt: u32) -> Self {
+        // Numbers that no worker has in any executor but the largest, from the top downwards.
+        let owner = match u64::from(attempt >> ATTEMPT_BITS) % 1020 {
+            0 => u64::from(SUPERVISOR),
+            more => 1021 - more,
+        };
+        let low = u64::from(attempt) & ATTEMPT_MASK;
+        Self(self.0 & !(ATTEMPT | OWNER) | low << ATTEMPT_SHIFT | owner << OWNER_SHIFT)
     }
 
     /// The same word, watched.

@@ -214,13 +214,12 @@ impl Arena {
         let (detail_kind, detail) = origin.detail.words();
         let mut record = ErrorRecord {
             seq_plus_one: origin.seq + 1,
-            len: end as u32,
+            len: end as u16,
             worker: origin.worker,
             attempt: origin.attempt,
             code: origin.code as u8,
             member: origin.member,
             detail_kind,
-            pad: 0,
             detail,
             text: [0; ERROR_TEXT],
         };

@@ -161,15 +161,14 @@ impl Detail {
 pub(crate) struct ErrorRecord {
     /// The task, plus one: a record that was never written is no task's.
     pub(crate) seq_plus_one: u64,
-    pub(super) len: u32,
+    pub(crate) attempt: u32,
+    pub(super) detail: i32,
+    pub(super) len: u16,
     pub(crate) worker: u16,
-    pub(crate) attempt: u8,
-    pub(crate) code: u8,
     /// The member of a group; `u16::MAX` for a single task.
     pub(crate) member: u16,
+    pub(crate) code: u8,
     pub(super) detail_kind: u8,
-    pub(super) pad: u8,
-    pub(super) detail: i32,
     pub(super) text: [u8; ERROR_TEXT],
 }
 
@@ -196,7 +195,7 @@ impl ErrorRecord {
 pub(crate) struct Origin {
     pub(crate) seq: u64,
     pub(crate) worker: u16,
-    pub(crate) attempt: u8,
+    pub(crate) attempt: u32,
     pub(crate) code: Code,
     pub(crate) member: u16,
     pub(crate) detail: Detail,

@@ -12,6 +12,9 @@ use crate::ring::{Phase, Slot, Word};
 use crate::segment::{Arena, Code, Detail, Origin};
 use crate::sys::futex;
 
+/// Looks at a barrier before one sleeps: a few microseconds.
+const SPINS: u32 = 300;
+
 /// The task was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cancelled")]
@@ -46,7 +49,7 @@ impl<'a> TaskContext<'a> {
 
     /// Which attempt this is, counted from 1.
     pub fn attempt(&self) -> u32 {
-        u32::from(self.lease.attempt()) + 1
+        self.slot.map_or(0, |slot| slot.attempt(self.lease)).saturating_add(1)
     }
 
     /// Whether the task should stop: it was cancelled, its deadline has passed, or another member
@@ -77,6 +80,7 @@ pub struct GroupContext<'a> {
     pub(crate) place: u32,
     pub(crate) task: TaskId,
     pub(crate) lease: Word,
+    pub(crate) attempt: u32,
 }
 
 impl GroupContext<'_> {
@@ -91,7 +95,7 @@ impl GroupContext<'_> {
     }
 
     fn aborted(&self) -> bool {
-        self.area.aborted(self.lease.attempt())
+        self.area.aborted(self.attempt)
     }
 
     fn over(&self) -> bool {
@@ -101,7 +105,7 @@ impl GroupContext<'_> {
 
     /// Whether somebody has left without coming to this barrier; the group has failed then.
     fn deserted(&self, epoch: u64) -> bool {
-        let attempt = self.lease.attempt();
+        let attempt = self.attempt;
         let Some(deserter) = self.area.deserter(epoch, attempt) else { return false };
         let text = format!(
             "it returned without coming to barrier {epoch} of its body, where member {} waits",
@@ -128,20 +132,22 @@ impl GroupContext<'_> {
     /// The group was cancelled, or a member failed, died, or returned: it will not come. In the
     /// last case the group fails for that.
     pub fn barrier(&self) -> Result<(), Cancelled> {
-        let attempt = self.lease.attempt();
+        let attempt = self.attempt;
         let epoch = self.area.arrive(self.index, attempt);
         if self.area.all_arrived(epoch, attempt) {
             self.wake_members();
             return Ok(());
         }
-        for round in 0..400 {
+        // Then sleep, and do not yield: beside others who compute, a yield gives a whole time slice
+        // away, while one who sleeps and is woken is let in at once.
+        for _ in 0..SPINS {
             if self.area.all_arrived(epoch, attempt) {
                 return Ok(());
             }
             if self.over() {
                 return Err(Cancelled);
             }
-            if round < 200 { std::hint::spin_loop() } else { std::thread::yield_now() }
+            std::hint::spin_loop();
         }
         let door = &self.arena.entry(self.me).door;
         loop {
@@ -163,7 +169,7 @@ impl GroupContext<'_> {
     }
 
     fn wake_members(&self) {
-        wake_members(self.arena, &self.area, self.lease.attempt(), Some(self.me));
+        wake_members(self.arena, &self.area, self.attempt, Some(self.me));
     }
 
     /// Copies the bytes that the members share (they begin as zeros).
@@ -198,7 +204,7 @@ impl GroupContext<'_> {
 }
 
 /// Wakes every member that may sleep at its door.
-pub(crate) fn wake_members(arena: &Arena, area: &GroupArea<'_>, attempt: u8, but: Option<u16>) {
+pub(crate) fn wake_members(arena: &Arena, area: &GroupArea<'_>, attempt: u32, but: Option<u16>) {
     fence(SeqCst);
     for index in 0..area.len() {
         if let Member::Joined(worker) = area.member(index, attempt)

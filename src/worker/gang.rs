@@ -14,7 +14,7 @@ use super::participant::{Lease, Participant, RECHECK};
 use super::{GroupContext, Words, Worker};
 use crate::ids::TaskId;
 use crate::mailbox::door;
-use crate::mailbox::group::GroupArea;
+use crate::mailbox::group::{GroupArea, Member};
 use crate::mailbox::letter::{GROUP, Head};
 use crate::ring::slot::NO_CAUSE;
 use crate::ring::word;
@@ -39,7 +39,7 @@ struct Candidate {
 /// How waiting for the other members ended.
 enum Formed {
     /// All members are here: run as this one.
-    Start { index: usize, word: Word },
+    Start { index: usize, word: Word, attempt: u32 },
     /// The group is not to run: it was cancelled, or a producer of it failed.
     Refuse(Word),
     /// The group is somebody else's business by now.
@@ -57,8 +57,8 @@ impl<'a> Participant<'a> {
         }
         let Some(area) = self.arena.group(&group.head) else { return false };
         match self.form(&group, &area) {
-            Some(Formed::Start { index, word }) => {
-                self.run_member(worker, &group, &area, index, word);
+            Some(Formed::Start { index, word, attempt }) => {
+                self.run_member(worker, &group, &area, index, (word, attempt));
                 self.after_group = true;
                 true
             }
@@ -145,23 +145,26 @@ impl<'a> Participant<'a> {
         let slot = self.table.slot(group.slot);
         let entry = self.arena.entry(self.me);
         let generation = group.word.generation();
-        let mut joined: Option<(usize, u8)> = None;
+        let mut joined: Option<(usize, u32)> = None;
         let mut round = 0;
         loop {
             let now = slot.load();
             if now.generation() != generation {
                 return Some(Formed::Over);
             }
+            let attempt = slot.attempt(now);
+            // The word has the low bits of the attempt; whose the member word is says the rest.
+            let mine = joined.filter(|&(index, joined)| {
+                joined == attempt && area.member(index, attempt) == Member::Joined(self.me)
+            });
             if now.is(Phase::Running)
                 && now.owner() == word::GROUP
-                && let Some((index, attempt)) = joined
-                && now.attempt() == attempt
+                && let Some((index, _)) = mine
             {
-                return Some(Formed::Start { index, word: now });
+                return Some(Formed::Start { index, word: now, attempt });
             }
             if now.is(Phase::Condemned)
-                && let Some((index, attempt)) = joined
-                && now.attempt() == attempt
+                && let Some((index, _)) = joined.filter(|&(_, joined)| joined == attempt)
             {
                 // It started and was condemned before we woke: we never were inside.
                 if !area.done(index, self.me, attempt, false) {
@@ -179,7 +182,6 @@ impl<'a> Participant<'a> {
             if now.cancelled() || stopping || slot.cause() != NO_CAUSE {
                 return Some(Formed::Refuse(now));
             }
-            let attempt = now.attempt();
             if joined.is_none_or(|(_, a)| a != attempt) {
                 let index = area.join(self.me, attempt)?;
                 joined = Some((index, attempt));
@@ -192,7 +194,7 @@ impl<'a> Participant<'a> {
                 }
                 continue;
             }
-            if self.wait.pause(round).is_some() {
+            if self.wait.pause_briefly(round).is_some() {
                 round = round.wrapping_add(1);
                 continue;
             }
@@ -233,11 +235,10 @@ impl<'a> Participant<'a> {
         group: &Candidate,
         area: &GroupArea<'a>,
         index: usize,
-        word: Word,
+        (word, attempt): (Word, u32),
     ) {
         let slot = self.table.slot(group.slot);
         let lease = Lease { slot: group.slot, word, head: group.head };
-        let attempt = word.attempt();
         let context = GroupContext {
             arena: self.arena,
             area: *area,
@@ -247,6 +248,7 @@ impl<'a> Participant<'a> {
             place: group.slot,
             task: TaskId(group.head.seq),
             lease: word,
+            attempt,
         };
         let result = self.call(worker, &lease, index as u16, Some(context));
         if let Err((code, text)) = &result

@@ -22,6 +22,8 @@ pub(crate) struct Health {
     pub(crate) kills: AtomicU64,
     /// The oldest task in the window.
     pub(crate) tail: AtomicU64,
+    /// Somebody has waited for a task for long: is a worker stopped?
+    worried: AtomicBool,
     /// Nanoseconds of the monotonic clock when the last death was seen.
     pub(crate) last_death_ns: AtomicU64,
 }
@@ -43,6 +45,16 @@ impl Health {
     pub(crate) fn close(&self, arena: &Arena) {
         let _ = self.failed.set("it was dropped".to_owned());
         arena.ring_host();
+    }
+
+    /// Somebody has waited for long. The supervisor sees it when it looks next, which it does once
+    /// a second in any case.
+    pub(crate) fn worry(&self) {
+        self.worried.store(true, SeqCst);
+    }
+
+    pub(super) fn take_worry(&self) -> bool {
+        self.worried.swap(false, SeqCst)
     }
 
     pub(crate) fn stop(&self, poke: &Poke) {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
+use super::context::wake_members;
 use super::functions::guard;
 use super::imports::Mapped;
 use super::poke::Poke;
@@ -52,6 +53,16 @@ impl WaitStrategy {
         }
         Some(())
     }
+
+    /// The same for one whom somebody is about to wake, who never gives its processor away: beside
+    /// others who compute it would be without one for a whole time slice.
+    #[inline]
+    pub(crate) fn pause_briefly(self, round: u32) -> Option<()> {
+        match self {
+            Self::Adaptive if round >= 300 => None,
+            _ => self.pause(round),
+        }
+    }
 }
 
 /// A lease: the slot, the word that took it, the letter.
@@ -69,6 +80,10 @@ pub(crate) fn started_word(slot: u32, word: Word) -> u64 {
 
 /// What is said of a task that was ended over its deadline.
 pub(crate) const DEADLINE: &str = "it ran longer than its deadline";
+
+/// Tasks that only this worker may run go before groups, but no more of them than this: a group
+/// needs several workers, and each may have such tasks without an end.
+const MAX_PASSED: u32 = 16;
 
 /// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
 /// time, not an answer.
@@ -106,6 +121,8 @@ pub(crate) struct Participant<'a> {
     chain: u32,
     /// The last task was a member of a group: a single one first, if there is any.
     pub(super) after_group: bool,
+    /// Tasks of its own that it took since it saw a group that waits.
+    passed: u32,
     /// In a process, a worker that lost its lease is about to be killed; a thread goes on.
     in_process: bool,
     imports: Mapped<'a>,
@@ -145,6 +162,7 @@ impl<'a> Participant<'a> {
             successor: None,
             chain: 0,
             after_group: false,
+            passed: 0,
             in_process: matches!(place, Place::Process { .. }),
             imports: Mapped::new(match place {
                 Place::Process { line } => Some(line),
@@ -184,11 +202,18 @@ impl<'a> Participant<'a> {
 
     /// Takes and runs one task that is not a successor. False when there was none.
     fn step(&mut self, worker: &mut dyn Worker, woken: bool) -> bool {
-        if self.pinned.has_some()
-            && let Some((slot, word)) = self.take_from(self.pinned)
-        {
-            self.run_single(worker, slot, word);
-            return true;
+        if self.pinned.has_some() {
+            if self.passed >= MAX_PASSED && self.gang_visible() {
+                self.passed = 0;
+                if self.try_group(worker) {
+                    return true;
+                }
+            }
+            if let Some((slot, word)) = self.take_from(self.pinned) {
+                self.passed = if self.gang_visible() { self.passed + 1 } else { 0 };
+                self.run_single(worker, slot, word);
+                return true;
+            }
         }
         if !self.after_group && self.gang_visible() && self.try_group(worker) {
             return true;
@@ -275,8 +300,15 @@ impl<'a> Participant<'a> {
     fn give_back(&self, slot: u32, word: Word, route: Route) {
         let cell = self.table.slot(slot);
         let back = if route.has(GROUP) {
-            // Those who had joined saw it taken and went away: their words must not count.
-            cell.revoke(word, Phase::Ready).is_some()
+            // Those who had joined saw it taken and went away: their words must not count. Those
+            // who sleep over it look again.
+            let attempt = cell.attempt(word);
+            let back = cell.revoke(word, Phase::Ready).is_some();
+            let head = self.letters.head(slot);
+            if let Some(area) = self.arena.group(&head).filter(|_| back && head.has(GROUP)) {
+                wake_members(self.arena, &area, attempt, Some(self.me));
+            }
+            back
         } else {
             cell.give_back(word)
         };
@@ -390,7 +422,8 @@ impl<'a> Participant<'a> {
 
     /// Writes down why the task (or its member) failed.
     pub(super) fn record(&self, lease: &Lease, code: Code, words: &Words, member: u16) {
-        let (seq, attempt) = (lease.head.seq, lease.word.attempt());
+        let seq = lease.head.seq;
+        let attempt = self.table.slot(lease.slot).attempt(lease.word);
         let detail = words.detail;
         let origin = Origin { seq, worker: self.me, attempt, code, member, detail };
         self.arena.write_error(lease.slot, origin, &words.text);

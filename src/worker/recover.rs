@@ -10,15 +10,19 @@ use std::sync::atomic::fence;
 
 use super::Publisher;
 use super::context::wake_members;
-use super::participant::started_word;
+use super::participant::{DEADLINE, started_word};
 use crate::ids::WorkerKind;
 use crate::mailbox::door;
 use crate::mailbox::group::Member;
 use crate::mailbox::letter::{GROUP, Head, JOIN, Letters};
+use crate::ring::dist_ring::place;
 use crate::ring::table::{Found, Released, examine};
 use crate::ring::word::{self, SUPERVISOR};
 use crate::ring::{Phase, Table, Word};
 use crate::segment::{Arena, Code, Detail, Origin};
+
+/// No worker has this number.
+const NOBODY: u16 = u16::MAX;
 
 /// Why an attempt was ended by us.
 #[derive(Clone, Debug)]
@@ -71,13 +75,14 @@ impl<'a> Recovery<'a> {
         self.table.slot(slot).load().same_lease(word).then_some(head)
     }
 
-    /// Takes the lease that worker `worker` has begun, for good. The worker is to be killed if
-    /// this succeeds; a group's other members as well.
+    /// Takes the lease that worker `worker` has begun, for good, since its deadline has passed. The
+    /// worker is to be killed if this succeeds; a group's other members as well. `said` is what is
+    /// said of a worker that is to blame.
     pub(crate) fn condemn_started(
         &mut self,
         worker: u16,
         started: u64,
-        verdict: &Verdict,
+        said: impl Fn(u16, String) -> String,
     ) -> Option<Condemned> {
         let slot = started as u32 & 0xf_ffff;
         if started >> 63 != 1 || slot >= self.table.window() {
@@ -88,18 +93,82 @@ impl<'a> Recovery<'a> {
             return None;
         }
         let head = self.head_of(slot, word)?;
+        let verdict = |worker: u16, member: u16, text: String| Verdict {
+            code: Code::Deadline,
+            text: said(worker, text),
+            worker,
+            member,
+            detail: Detail::None,
+        };
         if word.owner() == word::GROUP {
             let area = self.arena.group(&head)?;
-            let inside = (0..area.len())
-                .find(|&i| area.member(i, word.attempt()) == Member::Joined(worker))?;
-            let verdict = Verdict { member: inside as u16, ..verdict.clone() };
+            let attempt = self.table.slot(slot).attempt(word);
+            let inside =
+                (0..area.len()).find(|&i| area.member(i, attempt) == Member::Joined(worker))?;
+            // The first whose time is over may be one that waits for another.
+            let late = area.awaited(attempt, inside);
+            let late = late.and_then(|(epoch, late)| match area.member(late, attempt) {
+                Member::Joined(worker) => Some((epoch, late, worker)),
+                _ => None,
+            });
+            let verdict = match late {
+                Some((epoch, late, worker)) => {
+                    let others = format!(
+                        "{DEADLINE}; it has not come to barrier {epoch}, where others wait"
+                    );
+                    verdict(worker, late as u16, others)
+                }
+                None => verdict(worker, inside as u16, DEADLINE.to_owned()),
+            };
             return self.condemn_group(slot, word, &head, verdict);
         }
         if word.owner() != worker {
             return None;
         }
         let condemned = self.table.slot(slot).condemn(word)?;
-        self.verdicts.insert(head.seq, verdict.clone());
+        self.verdicts.insert(head.seq, verdict(worker, u16::MAX, DEADLINE.to_owned()));
+        Some(Condemned { slot, word: condemned, group: false })
+    }
+
+    /// The lease that worker `worker` has begun, if it was cancelled.
+    fn cancelled_lease(&self, worker: u16) -> Option<(u32, Word, Head)> {
+        let started = self.arena.entry(worker).started.load(Acquire);
+        let slot = started as u32 & 0xf_ffff;
+        if started >> 63 != 1 || slot >= self.table.window() {
+            return None;
+        }
+        let word = self.table.slot(slot).load();
+        let own = word.owner() == worker || word.owner() == word::GROUP;
+        let is = word.is(Phase::Running) && word.cancelled() && own;
+        if !is || started_word(slot, word) != started {
+            return None;
+        }
+        self.head_of(slot, word).map(|head| (slot, word, head))
+    }
+
+    pub(crate) fn is_cancelled(&self, worker: u16) -> bool {
+        self.cancelled_lease(worker).is_some()
+    }
+
+    /// Takes that lease, of a worker that is stopped and will not see that it was cancelled.
+    pub(crate) fn condemn_cancelled(&mut self, worker: u16) -> Option<Condemned> {
+        let (slot, word, head) = self.cancelled_lease(worker)?;
+        let member = self.arena.group(&head).filter(|_| head.has(GROUP)).and_then(|area| {
+            let attempt = self.table.slot(slot).attempt(word);
+            (0..area.len()).find(|&i| area.member(i, attempt) == Member::Joined(worker))
+        });
+        let verdict = Verdict {
+            code: Code::Cancelled,
+            text: "its process was stopped by a signal and could not see it".to_owned(),
+            worker,
+            member: member.map_or(u16::MAX, |member| member as u16),
+            detail: Detail::None,
+        };
+        if word.owner() == word::GROUP {
+            return member.and_then(|_| self.condemn_group(slot, word, &head, verdict));
+        }
+        let condemned = self.table.slot(slot).condemn(word)?;
+        self.verdicts.insert(head.seq, verdict);
         Some(Condemned { slot, word: condemned, group: false })
     }
 
@@ -114,8 +183,9 @@ impl<'a> Recovery<'a> {
         let condemned = self.table.slot(slot).condemn(word)?;
         // What condemned it first is the cause; deaths that follow are our own doing.
         self.verdicts.entry(head.seq).or_insert(verdict);
-        area.abort(word.attempt());
-        wake_members(self.arena, &area, word.attempt(), None);
+        let attempt = self.table.slot(slot).attempt(word);
+        area.abort(attempt);
+        wake_members(self.arena, &area, attempt, None);
         Some(Condemned { slot, word: condemned, group: true })
     }
 
@@ -132,11 +202,12 @@ impl<'a> Recovery<'a> {
                 continue;
             };
             let Some(area) = self.arena.group(&head) else { continue };
-            if !condemned && !area.aborted(word.attempt()) {
+            let attempt = self.table.slot(slot).attempt(word);
+            if !condemned && !area.aborted(attempt) {
                 continue;
             }
             let inside = (0..area.len())
-                .filter_map(|i| match area.member(i, word.attempt()) {
+                .filter_map(|i| match area.member(i, attempt) {
                     Member::Joined(worker) => Some((i, worker)),
                     _ => None,
                 })
@@ -168,7 +239,8 @@ impl<'a> Recovery<'a> {
     pub(crate) fn evict_member(&self, group: &Troubled, index: usize, worker: u16) -> bool {
         let head = self.head_of(group.slot, group.word.with_phase(Phase::Condemned));
         let area = head.and_then(|head| self.arena.group(&head));
-        area.is_some_and(|area| area.evict(index, worker, group.word.attempt()))
+        let attempt = self.table.slot(group.slot).attempt(group.word);
+        area.is_some_and(|area| area.evict(index, worker, attempt))
     }
 
     /// Ends the attempt of a condemned group once nobody is inside any more.
@@ -251,11 +323,73 @@ impl<'a> Recovery<'a> {
         Ok(report)
     }
 
+    /// Nobody has died, and somebody waits for long. What is ready while a worker of its kind sleeps
+    /// is suggested again, and what waits for nobody is made ready: where the words are as the
+    /// protocol leaves them this changes nothing. The oldest task that is not through, if all who
+    /// could run it sleep: what it waits for is through, so something else is wrong.
+    ///
+    /// # Errors
+    /// A slot holds no legal word, or one whose owner there is not.
+    pub(crate) fn look_again(&mut self, tail: u64) -> Result<Option<(u64, Word)>, (u32, Word)> {
+        let asleep = WorkerKind::ALL.map(|kind| self.sleepers(kind));
+        let workers = self.arena.shape().total_workers();
+        for slot in 0..self.table.window() {
+            match examine(&self.table, slot, NOBODY, SUPERVISOR) {
+                Found::Ready(word) => {
+                    if let Some(head) = self.head_of(slot, word)
+                        && asleep[head.pool().index()].0 > 0
+                    {
+                        self.publisher.suggest(slot, head.route);
+                    }
+                }
+                Found::Unwalked(word) => {
+                    if let Some(word) = self.table.slot(slot).adopt(word) {
+                        self.walk(slot, word);
+                    }
+                }
+                Found::Corrupt(word) => return Err((slot, word)),
+                Found::Nothing | Found::Leased(_) => {
+                    let word = self.table.slot(slot).load();
+                    let held = word.is(Phase::Running) || word.is(Phase::Condemned);
+                    if held && word.owner() != word::GROUP && usize::from(word.owner()) >= workers {
+                        return Err((slot, word));
+                    }
+                }
+            }
+        }
+        for kind in WorkerKind::ALL {
+            self.arena.urgent(kind).repair();
+            self.arena.ready_groups(kind).repair();
+        }
+        (0..workers as u16).for_each(|worker| self.arena.pinned(worker).repair());
+        let shift = self.table.window().trailing_zeros();
+        let open = (tail..tail + u64::from(self.table.window())).find_map(|seq| {
+            let (slot, generation) = place(seq, shift);
+            let word = self.table.slot(slot).load();
+            (word.generation() == generation && !word.is_retired()).then_some((seq, slot, word))
+        });
+        Ok(open.and_then(|(seq, slot, word)| {
+            let (asleep, all) = asleep[self.letters.head(slot).pool().index()];
+            (asleep == all).then_some((seq, word))
+        }))
+    }
+
+    /// Workers of a kind that sleep outside of a body, and how many there are.
+    fn sleepers(&self, kind: WorkerKind) -> (usize, usize) {
+        let shape = self.arena.shape();
+        let all = (0..shape.total_workers()).filter(|&worker| shape.kind_of(worker) == kind);
+        let sleeps = |worker: &usize| {
+            let entry = self.arena.entry(*worker as u16);
+            entry.door.load(Acquire) == door::ASLEEP && entry.inside.load(Acquire) == 0
+        };
+        (all.clone().filter(sleeps).count(), all.count())
+    }
+
     /// A ready task: its hint may be lost. A forming group that the dead had joined forms anew.
     fn ready_again(&mut self, slot: u32, word: Word, dead: u16, report: &mut Report) {
         let Some(head) = self.head_of(slot, word) else { return };
         if let Some(area) = self.arena.group(&head).filter(|_| head.has(GROUP)) {
-            let attempt = word.attempt();
+            let attempt = self.table.slot(slot).attempt(word);
             let joined = (0..area.len()).any(|i| area.member(i, attempt) == Member::Joined(dead));
             if joined && self.table.slot(slot).revoke(word, Phase::Ready).is_some() {
                 wake_members(self.arena, &area, attempt, None);
@@ -275,7 +409,7 @@ impl<'a> Recovery<'a> {
         }
         let Some(head) = self.head_of(slot, word).filter(|head| head.has(GROUP)) else { return };
         let Some(area) = self.arena.group(&head) else { return };
-        let attempt = word.attempt();
+        let attempt = self.table.slot(slot).attempt(word);
         for index in 0..area.len() {
             if area.member(index, attempt) != Member::Joined(dead) {
                 continue;
@@ -341,7 +475,7 @@ impl<'a> Recovery<'a> {
         let origin = Origin {
             seq: head.seq,
             worker: verdict.worker,
-            attempt: word.attempt(),
+            attempt: cell.attempt(word),
             code: verdict.code,
             member: verdict.member,
             detail: verdict.detail,
@@ -393,7 +527,7 @@ impl<'a> Recovery<'a> {
                 let origin = Origin {
                     seq: head.seq,
                     worker: u16::MAX,
-                    attempt: word.attempt(),
+                    attempt: cell.attempt(word),
                     code: Code::Gone,
                     member: u16::MAX,
                     detail: Detail::None,

@@ -7,23 +7,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
+
 use super::health::Health;
 use super::imports::Imports;
-use super::participant::{DEADLINE, monotonic_ns};
+use super::participant::monotonic_ns;
 use super::poke::Poke;
 use super::processes::{Processes, is_readable};
-use super::recover::{Condemned, Recovery, Report, Troubled, Verdict};
+use super::recover::{Condemned, Recovery, Report, Troubled};
 use super::starts::{Starts, end_overdue, overdue_at};
 use crate::ids::WorkerKind;
 use crate::mailbox::alarm::{Alarm, NEVER};
 use crate::mailbox::letter::GROUP;
-use crate::ring::Phase;
-use crate::segment::{Arena, Code, Detail, Status};
+use crate::ring::{Phase, Word};
+use crate::segment::{Arena, Status};
 use crate::sys::descriptors::Descriptor;
+use crate::sys::process;
 
 /// How often tasks that nobody can run are looked for, while some worker is gone or does not come
 /// up.
 const STRANDED: Duration = Duration::from_millis(20);
+/// How long a worker may be stopped by a signal outside of a body, while somebody waits.
+const STOPPED: Duration = Duration::from_millis(500);
+/// How often, twice a second, the oldest task is found unchanged while all sleep before that is
+/// called impossible.
+const STUCK: u32 = 10;
 /// Longest wait for workers that were killed or go with their nursery.
 const GOING: Duration = Duration::from_secs(1);
 
@@ -60,6 +68,8 @@ impl Supervisor {
             lost: false,
             troubled: HashMap::new(),
             reported: vec![0; workers],
+            stopped: vec![None; workers],
+            stuck: None,
         };
         let looked = catch_unwind(AssertUnwindSafe(|| {
             loop {
@@ -72,6 +82,7 @@ impl Supervisor {
                 watch.look_at_deaths();
                 watch.look_at_lines();
                 watch.look_at_deadlines();
+                watch.look_at_stopped();
                 watch.look_at_groups();
                 watch.look_at_starts();
             }
@@ -100,6 +111,10 @@ struct Watch<'a> {
     troubled: HashMap<u64, Instant>,
     /// THREAD mode: the lease whose missed deadline was reported, by worker.
     reported: Vec<u64>,
+    /// Since when a worker is known to stand still where it keeps others waiting.
+    stopped: Vec<Option<Instant>>,
+    /// The oldest task while all sleep, its word, and how often it was found so.
+    stuck: Option<((u64, Word), u32)>,
 }
 
 impl Watch<'_> {
@@ -129,8 +144,10 @@ impl Watch<'_> {
         let starts = starts.chain(self.starting().filter_map(|(_, at)| at));
         // Tasks become ready that only a worker that was given up could run.
         let stranded = self.anybody_gone().then(|| now + STRANDED);
+        let stopped = self.stopped.iter().flatten().map(|&since| since + STOPPED);
         let other = groups
             .chain(starts)
+            .chain(stopped)
             .chain(stranded)
             .min()
             .map(|at| at.max(now + Duration::from_millis(1)));
@@ -195,7 +212,7 @@ impl Watch<'_> {
         self.health.deaths.fetch_add(1, Relaxed);
         let reins = processes.reins[usize::from(worker)].take();
         let how = reins.map_or(how.clone(), |reins| reins.account(how));
-        let how = self.with_beside(worker, how);
+        let how = with_beside(self.arena, &self.beside, worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");
         match self.recovery.pass(worker, &how, detail) {
@@ -338,18 +355,6 @@ impl Watch<'_> {
         }
     }
 
-    /// How a worker ended, and what it had at its side.
-    fn with_beside(&self, worker: u16, how: String) -> String {
-        let shape = self.arena.shape();
-        let index = usize::from(worker);
-        let kind = shape.kind_of(index).index();
-        let within = index - if kind == 0 { 0 } else { shape.workers[0] };
-        match self.beside[kind].get(within) {
-            Some(beside) => format!("{how}; it had {beside}"),
-            None => how,
-        }
-    }
-
     fn kill(&self, worker: u16) {
         if let Some(processes) = &self.processes
             && let Some(Some(reins)) = processes.reins.get(usize::from(worker))
@@ -380,20 +385,19 @@ impl Watch<'_> {
             if self.reported[usize::from(worker)] == at {
                 continue;
             }
-            let verdict = Verdict {
-                code: Code::Deadline,
-                text: self.with_beside(worker, DEADLINE.to_owned()),
-                worker,
-                member: u16::MAX,
-                detail: Detail::None,
-            };
+            let beside = |worker, text| with_beside(self.arena, &self.beside, worker, text);
             let Some(Condemned { slot, word, group }) =
-                self.recovery.condemn_started(worker, started, &verdict)
+                self.recovery.condemn_started(worker, started, beside)
             else {
                 continue; // through in the meantime
             };
             debug_assert!(word.is(Phase::Condemned));
-            tracing::warn!(worker, slot, attempt = word.attempt() + 1, "deadline passed");
+            tracing::warn!(
+                worker,
+                slot,
+                attempt = self.arena.table().slot(slot).attempt(word) + 1,
+                "deadline passed"
+            );
             if group {
                 self.arena.control().trouble.store(1, SeqCst);
             } else if self.processes.is_some() {
@@ -405,6 +409,92 @@ impl Watch<'_> {
                 self.recovery.forget_before(self.health.tail.load(Acquire));
             }
         }
+    }
+
+    // ---- stopped workers --------------------------------------------------------------------------
+
+    /// Workers that a signal has stopped between bodies: with a lease that they have not begun, a
+    /// list that they have not walked, asleep over a task that only they may run. Others wait for
+    /// them, no deadline runs and no death comes, so they are ended and replaced. No body is cut,
+    /// and nothing is charged. Inside a body a deadline does that; without one, a cancel.
+    fn look_at_stopped(&mut self) {
+        let known = self.stopped.iter().any(Option::is_some);
+        let worried = self.health.take_worry();
+        if !worried && !known {
+            return;
+        }
+        if worried {
+            self.look_again();
+        }
+        let now = Instant::now();
+        for worker in 0..self.workers() {
+            let index = usize::from(worker);
+            if !self.is_stopped(worker) || !self.keeps_waiting(worker) {
+                self.stopped[index] = None;
+                continue;
+            }
+            if now < *self.stopped[index].get_or_insert(now) + STOPPED {
+                continue;
+            }
+            self.stopped[index] = None;
+            match self.recovery.condemn_cancelled(worker) {
+                Some(Condemned { group: true, .. }) => {
+                    self.arena.control().trouble.store(1, SeqCst); // killed after the grace
+                    continue;
+                }
+                Some(_) => {}
+                None if self.arena.entry(worker).inside.load(Acquire) != 0 => continue,
+                None => {}
+            }
+            tracing::warn!(worker, "a worker was stopped while others waited for it; ended");
+            self.kill(worker);
+        }
+    }
+
+    /// Somebody waits for long. What a worker has written where it must not may have hidden a task
+    /// from all others: that is looked for, and if the oldest task stays as it is while everybody
+    /// sleeps, the executor fails rather than wait for ever.
+    fn look_again(&mut self) {
+        if !self.health.stopping.load(SeqCst) {
+            self.arena.control().shutdown.store(0, SeqCst); // ours to set, and we have not
+        }
+        let why = match self.recovery.look_again(self.health.tail.load(Acquire)) {
+            Ok(None) => return self.stuck = None,
+            Ok(Some(oldest)) => {
+                let looks = match self.stuck {
+                    Some((known, looks)) if known == oldest => looks + 1,
+                    _ => 1,
+                };
+                self.stuck = Some((oldest, looks));
+                if looks < STUCK {
+                    return;
+                }
+                let (task, word) = oldest;
+                format!(
+                    "task {task} stays {word:?} while all workers sleep; a worker wrote where it \
+                     must not"
+                )
+            }
+            Err((slot, word)) => format!(
+                "slot {slot} holds {word:?}, which cannot be; a worker wrote where it must not"
+            ),
+        };
+        self.kill_everyone();
+        if let Some(processes) = &self.processes {
+            processes.await_all(GOING);
+        }
+        self.health.fail(why, self.arena);
+    }
+
+    fn is_stopped(&self, worker: u16) -> bool {
+        let reins = self.processes.as_ref().and_then(|all| all.reins[usize::from(worker)].as_ref());
+        reins.is_some_and(|reins| process::is_stopped(Pid::from_raw(reins.pid)))
+    }
+
+    /// Whether a stopped worker is outside of a body, or inside one that was cancelled.
+    fn keeps_waiting(&self, worker: u16) -> bool {
+        let entry = self.arena.entry(worker);
+        entry.inside.load(Acquire) == 0 || self.recovery.is_cancelled(worker)
     }
 
     // ---- groups ---------------------------------------------------------------------------------
@@ -449,6 +539,18 @@ impl Watch<'_> {
         }
         // Their deaths are seen by themselves; once more only if one of them does not die.
         self.troubled.insert(group.seq, Instant::now());
+    }
+}
+
+/// How a worker ended, and what it had at its side.
+fn with_beside(arena: &Arena, beside: &[Vec<String>; 2], worker: u16, how: String) -> String {
+    let shape = arena.shape();
+    let index = usize::from(worker);
+    let kind = shape.kind_of(index).index();
+    let within = index - if kind == 0 { 0 } else { shape.workers[0] };
+    match beside[kind].get(within) {
+        Some(beside) => format!("{how}; it had {beside}"),
+        None => how,
     }
 }
 

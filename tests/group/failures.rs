@@ -361,3 +361,34 @@ pub(crate) fn a_member_that_does_not_come_to_the_barrier() {
         }
     }
 }
+
+/// Member 0 waits at a barrier, and its time is over first; the one to blame is the one that hangs.
+pub(crate) fn a_deadline_names_the_member_that_is_waited_for() {
+    let mut builder = small(Mode::Process, 4).grace(Duration::from_millis(50));
+    let body = builder
+        .register("body", |args, _, context| {
+            let group = context.group().expect("a member");
+            let (hangs, barriers) = (args.scalar(0)?, args.scalar(1)?);
+            for barrier in 0..4 {
+                if barrier == barriers && group.index() as u64 == hangs {
+                    std::thread::sleep(Duration::from_secs(60));
+                }
+                group.barrier()?;
+            }
+            Ok::<(), BoxError>(())
+        })
+        .unwrap();
+    let exec = builder.build().unwrap();
+    let late = TaskOptions::new().deadline(Duration::from_millis(80));
+    for (hangs, barriers) in [(0, 0), (1, 0), (2, 1), (1, 3)] {
+        let all = vec![args().scalar(hangs).scalar(barriers); 3];
+        let failure = failed_as(
+            exec.run(|orch| orch.submit_group_with(body, all, config(), &late).map(drop)),
+            FailureKind::Deadline,
+        );
+        assert_eq!(failure.member, Some(hangs as u16), "{failure}");
+        let barrier = format!("has not come to barrier {}", barriers + 1);
+        assert!(failure.message.contains("deadline"), "{failure}");
+        assert!(failure.message.contains(&barrier), "{failure}");
+    }
+}

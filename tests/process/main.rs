@@ -14,7 +14,9 @@ mod life;
 mod older;
 mod parent;
 mod relatives;
+mod scribbles;
 mod shortage;
+mod stopped;
 
 tests! {
     "process::death" in death {
@@ -26,6 +28,11 @@ tests! {
         a_scribbler_dies_alone, errors_keep_their_causes, a_panic_is_text,
         long_text_is_cut_at_a_character, the_nursery_dies, stopped_worker_meets_its_deadline,
     }
+    "process::stopped" in stopped {
+        asleep_with_a_task_of_its_own, with_a_lease_before_the_body, inside_a_body,
+        soak_stopped_anywhere,
+    }
+    "process::scribbles" in scribbles { lost_hints_are_found, soak_here_and_there }
     "process::parent" in parent {
         killed_in_the_middle_of_a_run, killed_when_idle, killed_beside_subprocesses,
         exits_without_dropping, panics_without_dropping, killed_while_building,

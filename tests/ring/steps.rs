@@ -19,14 +19,15 @@ pub(crate) fn an_index_is_cut_to_the_window() {
 pub(crate) fn a_word_keeps_its_fields_apart() {
     for generation in [0, 1, GEN_MASK] {
         for owner in [0, 1, word::GROUP] {
-            for head in [0, 1, 0x3f_ffff] {
-                let mut now = Word::new(Phase::Running, owner, generation).with_head(head);
-                for attempt in 0..130u32 {
+            for head in [0, 1, 0x7_ffff] {
+                let first = Word::new(Phase::Running, owner, generation).with_head(head);
+                for attempt in [0, 1, 63, 64, 65, 511, 512, 513, 1 << 20] {
+                    let now = first.in_attempt(attempt).with_owner(owner);
                     let check = |now: Word| {
                         assert_eq!(now.phase(), Some(Phase::Running));
                         assert_eq!((now.owner(), now.head()), (owner, head));
                         assert_eq!(now.generation(), generation);
-                        assert_eq!(u32::from(now.attempt()), attempt % 64);
+                        assert_eq!(u32::from(now.attempt()), attempt % 512);
                     };
                     check(now);
                     check(now.with_cancel());
@@ -34,9 +35,10 @@ pub(crate) fn a_word_keeps_its_fields_apart() {
                     assert!(now.with_cancel().cancelled() && !now.with_watch().cancelled());
                     assert!(now.with_watch().watched() && !now.with_cancel().watched());
                     assert!(now.same_lease(now.with_watch().with_cancel().with_head(7)));
-                    assert!(!now.same_lease(now.next_attempt()));
+                    assert!(!now.same_lease(now.in_attempt(attempt + 1)));
+                    let far = first.in_attempt(attempt + 512);
+                    assert!(!first.in_attempt(attempt).same_lease(far));
                     assert!(!now.same_lease(now.with_phase(Phase::Condemned)));
-                    now = now.next_attempt();
                 }
             }
         }
@@ -209,4 +211,28 @@ pub(crate) fn a_dead_owners_slots_are_found() {
     assert!(table.slot(4).clear(GUARD | 1, 2));
     assert!(matches!(look(4), Found::Ready(_)));
     assert!(table.slot(4).load().is(Phase::Ready));
+}
+
+/// Attempts are counted beside the word, which has the low bits of them only.
+pub(crate) fn attempts_are_counted_for_ever() {
+    let slot = Slot::new();
+    for lap in 1..4 {
+        slot.publish_ready(SUBMITTER, lap, NO_CAUSE);
+        let first = slot.load();
+        let mut words = std::collections::HashSet::new();
+        for attempt in 0..3000 {
+            let ready = slot.load();
+            assert!(ready.is(Phase::Ready) && words.insert(ready.0), "attempt {attempt}");
+            assert_eq!(slot.attempt(ready), attempt, "lap {lap}");
+            let lease = slot.take(3).unwrap();
+            assert_eq!(slot.attempt(lease), attempt);
+            let again = slot.revoke(lease, Phase::Ready).unwrap();
+            assert_eq!(slot.attempt(again), attempt + 1);
+            // One who comes late changes neither the word nor the count.
+            assert!(slot.revoke(lease, Phase::Ready).is_none());
+            assert!(slot.revoke(first, Phase::Ready).is_none());
+        }
+        let lease = slot.take(3).unwrap();
+        assert_eq!(slot.complete(lease, 3, true), Completion::Retired { watched: false });
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) enum Formed {
 }
 
 /// What a worker remembers between two looks: which member it is, in which attempt.
-pub(crate) type Joined = Option<(usize, u8)>;
+pub(crate) type Joined = Option<(usize, u32)>;
 
 /// Steps that can be left out, to see that they are missed.
 #[allow(dead_code, reason = "the planted ones are looked for on loom only")]
@@ -96,10 +96,11 @@ impl Gang {
         let (slot, area) = (self.slot(), self.area());
         loop {
             let now = slot.load();
+            let attempt = slot.attempt(now);
             if now.is(Phase::Running)
                 && now.owner() == word::GROUP
-                && let Some((index, attempt)) = *joined
-                && now.attempt() == attempt
+                && let Some((index, _)) = joined.filter(|&(_, joined)| joined == attempt)
+                && area.member(index, attempt) == Member::Joined(me)
             {
                 return Formed::Start(index, now);
             }
@@ -112,7 +113,6 @@ impl Gang {
             if !now.is(Phase::Ready) || now.generation() != 1 {
                 return Formed::Over;
             }
-            let attempt = now.attempt();
             if joined.is_none_or(|(_, a)| a != attempt) {
                 let Some(index) = area.join(me, attempt) else { return Formed::Over };
                 *joined = Some((index, attempt));
@@ -142,7 +142,7 @@ impl Gang {
     }
 
     /// Rings every member of `attempt` that sleeps.
-    pub(crate) fn wake_members(&self, attempt: u8, but: Option<u16>) {
+    pub(crate) fn wake_members(&self, attempt: u32, but: Option<u16>) {
         fence(SeqCst);
         let area = self.area();
         for index in 0..area.len() {
@@ -156,7 +156,7 @@ impl Gang {
 
     /// The body of a member, and its end.
     pub(crate) fn run(&self, me: u16, index: usize, lease: Word) {
-        let attempt = lease.attempt();
+        let attempt = self.slot().attempt(lease);
         self.bodies[index].fetch_add(1, Counting);
         if !self.area().done(index, me, attempt, true) {
             return;
@@ -213,7 +213,7 @@ impl Gang {
                         self.lose(dead); // it has just started
                     }
                 } else if self.flaw != Flaw::RingsNobody {
-                    self.wake_members(word.attempt(), None);
+                    self.wake_members(slot.attempt(word), None);
                 }
             }
             Found::Unwalked(word) => {
@@ -230,7 +230,8 @@ impl Gang {
 
     fn has_joined(&self, word: Word, worker: u16) -> bool {
         let area = self.area();
-        (0..area.len()).any(|i| area.member(i, word.attempt()) == Member::Joined(worker))
+        let attempt = self.slot().attempt(word);
+        (0..area.len()).any(|i| area.member(i, attempt) == Member::Joined(worker))
     }
 
     /// A running group without one of its members is condemned.
@@ -241,7 +242,7 @@ impl Gang {
             return;
         }
         let area = self.area();
-        let attempt = word.attempt();
+        let attempt = self.slot().attempt(word);
         for index in 0..area.len() {
             if area.member(index, attempt) == Member::Joined(dead) {
                 if self.slot().condemn(word).is_some() {
@@ -266,7 +267,7 @@ impl Gang {
         if word.is(Phase::Condemned) {
             let area = self.area();
             for index in 0..area.len() {
-                let member = area.member(index, word.attempt());
+                let member = area.member(index, self.slot().attempt(word));
                 assert!(!matches!(member, Member::Joined(_)), "{member:?} would be killed");
             }
             area.reset_shared();

@@ -21,7 +21,7 @@ pub(crate) struct Hinted {
     summary: Vec<AtomicU64>,
     leaves: Vec<AtomicU64>,
     /// Slot and attempt of every lease.
-    leases: Mutex<Vec<(u32, u8)>>,
+    leases: Mutex<Vec<(u32, u16)>>,
 }
 
 impl Hinted {

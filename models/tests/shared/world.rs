@@ -26,7 +26,7 @@ pub(crate) fn root(slot: u32) -> u64 {
 #[derive(Default)]
 pub(crate) struct Books {
     /// Slot, lap and attempt of every lease.
-    leases: Vec<(u32, u32, u8)>,
+    leases: Vec<(u32, u32, u16)>,
     /// Slot and lap of every body that ran.
     runs: Vec<(u32, u32)>,
     /// Slot and lap of everything that completed.

@@ -69,7 +69,7 @@ fn late_join_of_an_older_attempt() {
         // The supervisor starts the attempt anew while it forms; then worker 1 joins.
         let now = gang.slot().load();
         if now.is(Phase::Ready) && gang.slot().revoke(now, Phase::Ready).is_some() {
-            gang.wake_members(now.attempt(), None);
+            gang.wake_members(gang.slot().attempt(now), None);
         }
         let mine = look(&gang, 1);
         let late = late.join().unwrap();
