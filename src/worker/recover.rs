@@ -336,8 +336,10 @@ impl<'a> Recovery<'a> {
         for slot in 0..self.table.window() {
             match examine(&self.table, slot, NOBODY, SUPERVISOR) {
                 Found::Ready(word) => {
+                    // What we have made ready just now nobody else suggests.
+                    let ours = word.owner() == SUPERVISOR;
                     if let Some(head) = self.head_of(slot, word)
-                        && asleep[head.pool().index()].0 > 0
+                        && (ours || asleep[head.pool().index()].0 > 0)
                     {
                         self.publisher.suggest(slot, head.route);
                     }
