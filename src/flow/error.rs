@@ -155,42 +155,77 @@ impl fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
-/// Text of an error that travels to a body, at most.
+/// Bytes of a text of an error that travels to a body, at most.
 const LONG: usize = 4000;
+/// The same for names and causes, and for what the first of all errors says.
+const SHORT: usize = 500;
+const ROOT: usize = 8000;
+/// Bytes of the errors inside of an error, as far as those are kept.
+const INNER: usize = 8000;
+/// Tasks between an error and the first one that are named.
+const NAMED: u32 = 3;
 
 /// The beginning of a long text.
 pub(super) fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONG) {
-        Some((end, _)) => format!("{} [{} bytes more]", &text[..end], text.len() - end),
-        None => text.to_owned(),
+    cut_to(text, LONG)
+}
+
+fn cut_to(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
     }
+    let end = (0..=most).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    format!("{} [{} bytes more]", &text[..end], text.len() - end)
 }
 
 impl TaskError {
-    /// The same with texts cut, and without the error itself.
+    /// The same with texts cut, so that it fits a message.
     pub(super) fn shortened(self) -> Self {
-        Self { cause: self.cause.shortened(), name: cut(&self.name), ..self }
+        self.shortened_to(LONG)
+    }
+
+    fn shortened_to(self, most: usize) -> Self {
+        let below = self.below.map(|(task, name)| (task, cut_to(&name, SHORT)));
+        let name = cut_to(&self.name, SHORT);
+        Self { cause: self.cause.shortened(most), name, below, ..self }
+    }
+
+    /// Which task it is and where it ran, without what happened.
+    fn head(&self) -> String {
+        let worker =
+            self.worker.as_ref().map_or_else(String::new, |worker| format!(" on {worker}"));
+        format!("`{}` (task {}){worker} failed", self.name, self.task)
+    }
+
+    /// How many tasks failed because of the first one, this one among them.
+    fn depth(&self) -> u32 {
+        match &self.cause {
+            Cause::App(error) => error.depth,
+            _ => 0,
+        }
     }
 }
 
 impl Cause {
-    fn shortened(self) -> Self {
+    fn shortened(self, most: usize) -> Self {
+        let cut = |text: String| cut_to(&text, most);
         match self {
             Self::App(error) => Self::App(AppError {
-                message: cut(&error.message),
-                chain: error.chain.iter().take(3).map(|text| cut(text)).collect(),
-                payload: Payload(None),
+                message: cut(error.message),
+                chain: error.chain.iter().take(3).map(|text| cut_to(text, SHORT)).collect(),
+                payload: Payload(error.payload.0.filter(|bytes| bytes.0.len() <= most / 4)),
+                root: error.root.map(|root| Box::new(root.shortened_to(ROOT))),
                 ..error
             }),
-            Self::Panicked { message, at } => Self::Panicked { message: cut(&message), at },
-            Self::Setup(cause) => Self::Setup(Box::new(cause.shortened())),
-            Self::WorkerCrashed(why) => Self::WorkerCrashed(cut(&why)),
-            Self::OutOfMemory(why) => Self::OutOfMemory(cut(&why)),
-            Self::ObjectLost(why) => Self::ObjectLost(cut(&why)),
-            Self::ActorDied(why) => Self::ActorDied(cut(&why)),
-            Self::Codec(why) => Self::Codec(cut(&why)),
-            Self::Deadlock(why) => Self::Deadlock(cut(&why)),
-            Self::Infeasible(why) => Self::Infeasible(cut(&why)),
+            Self::Panicked { message, at } => Self::Panicked { message: cut(message), at },
+            Self::Setup(cause) => Self::Setup(Box::new(cause.shortened(most))),
+            Self::WorkerCrashed(why) => Self::WorkerCrashed(cut(why)),
+            Self::OutOfMemory(why) => Self::OutOfMemory(cut(why)),
+            Self::ObjectLost(why) => Self::ObjectLost(cut(why)),
+            Self::ActorDied(why) => Self::ActorDied(cut(why)),
+            Self::Codec(why) => Self::Codec(cut(why)),
+            Self::Deadlock(why) => Self::Deadlock(cut(why)),
+            Self::Infeasible(why) => Self::Infeasible(cut(why)),
             Self::Cancelled | Self::Deadline(_) => self,
         }
     }
@@ -198,15 +233,12 @@ impl Cause {
 
 impl TaskError {
     /// Where it began: a body that got the error of a task it had called, and returned it (as
-    /// [`Error`]), failed because of that.
+    /// [`Error`], or as an error that has that among its sources), failed because of that.
     pub fn root(&self) -> Self {
-        let mut root = self.clone();
-        while let Cause::App(error) = &root.cause
-            && let Some(Error::Task(inner)) = error.downcast::<Error>()
-        {
-            root = *inner;
+        match &self.cause {
+            Cause::App(AppError { root: Some(root), .. }) => (**root).clone(),
+            _ => self.clone(),
         }
-        root
     }
 }
 
@@ -278,6 +310,10 @@ pub struct AppError {
     /// The node that returned it: `file:line`.
     pub at: String,
     payload: Payload,
+    /// If it is the error of a task that its function had called: that of the first one, whole.
+    root: Option<Box<TaskError>>,
+    /// How many tasks failed because of that, this one among them.
+    depth: u32,
 }
 
 /// The error itself, encoded.
@@ -324,6 +360,27 @@ impl fmt::Debug for Payload {
 }
 
 impl AppError {
+    /// It is the error of a task that the function had called. However deep the calls are, the
+    /// first error is kept whole, and what lies between is as long as a few of them.
+    fn pass_on(&mut self, mut inner: TaskError) {
+        let root = inner.root();
+        self.depth = inner.depth() + 1;
+        if self.depth > NAMED {
+            let between = self.depth - 2;
+            self.message =
+                format!("{}, as did {between} tasks below it, since {root}", inner.head());
+        }
+        if self.payload.0.as_ref().is_some_and(|bytes| bytes.0.len() > INNER)
+            && let Cause::App(app) = &mut inner.cause
+            && app.root.is_some()
+        {
+            app.payload = Payload(None);
+            let encoded = codec::encode_unchecked(&Error::Task(Box::new(inner))).ok();
+            self.payload = Payload(encoded.map(Bytes));
+        }
+        self.root = Some(Box::new(root));
+    }
+
     /// Whether it is an `E`.
     pub fn is<E>(&self) -> bool {
         self.type_name == std::any::type_name::<E>()
@@ -354,16 +411,32 @@ impl fmt::Display for AppError {
 pub struct Raised(pub(super) Cause);
 
 impl Raised {
-    /// An error of the function.
-    pub fn app(
+    /// An error of the function. `task` is the error of a task that is among its sources.
+    pub(super) fn app(
         type_name: &'static str,
         message: String,
         chain: Vec<String>,
         payload: Option<Vec<u8>>,
+        task: Option<TaskError>,
     ) -> Self {
         let type_name = type_name.to_owned();
         let payload = Payload(payload.map(Bytes));
-        Self(Cause::App(AppError { type_name, message, chain, at: String::new(), payload }))
+        let mut error = AppError {
+            type_name,
+            message,
+            chain,
+            at: String::new(),
+            payload,
+            root: None,
+            depth: 0,
+        };
+        if let Some(Error::Task(inner)) = error.downcast::<Error>() {
+            error.pass_on(*inner);
+        } else if let Some(task) = task {
+            error.root = Some(Box::new(task.root()));
+            error.depth = task.depth() + 1;
+        }
+        Self(Cause::App(error))
     }
 
     /// The same, from the node at this place.

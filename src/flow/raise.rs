@@ -17,7 +17,8 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use super::codec::encode_unchecked;
-use super::error::Raised;
+use super::error::{Raised, TaskError};
+use crate::flow;
 
 /// More causes than this are no chain but a circle.
 const MAX_CHAIN: usize = 64;
@@ -31,21 +32,28 @@ pub struct Tag<'e, E>(pub &'e E);
 pub struct Text {
     message: String,
     chain: Vec<String>,
+    /// The error of a task that is among the causes.
+    task: Option<TaskError>,
 }
 
 impl Text {
     /// Of an error, with its causes.
     fn of<E: Error + ?Sized>(error: &E) -> Self {
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
-        let chain = causes.take(MAX_CHAIN).map(ToString::to_string).collect();
-        Self { message: error.to_string(), chain }
+        let causes: Vec<_> = causes.take(MAX_CHAIN).collect();
+        let task = causes.iter().find_map(|cause| match cause.downcast_ref::<flow::Error>() {
+            Some(flow::Error::Task(task)) => Some((**task).clone()),
+            _ => cause.downcast_ref::<TaskError>().cloned(),
+        });
+        let chain = causes.iter().map(ToString::to_string).collect();
+        Self { message: error.to_string(), chain, task }
     }
 }
 
 impl<E> Tag<'_, E> {
     /// Puts together what the two methods have returned.
     pub fn raised(&self, text: Text, payload: Option<Vec<u8>>) -> Raised {
-        Raised::app(std::any::type_name::<E>(), text.message, text.chain, payload)
+        Raised::app(std::any::type_name::<E>(), text.message, text.chain, payload, text.task)
     }
 }
 
@@ -87,7 +95,7 @@ impl<E> AsDisplay<E> for Tag<'_, E> {
     where
         E: Display,
     {
-        Text { message: format!("{:#}", self.0), chain: Vec::new() }
+        Text { message: format!("{:#}", self.0), chain: Vec::new(), task: None }
     }
 }
 

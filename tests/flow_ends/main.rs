@@ -45,7 +45,7 @@ tests! {
         three_more_attempts, no_more_attempts, as_many_as_it_takes, errors_and_panics_are_no_deaths, ways_to_die, who_stands_behind_is_not_charged, workers_killed_at_random, a_deadline_hits_nobody_else, a_deadline_ends_a_stopped_worker,
     }
     "flow::nested" in nested {
-        fifty_deep_on_one_cpu, fib_on_one_cpu, errors_come_up_with_their_root, a_body_and_what_waits_for_it, two_that_wait_for_each_other, a_label_that_the_waiter_holds, a_limit_of_processes, cpus_are_lent_and_no_more,
+        fifty_deep_on_one_cpu, fib_on_one_cpu, errors_come_up_with_their_root, errors_from_far_below_keep_their_root, a_body_and_what_waits_for_it, two_that_wait_for_each_other, a_label_that_the_waiter_holds, a_limit_of_processes, cpus_are_lent_and_no_more,
     }
     "flow::knots" in knots {
         a_label_that_the_caller_holds_is_found_beside_strangers, a_label_that_a_stranger_will_give_back, a_worker_that_may_still_come, a_label_that_an_actor_holds, a_label_that_a_group_holds, too_deep_for_the_processes, a_wait_with_a_timeout_is_left_alone,

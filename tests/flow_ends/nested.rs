@@ -75,6 +75,71 @@ pub(crate) fn errors_come_up_with_their_root() {
     assert!(matches!(&error.cause, Cause::App(app) if app.message == "broken"), "{error}");
 }
 
+/// The first of so many, with a message of this length.
+#[node]
+fn fails_far_below(deep: u32, len: usize) -> Result<u32, Error> {
+    let flow = Flow::current()?;
+    match deep {
+        0 => long_failure::remote_blocking(&flow, len),
+        _ => fails_far_below::remote_blocking(&flow, deep - 1, len),
+    }
+}
+
+#[node]
+fn long_failure(len: usize) -> Result<u32, String> {
+    Err("e".repeat(len))
+}
+
+#[derive(Debug)]
+struct Wrapped(Error);
+
+impl std::fmt::Display for Wrapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("wrapped")
+    }
+}
+
+impl std::error::Error for Wrapped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[node]
+fn wraps(deep: u32) -> Result<u32, Wrapped> {
+    let flow = Flow::current().map_err(Wrapped)?;
+    fails_far_below::remote_blocking(&flow, deep, 3usize).map_err(Wrapped)
+}
+
+#[node]
+fn without_end(depth: u32) -> Result<u32, Error> {
+    without_end::remote_blocking(&Flow::current()?, depth + 1)
+}
+
+pub(crate) fn errors_from_far_below_keep_their_root() {
+    let flow = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).max_processes(64);
+    let flow = flow.build().unwrap();
+    for (deep, len) in [(1, 10), (4, 10), (45, 10), (10, 5_000), (20, 7_500)] {
+        let error = failed(fails_far_below::remote_blocking(&flow, deep, len));
+        assert_eq!(error.name, "fails_far_below");
+        let root = error.root();
+        assert_eq!(root.name, "long_failure", "{deep} levels: {root:.300}");
+        let Cause::App(app) = &root.cause else { panic!("{root}") };
+        assert_eq!(app.message.len(), len, "whole, {deep} levels");
+        let text = error.to_string();
+        assert!(text.contains("long_failure") && text.len() < len + 1500, "{text:.3000}");
+    }
+    for deep in [0, 20] {
+        let error = failed(wraps::remote_blocking(&flow, deep));
+        assert_eq!(error.root().name, "long_failure", "{error}");
+    }
+    // Recursion without an end says which limit it has hit.
+    let error = failed(without_end::remote_blocking(&flow, 0u32));
+    let text = error.to_string();
+    assert!(text.len() < 2500 && text.contains("max_processes"), "{text}");
+    assert!(error.root().to_string().contains("max_processes"), "{text}");
+}
+
 /// Where bodies leave refs for each other.
 #[derive(Default)]
 pub(crate) struct Board(Vec<(String, ObjectRef<u32>)>);
