@@ -37,10 +37,10 @@ use super::steps::Steps;
 use crate::sys::stack::BareThread;
 use crate::sys::{descriptors, limits, machine, process};
 
-/// How long all tries together may take.
+/// How long locks are waited for, in all tries together.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How long one may take whose state cannot be seen.
-const UNSEEN: Duration = Duration::from_secs(5);
+/// How long a fork may take that waits for no lock, as far as can be seen: the machine is busy.
+const BUSY: Duration = Duration::from_secs(30);
 /// Longest pause before the next try.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -116,8 +116,8 @@ fn try_once(
             }
             OUTPUT => {
                 "standard output has been locked for that long, by another thread or by a \
-                 `StdoutLock` of the one that builds, and a worker forked now could not print; \
-                 drop the lock, or build earlier"
+                 `StdoutLock` of the one that builds, or nobody reads it, and a worker forked now \
+                 could not print; drop the lock, or build earlier"
             }
             _ => "the fork itself has not returned",
         };
@@ -126,7 +126,7 @@ fn try_once(
     };
     thread.join();
     let child = forked.map_err(|errno| explain(errno.into()))?;
-    match await_ready(&ours, steps, until) {
+    match await_ready(&ours, steps) {
         Ready::Yes { pid, pidfd } => match pidfd.or(death) {
             Some(death) => Ok(Tried::Born(Born { pid, socket: ours, death })),
             None => {
@@ -186,6 +186,8 @@ impl Labour {
             if forked.is_some() {
                 return forked.take();
             }
+            let forks = self.stage.load(SeqCst) == FORKING;
+            let until = if forks { until + BUSY } else { until };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.stage.fetch_or(GIVEN_UP, SeqCst);
@@ -328,9 +330,8 @@ enum Ready {
     No(String),
 }
 
-fn await_ready(socket: &OwnedFd, steps: &Steps, until: Instant) -> Ready {
-    let until = until.max(Instant::now() + Duration::from_millis(500));
-    let until = until.min(Instant::now() + UNSEEN);
+fn await_ready(socket: &OwnedFd, steps: &Steps) -> Ready {
+    let until = Instant::now() + BUSY;
     // The lock at which it sleeps, and how often that was seen.
     let mut asleep = (0, 0);
     for round in 1u32.. {

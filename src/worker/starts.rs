@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 const TRIES: u32 = 5;
 /// Longest start of a process up to its factory: a few system calls.
-const EARLY: Duration = Duration::from_secs(5);
+const EARLY: Duration = Duration::from_secs(10);
 /// Longest run of a factory, unless the builder says otherwise.
 pub(crate) const START: Duration = Duration::from_secs(30);
 
