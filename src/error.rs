@@ -24,7 +24,7 @@ pub enum BuildError {
          memory control group) has left; ask for less"
     )]
     Memory {
-        /// `a heap ring` or `the buffer space`.
+        /// `a heap ring`, `the buffer space`, or both together.
         what: &'static str,
         /// Bytes asked for.
         asked: u64,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::chips::check_devices;
 use super::crew::{Crew, fork_all, start_all};
 use super::shared::Shared;
+use super::sizes;
 use super::turn::Turn;
 use super::{Executor, Orchestrator};
 use crate::abi::reach::Reach;
@@ -15,10 +16,7 @@ use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::BuildError;
 use crate::graph::Hazards;
 use crate::ids::{Callable, WorkerId, WorkerKind};
-use crate::limits::{
-    DEFAULT_BUFFER_BYTES, DEFAULT_HEAP_BYTES, DEFAULT_IMPORT_BYTES, DEFAULT_WINDOW, MAX_WINDOW,
-    MAX_WORKERS, MIN_WINDOW,
-};
+use crate::limits::{DEFAULT_IMPORT_BYTES, DEFAULT_WINDOW, MAX_WINDOW, MAX_WORKERS, MIN_WINDOW};
 use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape};
@@ -63,8 +61,8 @@ pub struct Builder {
     mode: Mode,
     workers: [usize; 2],
     window: usize,
-    heap_bytes: usize,
-    buffer_bytes: usize,
+    heap_bytes: Option<usize>,
+    buffer_bytes: Option<usize>,
     import_bytes: usize,
     hazards: Hazards,
     wait: WaitStrategy,
@@ -97,8 +95,8 @@ impl Builder {
             mode: Mode::default(),
             workers: [0, 0],
             window: DEFAULT_WINDOW,
-            heap_bytes: DEFAULT_HEAP_BYTES,
-            buffer_bytes: DEFAULT_BUFFER_BYTES,
+            heap_bytes: None,
+            buffer_bytes: None,
             import_bytes: DEFAULT_IMPORT_BYTES,
             hazards: Hazards::default(),
             wait: WaitStrategy::default(),
@@ -149,17 +147,20 @@ impl Builder {
     }
 
     /// Bytes of each of the four heap rings, and of the ring that holds the copies of snapshots
-    /// (default 1 GiB; virtual, nothing is touched before use).
+    /// (default 1 GiB, or what there is where that is less; virtual, nothing is touched before
+    /// use). All five and [`buffer_bytes`](Self::buffer_bytes) together must not be more than the
+    /// machine, or the memory control group, has left: the kernel would kill whoever fills them.
     #[must_use]
     pub fn heap_bytes(mut self, bytes: usize) -> Self {
-        self.heap_bytes = bytes;
+        self.heap_bytes = Some(bytes);
         self
     }
 
-    /// Bytes for all [`Buffer`](crate::Buffer)s together (default 1 GiB, virtual as well).
+    /// Bytes for all [`Buffer`](crate::Buffer)s together (default 1 GiB, or what there is; virtual as
+    /// well).
     #[must_use]
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
-        self.buffer_bytes = bytes;
+        self.buffer_bytes = Some(bytes);
         self
     }
 
@@ -287,14 +288,15 @@ impl Builder {
     /// A bound is passed, a system call fails, or a worker does not come up; nothing is left then.
     pub fn build(self) -> Result<Executor, BuildError> {
         self.check()?;
+        let (heap_bytes, buffer_bytes) = sizes::choose(self.heap_bytes, self.buffer_bytes)?;
         let shape = Shape {
             ring: Geometry {
                 window: self.window,
-                heap_bytes: self.heap_bytes / crate::limits::HEAP_ALIGN * crate::limits::HEAP_ALIGN,
+                heap_bytes: heap_bytes / crate::limits::HEAP_ALIGN * crate::limits::HEAP_ALIGN,
                 group_words: 8 * group::words(MAX_WORKERS),
             },
             workers: self.workers,
-            buffer_bytes: self.buffer_bytes,
+            buffer_bytes,
             import_bytes: self.import_bytes,
         };
         let arena = Arc::new(
@@ -396,16 +398,6 @@ impl Builder {
         }
         if let Some(&fd) = self.kept.iter().find(|&&fd| !descriptors::is_open(fd)) {
             return Err(BuildError::Descriptor(fd));
-        }
-        // The kernel refuses no mapping, however large; it kills later. So this is ours to do.
-        if let Some(available) = machine::available_memory() {
-            let parts = [("a heap ring", self.heap_bytes), ("the buffer space", self.buffer_bytes)];
-            for (what, asked) in parts {
-                let asked = asked as u64;
-                if asked > available {
-                    return Err(BuildError::Memory { what, asked, available });
-                }
-            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod plan;
 mod rings;
 mod run;
 mod shared;
+mod sizes;
 mod space;
 mod submit;
 mod turn;

@@ -114,3 +114,27 @@ pub(crate) fn too_few_addresses() {
     }
     names(line(&said, "small"), &["built"]);
 }
+
+/// Bytes that the system says can still be used.
+fn available() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+pub(crate) fn the_sum_counts() {
+    let available = available();
+    let sum = "together";
+    // Each part alone would do.
+    let both = small(Mode::Process, 1).heap_bytes(available / 8).buffer_bytes(available / 4 * 3);
+    let rings = Executor::builder().workers(1).heap_bytes(available / 3);
+    for (builder, word) in [(both, sum), (rings, "four heap rings")] {
+        let error = builder.build().err().expect("refused").to_string();
+        names(&error, &[word, "has left"]);
+    }
+    let error = builder(1).memory(available * 2).build().err().expect("refused").to_string();
+    names(&error, &["memory of", "has left", "spill"]);
+    // What was not asked for makes way.
+    let one = Executor::builder().workers(1).buffer_bytes(available / 8 * 7).build();
+    assert!(one.is_ok(), "{:?}", one.err());
+}

@@ -18,7 +18,7 @@ tests! {
         a_body_reads_nothing, a_subprocess_reads_nothing, signals_of_the_terminal_stop_nobody, an_ignored_interrupt_stays_ignored,
     }
     "surroundings::limits" in limits {
-        a_file_may_not_be_so_long, a_spill_may_not_be_so_long, a_buffer_may_not_be_so_long, too_few_descriptors, too_few_addresses,
+        a_file_may_not_be_so_long, a_spill_may_not_be_so_long, a_buffer_may_not_be_so_long, too_few_descriptors, too_few_addresses, the_sum_counts,
     }
     "role" in descriptors { without_standard_streams }
     "role" in terminal { host_at_a_terminal }

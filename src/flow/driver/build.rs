@@ -79,8 +79,8 @@ impl Builder {
         self
     }
 
-    /// Bytes for values (default: a quarter of what the machine has free; virtual, nothing is
-    /// touched before use).
+    /// Bytes for values (default: a quarter of what the machine, or the memory control group,
+    /// has free; virtual, nothing is touched before use). Not more than there is.
     #[must_use]
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = Some(bytes);
@@ -213,6 +213,14 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), Error> {
+        // The kernel refuses no mapping, however large; it kills who fills it.
+        if let (Some(asked), Some(left)) = (self.memory, machine::available_memory())
+            && asked as u64 > left
+        {
+            return Err(Error::Invalid(format!(
+                "memory of {asked} bytes is more than the {left} bytes that this machine (or the memory control group) has left; ask for less, and let values go to a disk with spill(directory)"
+            )));
+        }
         if self.groups.iter().all(|(_, count, _)| *count == 0) {
             return Err(Error::Invalid(
                 "a flow needs workers: add some with workers(\"cpu\", 2, Resources::cpus(1.0))"
