@@ -24,8 +24,13 @@ pub(super) fn choose(
     let what = match (heap, buffers) {
         (Some(bytes), _) if bytes as u64 > available => Some(("a heap ring", bytes as u64)),
         (_, Some(bytes)) if bytes as u64 > available => Some(("the buffer space", bytes as u64)),
-        (Some(_), None) => Some(("what heap_bytes asks for (four heap rings, and one for snapshots)", asked)),
-        _ => Some(("what heap_bytes asks for (four heap rings, and one for snapshots) and the buffer space together", asked)),
+        (Some(_), None) => {
+            Some(("what heap_bytes asks for (four heap rings, and one for snapshots)", asked))
+        }
+        _ => Some((
+            "what heap_bytes asks for (four heap rings, and one for snapshots) and the buffer space together",
+            asked,
+        )),
     };
     if let Some((what, asked)) = what.filter(|(_, asked)| *asked > available) {
         return Err(BuildError::Memory { what, asked, available });

@@ -136,6 +136,21 @@ pub struct TaskError {
     /// When the value of another task was asked for, which did not run because of this one: that
     /// task's number and name.
     pub below: Option<(u64, String)>,
+    /// Where the body was when it panicked, if `RUST_BACKTRACE` was set when the flow was built.
+    pub backtrace: Option<String>,
+    /// The last lines that the body, and what it had started, printed in this attempt, if the flow
+    /// was built with [`capture_output`](super::Builder::capture_output).
+    pub output: Vec<String>,
+}
+
+/// What stands behind the sentence of an error.
+const BACKTRACE: &str = "\nstack backtrace:\n";
+const OUTPUT: &str = "\nits last output:";
+
+/// The sentence alone: an error of an error does not repeat what its root shows.
+fn sentence(text: &str) -> &str {
+    let ends = [BACKTRACE, OUTPUT].into_iter().filter_map(|mark| text.find(mark));
+    &text[..ends.min().unwrap_or(text.len())]
 }
 
 impl fmt::Display for TaskError {
@@ -149,7 +164,15 @@ impl fmt::Display for TaskError {
             (Some(worker), attempt) => write!(f, " on {worker}, attempt {attempt},")?,
             (None, _) => {}
         }
-        write!(f, " {}", self.cause)
+        write!(f, " {}", self.cause)?;
+        if let Some(backtrace) = &self.backtrace {
+            write!(f, "{BACKTRACE}{backtrace}")?;
+        }
+        if !self.output.is_empty() {
+            write!(f, "{OUTPUT}")?;
+            self.output.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -187,7 +210,10 @@ impl TaskError {
     fn shortened_to(self, most: usize) -> Self {
         let below = self.below.map(|(task, name)| (task, cut_to(&name, SHORT)));
         let name = cut_to(&self.name, SHORT);
-        Self { cause: self.cause.shortened(most), name, below, ..self }
+        let backtrace = self.backtrace.as_deref().map(|text| cut_to(text, most));
+        let output = self.output.iter().rev().take(5).rev();
+        let output = output.map(|line| cut_to(line, SHORT)).collect();
+        Self { cause: self.cause.shortened(most), name, below, backtrace, output, ..self }
     }
 
     /// Which task it is and where it ran, without what happened.
@@ -419,6 +445,8 @@ impl Raised {
         payload: Option<Vec<u8>>,
         task: Option<TaskError>,
     ) -> Self {
+        let of_task = type_name == std::any::type_name::<Error>();
+        let message = if of_task { sentence(&message).to_owned() } else { message };
         let type_name = type_name.to_owned();
         let payload = Payload(payload.map(Bytes));
         let mut error = AppError {

@@ -43,6 +43,7 @@ mod error;
 mod memory;
 mod node;
 mod options;
+mod output;
 mod pending;
 mod placement;
 #[doc(hidden)]

@@ -71,6 +71,14 @@ pub(super) enum Ask {
     Children {
         ids: Vec<u64>,
     },
+    /// What is known of the task with this number, which this process runs.
+    About {
+        task: u64,
+    },
+    /// No answer: where the body that has just panicked was, for its error.
+    Backtrace {
+        text: String,
+    },
     /// No answer: subprocesses that a task has left running on purpose (number, start time).
     Spare {
         members: Vec<(i32, u64)>,
@@ -97,6 +105,7 @@ pub(super) enum Answer {
     Block { id: u64, address: u64 },
     Reports(Vec<CancelReport>),
     Pending(Pending),
+    About(About),
     Refused(Error),
 }
 
@@ -127,6 +136,17 @@ impl Answer {
             other => other,
         }
     }
+}
+
+/// What a body can ask of its task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct About {
+    pub(super) name: String,
+    pub(super) tag: Option<String>,
+    pub(super) group: String,
+    pub(super) index: usize,
+    pub(super) cpus: i64,
+    pub(super) labels: Vec<(String, i64)>,
 }
 
 /// A value on its way to a worker.

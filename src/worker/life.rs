@@ -15,6 +15,7 @@ use super::orphans::end_levels;
 use super::participant::{Participant, Place, WaitStrategy};
 use super::poke::Poke;
 use super::steps::{Step, Steps};
+use super::{hook, output, panics};
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
 use crate::sys::{machine, process};
@@ -75,6 +76,7 @@ impl Brood for Workers {
             process::exit_now(98);
         }
         self.lent.enter(arena);
+        hook::serve(&PANIC);
         steps.reach(worker, Step::Factory);
         let entry = arena.entry(worker);
         let kind = arena.shape().kind_of(usize::from(worker));
@@ -89,6 +91,7 @@ impl Brood for Workers {
         let place = Place::Process { line: line.as_fd() };
         Participant::new(arena, worker, self.wait, &self.poke, place).serve(served.as_mut());
         drop(served); // a device is let go properly
+        output::flush();
         process::exit_now(0)
     }
 
@@ -96,6 +99,9 @@ impl Brood for Workers {
         end_levels(&self.arena, living);
     }
 }
+
+/// A panic of a task becomes the text of its failure.
+static PANIC: hook::InWorker = |info, _| panics::note(info);
 
 fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {
     arena.entry(worker).say(why);

@@ -15,6 +15,8 @@ pub(crate) mod life;
 pub(crate) mod native;
 pub(crate) mod nursery;
 mod orphans;
+pub(crate) mod output;
+pub(crate) mod panics;
 pub(crate) mod participant;
 pub(crate) mod poke;
 pub(crate) mod processes;

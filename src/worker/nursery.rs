@@ -29,6 +29,7 @@ use super::birth::{Born, bear};
 use super::orphans::{bury_strays, end_all};
 use super::processes::is_readable;
 use super::steps::{Step, Steps};
+use super::{output, panics};
 use crate::abi::reach;
 use crate::sys::descriptors::{self, Descriptor};
 use crate::sys::process::{self, Received};
@@ -175,6 +176,7 @@ pub(crate) struct Nursery {
 impl Nursery {
     /// Forks the nursery. Bodies have stacks of `stack` bytes.
     pub(crate) fn start(brood: Arc<dyn Brood>, stack: usize) -> std::io::Result<Self> {
+        panics::prepare();
         let steps = Arc::new(Steps::new(brood.places())?);
         let Born { pid, socket, death } = bear(&brood, &steps, stack)?;
         Ok(Self {
@@ -371,6 +373,7 @@ pub(super) fn nursery(brood: &dyn Brood, own: &Own, steps: &Steps) -> ! {
     descriptors::keep_only(&own.descriptors().chain(brood.keeps()).collect::<Vec<_>>());
     brood.settle();
     reach::keep_only(&brood.reach());
+    output::forget_the_hosts();
     let socket = &own.socket;
     LINEAGE.store(getpid().as_raw() as u32, Relaxed);
     process::set_name("mailring-nurse");

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::context::wake_members;
 use super::functions::guard;
 use super::imports::Mapped;
+use super::output;
+use super::panics;
 use super::poke::Poke;
 use super::{GroupContext, Publisher, TaskContext, Words, Worker};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
@@ -384,7 +386,10 @@ impl<'a> Participant<'a> {
             let result = worker.run(head.callable, args, &head.config, &context);
             result.map_err(|error| (Code::Error, Words::of(error.as_ref())))
         };
-        let result = guard(run).unwrap_or_else(|text| Err((Code::Panic, Words::new(text))));
+        let result = guard(run).unwrap_or_else(|text| {
+            panics::tell(&format!("task {} on worker {}", head.seq, self.me), &text);
+            Err((Code::Panic, Words::new(text)))
+        });
         entry.inside.store(0, Relaxed);
         if head.deadline_us != 0 {
             entry.deadline.store(0, SeqCst);
@@ -519,6 +524,7 @@ impl<'a> Participant<'a> {
 
     /// Sleeps until somebody rings. True when somebody did.
     fn park(&mut self) -> bool {
+        output::flush(); // of the bodies before: one takes less time than this
         let entry = self.arena.entry(self.me);
         let parked = self.arena.parked(self.kind);
         parked.announce(self.me, &entry.door);

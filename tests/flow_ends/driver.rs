@@ -2,6 +2,7 @@
 //! drivers that fork, that have two flows, that build again and again, that have nothing to do.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,19 @@ const PLACE: &str = "MAILRING_TEST_FILES";
 
 /// Starts a host, and reads the numbers of its processes as soon as it says them.
 pub(crate) fn start(role: &str, files: &Files) -> (Child, Vec<i32>) {
-    let mut host = again(role).env(PLACE, files.path("")).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = again(role);
+    // The tests may have been started with signals ignored (by `nohup`, or `&` in a script), which
+    // a host goes on to do.
+    // SAFETY: only system calls, between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+    let mut host = command.env(PLACE, files.path("")).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let pids: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();

@@ -12,7 +12,7 @@ use crate::flow::args::{self, Args};
 use crate::flow::error::{Cause, Error};
 use crate::flow::node::by_number;
 use crate::flow::options::Overrides;
-use crate::flow::wire::{Answer, Ask, Numbered};
+use crate::flow::wire::{About, Answer, Ask, Numbered};
 
 /// How long a worker may leave its answers unread when there is no room for more.
 const UNREAD: Duration = Duration::from_secs(10);
@@ -93,12 +93,39 @@ impl State {
                 }
                 return;
             }
+            Ask::About { task } => self.about(place, task).map(Answer::About),
+            Ask::Backtrace { text } => {
+                self.proc_mut(place).backtrace = Some(text);
+                return;
+            }
             Ask::Spare { members } => {
                 self.proc_mut(place).spared = members;
                 return;
             }
         };
         self.answer(place, number, answer);
+    }
+
+    /// What the body of a task that this process runs is told of it.
+    fn about(&self, place: u16, number: u64) -> Result<About, Error> {
+        let process = &self.procs[usize::from(place)];
+        let mut letters = process.open_letters().filter_map(|seq| process.letter(seq).object);
+        let index = letters.find(|&index| self.objects.at(index).number == number);
+        let index = index.ok_or_else(|| Error::Invalid(format!("task {number} is over")))?;
+        let worker = &self.workers[process.worker];
+        let task = self.objects.task(index);
+        let (cpus, labels) = match process.lease {
+            Some(lease) => self.classes.held(lease.class),
+            None => (0, Vec::new()),
+        };
+        Ok(About {
+            name: self.name_of(index),
+            tag: task.and_then(|task| task.overrides.as_ref()?.tag.clone()),
+            group: worker.group.clone(),
+            index: worker.name.rsplit('/').next().and_then(|at| at.parse().ok()).unwrap_or(0),
+            cpus,
+            labels,
+        })
     }
 
     fn submit_for(

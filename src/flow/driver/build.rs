@@ -14,11 +14,12 @@ use super::signals;
 use crate::flow::error::Error;
 use crate::flow::memory::{Memory, Spill};
 use crate::flow::node;
+use crate::flow::output::{self, Wanted};
 use crate::flow::resources::{ONE, Resources};
 use crate::flow::worker::life::Workers;
 use crate::flow::{Flow, Owner};
 use crate::limits::{DEFAULT_FLOW_PROCESSES, DEFAULT_SPILL_BYTES, MAX_FLOW_PROCESSES};
-use crate::sys::{descriptors, machine, stack};
+use crate::sys::{descriptors, limits, machine, stack};
 use crate::worker::nursery::Nursery;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::starts::Starts;
@@ -40,6 +41,7 @@ pub struct Builder {
     patience: Duration,
     signals: bool,
     kept: Vec<RawFd>,
+    output: Wanted,
     wait: WaitStrategy,
     stack_size: usize,
 }
@@ -56,6 +58,7 @@ impl Default for Builder {
             patience: Duration::from_secs(10),
             signals: true,
             kept: Vec::new(),
+            output: Wanted::default(),
             wait: WaitStrategy::default(),
             stack_size: stack::USUAL,
         }
@@ -157,6 +160,24 @@ impl Builder {
         self
     }
 
+    /// Puts `[name task worker]` in front of each line that a body, or what it has started, prints
+    /// (default: no). Lines come whole then, those of different bodies one behind the other.
+    #[must_use]
+    pub fn prefix_output(mut self, prefix: bool) -> Self {
+        self.output.prefix = prefix;
+        self
+    }
+
+    /// Keeps the last so many lines that a body, and what it has started, prints: they stand in the
+    /// task's error if it fails ([`TaskError::output`](super::super::TaskError::output)), and in
+    /// its text. What is printed goes to the program's own output all the same. A call costs some
+    /// microseconds more, and each process two descriptors of the driver.
+    #[must_use]
+    pub fn capture_output(mut self, lines: usize) -> Self {
+        self.output.lines = lines;
+        self
+    }
+
     /// How those who have nothing to do wait.
     #[must_use]
     pub fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
@@ -182,10 +203,17 @@ impl Builder {
         let tell = std::os::fd::AsFd::as_fd(&keeper)
             .try_clone_to_owned()
             .map_err(Error::system("copying a descriptor"))?;
+        let (ear, mouth) = if self.output.any() {
+            output::new(self.output).map(Some).map_err(Error::system("making sockets"))?
+        } else {
+            None
+        }
+        .unzip();
         let brood = Workers {
             memory: Arc::clone(&memory),
             keeper: Arc::new(tell),
             kept: self.kept.into(),
+            mouth,
             wait: self.wait,
         };
         node::prepare_names();
@@ -193,7 +221,11 @@ impl Builder {
             .map_err(Error::system("forking the nursery of the flow"))?;
         memory.not_for_children();
         let host = Host::new(memory, self.patience, keeper, self.wait);
+        if let Some(ear) = &ear {
+            ear.start().map_err(Error::system("starting the thread that reads output"))?;
+        }
         let added = host.with(|state| {
+            state.ear = ear;
             let mut groups = self.groups.iter();
             groups.try_for_each(|(group, count, each)| state.add_workers(group, *count, each))
         });
@@ -237,6 +269,16 @@ impl Builder {
         if let Some(fd) = self.kept.iter().find(|&&fd| !descriptors::is_open(fd)) {
             return Err(Error::Invalid(format!(
                 "descriptor {fd}, which workers are to keep, is not open in this process; `keep_fd` is for descriptors that are open at `build`"
+            )));
+        }
+        // Each process has two pipes here, and one descriptor that tells of its end.
+        let needed = (self.processes as u64).saturating_mul(3).saturating_add(64);
+        if let Some(limit) = limits::soft(libc::RLIMIT_NOFILE).filter(|&limit| limit < needed)
+            && self.output.any()
+        {
+            return Err(Error::Invalid(format!(
+                "the output of {} processes takes up to {needed} descriptors, and RLIMIT_NOFILE (`ulimit -n`) allows {limit}; raise it, or lower max_processes",
+                self.processes
             )));
         }
         let logical: usize = self.groups.iter().map(|(_, count, _)| count).sum();
@@ -310,11 +352,20 @@ impl State {
 }
 
 impl Host {
+    /// What workers have left is passed on; they have ended.
+    pub(super) fn end_output(&self) {
+        let ear = self.lock().ear.clone();
+        if let Some(ear) = ear {
+            ear.stop();
+        }
+    }
+
     /// Ends it all, and waits for that.
     pub(in crate::flow) fn stop(&self, keeper: std::thread::JoinHandle<()>) {
         self.stopping.store(true, SeqCst);
         crate::worker::poke::ring(&self.keeper);
         let _ = keeper.join();
+        self.end_output();
         self.with(|state| {
             state.closed.get_or_insert_with(|| "it was dropped".to_owned());
             state.changed = true;

@@ -48,8 +48,10 @@ impl State {
         }
         // Last letter first, so that those that go back to the front of a queue are in order.
         for (seq, begun) in letters.into_iter().rev() {
+            self.witness = begun.then_some(place);
             self.lose_letter(place, seq, begun, how, doom);
         }
+        self.witness = None;
         self.let_go(place);
         self.end_unwanted();
         *self.proc_mut(place) = Process::default();

@@ -48,6 +48,7 @@ impl Keeper {
                 self.close("the driver was told to end");
                 self.end_all();
                 self.nursery.shutdown();
+                self.host.end_output();
                 signals::obey(&self.host.keeper, signal);
                 return;
             }
@@ -68,7 +69,10 @@ impl Keeper {
         self.end_all();
         self.nursery.shutdown();
         match signals::pending() {
-            Some(signal) => signals::obey(&self.host.keeper, signal),
+            Some(signal) => {
+                self.host.end_output();
+                signals::obey(&self.host.keeper, signal);
+            }
             None => drop(signals::uninstall(&self.host.keeper)),
         }
     }

@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
+use super::output::Ear;
 use super::pending::Pending;
 use crate::mailbox::cell;
 use actors::Actor;
@@ -138,6 +139,10 @@ pub(super) struct State {
     actors_to_serve: Vec<u32>,
     made: Vec<u32>,
     reschedule: bool,
+    /// Who hears what workers print.
+    ear: Option<Arc<Ear>>,
+    /// The process whose reply, or end, is being read: what it has said stands in errors.
+    witness: Option<u16>,
     /// Why there is nothing more to do.
     closed: Option<String>,
 }
@@ -194,6 +199,8 @@ impl State {
             actors_to_serve: Vec::new(),
             made: Vec::new(),
             reschedule: false,
+            ear: None,
+            witness: None,
             closed: None,
         }
     }
@@ -257,6 +264,8 @@ impl State {
             attempt: 0,
             cause: crate::flow::error::Cause::ObjectLost(why.to_owned()),
             below: None,
+            backtrace: None,
+            output: Vec::new(),
         };
         let object = self.objects.at_mut(index);
         let value = std::mem::replace(&mut object.value, Value::Failed(Arc::new(error)));

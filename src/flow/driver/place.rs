@@ -206,6 +206,14 @@ impl Classes {
         id
     }
 
+    /// What tasks of this class hold: cpus, and labels by name.
+    pub(super) fn held(&self, id: ClassId) -> (i64, Vec<(String, i64)>) {
+        let demand = &self.at(id).demand;
+        let named =
+            |&(label, amount): &(u16, i64)| (self.labels[usize::from(label)].clone(), amount);
+        (demand.cpus, demand.labels.iter().map(named).collect())
+    }
+
     pub(super) fn describe(&self, demand: &Demand) -> String {
         let mut text = format!("cpus {}", Amount(demand.cpus));
         for &(label, amount) in &demand.labels {

@@ -77,6 +77,8 @@ pub(super) struct Process {
     pub(super) unbegun: Option<(u64, std::time::Instant)>,
     /// The letter with a deadline whose body runs, and since when.
     pub(super) begun: Option<(u64, std::time::Instant)>,
+    /// Where its body was when it panicked; its reply comes next.
+    pub(super) backtrace: Option<String>,
     /// Idle since.
     pub(super) idle_since: Option<std::time::Instant>,
 }

@@ -203,7 +203,9 @@ impl State {
             }
             return self.again_later(index);
         }
+        self.witness = Some(place);
         self.fail(index, worker, if cancelled { Cause::Cancelled } else { cause });
+        self.witness = None;
     }
 
     fn read_reply(&mut self, place: u16, seq: u64, reply: &Reply) -> Result<Outcome, Mad> {

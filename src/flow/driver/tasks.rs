@@ -231,7 +231,15 @@ impl State {
     }
 
     pub(super) fn error_of(&self, index: Index, worker: Option<String>, cause: Cause) -> TaskError {
-        let attempt = self.objects.task(index).map_or(0, |task| u32::from(task.attempt));
+        let task = self.objects.task(index);
+        let attempt = task.map_or(0, |task| u32::from(task.attempt));
+        let panicked = match &cause {
+            Cause::Panicked { .. } => true,
+            Cause::Setup(hook) => matches!(**hook, Cause::Panicked { .. }),
+            _ => false,
+        };
+        let witness = self.witness.filter(|_| worker.is_some());
+        let of_panic = witness.filter(|_| panicked);
         TaskError {
             task: self.objects.at(index).number,
             name: self.name_of(index),
@@ -239,6 +247,10 @@ impl State {
             worker,
             cause,
             below: None,
+            backtrace: of_panic.and_then(|place| self.procs[usize::from(place)].backtrace.clone()),
+            output: witness.zip(self.ear.as_ref()).map_or_else(Vec::new, |(place, ear)| {
+                ear.last_lines(place, self.objects.at(index).number)
+            }),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::flow::options::Overrides;
 use crate::flow::pending::Pending;
 use crate::flow::reference::{Fill, Handle, Name, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
-use crate::flow::wire::{Answer, Ask, Numbered, WireValue};
+use crate::flow::wire::{About, Answer, Ask, Numbered, WireValue};
 use crate::mailbox::bell::{KEEPER, THREAD};
 use crate::mailbox::door;
 use crate::sys::futex;
@@ -332,6 +332,13 @@ impl Client {
         let Target::Refs(ids) = target else { return ask(target.clone()) };
         let parts = ids.chunks(AT_ONCE).map(|ids| ask(Target::Refs(ids.to_vec())));
         parts.collect::<Result<Vec<_>, _>>().map(|reports| reports.concat())
+    }
+
+    pub(super) fn about(&self, task: u64) -> Result<About, Error> {
+        match self.ask(Ask::About { task })? {
+            Answer::About(about) => Ok(about),
+            other => Self::unexpected(&other),
+        }
     }
 
     pub(in crate::flow) fn pending(&self, id: u64) -> Result<Pending, Error> {

@@ -1,6 +1,5 @@
 //! What the nursery of a flow raises, and the first steps of a worker.
 
-use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
@@ -12,12 +11,14 @@ use super::client::{self, Client};
 use super::context;
 use super::serve::serve;
 use crate::flow::memory::Memory;
+use crate::flow::output::Mouth;
 use crate::sys::family::{self, Member};
 use crate::sys::process;
 use crate::worker::hook;
 use crate::worker::nursery::Brood;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::steps::{Step, Steps};
+use crate::worker::{output, panics};
 
 /// How long the nursery ends what a dead worker has left.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub(in crate::flow) struct Workers {
     pub(in crate::flow) keeper: Arc<OwnedFd>,
     /// Descriptors of the host that workers keep.
     pub(in crate::flow) kept: Arc<[RawFd]>,
+    /// Where they announce what they print, if somebody wants to hear of it.
+    pub(in crate::flow) mouth: Option<Mouth>,
     pub(in crate::flow) wait: WaitStrategy,
 }
 
@@ -38,7 +41,8 @@ impl Brood for Workers {
     }
 
     fn keeps(&self) -> Vec<RawFd> {
-        self.kept.iter().copied().chain([self.keeper.as_raw_fd()]).collect()
+        let mouth = self.mouth.as_ref().map(Mouth::descriptor);
+        self.kept.iter().copied().chain([self.keeper.as_raw_fd()]).chain(mouth).collect()
     }
 
     fn has_lines(&self) -> bool {
@@ -59,7 +63,9 @@ impl Brood for Workers {
         steps.reach(place, Step::Live);
         self.memory.entry(place).live.store(1, Release);
         client.tell(true);
-        serve(client);
+        let speech = self.mouth.as_ref().and_then(|mouth| mouth.open(place).ok());
+        serve(client, speech);
+        output::flush();
         process::exit_now(0)
     }
 
@@ -77,18 +83,8 @@ impl Brood for Workers {
 
 /// What a worker does at a panic. The body's becomes the text of its failure.
 static PANIC: hook::InWorker = |info, _| {
-    let at = info.location().map_or_else(String::new, ToString::to_string);
-    PANICKED_AT.with_borrow_mut(|place| *place = at);
-    if context::task().is_none() {
+    panics::note(info);
+    if !context::is_inside() {
         eprintln!("{info}"); // of a thread that a body has started: nobody else says it
     }
 };
-
-thread_local! {
-    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Where the last panic of this thread was.
-pub(super) fn panicked_at() -> String {
-    PANICKED_AT.take()
-}

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::client::Client;
-use super::context::{self, TaskInfo};
+use super::client::{self, Client};
+use super::context::{self, Running};
 use super::frame::{Frame, Kept};
-use super::life::panicked_at;
 use crate::flow::args::decode;
 use crate::flow::codec::{ALIGN, Aligned, is_misplaced};
 use crate::flow::driver::wire;
@@ -17,14 +16,16 @@ use crate::flow::error::{Cause, Raised};
 use crate::flow::memory::{CellRef, Head, Reply, SHORT_REPLY, flags, reply};
 use crate::flow::node::{NodeDesc, by_number};
 use crate::flow::options::{Hook, Hooks};
+use crate::flow::output::Speech;
 use crate::flow::wire::Ask;
 use crate::mailbox::bell::KEEPER;
 use crate::mailbox::cell::{Phase, Take};
 use crate::mailbox::door;
 use crate::sys::family::{self, Member};
 use crate::sys::futex;
-use crate::worker::guard;
+use crate::worker::panics::{self, Noted};
 use crate::worker::participant::monotonic_ns;
+use crate::worker::{guard, output};
 
 /// A sleep that nobody ends is looked at again after this long.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -51,13 +52,21 @@ struct Server {
     unsaid: bool,
     /// Where arguments go that do not lie as they have to.
     room: Aligned,
+    /// Where it says whose text comes.
+    speech: Option<Speech>,
 }
 
 /// Serves until it is told to leave.
-pub(super) fn serve(client: &'static Client) {
+pub(super) fn serve(client: &'static Client, speech: Option<Speech>) {
     let actor = RefCell::new(None);
-    let mut server =
-        Server { client, spared: Vec::new(), clock: 0, unsaid: false, room: Aligned::default() };
+    let mut server = Server {
+        client,
+        spared: Vec::new(),
+        clock: 0,
+        unsaid: false,
+        room: Aligned::default(),
+        speech,
+    };
     let (memory, place) = (client.memory(), client.place());
     let entry = client.entry();
     let mut next = 1;
@@ -199,10 +208,14 @@ impl Server {
             self.client.tell(true); // the keeper minds the clock from now on
         }
         entry.inside.store(seq + 1, Relaxed);
-        context::enter(Some(TaskInfo { task: head.task, attempt: u32::from(head.attempt) + 1 }));
         let Some(desc) = by_number(head.node) else {
             return Reply { kind: reply::UPSTREAM, ..Reply::default() };
         };
+        let attempt = u32::from(head.attempt) + 1;
+        context::enter(Some(Running { task: head.task, attempt, node: desc.name }));
+        if let Some(speech) = &self.speech {
+            speech.begin();
+        }
         let hooks = hooks.unwrap_or_default();
         let mut frame = Frame::new(desc, parts, actor, Some((cell, self.client)));
         let prepared = hooks.setup.as_ref().map_or(Ok(()), |hook| run_hook(actor, hook));
@@ -225,6 +238,7 @@ impl Server {
             eprintln!("mailring: a cleanup hook of task {} {cause}", head.task);
         }
         context::enter(None);
+        output::flush();
         if outcome.is_ok() && frame.written().is_none() {
             outcome = Err(Cause::Codec("it returned without a reply".to_owned()));
         }
@@ -289,7 +303,13 @@ fn run_guarded(desc: &'static NodeDesc, frame: &mut Frame<'_>) -> Result<(), Cau
     match guard(|| (desc.run)(frame)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(raised)) => Err(Raised::at_node(raised, desc.file, desc.line).0),
-        Err(message) => Err(Cause::Panicked { message, at: panicked_at() }),
+        Err(message) => {
+            let Noted { at, backtrace } = panics::take();
+            if let Some((text, client)) = backtrace.zip(client::current()) {
+                client.say(Ask::Backtrace { text });
+            }
+            Err(Cause::Panicked { message, at })
+        }
     }
 }
 
