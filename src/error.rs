@@ -288,7 +288,10 @@ pub enum Error {
         kind: WorkerKind,
     },
     /// A callable that was never registered.
-    #[error("callable {0:#x} is no registered function; the builder's `register` returns them")]
+    #[error(
+        "callable {0:#x} is no registered function of this executor; those that its builder's \
+         `register` returned are, and those of another executor are not"
+    )]
     UnknownFunction(u64),
     /// A function cannot be registered after the start.
     #[error("cannot register `{}` of {}: {why}", Shown(symbol), Shown(path))]
@@ -386,6 +389,13 @@ pub enum Error {
         /// Bytes there are.
         available: u64,
     },
+    /// The file could be made shorter under those who use it.
+    #[error(
+        "importing memory: the file cannot be sealed against shrinking (F_SEAL_SHRINK), and whoever \
+         touched what was cut off would die of SIGBUS; import a memfd made with MFD_ALLOW_SEALING, \
+         or use the unsafe `import_unsealed`"
+    )]
+    ImportUnsealed,
     /// No addresses are left for imports.
     #[error(
         "no addresses for an import of {asked} bytes: {used} of {capacity} are in use; drop \

@@ -1,6 +1,8 @@
 //! Newtype identities: what a number means is in its type.
 
 use std::fmt;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A worker of an executor, counted from 0: first those of kind NEXT_LEVEL, then those of kind SUB.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -12,11 +14,45 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// What a task runs: a number that each kind of worker interprets. For workers that call
-/// registered functions it is the number that
-/// [`Builder::register`](crate::Builder::register) returned.
+/// What a task runs: a number that each kind of worker interprets.
+///
+/// For workers that call registered functions, and for levels, it is the number that
+/// [`Builder::register`](crate::Builder::register) (or
+/// [`Level::register`](crate::Level::register)) returned. It names that one function: no other
+/// registration has the same number, so an executor that does not have the function refuses it,
+/// and 0 names none. An executor built from a clone of a builder has the functions that were
+/// registered before the clone was made.
+///
+/// Workers with a factory of their own are handed the number as it was submitted, and programs of a
+/// chip are counted from 0 in each [`ChipRuntime`](crate::chip::ChipRuntime): there the numbers of
+/// two executors may be the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Callable(pub u64);
+
+/// Registrations of this process and of those it was forked from.
+static REGISTRATIONS: AtomicU32 = AtomicU32::new(0);
+
+/// Tells registrations apart: 31 bits, never 0. Exact within a process; those of other processes
+/// (which an executor may inherit or be told of) begin elsewhere.
+pub(crate) fn registration() -> u32 {
+    let process = std::process::id().wrapping_mul(0x9E37_79B9);
+    let count = REGISTRATIONS.fetch_add(1, Relaxed).wrapping_mul(2) | 1;
+    (process.wrapping_mul(2).wrapping_add(count)) & 0x7FFF_FFFF
+}
+
+impl Callable {
+    /// The number of a function that was registered just now: which registration, and its place in
+    /// the table, so that a look-up takes one comparison.
+    pub(crate) fn registered(index: usize) -> Self {
+        Self(u64::from(registration()) << 32 | (index as u64 + 1) & 0xFFFF_FFFF)
+    }
+
+    /// The place in the table that such a number names. The entry there has to have that number.
+    #[inline]
+    pub(crate) fn place(self) -> usize {
+        (self.0 as u32).wrapping_sub(1) as usize
+    }
+}
 
 impl From<u64> for Callable {
     fn from(value: u64) -> Self {

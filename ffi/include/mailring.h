@@ -898,8 +898,8 @@ mr_status mr_buffer_new(struct mr_executor *exec,
 // caller's own, and may be closed right after. Workers map it once, with the first task that
 // names it.
 //
-// A memfd that allows it is sealed against shrinking; with a file that somebody makes shorter,
-// whoever touches the missing bytes dies.
+// A memfd that allows it is sealed against shrinking. Nobody may make another file shorter while
+// the buffer is there: whoever touches the missing bytes dies of SIGBUS.
 //
 // MR_ERR_IMPORT: the file is shorter than the tensor, or cannot be mapped. MR_ERR_BUFFER_SPACE: no
 // addresses are left for such buffers, or too many are there.

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::slice;
 
-use super::{AbiError, ContinuousTensor, Element, TaskArgs, reach};
+use super::{AbiError, ContinuousTensor, Element, TaskArgs, cells, reach};
 use crate::limits::MAX_ARGS_BYTES;
 
 /// Bytes of the two counts in front.
@@ -29,7 +29,8 @@ pub const fn blob_len(tensors: usize, scalars: usize) -> usize {
 
 /// Arguments as the function of a worker sees them: borrowed from shared memory, 24 bytes.
 ///
-/// Tags do not travel. What a task may do with a tensor was said when it was submitted.
+/// Tags do not travel. What a task may do with a tensor was said when it was submitted. A process
+/// that the function forks has neither the arguments nor the tensors: copy what it needs before.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct TaskArgsView<'a> {
@@ -143,8 +144,8 @@ impl<'a> TaskArgsView<'a> {
             return Err(AbiError::OutOfRange { what: "element", index: at, count });
         }
         let place = self.follow(index, first, at)?;
-        // SAFETY: mapped (`follow`), and volatile access makes no claim that nobody else touches it.
-        Ok(unsafe { place.read_volatile() })
+        // SAFETY: mapped (`follow`).
+        Ok(unsafe { cells::load(place) })
     }
 
     /// Writes element `at` of tensor `index`.
@@ -158,7 +159,7 @@ impl<'a> TaskArgsView<'a> {
         }
         let place = self.follow(index, first, at)?;
         // SAFETY: as in `get`.
-        unsafe { place.write_volatile(value) };
+        unsafe { cells::store(place, value) };
         Ok(())
     }
 
@@ -183,9 +184,17 @@ impl<'a> TaskArgsView<'a> {
     /// As [`elements`](Self::elements).
     ///
     /// # Safety
-    /// Nobody writes these bytes while the slice lives. With strict dependencies that holds for
-    /// a tensor that the task was submitted with under any tag but NO_DEP, as long as this task
-    /// itself does not write it meanwhile.
+    /// Nobody writes these bytes while the slice lives, in any process. That is a promise about the
+    /// whole program, which safe code elsewhere can break, so make it where you know all of it:
+    ///
+    /// * The task was submitted with this tensor as INPUT or INOUT, under strict dependencies. (NO_DEP
+    ///   orders nothing; compatible dependencies let a later task overwrite what this one reads.)
+    /// * The host does not write to them before the task is through
+    ///   ([`Buffer::set`](crate::Buffer::set), [`copy_from_slice`](crate::Buffer::copy_from_slice)),
+    ///   nor does anybody who shares the file of an imported buffer.
+    /// * No other member of its group, and no other argument of this task, writes to them.
+    ///
+    /// Where one of these is not known, [`get`](Self::get) is right: a race gives it some value.
     pub unsafe fn slice<T: Element>(&self, index: usize) -> Result<&'a [T], AbiError> {
         let (first, count) = self.elements::<T>(index)?;
         // SAFETY: the address is aligned and mapped; the caller answers for the writers.
@@ -198,9 +207,10 @@ impl<'a> TaskArgsView<'a> {
     /// As [`elements`](Self::elements).
     ///
     /// # Safety
-    /// Nobody else reads or writes these bytes while the slice lives. With strict dependencies
-    /// that holds for a tensor that the task was submitted with as OUTPUT, INOUT or
-    /// OUTPUT_EXISTING and that no other argument of it overlaps.
+    /// Nobody else reads or writes these bytes while the slice lives, in any process: as for
+    /// [`slice`](Self::slice), with the tensor submitted as OUTPUT, INOUT or OUTPUT_EXISTING; the host
+    /// does not read them either ([`Buffer::get`](crate::Buffer::get),
+    /// [`to_vec`](crate::Buffer::to_vec)), and no other argument of the task overlaps it.
     #[allow(clippy::mut_from_ref, reason = "the view stands for memory it does not own")]
     pub unsafe fn slice_mut<T: Element>(&self, index: usize) -> Result<&'a mut [T], AbiError> {
         let (first, count) = self.elements::<T>(index)?;

@@ -8,6 +8,7 @@
 mod args;
 mod blob;
 mod callable;
+pub(crate) mod cells;
 mod chip;
 mod config;
 mod pool;
@@ -179,6 +180,13 @@ pub enum AbiError {
         /// What the system said.
         why: Box<str>,
     },
+    /// A buffer in a process that does not have its memory.
+    #[error(
+        "this buffer's memory is not mapped here: it belongs to the process that built its executor, \
+         not to workers of other executors, nor to a child that was forked since; use it there, or \
+         hand the tensor to a task"
+    )]
+    NotMapped,
     /// A tensor names memory that is no executor's.
     #[error(
         "tensor {index} names {address:#x}, which is no memory of an executor in this process; use \

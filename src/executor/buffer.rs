@@ -6,14 +6,19 @@ use std::sync::{Arc, PoisonError};
 
 use super::shared::Shared;
 use super::space::{Pool, Record};
-use crate::abi::{AbiError, ContinuousTensor, Element};
+use crate::abi::{AbiError, ContinuousTensor, Element, cells};
 use crate::error::Error;
 
 /// `len` elements of shared memory, zeroed when made. Every worker sees it at the same address.
 ///
-/// Reading and writing it here while a task uses it gives torn values, never anything worse:
-/// the methods copy. (A child that the host forks by itself does not have the memory, nor has a
-/// worker of another executor: there they fail, or give nothing.) Between runs, and for bytes that no unfinished task names, all is as written.
+/// Reading and writing it here while a task uses it gives some values that were written, never
+/// anything worse: the methods copy, element by element. Between runs, and for bytes that no
+/// unfinished task names, all is as written.
+///
+/// The memory is there in the process that built the executor, and in its workers under the
+/// tensors of their tasks. A function of another executor that has captured the buffer, and a
+/// child that the host forked by itself, do not have it: writes are refused there, and reads give
+/// nothing.
 pub struct Buffer<T: Element> {
     shared: Arc<Shared>,
     record: Arc<Record>,
@@ -64,7 +69,8 @@ impl<T: Element> Buffer<T> {
     }
 
     /// The first element, for code that wants a slice. Dereferencing is only sound while no
-    /// unfinished task writes (or, to write through it, names) the elements.
+    /// unfinished task writes (or, to write through it, names) the elements, and in the process that
+    /// built the executor.
     pub fn as_mut_ptr(&self) -> *mut T {
         pointer(self.address())
     }
@@ -97,54 +103,53 @@ impl<T: Element> Buffer<T> {
     /// Copies `values` to the beginning.
     ///
     /// # Errors
-    /// There are more values than elements; this is a child of the process that made it.
+    /// There are more values than elements; this process does not have the memory.
     pub fn copy_from_slice(&self, values: &[T]) -> Result<(), AbiError> {
         if values.len() > self.len {
             let (index, count) = (values.len(), self.len);
             return Err(AbiError::OutOfRange { what: "element", index, count });
         }
-        self.check_reach()?;
+        self.is_here()?;
         for (index, &value) in values.iter().enumerate() {
-            // SAFETY: inside the buffer; volatile, since a task may look at the same time.
-            unsafe { self.as_mut_ptr().add(index).write_volatile(value) };
+            // SAFETY: inside the buffer, which is mapped here.
+            unsafe { cells::store(self.as_mut_ptr().add(index), value) };
         }
         Ok(())
     }
 
-    /// A copy of all elements; none in a child of the process that made it.
+    /// A copy of all elements; none in a process that does not have the memory.
     pub fn to_vec(&self) -> Vec<T> {
         let len = if self.shared.is_own() { self.len } else { 0 };
-        // SAFETY: inside the buffer; volatile, since a task may write at the same time.
-        (0..len).map(|i| unsafe { self.as_mut_ptr().add(i).read_volatile() }).collect()
+        // SAFETY: inside the buffer, which is mapped here.
+        (0..len).map(|i| unsafe { cells::load(self.as_mut_ptr().add(i)) }).collect()
     }
 
-    /// A copy of element `index`; `None` also in a child of the process that made it.
+    /// A copy of element `index`; `None` also in a process that does not have the memory.
     pub fn get(&self, index: usize) -> Option<T> {
         // SAFETY: as in `to_vec`.
         (index < self.len && self.shared.is_own())
-            .then(|| unsafe { self.as_mut_ptr().add(index).read_volatile() })
+            .then(|| unsafe { cells::load(self.as_mut_ptr().add(index)) })
     }
 
     /// Writes element `index`.
     ///
     /// # Errors
-    /// There is no such element; this is a child of the process that made it.
+    /// There is no such element; this process does not have the memory.
     pub fn set(&self, index: usize, value: T) -> Result<(), AbiError> {
         if index >= self.len {
             return Err(AbiError::OutOfRange { what: "element", index, count: self.len });
         }
-        self.check_reach()?;
-        // SAFETY: as in `copy_from_slice`.
-        unsafe { self.as_mut_ptr().add(index).write_volatile(value) };
+        self.is_here()?;
+        // SAFETY: inside the buffer, which is mapped here.
+        unsafe { cells::store(self.as_mut_ptr().add(index), value) };
         Ok(())
     }
 
-    /// Refuses a copy in a process that does not have the memory: a child that the host forked, or
-    /// a worker of another executor.
-    fn check_reach(&self) -> Result<(), AbiError> {
+    #[inline]
+    fn is_here(&self) -> Result<(), AbiError> {
         match self.shared.is_own() {
             true => Ok(()),
-            false => Err(AbiError::OutOfReach { index: 0, address: self.address() }),
+            false => Err(AbiError::NotMapped),
         }
     }
 }

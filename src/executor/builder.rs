@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::catalogue::Catalogue;
 use super::chips::check_devices;
 use super::crew::{Crew, fork_all, start_all};
 use super::shared::Shared;
@@ -80,8 +81,8 @@ pub struct Builder {
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) factory: Factory,
-    /// What callables 0, 1, ... are called, if those are all there are.
-    pub(crate) callables: Option<Vec<String>>,
+    /// What the callables are called, if all of them are known.
+    pub(crate) callables: Option<Arc<Catalogue>>,
     /// What each worker has at its side (`device 3`), if anything.
     pub(crate) beside: Vec<String>,
     /// The device of each worker, if each drives one.
@@ -260,7 +261,7 @@ impl Builder {
         E: Into<BoxError>,
     {
         let added = self.functions.add(name, function);
-        added.map(Callable).ok_or_else(|| BuildError::DuplicateFunction(name.to_owned()))
+        added.ok_or_else(|| BuildError::DuplicateFunction(name.to_owned()))
     }
 
     /// Workers of a kind of one's own, instead of those that call registered functions. The
@@ -303,7 +304,7 @@ impl Builder {
             Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?,
         );
         let lent = Lent::ambient();
-        let reach = Reach::new(&[arena.tensor_bytes(), arena.window().bytes()]);
+        let reach = Reach::new(arena.tensor_bytes());
         let reach = reach.ok_or(BuildError::Executors)?;
         let poke = match self.mode {
             Mode::Process => Poke::event().map_err(BuildError::system("making an eventfd"))?,
@@ -315,8 +316,8 @@ impl Builder {
             health.live[kind.index()].store(self.workers[kind.index()] as u32, SeqCst);
         }
         let catalogue = self.services.each_ref().map(|service| match service {
-            None => Some(self.functions.names()),
-            Some(service) => service.callables.as_deref().map(Arc::from),
+            None => Some(Arc::new(Catalogue::new(self.functions.all()))),
+            Some(service) => service.callables.clone(),
         });
         let beside = self.services.each_ref().map(|service| {
             service.as_ref().map(|service| service.beside.clone()).unwrap_or_default()

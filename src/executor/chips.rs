@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::Mode;
 use super::builder::{Builder, Service};
+use super::catalogue::Catalogue;
 use crate::chip::ChipRuntime;
 use crate::error::BuildError;
-use crate::ids::WorkerKind;
+use crate::ids::{Callable, WorkerKind};
 use crate::worker::Worker;
 
 impl Builder {
@@ -18,7 +19,9 @@ impl Builder {
     pub fn chip_workers(self, runtime: ChipRuntime) -> Self {
         let devices = runtime.device_ids().to_vec();
         let service = Service {
-            callables: Some(runtime.program_names().map(str::to_owned).collect()),
+            callables: Some(Arc::new(Catalogue::new(
+                (0..).map(Callable).zip(runtime.program_names()),
+            ))),
             beside: devices.iter().map(|device| format!("device {device}")).collect(),
             devices: Some(devices.clone()),
             factory: Arc::new(move |worker| {

@@ -27,18 +27,47 @@ impl Executor {
         self.import(memory, len)
     }
 
-    /// A buffer over memory that others share as well: the first `len` elements of a memfd, or of
-    /// any file that can be mapped shared. Tensors name it like every other buffer.
+    /// A buffer over memory that others share as well: the first `len` elements of a memfd. Tensors
+    /// name it like every other buffer.
     ///
     /// Workers get the descriptor when the first task that names the buffer comes to them, and
-    /// map it once, at the same address everywhere. A memfd that allows it is sealed against
-    /// shrinking; with a file that somebody makes shorter, whoever touches the missing bytes dies.
-    /// Executors of a level below do not have such memory.
+    /// map it once, at the same address everywhere. Executors of a level below do not have such
+    /// memory.
+    ///
+    /// The memfd is sealed against shrinking (`F_SEAL_SHRINK`), unless it is already: whoever touched
+    /// bytes that somebody had cut off would die of SIGBUS. What cannot be sealed is refused: a
+    /// memfd made without `MFD_ALLOW_SEALING`, and every other file. For those there is
+    /// [`import_unsealed`](Self::import_unsealed).
     ///
     /// # Errors
-    /// The file is shorter than that or cannot be mapped; the window or the table of imports is
-    /// full.
+    /// The file is shorter than that, cannot be sealed, or cannot be mapped; the window or the table
+    /// of imports is full.
     pub fn import<T: Element>(&self, memory: OwnedFd, len: usize) -> Result<Buffer<T>, Error> {
+        self.take_over(memory, len, true)
+    }
+
+    /// The same for any file that can be mapped shared, sealed or not.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import), seals excepted.
+    ///
+    /// # Safety
+    /// Nobody makes the file shorter than the buffer while the buffer or a task that names it is
+    /// there.
+    pub unsafe fn import_unsealed<T: Element>(
+        &self,
+        file: OwnedFd,
+        len: usize,
+    ) -> Result<Buffer<T>, Error> {
+        self.take_over(file, len, false)
+    }
+
+    fn take_over<T: Element>(
+        &self,
+        memory: OwnedFd,
+        len: usize,
+        sealed: bool,
+    ) -> Result<Buffer<T>, Error> {
         self.shared.check_process()?;
         let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
         if u32::try_from(len).is_err() {
@@ -49,7 +78,14 @@ impl Executor {
         if bytes > available {
             return Err(Error::ImportTooShort { asked: bytes, available });
         }
-        map::seal_length(memory.as_fd());
+        // Read again once it cannot be made shorter any more.
+        if !map::seal_length(memory.as_fd()) && sealed {
+            return Err(Error::ImportUnsealed);
+        }
+        let available = map::file_bytes(memory.as_fd()).map_err(failed("asking for its size"))?;
+        if bytes > available {
+            return Err(Error::ImportTooShort { asked: bytes, available });
+        }
         // Dropped ones are free once their last task has left the window of slots, and tasks
         // leave it when somebody asks.
         if let Some(mut orchestrator) = self.turn.try_take() {

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use super::Executor;
 use super::shared::Shared;
 use crate::error::Error;
-use crate::ids::Callable;
+use crate::ids::{Callable, registration};
 use crate::limits::{MAX_FILE_BYTES, MAX_LATE_FUNCTIONS};
 use crate::segment::{LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL};
 use crate::sys::file::read_regular;
@@ -136,8 +136,7 @@ impl Executor {
                 refuse(&path, symbol, why)
             })?,
         };
-        let generation =
-            late.entries.get(index).map_or(1, |e| (e.generation + 1) & 0x7FFF_FFFF).max(1);
+        let generation = registration(); // of any executor, so that no other takes it for its own
         let name = symbol.to_owned();
         let record = LateRecord::new(generation, digest, bytes, symbol.as_bytes());
         let entry = Entry { generation, digest, path, name, standing: Standing::Registered };
@@ -177,7 +176,7 @@ impl Executor {
     pub fn unregister(&self, callable: Callable) -> Result<(), Error> {
         self.shared.check_process()?;
         let mut early = self.shared.catalogue.iter().flatten();
-        if early.any(|names| callable.0 < names.len() as u64) {
+        if early.any(|known| known.has(callable)) {
             return Err(Error::Misuse(
                 "only functions that were registered after the start can be taken back",
             ));

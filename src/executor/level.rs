@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::Service;
+use super::catalogue::Catalogue;
 use super::{Builder, Executor, OpenRun, Orchestrator, RunHandle};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::{BuildError, Error};
@@ -56,7 +57,7 @@ type Body = dyn Fn(&mut Orchestrator, TaskArgsView<'_>, &CallConfig, &TaskContex
 #[derive(Clone)]
 pub struct Level {
     builder: Builder,
-    functions: Vec<(String, Arc<Body>)>,
+    functions: Vec<(Callable, String, Arc<Body>)>,
     known: HashSet<String>,
 }
 
@@ -86,8 +87,9 @@ impl Level {
         if !self.known.insert(name.to_owned()) {
             return Err(BuildError::DuplicateFunction(name.to_owned()));
         }
-        self.functions.push((name.to_owned(), Arc::new(function)));
-        Ok(Callable(self.functions.len() as u64 - 1))
+        let callable = Callable::registered(self.functions.len());
+        self.functions.push((callable, name.to_owned(), Arc::new(function)));
+        Ok(callable)
     }
 }
 
@@ -98,7 +100,8 @@ impl Builder {
     /// failed.
     #[must_use]
     pub fn next_level(self, count: usize, level: Level) -> Self {
-        let callables = level.functions.iter().map(|(name, _)| name.clone()).collect();
+        let known = level.functions.iter().map(|(callable, name, _)| (*callable, name.as_str()));
+        let callables = Arc::new(Catalogue::new(known));
         let factory = move |_: WorkerId| {
             let worker =
                 LevelWorker { exec: Some(level.builder.clone().build()?), level: level.clone() };
@@ -143,10 +146,11 @@ impl Worker for LevelWorker {
         config: &CallConfig,
         context: &TaskContext<'_>,
     ) -> Result<(), BoxError> {
-        let index = usize::try_from(callable).unwrap_or(usize::MAX);
-        let Some(body) = self.level.functions.get(index).map(|(_, body)| Arc::clone(body)) else {
-            return Err(format!("callable {callable} is no function of this level").into());
+        let function = self.level.functions.get(Callable(callable).place());
+        let Some((_, _, body)) = function.filter(|(number, ..)| number.0 == callable) else {
+            return Err(format!("callable {callable:#x} is no function of this level").into());
         };
+        let body = Arc::clone(body);
         let (exec, mut run) = self.begin()?;
         let value = catch_unwind(AssertUnwindSafe(|| body(&mut run, args, config, context)));
         let pending = run.detach();

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod builder;
+mod catalogue;
 mod chips;
 mod crew;
 mod handle;

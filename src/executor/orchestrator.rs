@@ -120,6 +120,7 @@ impl Orchestrator {
 
     /// Waits for every task of the run; its first root failure, if there is one.
     pub(super) fn finish_run(&mut self, run: &Arc<RunState>) -> Result<(), Error> {
+        self.shared.check_place()?; // a closure may have forked, and be back in the child
         let waited = self.shared.wait_range(run.first..run.end(), None);
         if waited == Waited::Failed {
             self.shared.check_health()?;
@@ -261,6 +262,9 @@ impl Orchestrator {
     /// Cancels every task that was submitted in the innermost scope, scopes inside it included.
     /// Returns how many had not completed.
     pub fn cancel_scope(&mut self) -> u64 {
+        if self.shared.check_place().is_err() {
+            return 0;
+        }
         let first = self.scopes.innermost().map_or(self.ring.next(), |scope| scope.first);
         self.shared.cancel_range(first..self.ring.next())
     }
@@ -337,13 +341,14 @@ impl Orchestrator {
     /// fail with it as their cause. True when it had not completed.
     pub fn cancel(&mut self, handle: &TaskHandle) -> bool {
         handle.executor == self.shared.id
+            && self.shared.check_place().is_ok()
             && self.shared.cancel_range(handle.seq..handle.seq + 1) == 1
     }
 
     /// Whether a task of this run has failed so far. Does not wait: what is not through yet may
     /// still fail. True as well when the executor has failed before the run was through.
     pub fn run_failed(&self) -> bool {
-        self.shared.has_failed(&self.run, self.ring.next())
+        self.shared.check_place().is_ok() && self.shared.has_failed(&self.run, self.ring.next())
     }
 
     // ---- the end --------------------------------------------------------------------------------

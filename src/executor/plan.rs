@@ -51,7 +51,7 @@ impl Orchestrator {
         members: Option<usize>,
     ) -> Result<Request<'r>, Error> {
         if !self.shared.is_fit() {
-            self.shared.check_place()?;
+            self.shared.check_process()?;
             self.shared.check_health()?;
         }
         let kind = options.kind;
@@ -61,7 +61,7 @@ impl Orchestrator {
             return Err(Error::NoWorkers(kind));
         }
         if let Some(known) = &self.shared.catalogue[kind.index()]
-            && callable.0 >= known.len() as u64
+            && !known.has(callable)
             && !self.is_late(kind, callable)
         {
             return Err(Error::UnknownFunction(callable.0));

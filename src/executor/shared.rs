@@ -6,18 +6,18 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::catalogue::Catalogue;
 use super::late::{LateFunctions, LateLive};
 use super::notify::Notifier;
 use super::run::RunState;
 use super::space::Space;
 use crate::abi::reach::Reach;
 use crate::error::{Error, FailureKind, TaskFailure};
-use crate::ids::{TaskId, WorkerId};
+use crate::ids::{Callable, TaskId, WorkerId};
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Detail, Settled};
 use crate::sys::futex;
-use crate::sys::map::OwnMark;
 use crate::worker::health::Health;
 use crate::worker::imports::Imports;
 use crate::worker::lent::Lent;
@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     pub(super) health: Arc<Health>,
     pub(super) poke: Arc<Poke>,
     /// What the callables of each kind are called, where all are known.
-    pub(super) catalogue: [Option<Arc<[String]>>; 2],
+    pub(super) catalogue: [Option<Arc<Catalogue>>; 2],
     /// Kinds whose workers call registered functions, and so late ones as well.
     pub(super) calls_functions: [bool; 2],
     /// Memory of the levels above.
@@ -69,8 +69,6 @@ pub(crate) struct Shared {
     /// What its handles bear.
     pub(super) id: u64,
     lineage: u32,
-    pid: u32,
-    own: OwnMark,
 }
 
 /// How waiting ended.
@@ -87,7 +85,7 @@ impl Shared {
         arena: Arc<Arena>,
         health: Arc<Health>,
         poke: Arc<Poke>,
-        catalogue: [Option<Arc<[String]>>; 2],
+        catalogue: [Option<Arc<Catalogue>>; 2],
         calls_functions: [bool; 2],
         lent: Lent,
         reach: Reach,
@@ -115,16 +113,13 @@ impl Shared {
             _reach: reach,
             id: EXECUTORS.fetch_add(1, Relaxed),
             lineage: lineage(),
-            pid: std::process::id(),
-            own: OwnMark::new(),
         }
     }
 
     /// Whether neither of the two checks below would complain.
     #[inline(always)]
     pub(super) fn is_fit(&self) -> bool {
-        self.is_own()
-            && lineage() == self.lineage
+        self.arena.is_own()
             && !std::ptr::eq(SERVING.get(), Arc::as_ptr(&self.arena))
             && self.health.failure().is_none()
     }
@@ -133,11 +128,12 @@ impl Shared {
     /// mapped and locks may be held by nobody.
     #[inline(always)]
     pub(super) fn is_own(&self) -> bool {
-        self.own.is_own()
+        self.arena.is_own()
     }
 
-    /// Refuses the host's side of an executor inside the functions of its workers, and in a child
-    /// that the host forked by itself.
+    /// Refuses the host's side of an executor inside the functions of its workers, in those of
+    /// other executors, and in a child that the host forked by itself: none of them has its
+    /// memory, or may wait for what only they can do.
     #[inline]
     pub(super) fn check_place(&self) -> Result<(), Error> {
         if lineage() == self.lineage && !self.is_own() {
@@ -154,13 +150,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Refuses a copy of an executor in a child that the host forked by itself.
+    /// The same.
     pub(super) fn check_process(&self) -> Result<(), Error> {
-        if std::process::id() != self.pid && lineage() == self.lineage {
-            return Err(Error::Misuse(
-                "this executor belongs to the process that built it, and this is a child of it",
-            ));
-        }
         self.check_place()
     }
 
@@ -344,8 +335,7 @@ impl Shared {
 
     pub(super) fn callable_name(&self, kind: u8, callable: u64) -> String {
         let known = self.catalogue[usize::from(kind & 1)].as_ref();
-        let index = usize::try_from(callable).unwrap_or(usize::MAX);
-        let name = known.and_then(|names| names.get(index)).map(String::as_str);
+        let name = known.and_then(|known| known.name(Callable(callable)));
         let late =
             || self.late_name(callable).filter(|_| self.calls_functions[usize::from(kind & 1)]);
         let name = name.map(str::to_owned).or_else(late);

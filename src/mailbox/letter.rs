@@ -14,6 +14,14 @@
 //! ```
 //!
 //! A task with two tensors and a scalar takes two cache lines.
+//!
+//! A letter may be read while it is being rewritten: by whoever follows a stale entry of a queue, and
+//! finds out afterwards that it was another lap's. So the words that such a reader looks at (the first
+//! five of a letter, and all of the payload, since a stale place may be any) are written and read
+//! one by one, as relaxed atomics; what they say counts only once the slot is held.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
 use crate::ids::{Callable, WorkerKind};
@@ -189,7 +197,7 @@ impl Letters {
     pub fn route(&self, slot: u32) -> Route {
         // SAFETY: in bounds; every bit pattern is a route, and one of another lap is looked at
         // again after the lease.
-        Route::from_word(unsafe { self.letter(slot).add(3).read_volatile() })
+        Route::from_word(unsafe { get(self.letter(slot).add(3)) })
     }
 
     /// The head of slot `slot`, copied.
@@ -200,7 +208,7 @@ impl Letters {
         let letter = self.letter(slot);
         // SAFETY: in bounds; a letter that is being rewritten (a stale hint) gives a head that
         // will not be used, so the place it names is checked before it is followed.
-        let word = |index: usize| unsafe { letter.add(index).read_volatile() };
+        let word = |index: usize| unsafe { get(letter.add(index)) };
         let (launch, last) = (word(2), word(3));
         let mut config = CallConfig::default();
         config.block_dim = launch as i32;
@@ -222,9 +230,9 @@ impl Letters {
             let place = word(HEAD_WORDS);
             if place < u64::from(self.payload_words) - SPILL_HEAD as u64 {
                 // SAFETY: in bounds by the check.
-                let rest = unsafe { self.payload.add(place as usize).read_volatile() };
+                let rest = unsafe { get(self.payload.add(place as usize)) };
                 // SAFETY: as above.
-                let group = unsafe { self.payload.add(place as usize + 1).read_volatile() };
+                let group = unsafe { get(self.payload.add(place as usize + 1)) };
                 head.payload = place as u32;
                 head.members = rest as u16;
                 head.retries = (rest >> 16) as u16;
@@ -262,7 +270,7 @@ impl Letters {
         // SAFETY: in bounds, reserved; the blob fits by the check above.
         unsafe {
             for (index, word) in head.words().into_iter().enumerate() {
-                letter.add(index).write(word);
+                put(letter.add(index), word);
             }
             put_blob(letter.add(HEAD_WORDS), args);
         }
@@ -296,30 +304,30 @@ impl Letters {
         unsafe {
             let letter = self.letter(slot);
             for (index, word) in head.words().into_iter().enumerate() {
-                letter.add(index).write(word);
+                put(letter.add(index), word);
             }
-            letter.add(HEAD_WORDS).write(from as u64);
+            put(letter.add(HEAD_WORDS), from as u64);
             let rest = u64::from(head.members)
                 | u64::from(head.retries) << 16
                 | u64::from(head.deadline_us) << 32;
-            self.payload.add(from).write(rest);
-            self.payload.add(from + 1).write(u64::from(head.group));
+            put(self.payload.add(from), rest);
+            put(self.payload.add(from + 1), u64::from(head.group));
             let mut at = places + args.len() + 1;
             for (member, args) in args.iter().enumerate() {
-                self.payload.add(places + member).write(at as u64);
-                put_blob(self.payload.add(at), args);
+                put(self.payload.add(places + member), at as u64);
+                put_blob_by_words(self.payload.add(at), args);
                 at += args.blob_len() / 8;
             }
             let table = if saved.is_empty() { 0 } else { at };
-            self.payload.add(places + args.len()).write(table as u64);
+            put(self.payload.add(places + args.len()), table as u64);
             if table != 0 {
-                self.payload.add(table).write(seal);
-                self.payload.add(table + 1).write(saved.len() as u64);
+                put(self.payload.add(table), seal);
+                put(self.payload.add(table + 1), saved.len() as u64);
                 for (index, range) in saved.iter().enumerate() {
                     let entry = self.payload.add(table + 2 + 3 * index);
-                    entry.write(range.address);
-                    entry.add(1).write(range.len);
-                    entry.add(2).write(range.copy);
+                    put(entry, range.address);
+                    put(entry.add(1), range.len);
+                    put(entry.add(2), range.copy);
                 }
             }
         }
@@ -377,7 +385,42 @@ impl Letters {
     }
 }
 
-/// Writes a blob word by word. Tensors are five words each, so all parts are whole words.
+/// Reads a word that may be rewritten meanwhile.
+///
+/// # Safety
+/// It is mapped and aligned.
+#[inline(always)]
+unsafe fn get(word: *mut u64) -> u64 {
+    // SAFETY: the caller's promise; whoever writes it meanwhile does so with `put`.
+    unsafe { AtomicU64::from_ptr(word).load(Relaxed) }
+}
+
+/// Writes a word that may be read meanwhile.
+///
+/// # Safety
+/// It is mapped and aligned, and the caller is the only one who writes it.
+#[inline(always)]
+unsafe fn put(word: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { AtomicU64::from_ptr(word).store(value, Relaxed) };
+}
+
+/// Writes a blob into the payload, where a stale reader may look at any word of it.
+///
+/// # Safety
+/// `out` has room for it.
+unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
+    let (tensors, scalars) = (args.tensors(), args.scalars());
+    let counts = tensors.len() as u64 | (scalars.len() as u64) << 32;
+    let words = bytemuck::cast_slice::<_, u64>(tensors).iter().chain(scalars);
+    for (at, &word) in std::iter::once(&counts).chain(words).enumerate() {
+        // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
+        unsafe { put(out.add(at), word) };
+    }
+}
+
+/// Writes a blob into a letter. Tensors are five words each, so all parts are whole words. Of these
+/// only the first is where others may look (a spilled letter has the place of its payload there).
 ///
 /// # Safety
 /// `out` has room for it.
@@ -386,7 +429,7 @@ unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
     unsafe {
-        out.write(tensors.len() as u64 | (scalars.len() as u64) << 32);
+        put(out, tensors.len() as u64 | (scalars.len() as u64) << 32);
         // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
         let mut at = out.add(1);
         for tensor in tensors {

@@ -16,6 +16,7 @@ mod layout;
 mod records;
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::WorkerKind;
@@ -26,7 +27,7 @@ use crate::mailbox::group::{self, GroupArea};
 use crate::mailbox::hint::HintRing;
 use crate::mailbox::letter::{Head, Letter, Letters};
 use crate::ring::{Edge, Slot, Table, dist_ring};
-use crate::sys::map::{Mapping, Window};
+use crate::sys::map::{Mapping, OwnMark, Window};
 use layout::{Offsets, lay_out};
 use records::{ImportPlace, Pool, Superblock};
 
@@ -42,9 +43,12 @@ const VERSION: u64 = 1;
 
 /// The mapping with its geometry. Everything is reached through here.
 pub(crate) struct Arena {
-    map: Mapping,
+    /// What was mapped here is unmapped here alone: a child does not have it, and may have
+    /// something of its own at the same addresses.
+    own: OwnMark,
+    map: ManuallyDrop<Mapping>,
     /// For what is mapped later.
-    window: Window,
+    window: ManuallyDrop<Window>,
     shape: Shape,
     at: Offsets,
     /// Whether sleepers fence for the ringers (see [`Parked`]); decided before the fork.
@@ -55,10 +59,11 @@ impl Arena {
     /// Maps and initialises an arena. `name` is what `/proc/*/maps` shows.
     pub(crate) fn new(name: &str, shape: Shape) -> io::Result<Self> {
         let at = lay_out(&shape);
-        let map = Mapping::new(name, at.total)?;
-        let window = Window::new(shape.import_bytes);
+        let map = ManuallyDrop::new(Mapping::new(name, at.total)?);
+        let window = ManuallyDrop::new(Window::new(shape.import_bytes));
+        let own = OwnMark::new();
         let asymmetric = crate::sys::membarrier::register();
-        let arena = Self { map, window, shape, at, asymmetric };
+        let arena = Self { own, map, window, shape, at, asymmetric };
         arena.map.populate(0, at.edges + shape.ring.edges() * size_of::<Edge>());
         arena.map.populate(at.control, at.hints - at.control);
         for slot in 0..shape.ring.window as u32 {
@@ -74,6 +79,12 @@ impl Arena {
         // SAFETY: offset 0 is page-aligned and belongs to the superblock alone.
         unsafe { arena.map.base().cast::<Superblock>().write(superblock) };
         Ok(arena)
+    }
+
+    /// Whether this is the process that mapped it, and no child (be it a worker).
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        self.own.is_own()
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -364,6 +375,18 @@ impl Arena {
             true if word.is_failed() => Settled::Failed,
             true => Settled::Ok,
             false => Settled::Open,
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if self.own.is_own() {
+            // SAFETY: once, and neither is used afterwards.
+            unsafe {
+                ManuallyDrop::drop(&mut self.map);
+                ManuallyDrop::drop(&mut self.window);
+            }
         }
     }
 }

@@ -37,9 +37,11 @@ pub(crate) fn file_bytes(file: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(nix::sys::stat::fstat(file)?.st_size.max(0) as u64)
 }
 
-/// Keeps a memfd from being made shorter, if it is one that can be sealed.
-pub(crate) fn seal_length(file: BorrowedFd<'_>) {
+/// Keeps a memfd from being made shorter. False when it is no file that can be sealed.
+pub(crate) fn seal_length(file: BorrowedFd<'_>) -> bool {
     let _ = fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK));
+    let seals = fcntl(file, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_retain);
+    seals.is_ok_and(|seals| seals.contains(SealFlag::F_SEAL_SHRINK))
 }
 
 /// Addresses without memory, set aside before the fork: what is mapped there later can lie at the
@@ -181,7 +183,11 @@ impl Drop for SharedWords {
 
 /// A page that a child of this process finds empty: whoever asks whether this is still the process
 /// that made it needs no system call.
-pub(crate) struct OwnMark(Option<NonNull<u32>>);
+pub(crate) struct OwnMark {
+    word: Option<NonNull<u32>>,
+    /// For systems that cannot wipe pages.
+    pid: u32,
+}
 
 // SAFETY: the word is written once, before the mark is shared.
 unsafe impl Send for OwnMark {}
@@ -195,32 +201,36 @@ impl OwnMark {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, at an address of the system's choice.
         let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, prot, flags, -1, 0) };
+        let pid = std::process::id();
         if page == libc::MAP_FAILED {
-            return Self(None);
+            return Self { word: None, pid };
         }
         let start = page as u64;
         if advise_at(&(start..start + PAGE as u64), libc::MADV_WIPEONFORK).is_err() {
             // SAFETY: ours, and nobody has the address.
             unsafe { libc::munmap(page, PAGE) };
-            return Self(None);
+            return Self { word: None, pid };
         }
         let word = page.cast::<u32>();
         // SAFETY: the page is ours alone, writable and aligned.
         unsafe { word.write(1) };
-        Self(NonNull::new(word))
+        Self { word: NonNull::new(word), pid }
     }
 
-    /// Whether this is the process that made it. Where the system cannot wipe pages: yes.
+    /// Whether this is the process that made it.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
-        // SAFETY: mapped as long as the mark lives.
-        self.0.is_none_or(|word| unsafe { word.read_volatile() } == 1)
+        match self.word {
+            // SAFETY: mapped as long as the mark lives.
+            Some(word) => unsafe { word.read_volatile() == 1 },
+            None => std::process::id() == self.pid,
+        }
     }
 }
 
 impl Drop for OwnMark {
     fn drop(&mut self) {
-        if let Some(word) = self.0 {
+        if let Some(word) = self.word {
             // SAFETY: ours, and nobody else has the address.
             unsafe { libc::munmap(word.as_ptr().cast(), PAGE) };
         }

@@ -9,7 +9,7 @@ use super::native::Returned;
 use super::{TaskContext, Worker};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::chip::ChipError;
-use crate::ids::WorkerId;
+use crate::ids::{Callable, WorkerId};
 use crate::segment::Detail;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -20,15 +20,18 @@ type Function =
 /// Makes the worker, in its own process or thread.
 pub(crate) type Factory = Arc<dyn Fn(WorkerId) -> Result<Box<dyn Worker>, BoxError> + Send + Sync>;
 
-/// All registered functions by number. Forked with the workers, so nothing is ever sent.
+/// All registered functions, in the order of registration. Forked with the workers, so nothing is
+/// ever sent.
 #[derive(Clone, Default)]
 pub(crate) struct Functions {
-    list: Vec<(String, Arc<Function>)>,
-    known: HashSet<String>,
+    list: Vec<(Callable, Arc<Function>)>,
+    /// In the same order.
+    names: Vec<Arc<str>>,
+    known: HashSet<Arc<str>>,
 }
 
 impl Functions {
-    pub(crate) fn add<F, E>(&mut self, name: &str, function: F) -> Option<u64>
+    pub(crate) fn add<F, E>(&mut self, name: &str, function: F) -> Option<Callable>
     where
         F: Fn(TaskArgsView<'_>, &CallConfig, &TaskContext<'_>) -> Result<(), E>
             + Send
@@ -36,7 +39,8 @@ impl Functions {
             + 'static,
         E: Into<BoxError>,
     {
-        if !self.known.insert(name.to_owned()) {
+        let name: Arc<str> = name.into();
+        if !self.known.insert(Arc::clone(&name)) {
             return None;
         }
         let boxed = Arc::new(
@@ -44,13 +48,15 @@ impl Functions {
                 function(args, config, context).map_err(Into::into)
             },
         );
-        self.list.push((name.to_owned(), boxed));
-        Some(self.list.len() as u64 - 1)
+        let callable = Callable::registered(self.list.len());
+        self.list.push((callable, boxed));
+        self.names.push(name);
+        Some(callable)
     }
 
-    /// The names, in the order of the numbers.
-    pub(crate) fn names(&self) -> Arc<[String]> {
-        self.list.iter().map(|(name, _)| name.clone()).collect()
+    /// Numbers and names.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Callable, &str)> {
+        self.list.iter().map(|(callable, _)| *callable).zip(self.names.iter().map(|name| &**name))
     }
 }
 
@@ -62,10 +68,10 @@ impl Worker for Functions {
         config: &CallConfig,
         context: &TaskContext<'_>,
     ) -> Result<(), BoxError> {
-        let function = usize::try_from(callable).ok().and_then(|i| self.list.get(i));
-        match function {
+        let function = self.list.get(Callable(callable).place());
+        match function.filter(|(number, _)| number.0 == callable) {
             Some((_, function)) => function(args, config, context),
-            None => Err(format!("callable {callable} is no registered function").into()),
+            None => Err(format!("callable {callable:#x} is no registered function").into()),
         }
     }
 }

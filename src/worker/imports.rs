@@ -19,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use crate::abi::ContinuousTensor;
+use crate::abi::reach::Reach;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::{Arena, ImportRecord};
 use crate::sys::descriptors::Descriptor;
@@ -38,6 +39,8 @@ struct Place {
     /// How often the place was given.
     generation: u32,
     memory: Option<Descriptor>,
+    /// Lets views here follow its addresses, for as long as they are mapped.
+    reach: Option<Reach>,
 }
 
 impl Imports {
@@ -60,6 +63,7 @@ impl Imports {
         bytes: &Range<u64>,
         memory: OwnedFd,
     ) -> io::Result<()> {
+        let reach = reach_to(bytes)?;
         arena.window().map(bytes, memory.as_fd())?;
         let mut places = self.places();
         let at = index as usize;
@@ -69,6 +73,7 @@ impl Imports {
         let place = &mut places[at];
         place.generation = place.generation.wrapping_add(1).max(1);
         place.memory = Some(memory.into());
+        place.reach = Some(reach);
         let record =
             ImportRecord { generation: place.generation, first: bytes.start, end: bytes.end };
         arena.write_import(index, record);
@@ -79,6 +84,7 @@ impl Imports {
     pub(crate) fn forget(&self, arena: &Arena, index: u32, bytes: &Range<u64>) {
         if let Some(place) = self.places().get_mut(index as usize) {
             place.memory = None;
+            place.reach = None;
         }
         arena.write_import(index, ImportRecord::default());
         arena.window().unmap(bytes);
@@ -119,7 +125,7 @@ pub(crate) struct Mapped<'a> {
     /// To the host. `None` in a thread: the host's own mapping is there.
     line: Option<BorrowedFd<'a>>,
     /// By place.
-    mapped: Vec<ImportRecord>,
+    mapped: Vec<(ImportRecord, Option<Reach>)>,
 }
 
 impl<'a> Mapped<'a> {
@@ -144,33 +150,40 @@ impl<'a> Mapped<'a> {
         for tensor in tensors.iter().filter(named) {
             let address = tensor.data();
             let known = |record: &ImportRecord| record.holds(address);
-            if self.mapped.iter().any(known) {
+            if self.mapped.iter().any(|(record, _)| known(record)) {
                 continue;
             }
             let index = (0..MAX_IMPORTS as u32).find(|&i| known(&arena.import(i)));
             let index = index.ok_or_else(|| format!("the buffer at {address:#x} is gone"))?;
             let record = arena.import(index);
             let memory = ask(line, index, record.generation);
-            let mapped =
-                memory.and_then(|memory| arena.window().map(&record.bytes(), memory.as_fd()));
-            mapped.map_err(|e| format!("mapping the buffer at {address:#x}: {e}"))?;
+            let mapped = memory
+                .and_then(|memory| arena.window().map(&record.bytes(), memory.as_fd()))
+                .and_then(|()| reach_to(&record.bytes()));
+            let reach = mapped.map_err(|e| format!("mapping the buffer at {address:#x}: {e}"))?;
             if self.mapped.len() <= index as usize {
-                self.mapped.resize(index as usize + 1, ImportRecord::default());
+                self.mapped.resize_with(index as usize + 1, Default::default);
             }
-            self.mapped[index as usize] = record;
+            self.mapped[index as usize] = (record, Some(reach));
         }
         Ok(())
     }
 
     /// Lets go what the host has forgotten, so that its memory is free.
     pub(crate) fn release_stale(&mut self, arena: &Arena) {
-        for (index, mapped) in self.mapped.iter_mut().enumerate() {
+        for (index, (mapped, reach)) in self.mapped.iter_mut().enumerate() {
             if mapped.generation != 0 && arena.import(index as u32) != *mapped {
+                *reach = None;
                 arena.window().unmap(&mapped.bytes());
                 *mapped = ImportRecord::default();
             }
         }
     }
+}
+
+fn reach_to(bytes: &Range<u64>) -> io::Result<Reach> {
+    let full = || io::Error::other("this process has thousands of imports already; drop some");
+    Reach::new(bytes.clone()).ok_or_else(full)
 }
 
 fn ask(line: BorrowedFd<'_>, index: u32, generation: u32) -> io::Result<OwnedFd> {

@@ -48,9 +48,9 @@ impl Brood for Workers {
     }
 
     fn reach(&self) -> Vec<Range<u64>> {
-        // What workers have mapped: their own arena, and what levels above have lent.
-        let own = [self.arena.tensor_bytes(), self.arena.window().bytes()];
-        self.lent.ranges().chain(own).collect()
+        // What workers have mapped: their own arena, and what levels above have lent. (Memory that
+        // came after the fork is added where it is mapped.)
+        self.lent.ranges().chain([self.arena.tensor_bytes()]).collect()
     }
 
     fn has_lines(&self) -> bool {

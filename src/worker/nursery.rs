@@ -528,6 +528,7 @@ fn spawn(brood: &dyn Brood, worker: u16, steps: &Steps) -> Result<Hatched, Errno
             drop(tether);
             let line_fd = line.as_ref().map(AsRawFd::as_raw_fd);
             descriptors::keep_only(&brood.keeps().into_iter().chain(line_fd).collect::<Vec<_>>());
+            reach::end_inheritance();
             contain(|| {
                 process::die_with_parent_thread();
                 if getppid() != nursery {

@@ -291,3 +291,23 @@ pub(crate) fn not_by_workers_of_ones_own() {
     let failed = failure(exec.run(|orch| orch.submit(add, TaskArgs::new(), config())));
     assert_eq!(failed.message, format!("got {:#x}", add.0));
 }
+
+/// The same library, registered in two executors in the same order.
+pub(crate) fn not_those_of_another_executor() {
+    for mode in BOTH {
+        let ((first, directory), (second, _)) = (bare(mode), bare(mode));
+        let library = compile(directory.path(), "add", ADD);
+        let add = register(&first, &library, "add").unwrap();
+        let twice = register(&second, &library, "twice").unwrap();
+        let cell = second.buffer::<u64>(1).unwrap();
+        let run = |callable| {
+            let args = TaskArgs::new().inout(&cell).scalar(1);
+            second.run(|orch| orch.submit(callable, args, config()).map(drop))
+        };
+        assert!(matches!(run(add), Err(Error::UnknownFunction(n)) if n == add.0));
+        assert!(matches!(second.unregister(add), Err(Error::UnknownFunction(_))));
+        cell.set(0, 4).unwrap();
+        run(twice).unwrap();
+        assert_eq!(cell.get(0), Some(8));
+    }
+}

@@ -213,11 +213,12 @@ pub(crate) fn refused_at_once() {
     assert!(matches!(short, Error::ImportTooShort { asked: 4104, available: 4096 }), "{short}");
     let (pipe, _other) = nix::unistd::pipe().unwrap();
     let pipe = exec.import::<u8>(pipe, 0).err().unwrap().to_string();
-    assert!(pipe.contains("mapping it failed"), "{pipe}");
+    assert!(pipe.contains("cannot be sealed"), "{pipe}");
     let null: OwnedFd = File::open("/dev/null").unwrap().into();
     assert!(matches!(exec.import::<u8>(null, 1), Err(Error::ImportTooShort { .. })));
     let read_only: OwnedFd = File::open("/proc/self/exe").unwrap().into();
-    let read_only = exec.import::<u8>(read_only, 1).err().unwrap().to_string();
+    // SAFETY: nobody makes the file of a running program shorter.
+    let read_only = unsafe { exec.import_unsealed::<u8>(read_only, 1) }.err().unwrap().to_string();
     assert!(read_only.contains("ermission denied"), "{read_only}");
     let large = exec.memfd_buffer::<u64>(3 << 30).err().unwrap();
     assert!(matches!(large, Error::ImportSpace { used: 0, .. }), "{large}");
@@ -402,4 +403,27 @@ pub(crate) fn dropped_beside_a_submit() {
             }
         }
     });
+}
+
+/// What somebody could cut off under those who use it is not taken, but by those who answer for it.
+pub(crate) fn what_cannot_be_sealed_is_refused() {
+    let Bench { exec, add, .. } = bench(Mode::Process, 1);
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(4096).unwrap();
+    let plain: OwnedFd = file.into();
+    let loose = memfd_create(c"test-mailring-loose", MFdFlags::MFD_CLOEXEC).unwrap();
+    File::from(loose.try_clone().unwrap()).set_len(4096).unwrap();
+    for memory in [plain, loose] {
+        let error = exec.import::<u64>(memory.try_clone().unwrap(), 8).err().unwrap();
+        assert!(matches!(error, Error::ImportUnsealed), "{error}");
+        assert!(error.to_string().contains("import_unsealed"), "{error}");
+        // SAFETY: nobody makes it shorter.
+        let cells = unsafe { exec.import_unsealed::<u64>(memory, 8) }.unwrap();
+        exec.run(|orch| orch.submit(add, TaskArgs::new().inout(&cells), config())).unwrap();
+        assert_eq!(cells.to_vec(), [1; 8]);
+    }
+    let sealed = memfd(4096);
+    let cells = exec.import::<u64>(sealed.try_clone().unwrap(), 8).unwrap();
+    assert!(File::from(sealed).set_len(0).is_err(), "nobody can any more");
+    assert_eq!(cells.to_vec(), [0; 8]);
 }

@@ -255,9 +255,17 @@ pub(crate) fn names_and_numbers() {
     let again = level.register("each", |_, _, _, _| Ok(()));
     assert!(matches!(again, Err(BuildError::DuplicateFunction(name)) if name == "each"));
     let exec = top(Mode::Process, 1, level);
-    assert_eq!(each, Callable(0));
-    let unknown = exec.run(|orch| orch.submit(Callable(1), TaskArgs::new(), config()).map(drop));
-    assert!(matches!(unknown, Err(Error::UnknownFunction(1))), "{unknown:?}");
+    // 0 is no function, nor is one of another level, or of the executors of this one.
+    let (mut other, elsewhere) = adding(Mode::Process, 1, None);
+    let second = other.register("second", |_, _, _, _| Ok(())).unwrap();
+    let mut below = small(Mode::Process, 1);
+    let add = below.register("add", |_, _, _| Ok::<(), Error>(())).unwrap();
+    for wrong in [Callable(0), Callable(1), elsewhere, second, add] {
+        let ran = exec.run(|orch| orch.submit(wrong, TaskArgs::new(), config()).map(drop));
+        assert!(matches!(ran, Err(Error::UnknownFunction(n)) if n == wrong.0), "{ran:?}");
+    }
+    let none = exec.buffer::<u64>(0).unwrap();
+    exec.run(|orch| orch.submit(each, TaskArgs::new().inout(&none), config()).map(drop)).unwrap();
 }
 
 pub(crate) fn a_level_that_cannot_be_built() {

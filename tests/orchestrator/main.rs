@@ -24,5 +24,6 @@ tests! {
         unknown_functions, pools_without_workers, a_scope_end_without_begin,
         a_failed_submit_leaves_no_trace, buffers_that_cannot_be, a_slab_that_is_gone,
         writes_that_overlap, writes_that_do_not_overlap, bytes_behind_the_end,
+        functions_of_another_executor,
     }
 }

@@ -394,3 +394,47 @@ pub(crate) fn bytes_behind_the_end() {
         .unwrap();
     }
 }
+
+/// A callable names one function: not that of another executor which has the same place there.
+pub(crate) fn functions_of_another_executor() {
+    for mode in BOTH {
+        let mut first = small(mode, 1).sub_workers(1);
+        let mine = first.register("mine", |args, _, _| args.set(0, 0, 1u64)).unwrap();
+        let mut copy = first.clone();
+        let early = copy.clone();
+        let later = first.register("later", |args, _, _| args.set(0, 0, 2u64)).unwrap();
+        let copied = copy.register("copied", |args, _, _| args.set(0, 0, 3u64)).unwrap();
+        let mut second = small(mode, 1).sub_workers(1);
+        let other = second.register("mine", |args, _, _| args.set(0, 0, 4u64)).unwrap();
+        let all = [mine, later, copied, other];
+        assert!(all.iter().all(|callable| callable.0 != 0));
+        let executors = [
+            (first.build().unwrap(), &[Some(1), Some(2), None, None]),
+            (copy.build().unwrap(), &[Some(1), None, Some(3), None]),
+            (early.build().unwrap(), &[Some(1), None, None, None]),
+            (second.build().unwrap(), &[None, None, None, Some(4)]),
+        ];
+        for (exec, values) in executors {
+            let cell = exec.buffer::<u64>(1).unwrap();
+            for (callable, value) in all.into_iter().zip(values).chain([(Callable(0), &None)]) {
+                cell.set(0, 0).unwrap();
+                let one = || args().inout(&cell);
+                let ran = [
+                    exec.run(|orch| orch.submit(callable, one(), config()).map(drop)),
+                    exec.run(|orch| orch.submit_sub(callable, one()).map(drop)),
+                    exec.run(|orch| orch.submit_group(callable, vec![one()], config()).map(drop)),
+                ];
+                for ran in ran {
+                    match value {
+                        Some(_) => ran.unwrap(),
+                        None => assert!(
+                            matches!(ran, Err(Error::UnknownFunction(n)) if n == callable.0),
+                            "{ran:?}"
+                        ),
+                    }
+                }
+                assert_eq!(cell.get(0), Some(value.unwrap_or(0)));
+            }
+        }
+    }
+}

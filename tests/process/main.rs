@@ -13,6 +13,7 @@ mod inherited;
 mod life;
 mod older;
 mod parent;
+mod places;
 mod relatives;
 mod scribbles;
 mod shortage;
@@ -37,6 +38,12 @@ tests! {
         killed_in_the_middle_of_a_run, killed_when_idle, killed_beside_subprocesses,
         exits_without_dropping, panics_without_dropping, killed_while_building,
         the_building_thread_may_end, a_forked_copy_is_inert,
+    }
+    "process::places" in places {
+        a_child_inside_a_run_is_refused, a_child_that_leaves_the_run_and_drops_all,
+        a_child_that_returns_into_the_run, a_buffer_in_a_worker_of_another_executor,
+        a_child_of_a_body, a_view_of_memory_that_is_gone,
+        a_view_of_memory_that_a_worker_has_not_mapped,
     }
     "process::older" in older {
         a_killed_worker_is_replaced, an_exit_is_noticed, kills_from_outside_lose_nothing,

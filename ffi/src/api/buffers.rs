@@ -86,8 +86,8 @@ pub unsafe extern "C" fn mr_buffer_new(
 /// caller's own, and may be closed right after. Workers map it once, with the first task that
 /// names it.
 ///
-/// A memfd that allows it is sealed against shrinking; with a file that somebody makes shorter,
-/// whoever touches the missing bytes dies.
+/// A memfd that allows it is sealed against shrinking. Nobody may make another file shorter while
+/// the buffer is there: whoever touches the missing bytes dies of SIGBUS.
 ///
 /// MR_ERR_IMPORT: the file is shorter than the tensor, or cannot be mapped. MR_ERR_BUFFER_SPACE: no
 /// addresses are left for such buffers, or too many are there.
@@ -114,10 +114,13 @@ pub unsafe extern "C" fn mr_buffer_import(
         // SAFETY: borrowed for the copy alone; a number that is no descriptor is its error.
         let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
         let memory = copy.map_err(|e| Fail::new(MR_ERR_IMPORT, format!("descriptor {fd}: {e}")))?;
-        let held = if bytes.is_multiple_of(8) {
-            Held::Words(engine.0.import(memory, (bytes / 8) as usize)?)
-        } else {
-            Held::Bytes(engine.0.import(memory, bytes as usize)?)
+        // SAFETY: that nobody makes the file shorter is the caller's promise.
+        let held = unsafe {
+            if bytes.is_multiple_of(8) {
+                Held::Words(engine.0.import_unsealed(memory, (bytes / 8) as usize)?)
+            } else {
+                Held::Bytes(engine.0.import_unsealed(memory, bytes as usize)?)
+            }
         };
         tensor.set_data(held.first() as u64);
         out.set(handles::insert(Memory { held, bytes: bytes as usize, tensor })?);

@@ -114,7 +114,9 @@ impl From<Error> for Fail {
             Error::BufferSpace { .. } | Error::ImportSpace { .. } | Error::Imports(_) => {
                 MR_ERR_BUFFER_SPACE
             }
-            Error::Import { .. } | Error::ImportTooShort { .. } => MR_ERR_IMPORT,
+            Error::Import { .. } | Error::ImportTooShort { .. } | Error::ImportUnsealed => {
+                MR_ERR_IMPORT
+            }
             Error::Misuse(_) => MR_ERR_MISUSE,
             Error::StillRunning { .. } => MR_ERR_TIMEOUT,
             Error::OverlappingWrites { .. } => MR_ERR_ARGS,
