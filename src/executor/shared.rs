@@ -178,10 +178,10 @@ impl Shared {
             }
             if self.wait.pause(round).is_some() {
                 round = round.wrapping_add(1);
-                if round % 64 == 0 && until.is_some_and(|at| Instant::now() >= at) {
+                if round.is_multiple_of(64) && until.is_some_and(|at| Instant::now() >= at) {
                     return Waited::TimedOut;
                 }
-                if round % 4096 == 0 {
+                if round.is_multiple_of(4096) {
                     if self.health.failure().is_some() || self.is_corrupt(seq) {
                         return Waited::Failed;
                     }

@@ -226,7 +226,7 @@ impl TaskError {
     /// How many tasks failed because of the first one, this one among them.
     fn depth(&self) -> u32 {
         match &self.cause {
-            Cause::App(error) => error.depth,
+            Cause::App(error) => error.root.as_ref().map_or(0, |root| root.depth),
             _ => 0,
         }
     }
@@ -240,7 +240,9 @@ impl Cause {
                 message: cut(error.message),
                 chain: error.chain.iter().take(3).map(|text| cut_to(text, SHORT)).collect(),
                 payload: Payload(error.payload.0.filter(|bytes| bytes.0.len() <= most / 4)),
-                root: error.root.map(|root| Box::new(root.shortened_to(ROOT))),
+                root: error
+                    .root
+                    .map(|root| Box::new(Root { first: root.first.shortened_to(ROOT), ..*root })),
                 ..error
             }),
             Self::Panicked { message, at } => Self::Panicked { message: cut(message), at },
@@ -262,7 +264,7 @@ impl TaskError {
     /// [`Error`], or as an error that has that among its sources), failed because of that.
     pub fn root(&self) -> Self {
         match &self.cause {
-            Cause::App(AppError { root: Some(root), .. }) => (**root).clone(),
+            Cause::App(AppError { root: Some(root), .. }) => root.first.clone(),
             _ => self.clone(),
         }
     }
@@ -336,8 +338,15 @@ pub struct AppError {
     /// The node that returned it: `file:line`.
     pub at: String,
     payload: Payload,
-    /// If it is the error of a task that its function had called: that of the first one, whole.
-    root: Option<Box<TaskError>>,
+    /// If it is the error of a task that its function had called.
+    root: Option<Box<Root>>,
+}
+
+/// Where a row of errors began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Root {
+    /// The first of them, whole.
+    first: TaskError,
     /// How many tasks failed because of that, this one among them.
     depth: u32,
 }
@@ -348,7 +357,7 @@ struct Payload(Option<Bytes>);
 
 /// Bytes in one piece: an error in an error in an error does not grow with each of them.
 #[derive(Clone, PartialEq, Default)]
-struct Bytes(Vec<u8>);
+struct Bytes(Box<[u8]>);
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -368,7 +377,7 @@ impl<'de> Deserialize<'de> for Bytes {
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.to_vec()))
+                Ok(Bytes(bytes.into()))
             }
         }
 
@@ -389,12 +398,11 @@ impl AppError {
     /// It is the error of a task that the function had called. However deep the calls are, the
     /// first error is kept whole, and what lies between is as long as a few of them.
     fn pass_on(&mut self, mut inner: TaskError) {
-        let root = inner.root();
-        self.depth = inner.depth() + 1;
-        if self.depth > NAMED {
-            let between = self.depth - 2;
+        let root = Root { first: inner.root(), depth: inner.depth() + 1 };
+        if root.depth > NAMED {
+            let (between, first) = (root.depth - 2, &root.first);
             self.message =
-                format!("{}, as did {between} tasks below it, since {root}", inner.head());
+                format!("{}, as did {between} tasks below it, since {first}", inner.head());
         }
         if self.payload.0.as_ref().is_some_and(|bytes| bytes.0.len() > INNER)
             && let Cause::App(app) = &mut inner.cause
@@ -402,7 +410,7 @@ impl AppError {
         {
             app.payload = Payload(None);
             let encoded = codec::encode_unchecked(&Error::Task(Box::new(inner))).ok();
-            self.payload = Payload(encoded.map(Bytes));
+            self.payload = Payload(encoded.map(|bytes| Bytes(bytes.into())));
         }
         self.root = Some(Box::new(root));
     }
@@ -448,21 +456,14 @@ impl Raised {
         let of_task = type_name == std::any::type_name::<Error>();
         let message = if of_task { sentence(&message).to_owned() } else { message };
         let type_name = type_name.to_owned();
-        let payload = Payload(payload.map(Bytes));
-        let mut error = AppError {
-            type_name,
-            message,
-            chain,
-            at: String::new(),
-            payload,
-            root: None,
-            depth: 0,
-        };
+        let payload = Payload(payload.map(|bytes| Bytes(bytes.into())));
+        let mut error =
+            AppError { type_name, message, chain, at: String::new(), payload, root: None };
         if let Some(Error::Task(inner)) = error.downcast::<Error>() {
             error.pass_on(*inner);
         } else if let Some(task) = task {
-            error.root = Some(Box::new(task.root()));
-            error.depth = task.depth() + 1;
+            let root = Root { first: task.root(), depth: task.depth() + 1 };
+            error.root = Some(Box::new(root));
         }
         Self(Cause::App(error))
     }

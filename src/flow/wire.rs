@@ -117,7 +117,7 @@ impl Answer {
                 values
                     .into_iter()
                     .map(|value| match value {
-                        WireValue::Failed(error) => WireValue::Failed(error.shortened()),
+                        WireValue::Failed(error) => WireValue::Failed(Box::new(error.shortened())),
                         other => other,
                     })
                     .collect(),
@@ -154,5 +154,5 @@ pub(super) struct About {
 pub(super) enum WireValue {
     Inline(Vec<u8>),
     Placed { address: u64, len: u64 },
-    Failed(TaskError),
+    Failed(Box<TaskError>),
 }

@@ -20,9 +20,7 @@
 //! five of a letter, and all of the payload, since a stale place may be any) are written and read
 //! one by one, as relaxed atomics; what they say counts only once the slot is held.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-
+use super::sync::{AtomicU64, Relaxed};
 use crate::abi::{CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::INLINE_ARGS;

@@ -136,7 +136,7 @@ pub(crate) fn refused_at_once() {
     let long = "x".repeat(300);
     for (path, symbol, words) in [
         (directory.path().join("none.so"), "add", "No such file"),
-        (directory.path().to_owned(), "add", "directory"),
+        (directory.path().to_owned(), "add", "no regular file"),
         (text, "add", "it is no shared object"),
         (library.clone(), "subtract", "it has no such symbol"),
         (library.clone(), "ad", "it has no such symbol"),

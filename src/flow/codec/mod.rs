@@ -341,7 +341,8 @@ impl<'a> Gathered<'a> {
 /// Whether these bytes are a value that is to lie at a multiple of 64, and do not.
 #[inline]
 pub(super) fn is_misplaced(value: &[u8]) -> bool {
-    value.as_ptr().addr() % ALIGN != 0 && value.last().is_some_and(|&tag| plain::is_aligned(tag))
+    !value.as_ptr().addr().is_multiple_of(ALIGN)
+        && value.last().is_some_and(|&tag| plain::is_aligned(tag))
 }
 
 /// Bytes at a multiple of 64.

@@ -204,7 +204,7 @@ fn array_id<E: 'static>(size: usize) -> TypeId {
             }
         };
     }
-    if size == 0 || size % size_of::<E>() != 0 {
+    if size == 0 || !size.is_multiple_of(size_of::<E>()) {
         return TypeId::of::<NoArray>();
     }
     of!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
@@ -252,8 +252,8 @@ fn read_all<E: bytemuck::Pod>(bytes: &[u8]) -> Result<Vec<E>, Fault> {
 /// Elements where they are, if they lie right for that.
 pub(super) fn elements<E>(tag: u8, bytes: &[u8]) -> Option<&[E]> {
     let right = list_tag::<E>() == Some(tag)
-        && bytes.len() % size_of::<E>() == 0
-        && bytes.as_ptr().addr() % align_of::<E>() == 0;
+        && bytes.len().is_multiple_of(size_of::<E>())
+        && bytes.as_ptr().addr().is_multiple_of(align_of::<E>());
     // SAFETY: `E` is a number, so any bytes are one; place and length have been looked at.
     right.then(|| unsafe {
         std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<E>())
@@ -334,7 +334,7 @@ pub(super) struct Numbers<'de> {
 
 impl<'de> Numbers<'de> {
     pub(super) fn new(number: Number, bytes: &'de [u8]) -> Option<Self> {
-        (bytes.len() % number.size() == 0).then_some(Self { number, bytes })
+        bytes.len().is_multiple_of(number.size()).then_some(Self { number, bytes })
     }
 
     pub(super) fn of_bytes(bytes: &'de [u8]) -> Self {

@@ -473,7 +473,7 @@ fn maps_with_any_keys_and_sets() {
         (Key::Struct { a: "x".to_owned() }, 3),
     ]));
     travels((0..500u32).map(|n| (Key::Newtype(n as u8), n)).collect::<HashMap<_, _>>());
-    travels((0..500u32).map(|n| Wrap(n)).collect::<BTreeSet<_>>());
+    travels((0..500u32).map(Wrap).collect::<BTreeSet<_>>());
     travels((0..500i16).collect::<HashSet<_>>());
     travels((0..100u8).map(Key::Newtype).collect::<HashSet<_>>());
 }

@@ -185,10 +185,10 @@ mod tests {
                         node.wants = Some(random.below(claims.len()));
                     }
                     at_work => {
-                        for pool in 0..pools {
+                        for (pool, left) in free.iter_mut().enumerate() {
                             if random.below(3) == 0 {
                                 node.holds.push((pool, 1));
-                                free[pool] = (free[pool] - 1).max(0);
+                                *left = (*left - 1).max(0);
                             }
                         }
                         for _ in 0..(at_work - 1) * (1 + random.below(2)) {

@@ -97,7 +97,7 @@ impl State {
         }
         // A failure ends it, whatever else is not there yet.
         let failed = wait.ids.iter().find_map(|&index| match &self.objects.at(index).value {
-            Value::Failed(error) => Some(WireValue::Failed((**error).clone())),
+            Value::Failed(error) => Some(WireValue::Failed(Box::new((**error).clone()))),
             _ => None,
         });
         if let Some(failed) = failed {

@@ -392,7 +392,7 @@ impl Client {
                 Ok(Encoded::Placed { address, len })
             }
             WireValue::Placed { .. } => Err(Error::Closed("a value lies nowhere".to_owned())),
-            WireValue::Failed(error) => Err(error.into()),
+            WireValue::Failed(error) => Err((*error).into()),
         });
         values.collect()
     }
