@@ -41,9 +41,11 @@ pub enum Mode {
     /// tasks and all buffers, since they are one mapping; and the words by which tasks are handed
     /// on: slot words, hints, sets, doors, member words of groups, the table of workers, texts of
     /// errors. It cannot reach what a task is (function, arguments, options), who waits for whom,
-    /// or anything of the host, and dies when it tries. What it does to the words costs time at
-    /// most, or fails the executor with a message, within seconds: nothing waits for ever. What it
-    /// does to the bytes of other tasks cannot be noticed.
+    /// or anything of the host, and dies when it tries. What it does to the words costs time, or
+    /// fails the executor with a message: the host looks again for what is hidden, and gives up
+    /// when the oldest task stays as it is while all sleep. A run may still wait for long where
+    /// such a worker is never found out, so give it a deadline. What it does to the bytes of other
+    /// tasks cannot be noticed.
     #[default]
     Process,
     /// Each in a thread of this process: no isolation, and a body that hangs cannot be ended.

@@ -1,7 +1,7 @@
 //! The system calls, and nothing but them: mapping, futex, processes, what the machine has.
 
 pub(crate) mod descriptors;
-#[cfg(feature = "flow")]
+#[cfg_attr(not(feature = "flow"), expect(dead_code, reason = "flows ask for more of it"))]
 pub(crate) mod family;
 pub(crate) mod file;
 pub(crate) mod futex;

@@ -11,7 +11,7 @@ use super::Factory;
 use super::functions::make;
 use super::lent::Lent;
 use super::nursery::Brood;
-use super::orphans::end_levels;
+use super::orphans::{end_levels, end_subprocesses};
 use super::participant::{Participant, Place, WaitStrategy};
 use super::poke::Poke;
 use super::steps::{Step, Steps};
@@ -97,6 +97,7 @@ impl Brood for Workers {
 
     fn bereaved(&self, living: &[Option<Pid>]) {
         end_levels(&self.arena, living);
+        end_subprocesses(living);
     }
 }
 

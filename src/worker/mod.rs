@@ -14,7 +14,7 @@ pub(crate) mod library;
 pub(crate) mod life;
 pub(crate) mod native;
 pub(crate) mod nursery;
-mod orphans;
+pub(crate) mod orphans;
 pub(crate) mod output;
 pub(crate) mod panics;
 pub(crate) mod participant;

@@ -12,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use crate::segment::Arena;
+use crate::sys::family::{self, Member};
 use crate::sys::process;
 
 /// Longest wait for processes that are dying.
@@ -82,6 +83,22 @@ fn stray(pid: Pid, own: Option<&Path>, inode: u64) -> Stray {
             && line.split_whitespace().nth(4).is_some_and(|number| number.parse() == Ok(inode))
     };
     if maps.lines().any(shows) { Stray::Ours } else { Stray::Foreign }
+}
+
+/// Ends what tasks of a dead worker have started, in whatever session it is: it came to us as an
+/// orphan. What tasks of the living have started is below these.
+pub(crate) fn end_subprocesses(living: &[Option<Pid>]) {
+    let is_worker = |child: &i32| living.contains(&Some(Pid::from_raw(*child)));
+    if process::children().iter().all(is_worker) {
+        return; // as almost always, and the replacement waits
+    }
+    let workers: Vec<Member> =
+        living.iter().flatten().filter_map(|pid| Member::of(pid.as_raw())).collect();
+    let own = nix::unistd::getpid().as_raw();
+    let ended = family::end_descendants(own, &workers, Duration::ZERO, STUCK, &|| true);
+    if !ended.is_empty() {
+        family::reap_others(&workers);
+    }
 }
 
 /// Collects orphans that have ended; they came to us when their parents died.

@@ -15,12 +15,12 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An executor whose body takes every lock that it can think of, and then panics.
 fn takes_all() -> (Executor, mailring::Callable) {
-    takes_all_and(true)
+    takes_all_and(true, 1)
 }
 
 /// The same; to find the names in a backtrace takes long.
-fn takes_all_and(names: bool) -> (Executor, mailring::Callable) {
-    let mut builder = small(Mode::Process, 1);
+fn takes_all_and(names: bool, workers: usize) -> (Executor, mailring::Callable) {
+    let mut builder = small(Mode::Process, workers);
     let all = builder
         .register("all", move |_, _, _| {
             let text = format!("{:?}", std::env::vars_os().count());
@@ -134,7 +134,7 @@ pub(crate) fn soak_locks_that_are_never_opened() {
 }
 
 /// Threads that take and leave what a child may need, all the time.
-fn beside_busy_threads(builds: u32) {
+fn beside_busy_threads(builds: usize, workers: usize) {
     let stop = AtomicBool::new(false);
     std::panic::set_hook(Box::new(|_| ()));
     std::thread::scope(|scope| {
@@ -160,7 +160,7 @@ fn beside_busy_threads(builds: u32) {
         busy(&|| drop(std::hint::black_box(std::backtrace::Backtrace::force_capture())));
         busy(&|| drop(std::panic::take_hook()));
         for _ in 0..builds {
-            let (exec, all) = takes_all_and(false);
+            let (exec, all) = takes_all_and(false, workers);
             works(&exec, all, false);
         }
         stop.store(true, Relaxed);
@@ -168,13 +168,17 @@ fn beside_busy_threads(builds: u32) {
 }
 
 pub(crate) fn beside_threads_that_take_every_lock() {
-    beside_busy_threads(5);
+    beside_busy_threads(5, 1);
 }
 
-/// `MAILRING_BUILDS=10000` for a night.
+/// Ten thousand workers; `MAILRING_BUILDS=10000` for a night.
 pub(crate) fn soak_many_builds_beside_such_threads() {
+    const WORKERS: usize = 100;
     let builds = std::env::var("MAILRING_BUILDS").ok().and_then(|text| text.parse().ok());
-    beside_busy_threads(builds.unwrap_or(300));
+    // A thread takes the hook away all the time, and the usual one would print what panics say.
+    // SAFETY: this process has one thread.
+    unsafe { std::env::set_var("RUST_BACKTRACE", "0") };
+    beside_busy_threads(builds.unwrap_or(10_000 / WORKERS), WORKERS);
 }
 
 /// Threads that were there before are named on standard error, once.

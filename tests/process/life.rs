@@ -258,23 +258,38 @@ pub(crate) fn two_executors_side_by_side() {
     }
 }
 
-/// What a task has started ends when its worker dies.
+/// What a task has started ends when its worker dies, in whatever session it is; what others have
+/// started does not.
 pub(crate) fn subprocesses_end_with_their_worker() {
-    let mut builder = small(Mode::Process, 1);
+    use std::os::unix::process::CommandExt;
+    let mut builder = small(Mode::Process, 2);
     let start = builder
         .register("start", |args, _, _| {
-            let child = std::process::Command::new("sleep").arg("100").spawn()?;
-            atom(&args, 0, 0).store(u64::from(child.id()), SeqCst);
+            for (at, own_session) in [false, true].into_iter().enumerate() {
+                let mut command = std::process::Command::new("sleep");
+                if own_session {
+                    // SAFETY: one system call, which changes nothing but the child.
+                    unsafe { command.pre_exec(|| Ok(_ = libc::setsid())) };
+                }
+                let child = command.arg("100").spawn()?;
+                atom(&args, 0, at).store(u64::from(child.id()), SeqCst);
+            }
             Ok::<(), std::io::Error>(())
         })
         .unwrap();
     let exec = builder.build().unwrap();
-    let pid = exec.buffer::<u64>(1).unwrap();
-    exec.run(|orch| orch.submit(start, args().no_dep(pid.tensor()), config()).map(drop)).unwrap();
-    let child = pid.get(0).unwrap() as i32;
-    assert!(is_alive(child));
+    let pids = [0, 1].map(|worker| {
+        let pids = exec.buffer::<u64>(2).unwrap();
+        let on = TaskOptions::new().on(WorkerId(worker));
+        let list = args().no_dep(pids.tensor());
+        exec.run(|orch| orch.submit_with(start, list, config(), &on).map(drop)).unwrap();
+        [0, 1].map(|at| pids.get(at).unwrap() as i32)
+    });
+    assert!(pids.as_flattened().iter().all(|&pid| is_alive(pid)));
     kill(exec.worker_pids()[0] as i32, libc::SIGKILL);
-    eventually("the child is gone", || !is_alive(child));
+    eventually("its children are gone", || !pids[0].iter().any(|&pid| is_alive(pid)));
+    eventually("it is replaced", || exec.stats().respawns == 1);
+    assert!(pids[1].iter().all(|&pid| is_alive(pid)), "of the other worker");
 }
 
 pub(crate) fn stats_count() {

@@ -3,25 +3,21 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
-use std::time::Duration;
 
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
 use super::client::{self, Client};
 use super::context;
 use super::serve::serve;
 use crate::flow::memory::Memory;
 use crate::flow::output::Mouth;
-use crate::sys::family::{self, Member};
 use crate::sys::process;
 use crate::worker::hook;
 use crate::worker::nursery::Brood;
+use crate::worker::orphans::end_subprocesses;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::steps::{Step, Steps};
 use crate::worker::{output, panics};
-
-/// How long the nursery ends what a dead worker has left.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// What every worker of a flow needs.
 pub(in crate::flow) struct Workers {
@@ -70,14 +66,7 @@ impl Brood for Workers {
     }
 
     fn bereaved(&self, living: &[Option<Pid>]) {
-        // Whatever else is below us was started by the worker that is gone.
-        let workers: Vec<Member> =
-            living.iter().flatten().filter_map(|pid| Member::of(pid.as_raw())).collect();
-        let own = getpid().as_raw();
-        let ended = family::end_descendants(own, &workers, Duration::ZERO, LIMIT, &|| true);
-        if !ended.is_empty() {
-            family::reap_others(&workers);
-        }
+        end_subprocesses(living);
     }
 }
 
