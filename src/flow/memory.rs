@@ -156,6 +156,8 @@ pub(super) struct Memory {
     set_aside: usize,
     /// Whether sleepers fence for those who work (see [`Bell`]).
     pub(super) asymmetric: bool,
+    /// Whether the workers are threads of this process, which have no mapping of their own.
+    pub(super) in_process: bool,
 }
 
 /// The file for values that do not fit.
@@ -182,7 +184,8 @@ impl Memory {
         let set_aside = (values / 16).clamp(SET_ASIDE.0, SET_ASIDE.1).next_multiple_of(PAGE);
         let values = values.saturating_add(set_aside + PAGE - 1) / PAGE * PAGE;
         let values = Mapping::new(&format!("{name}-values"), values)?;
-        Ok(Self { control, values, spill, places, set_aside, asymmetric: membarrier::register() })
+        let asymmetric = membarrier::register();
+        Ok(Self { control, values, spill, places, set_aside, asymmetric, in_process: false })
     }
 
     fn front(&self) -> &Front {
@@ -355,6 +358,9 @@ impl Memory {
     pub(super) fn open(&self, address: u64, len: u64, writing: bool) -> io::Result<()> {
         if !self.holds(address, len) {
             return Err(io::Error::other("outside of the values"));
+        }
+        if self.in_process {
+            return Ok(()); // the mapping is the driver's
         }
         map::protect(&(address..(address + len).next_multiple_of(PAGE as u64)), writing)
     }

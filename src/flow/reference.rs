@@ -15,14 +15,14 @@ use super::driver::Host;
 use super::error::Error;
 use super::node::Kind;
 use super::value::View;
-use super::worker::client::{self, Client};
+use super::worker::client::{self, Line};
 use super::{Flow, node};
 
 /// Where a handle was made: in the driver, or in a worker's process.
 #[derive(Clone)]
 pub(super) enum Side {
     Host(Arc<Host>),
-    Worker(&'static Client),
+    Worker(Line),
 }
 
 impl fmt::Debug for Side {
@@ -52,11 +52,11 @@ impl Side {
             .ok_or_else(|| Error::Closed("there is none in this process".to_owned()))
     }
 
-    /// Which flow this is, and in a worker which line to it: refs of another mean nothing here.
+    /// Which flow this is: refs of another mean nothing here.
     pub(super) fn stamp(&self) -> usize {
         match self {
-            Self::Host(host) => Arc::as_ptr(host) as usize,
-            Self::Worker(client) => std::ptr::from_ref(*client) as usize,
+            Self::Host(host) => host.stamp(),
+            Self::Worker(client) => client.stamp(),
         }
     }
 

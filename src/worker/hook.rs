@@ -14,6 +14,9 @@ type UserHook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 /// What a worker does at a panic: the hook of the host is there to be called.
 pub(crate) type InWorker = fn(&PanicHookInfo<'_>, &(dyn Fn(&PanicHookInfo<'_>) + Sync + Send));
 
+/// What is noted of a panic in the host.
+pub(crate) type InHost = fn(&PanicHookInfo<'_>);
+
 /// In the host, and in whatever we did not fork.
 const HOST: u8 = 0;
 /// Nothing is said.
@@ -21,6 +24,8 @@ const QUIET: u8 = 1;
 const WORKER: u8 = 2;
 
 static ROLE: AtomicU8 = AtomicU8::new(HOST);
+/// What else is done in the host, before its own hook.
+static IN_HOST: AtomicPtr<InHost> = AtomicPtr::new(std::ptr::null_mut());
 static IN_WORKER: AtomicPtr<InWorker> = AtomicPtr::new(std::ptr::null_mut());
 /// Where the hook is that we installed last.
 static OURS: AtomicUsize = AtomicUsize::new(0);
@@ -50,7 +55,13 @@ fn address(hook: &(dyn Fn(&PanicHookInfo<'_>) + Sync + Send)) -> usize {
 
 fn dispatch(info: &PanicHookInfo<'_>, user: &(dyn Fn(&PanicHookInfo<'_>) + Sync + Send)) {
     match ROLE.load(Relaxed) {
-        HOST => user(info),
+        HOST => {
+            // SAFETY: null, or a static that `note` was given.
+            if let Some(in_host) = unsafe { IN_HOST.load(Acquire).as_ref() } {
+                in_host(info);
+            }
+            user(info);
+        }
         WORKER => {
             // SAFETY: null, or a static that `serve` was given.
             if let Some(in_worker) = unsafe { IN_WORKER.load(Acquire).as_ref() } {
@@ -65,6 +76,13 @@ fn dispatch(info: &PanicHookInfo<'_>, user: &(dyn Fn(&PanicHookInfo<'_>) + Sync 
 pub(crate) fn be_quiet() {
     ROLE.store(QUIET, Relaxed);
     INSTALLING.store(false, Relaxed); // whoever did is not here
+}
+
+/// In the host: what is noted of panics from here on.
+#[cfg(feature = "flow")]
+pub(crate) fn note(in_host: &'static InHost) {
+    install();
+    IN_HOST.store(std::ptr::from_ref(in_host).cast_mut(), Release);
 }
 
 /// In a worker: what is done at a panic from here on.

@@ -116,7 +116,7 @@ pub(crate) struct Reins {
     pub(crate) death: Descriptor,
     /// Where the worker asks for memory that came after the fork; `None` when it has hung up.
     pub(crate) line: Option<Descriptor>,
-    /// Its process number, good until it is reaped.
+    /// Its process number, good until it is reaped; 0: a thread of this process.
     pub(crate) pid: i32,
     /// When it was forked.
     pub(crate) born: Instant,
@@ -148,8 +148,18 @@ impl Reins {
         }
     }
 
-    /// Kills it. Asks nobody, so it works whatever the nursery is doing.
+    /// Of a thread of this process, which nothing can kill.
+    #[cfg(feature = "flow")]
+    pub(crate) fn of_thread(place: u16, death: Descriptor, steps: Arc<Steps>) -> Self {
+        let born = Instant::now();
+        Self { death, line: None, pid: 0, born, overdue: None, place, steps }
+    }
+
+    /// Kills it, if it is a process. Asks nobody, so it works whatever the nursery is doing.
     pub(crate) fn kill(&self) {
+        if self.pid <= 0 {
+            return; // a thread; and 0 would be the group of this process
+        }
         // Where pidfds are refused: as long as its end has not been told, the number is its own.
         if !process::pidfd_kill(&self.death, libc::SIGKILL) && !is_readable(&self.death) {
             let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);

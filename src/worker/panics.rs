@@ -1,8 +1,8 @@
 //! What a panic of a body leaves for its error: where it was, and how it came there if
 //! `RUST_BACKTRACE` asks for that.
 //!
-//! The hook that calls [`note`] runs in worker processes only. A hook of the program is not called
-//! there: it may want a lock that was held at the fork, and what it would print is in the error.
+//! In a worker process a hook of the program is not called: it may want a lock that was held at the
+//! fork, and what it would print is in the error. Where workers are threads, it is, after [`note`].
 
 use std::backtrace::Backtrace;
 use std::cell::RefCell;

@@ -9,6 +9,7 @@ mod fair;
 mod get;
 mod groups;
 mod help;
+mod in_process;
 mod leases;
 mod modes;
 mod options;
@@ -62,5 +63,8 @@ tests! {
     }
     "flow::wait::stuck" in stuck {
         stuck_tasks_are_submitted_again, as_often_as_max_retries_says, stuck_tasks_are_cancelled_if_asked_for, an_error_of_the_resubmission, no_pending_timeout_no_stuck_task, a_task_is_not_stuck_before_its_time, what_runs_or_waits_for_others_is_not_stuck, without_room_it_is_not_stuck, a_busy_flow_is_not_stuck, what_no_worker_has_is_not_stuck, others_that_want_the_same, progress_is_waited_for, without_progress_it_returns,
+    }
+    "flow::in_process" in in_process {
+        no_process_is_made, values_of_all_sizes_and_chains, nested_twenty_deep_on_one_cpu, a_hundred_parents_with_leaves, refs_go_between_threads, errors_and_panics, hooks_run_on_the_same_thread, actors_keep_their_state, a_body_is_told_of_a_cancel, a_forced_cancel_gives_a_stuck_body_up, a_deadline_fails_the_call_at_once, a_drop_leaves_a_stuck_body_to_itself, sets_of_refs_and_labels, beside_a_flow_of_processes,
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::State;
 use super::cancels::CancelAsk;
+use super::deaths::given_up;
 use super::objects::Index;
 use super::tasks::NewTask;
 use crate::flow::args::{self, Args};
@@ -44,6 +45,9 @@ impl State {
     }
 
     fn heed(&mut self, place: u16, number: u64, ask: Ask) {
+        if number != 0 && self.procs[usize::from(place)].abandoned {
+            return self.answer(place, number, Err(given_up()));
+        }
         let answer = match ask {
             Ask::Submit { node, args, overrides, actor } => {
                 self.submit_for(place, node, args, overrides, actor)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::State;
 use super::host::Host;
 use super::keeper::Keeper;
+use super::nest::{Nest, Threads};
 use super::place::{Logical, Supply};
 use super::signals;
 use crate::flow::error::Error;
@@ -16,7 +17,7 @@ use crate::flow::memory::{Memory, Spill};
 use crate::flow::node;
 use crate::flow::output::{self, Wanted};
 use crate::flow::resources::{ONE, Resources};
-use crate::flow::worker::life::Workers;
+use crate::flow::worker::life::{Workers, note_panics};
 use crate::flow::{Flow, Owner};
 use crate::limits::{DEFAULT_FLOW_PROCESSES, DEFAULT_SPILL_BYTES, MAX_FLOW_PROCESSES};
 use crate::sys::{descriptors, limits, machine, stack};
@@ -44,6 +45,7 @@ pub struct Builder {
     output: Wanted,
     wait: WaitStrategy,
     stack_size: usize,
+    in_process: bool,
 }
 
 impl Default for Builder {
@@ -61,6 +63,7 @@ impl Default for Builder {
             output: Wanted::default(),
             wait: WaitStrategy::default(),
             stack_size: stack::USUAL,
+            in_process: false,
         }
     }
 }
@@ -178,6 +181,20 @@ impl Builder {
         self
     }
 
+    /// For a debugger: bodies run on threads of this process, named after their workers, and
+    /// nothing is forked.
+    ///
+    /// Calls, values, errors, resources, retries, waits, cancels and actors are the same. What
+    /// needs a process is not there: a body that crashes or exits takes the program with it, and
+    /// one that goes on after its deadline, or after it was cancelled by force, is given up (its
+    /// call fails at once, another thread takes its place) but runs until it returns. The guide
+    /// (`docs/flows.md`, "Stepping through bodies in a debugger") has the rest.
+    #[must_use]
+    pub fn in_process(mut self) -> Self {
+        self.in_process = true;
+        self
+    }
+
     /// How those who have nothing to do wait.
     #[must_use]
     pub fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
@@ -198,12 +215,15 @@ impl Builder {
         let spill =
             self.spill.as_ref().map(|(path, bytes)| Spill::new(path, *bytes)).transpose()?;
         let memory = Memory::new(&self.name, self.processes, bytes, spill);
-        let memory = Arc::new(memory.map_err(Error::system("mapping the memory of the flow"))?);
+        let mut memory = memory.map_err(Error::system("mapping the memory of the flow"))?;
+        memory.in_process = self.in_process;
+        let memory = Arc::new(memory);
         let keeper = descriptors::event().map_err(Error::system("making an eventfd"))?;
         let tell = std::os::fd::AsFd::as_fd(&keeper)
             .try_clone_to_owned()
             .map_err(Error::system("copying a descriptor"))?;
-        let (ear, mouth) = if self.output.any() {
+        // What threads print is the program's.
+        let (ear, mouth) = if self.output.any() && !self.in_process {
             output::new(self.output).map(Some).map_err(Error::system("making sockets"))?
         } else {
             None
@@ -217,8 +237,14 @@ impl Builder {
             wait: self.wait,
         };
         node::prepare_names();
-        let nursery = Nursery::start(Arc::new(brood), self.stack_size)
-            .map_err(Error::system("forking the nursery of the flow"))?;
+        let nest = if self.in_process {
+            note_panics();
+            let threads = Threads::new(brood, self.stack_size);
+            Nest::Threads(threads.map_err(Error::system("mapping the words of the workers"))?)
+        } else {
+            let nursery = Nursery::start(Arc::new(brood), self.stack_size);
+            Nest::Processes(nursery.map_err(Error::system("forking the nursery of the flow"))?)
+        };
         memory.not_for_children();
         let host = Host::new(memory, self.patience, keeper, self.wait);
         if let Some(ear) = &ear {
@@ -230,13 +256,13 @@ impl Builder {
             groups.try_for_each(|(group, count, each)| state.add_workers(group, *count, each))
         });
         if let Err(error) = added {
-            nursery.shutdown();
+            nest.shutdown();
             return Err(error);
         }
         if self.signals {
             signals::install(&host.keeper);
         }
-        let keeper = Keeper::new(Arc::clone(&host), nursery, self.grace);
+        let keeper = Keeper::new(Arc::clone(&host), nest, self.grace);
         let thread = std::thread::Builder::new()
             .name("mailring-keeper".to_owned())
             .spawn(move || keeper.run())
@@ -275,6 +301,7 @@ impl Builder {
         let needed = (self.processes as u64).saturating_mul(3).saturating_add(64);
         if let Some(limit) = limits::soft(libc::RLIMIT_NOFILE).filter(|&limit| limit < needed)
             && self.output.any()
+            && !self.in_process
         {
             return Err(Error::Invalid(format!(
                 "the output of {} processes takes up to {needed} descriptors, and RLIMIT_NOFILE (`ulimit -n`) allows {limit}; raise it, or lower max_processes",

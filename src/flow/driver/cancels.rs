@@ -120,7 +120,7 @@ impl State {
 
     /// Cancels these and what their bodies have called. What has not begun goes first, and of that
     /// the newest, so that nothing begins only because another has ended.
-    fn cancel_tasks(&mut self, targets: &[Index]) -> Vec<Told> {
+    pub(super) fn cancel_tasks(&mut self, targets: &[Index]) -> Vec<Told> {
         let mut all = self.with_kids(targets);
         let order = |&index: &Index| {
             let phase = self.objects.task(index).map(|task| task.phase);
@@ -246,6 +246,13 @@ impl State {
         self.ending_unwanted = false;
     }
 
+    /// What the body of a task has called and nobody else holds, and so on.
+    pub(super) fn kids_to_end(&self, index: Index) -> Vec<Index> {
+        let mut all = self.with_kids(&[index]);
+        all.retain(|&kid| kid != index);
+        all
+    }
+
     fn cancel_one(&mut self, index: Index) -> Option<Told> {
         let task = self.objects.task(index)?;
         if let Phase::Posted { place, seq } = task.phase
@@ -279,9 +286,10 @@ impl State {
         phase == Some(Phase::Posted { place: told.place, seq: told.seq })
     }
 
-    /// Whether the process in which a body was told is gone, with everything below it.
+    /// Whether the process in which a body was told is gone (or the thread given up), with everything below it.
     fn is_buried(&self, told: &Told) -> bool {
-        self.procs[usize::from(told.place)].birth != told.birth
+        let process = &self.procs[usize::from(told.place)];
+        process.birth != told.birth || process.abandoned
     }
 
     /// Ends a body with its worker, if it still runs.

@@ -1,11 +1,12 @@
 //! Processes that come and go: what happens to their tasks, and to what they held.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::State;
 use super::processes::{Doom, Process};
 use super::tasks::Phase;
-use crate::flow::error::Cause;
+use crate::flow::error::{Cause, Error};
 use crate::mailbox::cell;
 
 /// How long a letter may stand first at a process without being begun.
@@ -19,6 +20,9 @@ impl State {
     pub(super) fn bury(&mut self, place: u16, how: &str) {
         // What it had finished counts.
         self.pump_one(place);
+        if self.procs[usize::from(place)].abandoned {
+            return self.vacate(place); // the rest has been done
+        }
         let reins = self.procs[usize::from(place)].reins.as_ref();
         let how = &reins.map_or(how.to_owned(), |reins| reins.account(how.to_owned()));
         let process = &self.procs[usize::from(place)];
@@ -33,12 +37,7 @@ impl State {
         }
         let letters = self.letters_of(place);
         self.drop_waits(place);
-        self.end_lease(place);
-        self.busy.retain(|&busy| busy != place);
-        for list in &mut self.workers {
-            list.idle.retain(|&idle| idle != place);
-        }
-        self.workers[worker].processes -= 1;
+        self.leave_worker(place);
         // Before its letters go elsewhere: a worker that pauses makes no process for them.
         let starts = &mut self.workers[worker].starts;
         if served {
@@ -56,6 +55,21 @@ impl State {
         self.end_unwanted();
         *self.proc_mut(place) = Process::default();
         self.free_places.push(place);
+        self.after_loss(place, worker, actor, how);
+    }
+
+    /// Nothing is given to a process any more, and it has nothing of its worker.
+    fn leave_worker(&mut self, place: u16) {
+        self.end_lease(place);
+        self.busy.retain(|&busy| busy != place);
+        for list in &mut self.workers {
+            list.idle.retain(|&idle| idle != place);
+        }
+        self.workers[self.procs[usize::from(place)].worker].processes -= 1;
+    }
+
+    /// Others take its place.
+    fn after_loss(&mut self, place: u16, worker: usize, actor: Option<u32>, how: &str) {
         if let Some(actor) = actor {
             self.actor_lost(actor, place, how);
         }
@@ -69,6 +83,86 @@ impl State {
         {
             self.workers[worker].idle.push(place);
         }
+    }
+
+    /// Threads that would have been killed if they were processes are given up.
+    pub(super) fn abandon_doomed(&mut self) {
+        if !self.memory.in_process {
+            return;
+        }
+        for place in 0..self.procs.len() as u16 {
+            let process = &self.procs[usize::from(place)];
+            let doomed = !matches!(process.doom, None | Some(Doom::Idle | Doom::Gone));
+            if process.used && doomed && !process.abandoned && process.reins.is_some() {
+                self.abandon(place);
+            }
+        }
+    }
+
+    /// Gives a thread up: its letters are over as if it had died, and its worker has another. It
+    /// goes on until its body returns. What that may still look at (its arguments, the refs that it
+    /// has) stays, and so does its number, until the thread is buried.
+    fn abandon(&mut self, place: u16) {
+        self.pump_one(place); // what it had finished counts
+        let process = &self.procs[usize::from(place)];
+        let (worker, doom) = (process.worker, process.doom);
+        let name = self.worker_name(place);
+        tracing::warn!(worker = name, "a worker thread is given up; it ends when its body returns");
+        let how = "its thread was given up";
+        let entry = self.memory.entry(place);
+        entry.leave.store(1, SeqCst);
+        // A letter that was taken is about to be begun, and nobody can stop that.
+        let letters: Vec<u64> = self.procs[usize::from(place)].open_letters().collect();
+        if let Some(&first) = letters.first() {
+            entry.cancelled.store(first + 1, SeqCst);
+        }
+        for &seq in &letters {
+            let Some(index) = self.procs[usize::from(place)].letter(seq).object else { continue };
+            let kids = self.kids_to_end(index);
+            let told = self.cancel_tasks(&kids);
+            self.outlived.extend(told);
+            let Some(task) = self.objects.task(index) else { continue };
+            for dep in task.held.clone() {
+                self.objects.hold(dep);
+                *self.proc_mut(place).kept.entry(dep).or_default() += 1;
+            }
+            let process = self.proc_mut(place);
+            let envelope = process.letter_mut(seq).envelope.take();
+            process.open.extend(envelope);
+        }
+        let actor = self.proc_mut(place).actor.take();
+        self.proc_mut(place).abandoned = true;
+        self.leave_worker(place);
+        self.end_waits(place, &given_up());
+        for seq in letters.into_iter().rev() {
+            self.lose_letter(place, seq, true, how, doom);
+        }
+        self.end_unwanted();
+        self.poke = true;
+        self.ring_worker(place);
+        self.after_loss(place, worker, actor, how);
+    }
+
+    /// Objects of which a thread that has ended left handles to others, in a static, say: they stay
+    /// for as long as the flow, since nobody tells when those are gone.
+    pub(super) fn keep_for_good(&mut self, place: u16, named: &[u64]) {
+        self.pump_one(place); // what it has said last
+        for &id in named {
+            if let Some(index) = self.objects.find(id) {
+                self.proc_mut(place).kept.remove(&index);
+            }
+        }
+    }
+
+    /// A thread that was given up has ended.
+    fn vacate(&mut self, place: u16) {
+        self.drop_waits(place);
+        self.let_go(place);
+        self.end_unwanted();
+        *self.proc_mut(place) = Process::default();
+        self.free_places.push(place);
+        self.changed = true;
+        self.schedule();
     }
 
     /// The letters that are not over, and whether their bodies have begun.
@@ -184,7 +278,7 @@ impl State {
 
     fn send_away(&mut self, place: u16) {
         self.proc_mut(place).doom = Some(Doom::Idle);
-        self.memory.entry(place).leave.store(1, std::sync::atomic::Ordering::SeqCst);
+        self.memory.entry(place).leave.store(1, SeqCst);
         self.ring_worker(place);
     }
 
@@ -192,6 +286,9 @@ impl State {
     /// misled by what somebody wrote over their memory. They are ended, and nothing is charged.
     pub(super) fn end_unattending(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None;
+        if self.memory.in_process {
+            return next; // a debugger holds a thread for as long as it likes
+        }
         for place in self.busy.clone() {
             let process = &self.procs[usize::from(place)];
             let begun = |seq| {
@@ -264,4 +361,12 @@ impl State {
         self.any_timed = any;
         next
     }
+}
+
+/// What a body is told whose thread was given up.
+pub(super) fn given_up() -> Error {
+    Error::Closed(
+        "for this body: its task is over (a deadline, a cancel, the end of its actor); return"
+            .to_owned(),
+    )
 }

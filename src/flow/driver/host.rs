@@ -76,6 +76,11 @@ impl Host {
         host
     }
 
+    /// Which flow it is: refs of another mean nothing to it.
+    pub(in crate::flow) fn stamp(&self) -> usize {
+        Arc::as_ptr(&self.memory) as usize
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,12 +11,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::State;
 use super::host::Host;
+use super::nest::Nest;
 use super::signals;
 use crate::sys::{family, process};
-use crate::worker::nursery::Nursery;
 use crate::worker::participant::RECHECK;
 use crate::worker::poke::wait;
-use crate::worker::processes::describe_status;
 
 /// No grace is longer.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -25,15 +24,15 @@ const TICK: Duration = Duration::from_millis(50);
 
 pub(super) struct Keeper {
     host: Arc<Host>,
-    nursery: Nursery,
+    nest: Nest,
     /// It does not answer: as good as dead.
     lost: bool,
     grace: Duration,
 }
 
 impl Keeper {
-    pub(super) fn new(host: Arc<Host>, nursery: Nursery, grace: Duration) -> Self {
-        Self { host, nursery, lost: false, grace }
+    pub(super) fn new(host: Arc<Host>, nest: Nest, grace: Duration) -> Self {
+        Self { host, nest, lost: false, grace }
     }
 
     /// Runs until the flow ends; then ends everything.
@@ -47,7 +46,7 @@ impl Keeper {
             if let Some(signal) = signals::pending() {
                 self.close("the driver was told to end");
                 self.end_all();
-                self.nursery.shutdown();
+                self.nest.shutdown();
                 self.host.end_output();
                 signals::obey(&self.host.keeper, signal);
                 return;
@@ -56,18 +55,21 @@ impl Keeper {
                 self.close("its nursery process died");
                 signals::uninstall(&self.host.keeper);
                 let workers = self.groups();
-                self.nursery.bury(&workers);
+                if let Nest::Processes(nursery) = self.nest {
+                    nursery.bury(&workers);
+                }
                 return;
             }
             for place in dead {
                 self.bury(place);
             }
+            self.host.with(State::abandon_doomed);
             self.fork();
             self.host.start_cancels(self.grace);
             next = self.look();
         }
         self.end_all();
-        self.nursery.shutdown();
+        self.nest.shutdown();
         match signals::pending() {
             Some(signal) => {
                 self.host.end_output();
@@ -85,8 +87,8 @@ impl Keeper {
     }
 
     fn nursery_is_dead(&self) -> bool {
-        self.nursery.attend();
-        self.lost || readable(self.nursery.death().as_fd())
+        self.nest.attend();
+        self.lost || self.nest.death().is_some_and(readable)
     }
 
     /// Sleeps until there is something; the processes that have ended.
@@ -97,10 +99,9 @@ impl Keeper {
             let reins = used.filter_map(|(place, p)| Some((place, p.reins.as_ref()?)));
             reins.map(|(place, reins)| (place, reins.death.as_fd().as_raw_fd())).collect()
         };
-        let mut fds = vec![
-            PollFd::new(self.host.keeper.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.nursery.death().as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds = vec![PollFd::new(self.host.keeper.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.nest.death().map(|death| PollFd::new(death, PollFlags::POLLIN)));
+        let own = fds.len();
         // SAFETY: only this thread closes them, in `bury`.
         let borrowed = watched.iter().map(|(_, fd)| unsafe { BorrowedFd::borrow_raw(*fd) });
         fds.extend(borrowed.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
@@ -109,17 +110,17 @@ impl Keeper {
         if !wait(&mut fds, left.min(RECHECK)) {
             return Vec::new();
         }
-        let ended = watched.iter().zip(&fds[2..]).filter(|(_, fd)| fd.any() == Some(true));
+        let ended = watched.iter().zip(&fds[own..]).filter(|(_, fd)| fd.any() == Some(true));
         ended.map(|((place, _), _)| *place).collect()
     }
 
     /// The fence is passed: the process is gone. The nursery ends what it has left.
     fn bury(&mut self, place: u16) {
-        match self.nursery.reap(place) {
-            Ok(status) => {
-                let how = describe_status(status);
-                self.host.with(|state| state.bury(place, &how));
-            }
+        match self.nest.reap(place) {
+            Ok(ended) => self.host.with(|state| {
+                state.keep_for_good(place, &ended.named);
+                state.bury(place, &ended.how);
+            }),
             Err(error) => {
                 tracing::error!(%error, "the nursery does not answer");
                 self.lost = true;
@@ -130,7 +131,8 @@ impl Keeper {
     /// Forks what was asked for. A worker whose process cannot be forked pauses.
     fn fork(&mut self) {
         while let Some(place) = self.host.with(State::next_spawn) {
-            match self.nursery.spawn(place) {
+            let name = self.host.lock().worker_name(place);
+            match self.nest.spawn(place, &name) {
                 Ok(reins) => self.host.with(|state| state.spawned(place, reins)),
                 Err(error) => self.host.with(|state| state.not_spawned(place, &error)),
             }
@@ -183,7 +185,11 @@ impl Keeper {
         let until = Instant::now() + self.grace.min(DAY);
         // One look at all: mostly there is nobody but the workers, of whom there may be thousands.
         let known: HashSet<i32> = workers.iter().copied().collect();
-        let all = family::descendants(self.nursery.pid());
+        // Threads share their children with the program.
+        let all = match &self.nest {
+            Nest::Processes(nursery) => family::descendants(nursery.pid()),
+            Nest::Threads(_) => Vec::new(),
+        };
         let workers = if all.iter().all(|one| known.contains(&one.pid)) { vec![] } else { workers };
         std::thread::scope(|scope| {
             for worker in workers {

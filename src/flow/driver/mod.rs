@@ -16,6 +16,7 @@ mod host;
 mod keeper;
 mod knots;
 mod letters;
+mod nest;
 mod objects;
 mod pieces;
 mod place;

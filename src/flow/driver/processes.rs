@@ -67,6 +67,8 @@ pub(super) struct Process {
     /// Waits of its body: number of the ask, and what it waits for.
     pub(super) waits: Vec<super::waits::Wait>,
     pub(super) doom: Option<Doom>,
+    /// A thread that was given up, and has not ended.
+    pub(super) abandoned: bool,
     /// Cancels of its bodies that are not through.
     pub(super) cancels: u32,
     /// Nothing is to stand behind its body for a moment.

@@ -17,6 +17,7 @@ use crate::flow::placement::Packing;
 use crate::flow::reference::{Handle, SAME, Side};
 use crate::flow::resources::Resources;
 use crate::flow::{FlowStats, TaskView, WorkerInfo};
+use crate::worker::nursery::Reins;
 use smallvec::SmallVec;
 
 /// Bytes of a value that is kept in the table: so many of them fit an answer to a body.
@@ -244,7 +245,7 @@ impl Host {
             let number = state.find_actor(id).ok()?;
             let actor = &state.actors[number as usize];
             let process = actor.place.map(|place| &state.procs[usize::from(place)]);
-            let pid = process.and_then(|process| process.reins.as_ref()).map(|reins| reins.pid);
+            let pid = process.and_then(|process| process.reins.as_ref()).map(shown);
             let alive = !matches!(actor.life, Life::Dead(_));
             Some(ActorInfo { pid: pid.filter(|_| alive), alive, restarts: actor.restarts })
         })
@@ -254,7 +255,7 @@ impl Host {
 impl State {
     fn pids_of(&self, worker: usize) -> Vec<i32> {
         let own = self.procs.iter().filter(|process| process.used && process.worker == worker);
-        own.filter_map(|process| process.reins.as_ref().map(|reins| reins.pid)).collect()
+        own.filter_map(|process| process.reins.as_ref().map(shown)).collect()
     }
 
     fn could_be_placed(&self, id: u64, min_free: f64, demand_absent: bool) -> bool {
@@ -290,4 +291,9 @@ impl State {
             });
         cpus && demand.labels.iter().all(label) && !wanted
     }
+}
+
+/// The process of a worker; that of the driver, if the worker is a thread of it.
+fn shown(reins: &Reins) -> i32 {
+    if reins.pid > 0 { reins.pid } else { std::process::id() as i32 }
 }

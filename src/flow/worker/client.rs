@@ -1,6 +1,8 @@
 //! A worker's line to the driver: what it asks, and the refs that its handles name.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
@@ -72,21 +74,76 @@ pub(in crate::flow) struct Client {
     /// Whether some of the counts may be unknown to the driver.
     counting: AtomicBool,
     pocket: Mutex<Pocket>,
+    /// Nobody is at the other end: the thread has ended, or the flow has. Only in this process.
+    over: AtomicBool,
+}
+
+/// A hold on a line: a worker process has one for good, and a worker that is a thread of the
+/// driver's process one for as long as anybody uses it.
+#[derive(Clone)]
+pub(in crate::flow) enum Line {
+    Process(&'static Client),
+    Thread(Arc<Client>),
+}
+
+impl Deref for Line {
+    type Target = Client;
+
+    #[inline]
+    fn deref(&self) -> &Client {
+        match self {
+            Self::Process(client) => client,
+            Self::Thread(client) => client,
+        }
+    }
 }
 
 static CLIENT: AtomicPtr<Client> = AtomicPtr::new(std::ptr::null_mut());
 
+thread_local! {
+    /// The line of this thread, if it is a worker of a flow of this process.
+    static OWN: Cell<*const Client> = const { Cell::new(std::ptr::null()) };
+}
+
 /// Makes it the line of this process, for good.
 pub(super) fn install(client: Client) -> &'static Client {
+    OWN.set(std::ptr::null()); // of the thread that the process was forked from
     let client = Box::leak(Box::new(client));
     CLIENT.store(client, Release);
     client
 }
 
-/// The line of this process, if it is a worker.
-pub(in crate::flow) fn current() -> Option<&'static Client> {
+/// The calling thread is a worker for as long as this lives.
+pub(super) struct Entered {
+    /// What the thread's word points to.
+    _client: Arc<Client>,
+}
+
+/// Makes it the line of this thread.
+pub(super) fn enter(client: &Arc<Client>) -> Entered {
+    OWN.set(Arc::as_ptr(client));
+    Entered { _client: Arc::clone(client) }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        OWN.set(std::ptr::null());
+    }
+}
+
+/// The line of this thread or process, if it is a worker.
+pub(in crate::flow) fn current() -> Option<Line> {
+    let own = OWN.get();
+    if !own.is_null() {
+        // SAFETY: made from an `Arc` that the thread's `Entered` holds until it clears the word.
+        let client = unsafe {
+            Arc::increment_strong_count(own);
+            Arc::from_raw(own)
+        };
+        return Some(Line::Thread(client));
+    }
     // SAFETY: only ever a leaked box, of this process or of one it was forked from.
-    unsafe { CLIENT.load(Acquire).as_ref() }
+    unsafe { CLIENT.load(Acquire).as_ref() }.map(Line::Process)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,7 +168,36 @@ impl Client {
             counts: Mutex::default(),
             counting: AtomicBool::new(false),
             pocket: Mutex::default(),
+            over: AtomicBool::new(false),
         }
+    }
+
+    /// Whether this is the line of a thread of the driver's process.
+    pub(super) fn is_in_process(&self) -> bool {
+        self.memory.in_process
+    }
+
+    /// Which flow it is of: refs of another mean nothing here.
+    pub(in crate::flow) fn stamp(&self) -> usize {
+        Arc::as_ptr(&self.memory) as usize
+    }
+
+    /// Nothing is said or read from here on: whoever has a hold on this line still, in a static or
+    /// on another thread, is told that it is closed. Its place is for others.
+    pub(in crate::flow) fn close(&self) {
+        self.over.store(true, SeqCst);
+        // Who was in the middle of it is through.
+        drop(lock(&self.sending));
+        drop(lock(&self.inbox));
+    }
+
+    /// The objects that handles of this line name.
+    pub(in crate::flow) fn named(&self) -> Vec<u64> {
+        lock(&self.counts).all.keys().copied().collect()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
     }
 
     pub(super) fn memory(&self) -> &Memory {
@@ -153,7 +239,7 @@ impl Client {
         let Ok(message) = args::encode(&Numbered { number, what }) else { return };
         let _sending = lock(&self.sending);
         let asks = self.memory.asks(self.place);
-        while !asks.push(&message) {
+        while !self.is_over() && !asks.push(&message) {
             if message.len() > asks.longest() {
                 return; // refused before it comes to this
             }
@@ -191,6 +277,9 @@ impl Client {
 
     fn answer(&self, number: u64) -> Result<Option<Answer>, Error> {
         let mut inbox = lock(&self.inbox);
+        if self.is_over() {
+            return Err(Error::Closed("the worker thread of this ref has ended".to_owned()));
+        }
         let answers = self.memory.answers(self.place);
         while answers.has_some() {
             let broken = || Error::Closed("the driver's answer cannot be read".to_owned());
@@ -217,19 +306,6 @@ impl Client {
             unknown.push(id);
             self.counting.store(true, Relaxed);
         }
-    }
-
-    /// A handle that the driver has counted already.
-    fn counted(&'static self, name: Name) -> Handle {
-        let id = name.id;
-        let mut counts = lock(&self.counts);
-        let count = counts.all.entry(id).or_default();
-        count.handles += 1;
-        if std::mem::replace(&mut count.known, true) {
-            // Known before: the driver has one count for this process more than it needs.
-            self.say(Ask::Release { id });
-        }
-        Handle::counted(name, Side::Worker(self))
     }
 
     pub(in crate::flow) fn release(&self, id: u64) {
@@ -267,42 +343,6 @@ impl Client {
     }
 
     // ---- what handles and bodies need -------------------------------------------------------
-
-    pub(in crate::flow) fn dispatch(
-        &'static self,
-        node: &'static NodeDesc,
-        overrides: Option<&Overrides>,
-        writer: ArgWriter,
-        actor: Option<u64>,
-    ) -> Result<Handle, Error> {
-        let (args, held) = writer.finish(node)?;
-        let overrides = overrides.map(|over| Box::new(over.clone()));
-        let ask = Ask::Submit { node: number_of(node), args, overrides, actor };
-        let answer = self.ask_checked(ask)?;
-        drop(held);
-        match answer {
-            Answer::Task(name) => Ok(self.counted(name)),
-            other => Self::unexpected(&other),
-        }
-    }
-
-    pub(in crate::flow) fn spawn(
-        &'static self,
-        node: &'static NodeDesc,
-        overrides: &Overrides,
-        max_restarts: Option<i32>,
-        writer: ArgWriter,
-    ) -> Result<u64, Error> {
-        let (args, held) = writer.finish(node)?;
-        let overrides = Box::new(overrides.clone());
-        let ask = Ask::Spawn { node: number_of(node), args, overrides, max_restarts };
-        let answer = self.ask_checked(ask)?;
-        drop(held);
-        match answer {
-            Answer::Actor(id) => Ok(id),
-            other => Self::unexpected(&other),
-        }
-    }
 
     fn ask_checked(&self, ask: Ask) -> Result<Answer, Error> {
         let encoded = args::encode(&ask).map_err(Error::Invalid)?;
@@ -437,21 +477,6 @@ impl Client {
         Ok(values)
     }
 
-    /// A block that others share, filled by `fill`.
-    pub(in crate::flow) fn new_block(
-        &'static self,
-        bytes: u64,
-        fill: Fill<'_>,
-    ) -> Result<(Handle, u64), Error> {
-        let (id, address) = match self.ask(Ask::Block { bytes })? {
-            Answer::Block { id, address } => (id, address),
-            other => return Self::unexpected(&other),
-        };
-        let handle = self.counted(Name::block(id));
-        self.fill(address, bytes, fill)?;
-        Ok((handle, address))
-    }
-
     /// Opens pages of our own, has them filled, and closes them: from here on nobody writes them.
     fn fill(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error> {
         let opened = Error::system("opening memory for a value");
@@ -512,5 +537,71 @@ impl Client {
     /// Whether these bytes are values at all; whose they are only the driver knows.
     pub(in crate::flow) fn is_block(&self, address: u64, len: u64) -> bool {
         self.memory.holds(address, len)
+    }
+}
+
+impl Line {
+    /// A handle that the driver has counted already.
+    fn counted(&self, name: Name) -> Handle {
+        let id = name.id;
+        let mut counts = lock(&self.counts);
+        let count = counts.all.entry(id).or_default();
+        count.handles += 1;
+        if std::mem::replace(&mut count.known, true) {
+            // Known before: the driver has one count for this process more than it needs.
+            self.say(Ask::Release { id });
+        }
+        Handle::counted(name, Side::Worker(self.clone()))
+    }
+
+    pub(in crate::flow) fn dispatch(
+        &self,
+        node: &'static NodeDesc,
+        overrides: Option<&Overrides>,
+        writer: ArgWriter,
+        actor: Option<u64>,
+    ) -> Result<Handle, Error> {
+        let (args, held) = writer.finish(node)?;
+        let overrides = overrides.map(|over| Box::new(over.clone()));
+        let ask = Ask::Submit { node: number_of(node), args, overrides, actor };
+        let answer = self.ask_checked(ask)?;
+        drop(held);
+        match answer {
+            Answer::Task(name) => Ok(self.counted(name)),
+            other => Client::unexpected(&other),
+        }
+    }
+
+    pub(in crate::flow) fn spawn(
+        &self,
+        node: &'static NodeDesc,
+        overrides: &Overrides,
+        max_restarts: Option<i32>,
+        writer: ArgWriter,
+    ) -> Result<u64, Error> {
+        let (args, held) = writer.finish(node)?;
+        let overrides = Box::new(overrides.clone());
+        let ask = Ask::Spawn { node: number_of(node), args, overrides, max_restarts };
+        let answer = self.ask_checked(ask)?;
+        drop(held);
+        match answer {
+            Answer::Actor(id) => Ok(id),
+            other => Client::unexpected(&other),
+        }
+    }
+
+    /// A block that others share, filled by `fill`.
+    pub(in crate::flow) fn new_block(
+        &self,
+        bytes: u64,
+        fill: Fill<'_>,
+    ) -> Result<(Handle, u64), Error> {
+        let (id, address) = match self.ask(Ask::Block { bytes })? {
+            Answer::Block { id, address } => (id, address),
+            other => return Client::unexpected(&other),
+        };
+        let handle = self.counted(Name::block(id));
+        self.fill(address, bytes, fill)?;
+        Ok((handle, address))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Release, SeqCst};
 
 use nix::unistd::Pid;
 
@@ -12,10 +13,12 @@ use super::serve::serve;
 use crate::flow::memory::Memory;
 use crate::flow::output::Mouth;
 use crate::sys::process;
+use crate::worker::guard;
 use crate::worker::hook;
 use crate::worker::nursery::Brood;
 use crate::worker::orphans::end_subprocesses;
 use crate::worker::participant::WaitStrategy;
+use crate::worker::poke::ring;
 use crate::worker::steps::{Step, Steps};
 use crate::worker::{output, panics};
 
@@ -29,6 +32,13 @@ pub(in crate::flow) struct Workers {
     /// Where they announce what they print, if somebody wants to hear of it.
     pub(in crate::flow) mouth: Option<Mouth>,
     pub(in crate::flow) wait: WaitStrategy,
+}
+
+impl Workers {
+    /// The line of a worker that is a thread of this process.
+    pub(in crate::flow) fn line(&self, place: u16) -> Client {
+        Client::new(Arc::clone(&self.memory), place, &self.keeper, self.wait)
+    }
 }
 
 impl Brood for Workers {
@@ -69,6 +79,51 @@ impl Brood for Workers {
         end_subprocesses(living);
     }
 }
+
+/// A worker that is a thread of the driver's process.
+pub(in crate::flow) struct Here {
+    pub(in crate::flow) place: u16,
+    pub(in crate::flow) client: Arc<Client>,
+    pub(in crate::flow) steps: Arc<Steps>,
+    /// Tells the keeper that it has ended.
+    pub(in crate::flow) death: OwnedFd,
+    pub(in crate::flow) ended: Arc<AtomicBool>,
+}
+
+impl Here {
+    /// Its life. Nothing that is the process's is touched: signals, descriptors, memory, children.
+    pub(in crate::flow) fn live(self) {
+        self.steps.await_host(self.place);
+        let _entered = client::enter(&self.client);
+        self.steps.reach(self.place, Step::Live);
+        self.client.entry().live.store(1, Release);
+        self.client.tell(true);
+        // Panics of bodies do not come here; one in the destructor of an actor's value does.
+        if let Err(why) = guard(|| serve(&self.client, None)) {
+            eprintln!("mailring: a worker thread ended by a panic: {why}");
+        }
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.client.close();
+        self.ended.store(true, SeqCst);
+        ring(&self.death);
+    }
+}
+
+/// From here on panics of bodies in this process are noted, before its own hook says them.
+pub(in crate::flow) fn note_panics() {
+    panics::prepare();
+    hook::note(&NOTE);
+}
+
+static NOTE: hook::InHost = |info| {
+    if context::is_inside() {
+        panics::note(info);
+    }
+};
 
 /// What a worker does at a panic. The body's becomes the text of its failure.
 static PANIC: hook::InWorker = |info, _| {

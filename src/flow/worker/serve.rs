@@ -42,8 +42,8 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Arguments: most calls have few.
 type Parts<'a> = SmallVec<[&'a [u8]; 8]>;
 
-struct Server {
-    client: &'static Client,
+struct Server<'s> {
+    client: &'s Client,
     /// Subprocesses that tasks have left on purpose.
     spared: Vec<Member>,
     /// When the last body ended, if another letter was there at once.
@@ -57,7 +57,7 @@ struct Server {
 }
 
 /// Serves until it is told to leave.
-pub(super) fn serve(client: &'static Client, speech: Option<Speech>) {
+pub(super) fn serve(client: &Client, speech: Option<Speech>) {
     let actor = RefCell::new(None);
     let mut server = Server {
         client,
@@ -111,7 +111,7 @@ pub(super) fn serve(client: &'static Client, speech: Option<Speech>) {
     }
 }
 
-impl Server {
+impl Server<'_> {
     fn run(&mut self, actor: &Kept, cell: CellRef, seq: u64) {
         let head = cell.head();
         let entry = self.client.entry();
@@ -226,7 +226,8 @@ impl Server {
         };
         self.clock = monotonic_ns();
         let duration = self.clock.saturating_sub(started);
-        if duration > TOO_SHORT_TO_FORK && family::has_children() {
+        // The children of the driver's process are not of our bodies alone.
+        if duration > TOO_SHORT_TO_FORK && !self.client.is_in_process() && family::has_children() {
             self.look_after_children(actor, outcome.is_err());
         }
         entry.inside.store(0, Relaxed); // the cleanup is not what was cancelled
@@ -238,7 +239,9 @@ impl Server {
             eprintln!("mailring: a cleanup hook of task {} {cause}", head.task);
         }
         context::enter(None);
-        output::flush();
+        if !self.client.is_in_process() {
+            output::flush();
+        }
         if outcome.is_ok() && frame.written().is_none() {
             outcome = Err(Cause::Codec("it returned without a reply".to_owned()));
         }
@@ -314,7 +317,7 @@ fn run_guarded(desc: &'static NodeDesc, frame: &mut Frame<'_>) -> Result<(), Cau
 }
 
 /// The value of an earlier letter of this worker, where it is.
-fn earlier_value(client: &'static Client, seq: u64) -> Option<&'static [u8]> {
+fn earlier_value(client: &Client, seq: u64) -> Option<&'static [u8]> {
     let memory = client.memory();
     let cell = memory.cell(client.place(), seq);
     if cell.state().look(seq) != Some(Phase::Done) {
