@@ -41,10 +41,7 @@ fn arrived<T: Value>(value: &T) -> T {
 fn travels<T: Value + PartialEq + Debug>(value: T) {
     assert_eq!(arrived(&value), value);
     // Inside of others as well.
-    assert_eq!(arrived(&Some(&value).map(|_| 1)), Some(1));
-    let pair = (value, 7u8);
-    assert_eq!(arrived(&pair), pair);
-    let list = vec![Some(pair.0), None];
+    let list = vec![Some((value, 7u8)), None];
     assert_eq!(arrived(&list), list);
 }
 
@@ -716,48 +713,59 @@ fn what_is_known_well() {
 
 // ---- properties ---------------------------------------------------------------------------------
 
-fn leaves() -> impl Strategy<Value = Untagged> {
+// Boxed: whoever compiles them is grateful.
+
+fn leaves() -> BoxedStrategy<Untagged> {
     let leaf = prop_oneof![
-        any::<bool>().prop_map(Untagged::Bool),
-        any::<u64>().prop_map(Untagged::Unsigned),
-        (i64::MIN..0).prop_map(Untagged::Signed),
-        any::<f64>().prop_map(Untagged::Float),
-        any::<String>().prop_map(Untagged::Text),
-        Just(Untagged::Nothing),
+        any::<bool>().prop_map(Untagged::Bool).boxed(),
+        any::<u64>().prop_map(Untagged::Unsigned).boxed(),
+        (i64::MIN..0).prop_map(Untagged::Signed).boxed(),
+        any::<f64>().prop_map(Untagged::Float).boxed(),
+        any::<String>().prop_map(Untagged::Text).boxed(),
+        Just(Untagged::Nothing).boxed(),
     ];
     leaf.prop_recursive(4, 32, 4, |inner| {
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Untagged::List),
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Untagged::List).boxed(),
             (inner.clone(), any::<Option<u8>>())
-                .prop_map(|(left, right)| Untagged::Pair { left: Box::new(left), right }),
-            proptest::collection::btree_map("[k-z]{1,3}", inner, 0..4).prop_map(Untagged::Map),
+                .prop_map(|(left, right)| Untagged::Pair { left: Box::new(left), right })
+                .boxed(),
+            proptest::collection::btree_map("[k-z]{1,3}", inner, 0..4)
+                .prop_map(Untagged::Map)
+                .boxed(),
         ]
     })
+    .boxed()
 }
 
-fn skips() -> impl Strategy<Value = Skips> {
+fn skips() -> BoxedStrategy<Skips> {
     (any::<Option<String>>(), 0..3u32, any::<u32>(), any::<Vec<u32>>())
         .prop_map(|(note, level, retries, args)| Skips { note, level, retries, args, cache: 0 })
+        .boxed()
 }
 
-fn internal() -> impl Strategy<Value = Internal> {
+fn internal() -> BoxedStrategy<Internal> {
     prop_oneof![
-        Just(Internal::UnitVariant),
-        skips().prop_map(Internal::Newtype),
-        (any::<i32>(), any::<Option<Vec<u8>>>()).prop_map(|(a, b)| Internal::Struct { a, b }),
-        any::<BTreeMap<String, i8>>().prop_map(Internal::Map),
+        Just(Internal::UnitVariant).boxed(),
+        skips().prop_map(Internal::Newtype).boxed(),
+        (any::<i32>(), any::<Option<Vec<u8>>>())
+            .prop_map(|(a, b)| Internal::Struct { a, b })
+            .boxed(),
+        any::<BTreeMap<String, i8>>().prop_map(Internal::Map).boxed(),
     ]
+    .boxed()
 }
 
-fn external() -> impl Strategy<Value = External> {
+fn external() -> BoxedStrategy<External> {
     let leaf = prop_oneof![
-        Just(External::Unit),
-        any::<u32>().prop_map(External::Newtype),
-        any::<Option<u8>>().prop_map(External::Maybe),
-        any::<(u8, String)>().prop_map(|(a, b)| External::Tuple(a, b)),
-        (any::<i32>(), any::<Option<f64>>()).prop_map(|(a, b)| External::Struct { a, b }),
+        Just(External::Unit).boxed(),
+        any::<u32>().prop_map(External::Newtype).boxed(),
+        any::<Option<u8>>().prop_map(External::Maybe).boxed(),
+        any::<(u8, String)>().prop_map(|(a, b)| External::Tuple(a, b)).boxed(),
+        (any::<i32>(), any::<Option<f64>>()).prop_map(|(a, b)| External::Struct { a, b }).boxed(),
     ];
     leaf.prop_recursive(8, 8, 1, |inner| inner.prop_map(|inner| External::Deep(Box::new(inner))))
+        .boxed()
 }
 
 type Mixed = (u128, Option<Option<i8>>, Vec<Option<char>>, HashMap<i32, Vec<u8>>, [i16; 3]);
