@@ -21,7 +21,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("sys", &[]),
     ("ids", &[]),
-    ("abi", &["limits"]),
+    ("abi", &["limits", "sys"]),
     ("ring", &["sync", "limits"]),
     ("mailbox", &["sync", "abi", "ids", "limits"]),
     ("graph", &["ring", "abi", "limits"]),

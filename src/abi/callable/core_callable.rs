@@ -207,6 +207,11 @@ pub(super) fn read_binary(path: &Path) -> Result<Vec<u8>, AbiError> {
         path: path.display().to_string().into(),
         why: why.to_string().into(),
     };
+    if let Ok(known) = std::fs::metadata(path)
+        && known.is_file()
+    {
+        count_bytes("binary", known.len())?; // says its length and the limit as numbers
+    }
     let read = crate::sys::file::read_regular(path, u64::from(u32::MAX));
     let (_, bytes) = read.map_err(|error| failed(&error))?;
     count_bytes("binary", bytes.len() as u64)?;
