@@ -5,7 +5,7 @@
 
 use std::any::TypeId;
 use std::ffi::OsString;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, needs_drop};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -64,17 +64,45 @@ macro_rules! numbers {
             }
         }
 
+        /// The number that a type is.
+        #[inline(always)]
+        fn number_by_id(id: TypeId) -> Option<Number> {
+            $($(
+                if id == TypeId::of::<$type>() {
+                    return Some(Number::$name);
+                }
+            )+)+
+            None
+        }
+
+        /// The number of which a type of this size is an array. Not generic, so that it is compiled
+        /// once and not for each type that travels.
+        #[inline(never)]
+        fn array_by_id(id: TypeId, size: usize) -> Option<Number> {
+            $($(
+                if id == array_id::<$type>(size) {
+                    return Some(Number::$name);
+                }
+            )+)+
+            None
+        }
+
         /// The tag and the bytes of a value that travels as such.
         #[inline(always)]
         pub(super) fn bytes_of<T>(value: &T) -> Option<(u8, &[u8])> {
             let id = typeid::of::<T>();
+            if const { !needs_drop::<T>() } {
+                let code = match number_by_id(id) {
+                    Some(number) => tag::ONE | number as u8,
+                    None => tag::MANY | array_by_id(id, size_of::<T>())? as u8,
+                };
+                // SAFETY: `T` is a number or an array of such: all of its bytes are part of it.
+                return Some((code, unsafe { bytes_at(std::ptr::from_ref(value), 1) }));
+            }
+            if const { size_of::<T>() != size_of::<Vec<u8>>() } {
+                return None;
+            }
             $($(
-                if id == TypeId::of::<$type>() || id == array_id::<$type>(size_of::<T>()) {
-                    let code = Number::$name as u8;
-                    let code = if id == TypeId::of::<$type>() { tag::ONE | code } else { tag::MANY | code };
-                    // SAFETY: `T` is a number or an array of such: all of its bytes are part of it.
-                    return Some((code, unsafe { bytes_at(std::ptr::from_ref(value), 1) }));
-                }
                 if id == TypeId::of::<Vec<$type>>() {
                     // SAFETY: the ids say that `T` is this.
                     let all = unsafe { &*std::ptr::from_ref(value).cast::<Vec<$type>>() };
@@ -102,13 +130,7 @@ macro_rules! numbers {
         /// The tag of a list of such elements, if they are numbers.
         #[inline(always)]
         pub(super) fn list_tag<E>() -> Option<u8> {
-            let id = typeid::of::<E>();
-            $($(
-                if id == TypeId::of::<$type>() {
-                    return Some(tag::MANY | Number::$name as u8);
-                }
-            )+)+
-            None
+            number_by_id(typeid::of::<E>()).map(|number| tag::MANY | number as u8)
         }
 
         /// The value of a type that travels as its bytes. `None`: this is no such type, or the
@@ -119,15 +141,24 @@ macro_rules! numbers {
             if tag == super::tag::MESSAGE {
                 return None;
             }
-            $($(
-                if id == TypeId::of::<$type>() {
-                    let one = match tag == super::tag::ONE | Number::$name as u8 {
-                        true => read_one::<$type>(bytes),
-                        false => Err(another::<T>(tag)),
-                    };
-                    // SAFETY: the ids say that the two types are one.
-                    return Some(one.map(|one| unsafe { same(one) }));
+            if const { !needs_drop::<T>() } {
+                let (code, number) = match number_by_id(id) {
+                    Some(number) => (super::tag::ONE, number),
+                    None => (super::tag::MANY, array_by_id(id, size_of::<T>())?),
+                };
+                if tag != code | number as u8 {
+                    return Some(Err(another::<T>(tag)));
                 }
+                if bytes.len() != size_of::<T>() {
+                    return Some(Err(of_another_length::<T>(number, bytes.len())));
+                }
+                // SAFETY: a number or an array of numbers, which any bytes of its size are.
+                return Some(Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }));
+            }
+            if const { size_of::<T>() != size_of::<Vec<u8>>() } {
+                return None;
+            }
+            $($(
                 if id == TypeId::of::<Vec<$type>>() {
                     let all = match tag == super::tag::MANY | Number::$name as u8 {
                         true => read_all::<$type>(bytes),
@@ -135,20 +166,6 @@ macro_rules! numbers {
                     };
                     // SAFETY: the ids say that the two types are one.
                     return Some(all.map(|all| unsafe { same(all) }));
-                }
-                if id == array_id::<$type>(size_of::<T>()) {
-                    if tag != super::tag::MANY | Number::$name as u8 {
-                        return Some(Err(another::<T>(tag)));
-                    }
-                    if bytes.len() != size_of::<T>() {
-                        return Some(Err(Fault::new(format!(
-                            "{} numbers, where a `{}` is expected",
-                            bytes.len() / size_of::<$type>(),
-                            std::any::type_name::<T>(),
-                        ))));
-                    }
-                    // SAFETY: an array of numbers, which any bytes of its size are.
-                    return Some(Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }));
                 }
             )+)+
             if id == TypeId::of::<String>() {
@@ -194,7 +211,6 @@ numbers! {
 }
 
 /// The id of an array of `E` that is so large. Serde knows arrays of up to 32 elements.
-#[inline(always)]
 fn array_id<E: 'static>(size: usize) -> TypeId {
     macro_rules! of {
         ($($len:literal)+) => {
@@ -208,6 +224,16 @@ fn array_id<E: 'static>(size: usize) -> TypeId {
         return TypeId::of::<NoArray>();
     }
     of!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+}
+
+/// Bytes that are not as many as a number or an array of numbers has.
+#[cold]
+fn of_another_length<T>(number: Number, bytes: usize) -> Fault {
+    Fault::new(format!(
+        "{} numbers, where a `{}` is expected",
+        bytes / number.size(),
+        std::any::type_name::<T>(),
+    ))
 }
 
 /// The id of this is that of no value.
@@ -272,6 +298,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
 }
 
 /// What is said of a value of another type.
+#[cold]
 pub(super) fn another<T: ?Sized>(tag: u8) -> Fault {
     Fault::new(format!(
         "it is {}, and a `{}` is expected",
