@@ -412,13 +412,14 @@ static void submissions(void) {
         mr_submission known;
         uint64_t unknown;
     } newer;
-    const mr_submission none = {.size = sizeof none};
+    const mr_submission none = {.size = sizeof none, .callable = body_};
     mr_submission task = none;
     FAILS(MR_ERR_NULL, "task", mr_submit(run, NULL, NULL));
     task.size = 8;
     FAILS(MR_ERR_SIZE, "mr_submission has size 8", mr_submit(run, &task, NULL));
     memset(&newer, 0, sizeof newer);
     newer.known.size = sizeof newer;
+    newer.known.callable = body_;
     newer.unknown = 1;
     FAILS(MR_ERR_SIZE, "byte 72 is set", mr_submit(run, &newer.known, NULL));
     newer.unknown = 0;
