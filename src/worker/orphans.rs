@@ -86,18 +86,22 @@ fn stray(pid: Pid, own: Option<&Path>, inode: u64) -> Stray {
 }
 
 /// Ends what tasks of a dead worker have started, in whatever session it is: it came to us as an
-/// orphan. What tasks of the living have started is below these.
+/// orphan. What tasks of the living have started is below these, or in their process groups.
 pub(crate) fn end_subprocesses(living: &[Option<Pid>]) {
-    let is_worker = |child: &i32| living.contains(&Some(Pid::from_raw(*child)));
-    if process::children().iter().all(is_worker) {
+    let lives = |pid: Pid| living.contains(&Some(pid));
+    let stays = |child: &i32| {
+        let child = Pid::from_raw(*child);
+        lives(child) || nix::unistd::getpgid(Some(child)).is_ok_and(lives)
+    };
+    let (spared, others): (Vec<i32>, Vec<i32>) = process::children().into_iter().partition(stays);
+    if others.is_empty() {
         return; // as almost always, and the replacement waits
     }
-    let workers: Vec<Member> =
-        living.iter().flatten().filter_map(|pid| Member::of(pid.as_raw())).collect();
+    let spared: Vec<Member> = spared.into_iter().filter_map(Member::of).collect();
     let own = nix::unistd::getpid().as_raw();
-    let ended = family::end_descendants(own, &workers, Duration::ZERO, STUCK, &|| true);
+    let ended = family::end_descendants(own, &spared, Duration::ZERO, STUCK, &|| true);
     if !ended.is_empty() {
-        family::reap_others(&workers);
+        family::reap_others(&spared);
     }
 }
 
