@@ -141,11 +141,8 @@ impl GroupContext<'_> {
         // Then sleep, and do not yield: beside others who compute, a yield gives a whole time slice
         // away, while one who sleeps and is woken is let in at once.
         for _ in 0..SPINS {
-            if self.area.all_arrived(epoch, attempt) {
-                return Ok(());
-            }
-            if self.over() {
-                return Err(Cancelled);
+            if let Some(outcome) = self.passed(epoch) {
+                return outcome;
             }
             std::hint::spin_loop();
         }
@@ -159,13 +156,24 @@ impl GroupContext<'_> {
                 futex::wait(door, door::ASLEEP, Some(Duration::from_millis(100)));
             }
             door.store(door::AWAKE, Relaxed);
-            if self.area.all_arrived(epoch, attempt) {
-                return Ok(());
+            if let Some(outcome) = self.passed(epoch) {
+                return outcome;
             }
-            if self.over() || self.deserted(epoch) {
+            if self.deserted(epoch) {
                 return Err(Cancelled);
             }
         }
+    }
+
+    /// How barrier `epoch` ended, if it has. A member that comes through and then fails ends the
+    /// group, not this barrier: whether the group is over is read before who has arrived, so that
+    /// what is seen of such a failure comes with the arrivals before it.
+    fn passed(&self, epoch: u64) -> Option<Result<(), Cancelled>> {
+        let over = self.over();
+        if self.area.all_arrived(epoch, self.attempt) {
+            return Some(Ok(()));
+        }
+        over.then_some(Err(Cancelled))
     }
 
     fn wake_members(&self) {
