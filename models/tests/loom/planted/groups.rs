@@ -25,14 +25,14 @@ fn recovery_that_looks_once() {
 
 #[test]
 fn recovery_that_forgets_the_last() {
-    caught_with_a_death("the last member dies before it completes", 3, |kill| {
+    caught_with_a_death("the last member dies before it completes", 2, |kill| {
         one_member_dies(kill, Flaw::ForgetsTheLast);
     });
 }
 
 #[test]
 fn new_attempt_that_rings_nobody() {
-    caught_with_a_death("a new attempt rings nobody", 3, |kill| {
+    caught_with_a_death("a new attempt rings nobody", 2, |kill| {
         one_member_dies(kill, Flaw::RingsNobody);
     });
 }
