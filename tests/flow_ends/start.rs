@@ -152,7 +152,7 @@ pub(crate) fn a_driver_to_which_orphans_come() {
 pub(crate) fn an_overflow_is_named() {
     let builder = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).memory(16 << 20);
     let flow = builder.stack_size(32 << 20).build().unwrap();
-    deep::remote_blocking(&flow, 16 << 10).unwrap();
+    deep::remote_blocking(&flow, 8 << 10).unwrap();
     let lost = deep::options().max_retries(0).remote(&flow, 100 << 10).unwrap();
     let error = failed(lost.get_timeout(Duration::from_secs(20)));
     println!("{error}");

@@ -160,7 +160,10 @@ const PHRASES: &[(&str, &str)] = &[
         "use an output of a task, `alloc`, or `Executor::buffer`",
         "use an output of a task, mr_alloc, or mr_buffer_new",
     ),
-    ("the builder's `register` returns them", "mr_register and mr_register_library return them"),
+    (
+        "those that its builder's `register` returned are",
+        "those that mr_register and mr_register_library returned are",
+    ),
     (
         "submit to the `orch` that is open, in a nested scope if need be",
         "submit to the run that is open, in a nested scope if need be",
