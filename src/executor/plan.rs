@@ -191,7 +191,7 @@ impl Orchestrator {
                     }
                     self.accesses.push(Access::new(range, tag));
                 } else if !strict {
-                    // The original looks at the address, whatever the size.
+                    // The compatible rules look at the address, whatever the size.
                     self.accesses.push(Access::new(tensor.data()..tensor.data(), tag));
                 }
                 index += 1;

@@ -1,4 +1,4 @@
-//! First addresses with their last writer: the tag table of the original, which knows no ranges.
+//! Base addresses with their last writers: the dependency rules of `Hazards::Compatible`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasherDefault;

@@ -2,7 +2,7 @@
 //!
 //! *Strict* (the default) looks at byte ranges: a write waits for earlier readers and writers of
 //! any byte it touches, a read for earlier writers, whatever the base address. *Compatible* keeps
-//! the tag table of the runtime that this library follows: base addresses only, OUTPUT and
+//! the tag table of simpler (`docs/compatibility.md`): base addresses only, OUTPUT and
 //! OUTPUT_EXISTING wait for nobody, and no write waits for readers.
 
 use std::ops::Range;
@@ -23,10 +23,10 @@ pub enum Hazards {
     /// accesses themselves (barriers, atomics).
     #[default]
     Strict,
-    /// The tag table of the original, on base addresses: tensors that begin at different addresses
-    /// do not know of each other, whatever bytes they share; tensors without bytes count like
+    /// The tag table of simpler, on base addresses: tensors with different base addresses are
+    /// independent, whatever bytes they share; tensors without bytes count like
     /// others. Nothing is refused, OUTPUT and OUTPUT_EXISTING wait for nobody, and no write waits
-    /// for readers: what is not ordered by INPUT and INOUT is the caller's to order.
+    /// for readers: the caller orders what INPUT and INOUT do not.
     Compatible,
 }
 

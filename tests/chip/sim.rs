@@ -72,7 +72,7 @@ pub(crate) fn copies_follow_the_signature() {
     assert_eq!(after(&[In, Out, InOut]), [10, 11, 11]);
     assert_eq!(after(&[In, In, In, Scalar]), [10, 10, 10]);
     assert_eq!(after(&[Out, In, Out]), [11, 10, 11]);
-    assert_eq!(after(&[]), [11, 11, 11], "as the original: all tensors come back");
+    assert_eq!(after(&[]), [11, 11, 11], "without a signature all tensors come back");
     assert_eq!(after(&[In]), [10, 11, 11], "as far as the signature goes");
 }
 

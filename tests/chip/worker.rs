@@ -20,7 +20,7 @@ fn is_mapped(runtime: &ChipRuntime) -> bool {
     std::fs::read_to_string("/proc/self/maps").unwrap().contains(&path)
 }
 
-// ---- as the original's test_chip_worker -------------------------------------------------------
+// ---- the states of a chip worker -------------------------------------------------------
 
 pub(crate) fn config_has_its_defaults() {
     let mut config = CallConfig::default();

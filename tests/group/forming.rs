@@ -10,7 +10,7 @@ use crate::common::kit::{
 };
 use crate::{BoxError, barrier_body, members};
 
-/// D14: refused when it is submitted, and nothing is changed.
+/// Refused when it is submitted, and nothing is changed.
 pub(crate) fn larger_than_the_pool_is_refused() {
     for mode in BOTH {
         let mut builder = small(mode, 2).sub_workers(1);

@@ -1,5 +1,4 @@
-//! What a submit does with its arguments, and what it refuses. Covers defect D9 of the original (a
-//! submit that failed left a trace, and the run never ended).
+//! What a submit does with its arguments, and what it refuses. A failed submit changes nothing.
 
 #[path = "../common/mod.rs"]
 #[macro_use]

@@ -206,7 +206,7 @@ pub(crate) fn a_scope_end_without_begin() {
     }
 }
 
-/// D9: a submit that was refused for want of heap space holds no slot, no bytes, no edge, and the
+/// A submit that was refused for want of heap space holds no slot, no bytes, no edge, and the
 /// run ends.
 pub(crate) fn a_failed_submit_leaves_no_trace() {
     for mode in BOTH {

@@ -86,7 +86,7 @@ pub(crate) fn by_illegal_instruction() {
     dies(|| raise(libc::SIGILL), "SIGILL");
 }
 
-/// D8: an exit without a word is a death like any other, code 0 included.
+/// An exit without a word is a death like any other, code 0 included.
 pub(crate) fn by_exit_0() {
     dies(|| exit(0), "exited with code 0");
 }
@@ -108,7 +108,7 @@ pub(crate) fn by_stack_overflow() {
     dies(|| _ = std::hint::black_box(deeper(0)), "SIG");
 }
 
-/// D8: what waits for the dead fails with it instead of waiting for ever.
+/// What waits for the dead fails with it instead of waiting for ever.
 pub(crate) fn dependents_of_the_dead_do_not_run() {
     let mut builder = small(Mode::Process, 2);
     let die = builder
@@ -141,7 +141,7 @@ pub(crate) fn dependents_of_the_dead_do_not_run() {
     assert_eq!(ran.to_vec(), [0, 1]);
 }
 
-/// D8: also while nothing is asked of it. The delay is measured, and bounded loosely.
+/// Also while nothing is asked of it. The delay is measured, and bounded loosely.
 pub(crate) fn an_idle_worker_is_replaced() {
     let mut builder = small(Mode::Process, 2);
     let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
@@ -428,7 +428,7 @@ impl std::error::Error for Outer {
     }
 }
 
-/// D6: an error is never dropped; it comes with task, worker, attempt and everything behind it.
+/// An error is never dropped; it comes with task, worker, attempt and everything behind it.
 pub(crate) fn errors_keep_their_causes() {
     for mode in crate::common::kit::BOTH {
         let mut builder = small(mode, 1);
@@ -449,7 +449,7 @@ pub(crate) fn errors_keep_their_causes() {
     }
 }
 
-/// D7: a body that panics ends neither its worker nor anything else.
+/// A body that panics ends neither its worker nor anything else.
 pub(crate) fn a_panic_is_text() {
     for mode in crate::common::kit::BOTH {
         let mut builder = small(mode, 1);

@@ -54,7 +54,7 @@ fn worker_of(error: Result<Executor, BuildError>) -> (u16, String) {
     }
 }
 
-/// D8: a failed start is an error of `build`, not a hang of the first run.
+/// A failed start is an error of `build`, not a hang of the first run.
 pub(crate) fn an_error_names_the_worker() {
     for mode in BOTH {
         let builder = small(mode, 3).worker_factory(WorkerKind::NextLevel, |id| match id.0 {

@@ -1,5 +1,5 @@
 //! The host dies, in every way: its workers, the nursery and their descendants are gone within a
-//! second (D13). Also hosts that fork, and threads that build and end.
+//! second. Also hosts that fork, and threads that build and end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};

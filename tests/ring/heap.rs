@@ -79,7 +79,7 @@ pub(crate) fn a_skipped_end_is_free_again() {
     assert_eq!(take(&mut heap, 2048), Some(2048));
 }
 
-/// D15: nothing is held, so everything fits, wherever the cursors stand.
+/// Nothing is held, so everything fits, wherever the cursors stand.
 pub(crate) fn a_drained_heap_is_rebased() {
     let mut heap = heap(4096);
     for parked in [1024, 2048, 3072] {

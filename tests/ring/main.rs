@@ -1,5 +1,5 @@
 //! The ring of slots and the heap rings: numbering, order, laps, reclaim, leases, and what a
-//! submitter meets when they are full. Covers defect D15 of the original.
+//! submitter meets when they are full.
 
 #[path = "../common/mod.rs"]
 #[macro_use]

@@ -102,7 +102,7 @@ pub(crate) fn a_dependent_comes_after_its_producer() {
     }
 }
 
-/// D1, D2: producers that complete between the steps of their consumer's submit neither lose it
+/// Producers that complete between the steps of their consumer's submit neither lose it
 /// nor let it go early. The bodies are empty, so they do complete then.
 pub(crate) fn producers_that_finish_during_wiring() {
     for (mode, rounds) in [(Mode::Process, 8_000u64), (Mode::Thread, 8_000)] {
@@ -191,7 +191,7 @@ pub(crate) fn pinned_to_a_worker() {
     }
 }
 
-/// D14: what waits for one worker does not keep tasks from the others.
+/// What waits for one worker does not keep tasks from the others.
 pub(crate) fn a_blocked_pinned_task_blocks_nobody() {
     for mode in BOTH {
         let log = Log::new(mode, 2, 0);
@@ -211,7 +211,7 @@ pub(crate) fn a_blocked_pinned_task_blocks_nobody() {
     }
 }
 
-/// D14: a blocked pool does not block the other one, in either direction.
+/// A blocked pool does not block the other one, in either direction.
 pub(crate) fn pools_do_not_block_each_other() {
     for mode in BOTH {
         for (blocked, free) in
@@ -290,7 +290,7 @@ pub(crate) fn every_wait_strategy() {
     }
 }
 
-/// D10, D11: no tick lies between a submit and its start, nor between an end and its consequences.
+/// No tick lies between a submit and its start, nor between an end and its consequences.
 /// The quarter of all round trips that went best leaves out what a loaded machine does to us, and
 /// it may do so nine times out of ten.
 pub(crate) fn a_task_starts_at_once() {

@@ -1,4 +1,4 @@
-//! Failures reach those that read what was not written, and nobody else. (D6: never silently.)
+//! Failures reach those that read what was not written, and nobody else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::SeqCst;

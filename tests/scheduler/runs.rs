@@ -87,7 +87,7 @@ pub(crate) fn a_timeout_leaves_the_run_alone() {
     }
 }
 
-/// Asking whether a run is through must not make its failure unknown (D6).
+/// Asking whether a run is through must not make its failure unknown.
 pub(crate) fn done_does_not_swallow_the_failure() {
     for mode in BOTH {
         let kit = kit(mode);

@@ -33,7 +33,7 @@ pub use mr_mode::*;
 pub enum mr_hazards {
     /// On every shared byte: read after write, write after write, write after read.
     MR_HAZARDS_STRICT = 0,
-    /// The tag table of the original, on first addresses only.
+    /// The tag table of simpler, on base addresses only.
     MR_HAZARDS_COMPATIBLE = 1,
 }
 pub use mr_hazards::*;

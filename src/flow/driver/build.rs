@@ -188,7 +188,7 @@ impl Builder {
     /// needs a process is not there: a body that crashes or exits takes the program with it, and
     /// one that goes on after its deadline, or after it was cancelled by force, is given up (its
     /// call fails at once, another thread takes its place) but runs until it returns. The guide
-    /// (`docs/flows.md`, "Stepping through bodies in a debugger") has the rest.
+    /// (`docs/flows.md`, "In-process mode for debuggers") has the rest.
     #[must_use]
     pub fn in_process(mut self) -> Self {
         self.in_process = true;
