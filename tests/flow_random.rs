@@ -12,7 +12,9 @@ use common::kit::{Random, kill, mix};
 use mailring::flow::{Cause, Error, Flow, ObjectRef, Resources, gather, node};
 
 tests! {
-    "flow::random" in crate { random_flows_agree_with_a_sequential_run, they_do_while_workers_die }
+    "flow::random" in crate {
+        random_flows_agree_with_a_sequential_run, soak_random_flows, they_do_while_workers_die,
+    }
 }
 
 /// What a call of a flow does.
@@ -278,14 +280,22 @@ fn build() -> Flow {
 }
 
 fn random_flows_agree_with_a_sequential_run() {
+    random_flows(2_000);
+}
+
+fn soak_random_flows() {
+    random_flows(20_000);
+}
+
+fn random_flows(count: usize) {
     let flow = build();
     let first = seed();
     println!("MAILRING_SEED={first}");
     let begin = Instant::now();
-    for n in 0..flows(10_000) as u64 {
+    for n in 0..flows(count) as u64 {
         compare(&flow, first.wrapping_add(n), false);
     }
-    println!("{} flows in {:?}", flows(10_000), begin.elapsed());
+    println!("{} flows in {:?}", flows(count), begin.elapsed());
     let stats = flow.stats().expect("of the driver");
     assert_eq!((stats.incomplete, stats.objects), (0, 0), "{stats:?}");
     println!("{stats:?}");

@@ -9,12 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 tests! {
-    "outside" in crate { the_example_runs_in_a_crate_of_its_own }
+    "outside" in crate { soak_the_example_runs_in_a_crate_of_its_own }
 }
-
-/// That of this workspace, so that the dependencies which it has built serve here too.
-const PROFILE: &str = "[profile.dev]\nincremental = false\ndebug = \"line-tables-only\"\n\n\
-     [profile.dev.package.\"*\"]\nopt-level = 1\n\n[profile.dev.package.mailring]\nopt-level = 0\n";
 
 /// The example of `Executor`, as it stands in the documentation.
 fn example() -> String {
@@ -30,13 +26,13 @@ fn example() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn the_example_runs_in_a_crate_of_its_own() {
+fn soak_the_example_runs_in_a_crate_of_its_own() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let manifest = format!(
         "[package]\nname = \"outsider\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\nmailring = {{ path = {here:?} }}\n\n[workspace]\n\n{PROFILE}"
+         [dependencies]\nmailring = {{ path = {here:?} }}\n\n[workspace]\n"
     );
     fs::write(root.join("Cargo.toml"), manifest).unwrap();
     // The same versions as here: nothing is fetched.
@@ -46,7 +42,8 @@ fn the_example_runs_in_a_crate_of_its_own() {
     assert!(example.contains("fn main()") && example.contains("assert_eq!"), "{example}");
     fs::write(root.join("src/main.rs"), example).unwrap();
     let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| here.join("target"), |set| here.join(set));
+        .map_or_else(|| here.join("target"), |set| here.join(set))
+        .join("outside");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["run", "--quiet", "--offline"])

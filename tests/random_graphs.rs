@@ -9,6 +9,8 @@ mod bench;
 #[path = "common/graphs.rs"]
 mod graphs;
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mailring::Hazards;
@@ -20,8 +22,22 @@ use graphs::{Deaths, Kind};
 tests! {
     "random_graphs" in crate {
         one_worker, two_workers, three_workers, four_workers, in_a_small_window,
-        compatible_whole_blocks, with_kills,
+        compatible_whole_blocks, with_kills, soak_more_graphs_of_each_kind,
     }
+}
+
+/// All graphs of this process.
+static GRAPHS: AtomicU64 = AtomicU64::new(3_000);
+
+fn soak_more_graphs_of_each_kind() {
+    GRAPHS.store(20_000, Relaxed);
+    one_worker();
+    two_workers();
+    three_workers();
+    four_workers();
+    in_a_small_window();
+    compatible_whole_blocks();
+    with_kills();
 }
 
 /// `share` of a hundred of all graphs, half of them in each mode.
@@ -34,7 +50,7 @@ fn check_many(share: u64, first: u64, kind: Kind) {
             (0..50).for_each(|_| bench.check(seed, mode));
             continue;
         }
-        let count = number("MAILRING_GRAPHS").unwrap_or(10_000) * share / 100;
+        let count = number("MAILRING_GRAPHS").unwrap_or(GRAPHS.load(Relaxed)) * share / 100;
         let from = first << 48 | (mode as u64) << 47;
         let began = Instant::now();
         for seed in from..from + count.div_ceil(modes.len() as u64) {

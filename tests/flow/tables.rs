@@ -19,7 +19,7 @@ fn left_by(rounds: usize, mut round: impl FnMut(usize)) -> u64 {
 
 pub(crate) fn priorities_take_nothing() {
     let flow = one();
-    let left = left_by(100_000, |round| {
+    let left = left_by(40_000, |round| {
         nothing::options().priority(round as i32).remote_blocking(&flow).unwrap();
     });
     assert!(left < 24, "{left} bytes each");
@@ -27,7 +27,7 @@ pub(crate) fn priorities_take_nothing() {
 
 pub(crate) fn placement_groups_take_nothing() {
     let flow = one();
-    let left = left_by(60_000, |_| {
+    let left = left_by(20_000, |_| {
         let group = flow.placement_group(&[Resources::cpus(1.0)], Packing::Pack).unwrap();
         nothing::options().placed(&group, None).remote_blocking(&flow).unwrap();
     });
@@ -61,7 +61,7 @@ pub(crate) fn labels_that_are_waited_for_come_and_go() {
     let cancel = |all: &[ObjectRef<()>]| {
         flow.cancel_many(all, mailring::flow::Cancel::default()).unwrap();
     };
-    let left = left_by(600, |round| {
+    let left = left_by(120, |round| {
         let all: Vec<_> = (round * 100..round * 100 + 100).map(wait).collect();
         cancel(&all);
     });

@@ -272,7 +272,7 @@ pub(crate) fn a_set_and_what_cannot_be() {
     gate.await_begun(1);
     drop(set);
     drop(flow);
-    let closed = gates.wait(1, Some(Duration::from_secs(10)));
+    let closed = gates.wait(1, Some(Duration::from_millis(100)));
     match closed {
         Ok(ended) => assert!(ended.iter().all(|one| one.get().is_err())),
         Err(error) => assert!(matches!(error, Error::Closed(_)), "{error:?}"),

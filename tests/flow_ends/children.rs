@@ -268,7 +268,7 @@ pub(crate) fn calls_of_actors_arrive() {
 
 /// What the driver itself drops goes on.
 pub(crate) fn what_the_driver_drops_goes_on() {
-    let (flow, files) = (flow(1), Files::new());
+    let (flow, files) = (flow(2), Files::new());
     let shelf = ShelfActor::new(&flow).unwrap();
     let gate = files.path("gate");
     drop(at_the_gate::remote(&flow, &gate, 1u32).unwrap());

@@ -56,7 +56,7 @@ tests! {
     "flow::driver" in driver {
         killed, exits_without_dropping, dropped_in_the_middle, the_nursery_dies, a_forked_child_has_no_flow, two_flows_side_by_side, a_flow_inside_a_body, building_again_and_again, idle_costs_nothing,
     }
-    "flow::death" in scribble { rubbish_from_a_worker }
+    "flow::death" in scribble { rubbish_from_a_worker, soak_rubbish_from_a_worker }
     "flow::driver" in signals {
         interrupted, terminated, interrupted_with_two_flows, interrupted_after_another_was_dropped, a_second_one_does_not_wait, own_handlers_stay,
     }

@@ -52,11 +52,19 @@ fn asks(n: u64) -> Result<u64, Error> {
 }
 
 pub(crate) fn rubbish_from_a_worker() {
+    rubbish(1);
+}
+
+pub(crate) fn soak_rubbish_from_a_worker() {
+    rubbish(10);
+}
+
+fn rubbish(rounds: u64) {
     let first = std::env::var("MAILRING_SEED").ok().and_then(|seed| seed.parse().ok());
     let first = first.unwrap_or_else(|| mix(u64::from(std::process::id())));
     println!("MAILRING_SEED={first}");
     let begin = Instant::now();
-    for round in 0..5u64 {
+    for round in 0..rounds {
         let flow = flow(3);
         let mut refs: Vec<ObjectRef<u64>> = Vec::new();
         for n in 0..40 {

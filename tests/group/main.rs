@@ -36,7 +36,7 @@ tests! {
         behind_endless_directed_singles, behind_endless_urgent_singles, singles_behind_endless_groups, soak_beside_busy_neighbours,
     }
     "group::random" in random {
-        random_groups_and_singles, random_groups_and_kills,
+        random_groups_and_singles, soak_random_groups_and_singles, random_groups_and_kills,
     }
 }
 

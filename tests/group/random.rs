@@ -75,10 +75,12 @@ fn random_load(mode: Mode, seed: u64, kills: bool) {
 }
 
 pub(crate) fn random_groups_and_singles() {
-    for mode in BOTH {
-        for seed in 0..4 {
-            random_load(mode, seed, false);
-        }
+    BOTH.into_iter().for_each(|mode| random_load(mode, 0, false));
+}
+
+pub(crate) fn soak_random_groups_and_singles() {
+    for seed in 0..8 {
+        BOTH.into_iter().for_each(|mode| random_load(mode, seed, false));
     }
 }
 

@@ -54,7 +54,7 @@ tests! {
         building_host,
     }
     "process::life" in life {
-        a_thousand_builds_beside_a_busy_thread, descriptors_are_given_back, threads_are_given_back,
+        builds_beside_a_busy_thread, descriptors_are_given_back, threads_are_given_back,
         mappings_are_given_back, idle_costs_nothing, dropped_with_running_tasks,
         dropped_with_a_body_that_will_not_stop, thread_mode_drop_waits_for_bodies,
         workers_run_at_the_same_time, two_executors_side_by_side, subprocesses_end_with_their_worker,

@@ -55,7 +55,7 @@ tests! {
         a_timeout_names_what_still_runs, dropping_takes_one_grace, with_a_run_still_open,
     }
     "scheduler::volume" in volume {
-        ten_thousand_runs_stay_flat, a_million_tasks_over_one_buffer, outputs_flow_through_the_heap,
+        ten_thousand_runs_stay_flat, many_tasks_over_one_buffer, soak_ten_million_tasks_over_one_buffer, outputs_flow_through_the_heap,
         a_small_window_is_enough, try_submit_gives_back, back_pressure_has_an_end,
         buffers_come_and_go,
     }
