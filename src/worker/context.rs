@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
 use std::time::Duration;
 
+use super::participant::WaitStrategy;
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::GROUP_SHARED_BYTES;
 use crate::mailbox::door;
@@ -11,9 +12,6 @@ use crate::mailbox::group::{GroupArea, Member};
 use crate::ring::{Phase, Slot, Word};
 use crate::segment::{Arena, Code, Detail, Origin};
 use crate::sys::futex;
-
-/// Looks at a barrier before one sleeps: a few microseconds.
-const SPINS: u32 = 300;
 
 /// The task was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -138,13 +136,13 @@ impl GroupContext<'_> {
             self.wake_members();
             return Ok(());
         }
-        // Then sleep, and do not yield: beside others who compute, a yield gives a whole time slice
-        // away, while one who sleeps and is woken is let in at once.
-        for _ in 0..SPINS {
+        for round in 0.. {
             if let Some(outcome) = self.passed(epoch) {
                 return outcome;
             }
-            std::hint::spin_loop();
+            if WaitStrategy::Adaptive.pause_briefly(round).is_none() {
+                break;
+            }
         }
         let door = &self.arena.entry(self.me).door;
         loop {

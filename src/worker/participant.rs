@@ -56,15 +56,35 @@ impl WaitStrategy {
         Some(())
     }
 
-    /// The same for one whom somebody is about to wake, who never gives its processor away: beside
-    /// others who compute it would be without one for a whole time slice.
+    /// The same for one whom somebody is about to wake. Beside others who compute, a yield gives a
+    /// whole time slice away, while one who sleeps and is woken is let in at once: so it yields
+    /// only as long as yields are short.
     #[inline]
     pub(crate) fn pause_briefly(self, round: u32) -> Option<()> {
         match self {
-            Self::Adaptive if round >= 300 => None,
+            Self::Adaptive if (300..340).contains(&round) => yield_if_short().then_some(()),
             _ => self.pause(round),
         }
     }
+}
+
+/// Yields the processor, unless a yield of this process has lately cost a time slice.
+fn yield_if_short() -> bool {
+    /// A yield that takes longer has let somebody in who computes.
+    const SHORT: u64 = 500_000;
+    /// How long nobody yields after such a one.
+    const PAUSE: u64 = 1_000_000_000;
+    static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
+    let before = monotonic_ns();
+    if before < CROWDED_UNTIL.load(Relaxed) {
+        return false;
+    }
+    std::thread::yield_now();
+    let after = monotonic_ns();
+    if after.saturating_sub(before) > SHORT {
+        CROWDED_UNTIL.store(after + PAUSE, Relaxed);
+    }
+    true
 }
 
 /// A lease: the slot, the word that took it, the letter.
