@@ -36,23 +36,23 @@ mkdir -p "$to/lib/pkgconfig" "$to/lib/cmake/mailring" "$to/include" "$to/share/m
 
 # Copied beside and moved over, so that a program that runs keeps the library that it has mapped.
 put() {
-    cp "$1" "$2.new"
-    chmod "$3" "$2.new"
-    mv -f "$2.new" "$2"
+    cp "$1" "$2.$$"
+    chmod "$3" "$2.$$"
+    mv -f "$2.$$" "$2"
 }
 # The shared library is linked here and not by cargo, which knows no versions of symbols.
 built=$target/release/libmailring.a
-${CC:-cc} -shared -o "$to/lib/libmailring.so.$version.new" -Wl,-soname,libmailring.so.0 \
+${CC:-cc} -shared -o "$to/lib/libmailring.so.$version.$$" -Wl,-soname,libmailring.so.0 \
     -Wl,--version-script="$ffi/mailring.map" -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-s \
     -Wl,--whole-archive "$built" -Wl,--no-whole-archive -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
-chmod 755 "$to/lib/libmailring.so.$version.new"
-mv -f "$to/lib/libmailring.so.$version.new" "$to/lib/libmailring.so.$version"
+chmod 755 "$to/lib/libmailring.so.$version.$$"
+mv -f "$to/lib/libmailring.so.$version.$$" "$to/lib/libmailring.so.$version"
 ln -sf "libmailring.so.$version" "$to/lib/libmailring.so.0"
 ln -sf libmailring.so.0 "$to/lib/libmailring.so"
-cp "$built" "$to/lib/libmailring.a.new"
-strip -g "$to/lib/libmailring.a.new" 2> /dev/null || true
-chmod 644 "$to/lib/libmailring.a.new"
-mv -f "$to/lib/libmailring.a.new" "$to/lib/libmailring.a"
+cp "$built" "$to/lib/libmailring.a.$$"
+strip -g "$to/lib/libmailring.a.$$" 2> /dev/null || true
+chmod 644 "$to/lib/libmailring.a.$$"
+mv -f "$to/lib/libmailring.a.$$" "$to/lib/libmailring.a"
 put "$ffi/include/mailring.h" "$to/include/mailring.h" 644
 put "$ffi/include/mailring.hpp" "$to/include/mailring.hpp" 644
 put "$ffi/include/mailring_host_runtime.h" "$to/include/mailring_host_runtime.h" 644
@@ -61,11 +61,11 @@ put "$ffi/examples/python/mailring.py" "$to/share/mailring/mailring.py" 644
 put "$ffi/mailring.supp" "$to/share/mailring/mailring.supp" 644
 cmake=$to/lib/cmake/mailring/mailring-config-version.cmake
 sed -e "s|@VERSION@|$version|" -e "s|@MINOR@|${version%.*}|" \
-    "$ffi/mailring-config-version.cmake.in" > "$cmake.new"
-mv -f "$cmake.new" "$cmake"
+    "$ffi/mailring-config-version.cmake.in" > "$cmake.$$"
+mv -f "$cmake.$$" "$cmake"
 sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$version|" "$ffi/mailring.pc.in" \
-    > "$to/lib/pkgconfig/mailring.pc.new"
-mv -f "$to/lib/pkgconfig/mailring.pc.new" "$to/lib/pkgconfig/mailring.pc"
+    > "$to/lib/pkgconfig/mailring.pc.$$"
+mv -f "$to/lib/pkgconfig/mailring.pc.$$" "$to/lib/pkgconfig/mailring.pc"
 
 echo "installed mailring $version in $to; programs find it with"
 echo "    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig LD_LIBRARY_PATH=$prefix/lib"
