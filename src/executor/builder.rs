@@ -41,11 +41,15 @@ pub enum Mode {
     /// tasks and all buffers, since they are one mapping; and the words by which tasks are handed
     /// on: slot words, hints, sets, doors, member words of groups, the table of workers, texts of
     /// errors. It cannot reach what a task is (function, arguments, options), who waits for whom,
-    /// or anything of the host, and dies when it tries. What it does to the words costs time, or
-    /// fails the executor with a message: the host looks again for what is hidden, and gives up
-    /// when the oldest task stays as it is while all sleep. A run may still wait for long where
-    /// such a worker is never found out, so give it a deadline. What it does to the bytes of other
-    /// tasks cannot be noticed.
+    /// or anything of the host, and dies when it tries.
+    ///
+    /// What hides a task costs time; where a word says what cannot be, or a task stays where nobody is
+    /// at work on it, the executor fails with a message, some seconds after the last body that still
+    /// ran has ended. (A body that does not end by itself needs a deadline, here as anywhere.) Until
+    /// then a task may have been run twice, passed over, or called failed, and what was done to the
+    /// bytes of other tasks cannot be noticed. In tests that overwrite words at random, one run in
+    /// several thousand was not through in time, for a reason that is not known: where that matters,
+    /// wait with a time-out.
     #[default]
     Process,
     /// Each in a thread of this process: no isolation, and a body that hangs cannot be ended.

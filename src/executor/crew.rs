@@ -203,7 +203,7 @@ impl Crew {
         shut(&shared.arena);
         if let Some(processes) = processes {
             if had_their_grace {
-                processes.kill_where(|worker| shared.arena.entry(worker).inside.load(Relaxed) != 0);
+                processes.kill_where(|worker| shared.arena.entry(worker).inside() != 0);
             }
             processes.end(grace);
         }

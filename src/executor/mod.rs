@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 use crate::abi::Element;
 use crate::error::Error;
 use crate::ids::WorkerKind;
+use crate::segment::BODY;
 use crew::Crew;
 use shared::Shared;
 use turn::Turn;
@@ -247,7 +248,7 @@ impl Executor {
     /// Whether worker `worker` is inside the body of a task at this moment.
     pub fn is_busy(&self, worker: crate::WorkerId) -> bool {
         let entry = || self.shared.arena.entry(worker.0);
-        self.shared.check_process().is_ok() && entry().inside.load(Relaxed) != 0
+        self.shared.check_process().is_ok() && entry().inside() == BODY
     }
 
     /// Counters since it was built. In a child of the host, which does not have the memory of the

@@ -74,6 +74,7 @@ fn watch(
 
 /// Until no run is left. Sleeps where the host sleeps when it waits for a task.
 fn serve(shared: &Shared) {
+    let mut since = None;
     loop {
         let door = &shared.arena.control().host_door;
         let seen = door.load(std::sync::atomic::Ordering::Acquire);
@@ -94,6 +95,7 @@ fn serve(shared: &Shared) {
             return;
         }
         drop(watched);
+        shared.worry_after_long(&mut since);
         if all_armed {
             futex::wait(door, seen, Some(RECHECK));
         }

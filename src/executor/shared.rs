@@ -22,7 +22,7 @@ use crate::worker::health::Health;
 use crate::worker::imports::Imports;
 use crate::worker::lent::Lent;
 use crate::worker::nursery::lineage;
-use crate::worker::participant::{RECHECK, WaitStrategy};
+use crate::worker::participant::WaitStrategy;
 use crate::worker::poke::Poke;
 
 /// How long one waits for a task before one asks whether a worker is stopped.
@@ -202,13 +202,13 @@ impl Shared {
             }
             let (slot, generation) = place(seq, self.window_shift());
             if self.arena.table().slot(slot).watch(generation) == Watch::Armed {
-                futex::wait(door, seen, Some(left.map_or(RECHECK, |l| l.min(RECHECK))));
+                futex::wait(door, seen, Some(left.map_or(WORRY, |l| l.min(WORRY))));
             }
         }
     }
 
     /// One who has waited for a task for long has the workers looked at, again and again.
-    fn worry_after_long(&self, since: &mut Option<Instant>) {
+    pub(super) fn worry_after_long(&self, since: &mut Option<Instant>) {
         let now = Instant::now();
         if now.duration_since(*since.get_or_insert(now)) >= WORRY {
             *since = Some(now);

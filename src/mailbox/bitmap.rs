@@ -69,7 +69,9 @@ impl<'a> Bitmap<'a> {
             for bit in bits(summary.load(SeqCst)) {
                 let leaf = word * 64 + bit as usize;
                 if leaf >= self.leaves.len() {
-                    return None; // scribbled
+                    // No step sets it: somebody wrote there, and nobody would sleep any more.
+                    summary.fetch_and(!(1 << bit), SeqCst);
+                    continue;
                 }
                 let now = self.leaves[leaf].load(SeqCst);
                 if now == 0 {

@@ -205,9 +205,15 @@ impl<'a> GroupArea<'a> {
         let now = word.load(Relaxed);
         let passed = if now >> 32 == u64::from(attempt) { now & 0xffff_ffff } else { 0 };
         let epoch = passed + 1;
-        word.store(epoch | u64::from(attempt) << 32, Release);
+        self.stand(index, epoch, attempt);
         fence(SeqCst);
         epoch
+    }
+
+    /// Member `index`, which alone writes this, says that it is at barrier `epoch`.
+    pub fn stand(&self, index: usize, epoch: u64, attempt: u32) {
+        let word = &self.words[MEMBERS + 2 * index + 1];
+        word.store(epoch & 0xffff_ffff | u64::from(attempt) << 32, Release);
     }
 
     /// Whether every member has arrived at barrier `epoch`.

@@ -50,7 +50,7 @@ impl<'a> HintRing<'a> {
     pub fn writer(&self) -> Cursor {
         let mut tail = self.tail.load(Acquire);
         while self.entry(tail).load(Acquire) >> 32 == self.lap(tail) {
-            tail += 1;
+            tail = tail.wrapping_add(1);
         }
         Cursor { tail, head_seen: self.head.load(Acquire) }
     }
@@ -68,7 +68,7 @@ impl<'a> HintRing<'a> {
             }
         }
         self.entry(at.tail).store(self.lap(at.tail) << 32 | u64::from(slot), Release);
-        at.tail += 1;
+        at.tail = at.tail.wrapping_add(1);
         self.tail.store(at.tail, Release);
         true
     }
@@ -88,9 +88,10 @@ impl<'a> HintRing<'a> {
             if hint >> 32 != self.lap(position) {
                 return None;
             }
-            ahead(self.entry(position + 1).load(Relaxed) as u32);
+            let next = position.wrapping_add(1); // an overwritten head is any number
+            ahead(self.entry(next).load(Relaxed) as u32);
             let taken = lease(hint as u32);
-            let _ = self.head.compare_exchange(position, position + 1, AcqRel, Relaxed);
+            let _ = self.head.compare_exchange(position, next, AcqRel, Relaxed);
             if taken.is_some() {
                 return taken;
             }

@@ -33,8 +33,8 @@ use records::{ImportPlace, Pool, Superblock};
 
 pub(crate) use layout::Shape;
 pub(crate) use records::{
-    Code, Control, Detail, ErrorRecord, ImportRecord, LateRecord, MAX_LATE_PATH, MAX_LATE_SYMBOL,
-    Origin, Status, WorkerEntry,
+    BODY, Code, Control, Detail, ErrorRecord, ImportRecord, LateRecord, MAX_LATE_PATH,
+    MAX_LATE_SYMBOL, Origin, PREPARING, Status, WorkerEntry,
 };
 
 /// `b"mailring"`, little endian.

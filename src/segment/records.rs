@@ -58,8 +58,8 @@ pub(crate) struct WorkerEntry {
     pub(crate) door: AtomicU32,
     /// Its process, 0 for a thread.
     pub(crate) pid: AtomicU32,
-    /// 1 inside the body of a task.
-    pub(crate) inside: AtomicU32,
+    /// [`BODY`], [`PREPARING`], or 0 outside of both.
+    inside: AtomicU32,
     /// The lease whose body was begun last: `slot | generation << 20 | attempt << 40 | 1 << 63`.
     pub(crate) started: AtomicU64,
     /// When the present body must be through, in nanoseconds of the monotonic clock; 0: never.
@@ -68,13 +68,41 @@ pub(crate) struct WorkerEntry {
     pub(crate) ran: AtomicU64,
     /// Times it went to sleep.
     pub(crate) slept: AtomicU64,
+    /// Times it looked for work, found none, and said so.
+    pub(crate) looked: AtomicU64,
     /// Completions that came from a superseded attempt.
     pub(crate) superseded: AtomicU64,
     /// What the worker had to say when it could not start: text, ended by a zero.
     said: [AtomicU64; 32],
 }
 
+/// Inside the body of a task.
+pub(crate) const BODY: u32 = 1;
+/// With a task whose body has not begun: its memory is mapped or copied, which may take long.
+pub(crate) const PREPARING: u32 = 2;
+
 impl WorkerEntry {
+    /// [`BODY`], [`PREPARING`], or what else it says.
+    pub(crate) fn inside(&self) -> u32 {
+        self.inside.load(Ordering::Acquire)
+    }
+
+    /// What it is inside of from now on; 0 for nothing.
+    #[inline]
+    pub(crate) fn enter(&self, what: u32) {
+        self.inside.store(what, Ordering::Relaxed);
+    }
+
+    /// A worker that has nothing to do says again what may have been overwritten since it was last
+    /// said, and that it has looked.
+    pub(crate) fn idles(&self) {
+        self.status.store(Status::Live as u32, Ordering::Relaxed);
+        self.enter(0);
+        self.deadline.store(0, Ordering::Relaxed);
+        let looked = self.looked.load(Ordering::Relaxed).wrapping_add(1);
+        self.looked.store(looked, Ordering::Release);
+    }
+
     pub(crate) fn say(&self, text: &str) {
         let mut bytes = text.bytes();
         for word in &self.said {

@@ -146,6 +146,7 @@ impl GroupContext<'_> {
         }
         let door = &self.arena.entry(self.me).door;
         loop {
+            self.area.stand(self.index, epoch, attempt); // it may have been overwritten
             door.store(door::ASLEEP, Relaxed);
             fence(SeqCst);
             let through = self.area.all_arrived(epoch, attempt);

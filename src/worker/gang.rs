@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::fence;
 
 use super::context::wake_members;
-use super::participant::{Lease, Participant, RECHECK};
+use super::participant::{Lease, Participant, RECHECK, ROUNDS};
 use super::{GroupContext, Words, Worker};
 use crate::ids::TaskId;
 use crate::mailbox::door;
@@ -196,11 +196,15 @@ impl<'a> Participant<'a> {
             }
             if self.wait.pause_briefly(round).is_some() {
                 round = round.wrapping_add(1);
+                if round % ROUNDS == 0 {
+                    entry.idles();
+                }
                 continue;
             }
             if !self.still_named(group, now) {
                 return Some(Formed::Over);
             }
+            entry.idles();
             entry.door.store(door::ASLEEP, Relaxed);
             fence(std::sync::atomic::Ordering::SeqCst);
             let stopping = self.arena.control().shutdown.load(Relaxed) != 0;

@@ -88,7 +88,7 @@ impl Brood for Workers {
         entry.pid.store(getpid().as_raw() as u32, Relaxed);
         entry.status.store(Status::Live as u32, Release);
         arena.ring_host();
-        let place = Place::Process { line: line.as_fd() };
+        let place = Place::Process { line: line.as_fd(), steps };
         Participant::new(arena, worker, self.wait, &self.poke, place).serve(served.as_mut());
         drop(served); // a device is let go properly
         output::flush();

@@ -12,6 +12,7 @@ pub(crate) mod imports;
 pub(crate) mod lent;
 pub(crate) mod library;
 pub(crate) mod life;
+mod look;
 pub(crate) mod native;
 pub(crate) mod nursery;
 pub(crate) mod orphans;

@@ -144,6 +144,9 @@ impl Reins {
             None if self.step() == Step::Overflowed => {
                 format!("its stack overflowed (the builder's `stack_size` makes it larger); {how}")
             }
+            None if self.step() == Step::Dispossessed => {
+                format!("its lease was taken from it, and nobody had decided that; {how}")
+            }
             None => how,
         }
     }

@@ -12,7 +12,9 @@ use super::imports::Mapped;
 use super::output;
 use super::panics;
 use super::poke::Poke;
+use super::steps::{Step, Steps};
 use super::{GroupContext, Publisher, TaskContext, Words, Worker};
+use crate::abi::ContinuousTensor;
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::alarm::Alarm;
@@ -25,9 +27,9 @@ use crate::mailbox::letter::{
 use crate::ring::slot::NO_CAUSE;
 use crate::ring::table::Released;
 use crate::ring::{Phase, Table, Word};
-use crate::segment::{Arena, Code, Origin};
+use crate::segment::{Arena, BODY, Code, Origin, PREPARING};
 use crate::sync::{prefetch_read, prefetch_write};
-use crate::sys::futex;
+use crate::sys::{futex, process};
 
 /// How those who have nothing to do wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -111,6 +113,12 @@ const MAX_PASSED: u32 = 16;
 /// time, not an answer.
 pub(crate) const RECHECK: Duration = Duration::from_secs(1);
 
+/// How long a worker whose lease was taken away waits to be ended.
+const ENDED: Duration = Duration::from_secs(1);
+
+/// Between two times that one who spins says that it has nothing to do: 2^16 rounds.
+pub(super) const ROUNDS: u32 = 1 << 16;
+
 /// Where a worker lives.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
@@ -118,6 +126,8 @@ pub(crate) enum Place<'a> {
     Process {
         /// Where it asks for memory that came after the fork.
         line: BorrowedFd<'a>,
+        /// Where it says why it ends.
+        steps: &'a Steps,
     },
     /// In a thread of the host.
     Thread,
@@ -146,7 +156,7 @@ pub(crate) struct Participant<'a> {
     /// Tasks of its own that it took since it saw a group that waits.
     passed: u32,
     /// In a process, a worker that lost its lease is about to be killed; a thread goes on.
-    in_process: bool,
+    place: Place<'a>,
     imports: Mapped<'a>,
 }
 
@@ -185,9 +195,9 @@ impl<'a> Participant<'a> {
             chain: 0,
             after_group: false,
             passed: 0,
-            in_process: matches!(place, Place::Process { .. }),
+            place,
             imports: Mapped::new(match place {
-                Place::Process { line } => Some(line),
+                Place::Process { line, .. } => Some(line),
                 Place::Thread => None,
             }),
         }
@@ -212,7 +222,8 @@ impl<'a> Participant<'a> {
             }
             if self.wait.pause(round).is_some() {
                 round = round.wrapping_add(1);
-                if round % (1 << 16) == 0 {
+                if round % ROUNDS == 0 {
+                    self.arena.entry(self.me).idles();
                     self.imports.release_stale(self.arena);
                 }
                 continue;
@@ -375,12 +386,8 @@ impl<'a> Participant<'a> {
         let head = &lease.head;
         // SAFETY: the lease is held until `finish`, after the call.
         let args = unsafe { self.letters.args(lease.slot, head, member) };
-        if head.has(IMPORTED) {
-            let mapped = self.imports.ensure(self.arena, args.tensors());
-            mapped.map_err(|why| (Code::Error, Words::new(why)))?;
-        }
-        if head.has(SNAPSHOT) {
-            self.snapshot(head);
+        if head.has(IMPORTED | SNAPSHOT) {
+            self.prepare(head, args.tensors())?;
         }
         let entry = self.arena.entry(self.me);
         entry.started.store(started_word(lease.slot, lease.word), Release);
@@ -400,7 +407,7 @@ impl<'a> Participant<'a> {
             lease: lease.word,
             group,
         };
-        entry.inside.store(1, Relaxed);
+        entry.enter(BODY);
         // The text of an error is the user's code as well.
         let run = || {
             let result = worker.run(head.callable, args, &head.config, &context);
@@ -410,12 +417,28 @@ impl<'a> Participant<'a> {
             panics::tell(&format!("task {} on worker {}", head.seq, self.me), &text);
             Err((Code::Panic, Words::new(text)))
         });
-        entry.inside.store(0, Relaxed);
+        entry.enter(0);
         if head.deadline_us != 0 {
             entry.deadline.store(0, SeqCst);
         }
         entry.ran.store(entry.ran.load(Relaxed).wrapping_add(1), Relaxed);
         result
+    }
+
+    /// What a task needs before its body: later memory is mapped, a snapshot made or restored.
+    #[cold]
+    fn prepare(&mut self, head: &Head, tensors: &[ContinuousTensor]) -> Result<(), (Code, Words)> {
+        let entry = self.arena.entry(self.me);
+        entry.enter(PREPARING);
+        let mapped = match head.has(IMPORTED) {
+            true => self.imports.ensure(self.arena, tensors),
+            false => Ok(()),
+        };
+        if mapped.is_ok() && head.has(SNAPSHOT) {
+            self.snapshot(head);
+        }
+        entry.enter(0);
+        mapped.map_err(|why| (Code::Error, Words::new(why)))
     }
 
     /// Saves the ranges of a task before its first body, or restores them before another one. The
@@ -504,7 +527,7 @@ impl<'a> Participant<'a> {
         entry.superseded.fetch_add(1, Relaxed);
         let slot = self.table.slot(lease.slot);
         let condemned = lease.word.with_phase(Phase::Condemned);
-        if self.in_process {
+        if matches!(self.place, Place::Process { .. }) {
             return self.await_end();
         }
         self.record(lease, Code::Deadline, &Words::new(DEADLINE.to_owned()), u16::MAX);
@@ -518,12 +541,14 @@ impl<'a> Participant<'a> {
         }
     }
 
-    /// In a process: waits for the kill that is on its way.
+    /// In a process: waits for the kill that is on its way. If none comes, nobody has taken the
+    /// lease: the word that said whose it is was overwritten, and the supervisor is told so.
     pub(super) fn await_end(&self) {
-        if self.in_process {
-            loop {
-                std::thread::sleep(Duration::from_secs(1));
-            }
+        if let Place::Process { steps, .. } = self.place {
+            std::thread::sleep(ENDED);
+            steps.reach(self.me, Step::Dispossessed);
+            output::flush();
+            process::exit_now(96);
         }
     }
 
@@ -547,6 +572,7 @@ impl<'a> Participant<'a> {
         output::flush(); // of the bodies before: one takes less time than this
         let entry = self.arena.entry(self.me);
         let parked = self.arena.parked(self.kind);
+        entry.idles();
         parked.announce(self.me, &entry.door);
         self.arena.fence_ringers();
         let mut rung = false;
@@ -555,6 +581,7 @@ impl<'a> Participant<'a> {
             while entry.door.load(Acquire) == door::ASLEEP {
                 self.imports.release_stale(self.arena);
                 futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
+                entry.idles();
                 if self.anything_visible() {
                     break;
                 }

@@ -10,19 +10,19 @@ use std::sync::atomic::fence;
 
 use super::Publisher;
 use super::context::wake_members;
+use super::look::Looks;
 use super::participant::{DEADLINE, started_word};
 use crate::ids::WorkerKind;
 use crate::mailbox::door;
 use crate::mailbox::group::Member;
 use crate::mailbox::letter::{GROUP, Head, JOIN, Letters};
-use crate::ring::dist_ring::place;
 use crate::ring::table::{Found, Released, examine};
 use crate::ring::word::{self, SUPERVISOR};
 use crate::ring::{Phase, Table, Word};
 use crate::segment::{Arena, Code, Detail, Origin};
 
 /// No worker has this number.
-const NOBODY: u16 = u16::MAX;
+pub(super) const NOBODY: u16 = u16::MAX;
 
 /// Why an attempt was ended by us.
 #[derive(Clone, Debug)]
@@ -36,14 +36,16 @@ pub(crate) struct Verdict {
 
 /// The supervisor's private books: what was condemned and why, and what was charged.
 pub(crate) struct Recovery<'a> {
-    arena: &'a Arena,
-    table: Table<'a>,
-    letters: Letters,
-    publisher: Publisher<'a>,
+    pub(super) arena: &'a Arena,
+    pub(super) table: Table<'a>,
+    pub(super) letters: Letters,
+    pub(super) publisher: Publisher<'a>,
     /// By task: attempts that began and did not end by themselves.
     charged: HashMap<u64, u32>,
     /// By task: why its present attempt was condemned.
     verdicts: HashMap<u64, Verdict>,
+    /// What was seen when nobody had died and somebody waited for long.
+    pub(super) looks: Looks,
 }
 
 /// What a pass did, for the log.
@@ -64,12 +66,13 @@ impl<'a> Recovery<'a> {
             publisher: Publisher::supervisor(arena),
             charged: HashMap::new(),
             verdicts: HashMap::new(),
+            looks: Looks::default(),
         }
     }
 
     /// The letter of a slot that stands as `word`: read, and the word looked at again, since a
     /// slot that is not held may be completed and reused at any time.
-    fn head_of(&self, slot: u32, word: Word) -> Option<Head> {
+    pub(super) fn head_of(&self, slot: u32, word: Word) -> Option<Head> {
         let head = self.letters.head(slot);
         fence(Acquire);
         self.table.slot(slot).load().same_lease(word).then_some(head)
@@ -307,7 +310,7 @@ impl<'a> Recovery<'a> {
         self.arena.pinned(dead).repair();
         entry.door.store(door::AWAKE, Relaxed);
         entry.pid.store(0, Relaxed);
-        entry.inside.store(0, Relaxed);
+        entry.enter(0);
         entry.deadline.store(0, Relaxed);
         for kind in WorkerKind::ALL {
             self.publisher.wake_all(kind);
@@ -321,70 +324,6 @@ impl<'a> Recovery<'a> {
         }
         self.arena.ring_host();
         Ok(report)
-    }
-
-    /// Nobody has died, and somebody waits for long. What is ready while a worker of its kind sleeps
-    /// is suggested again, and what waits for nobody is made ready: where the words are as the
-    /// protocol leaves them this changes nothing. The oldest task that is not through, if all who
-    /// could run it sleep: what it waits for is through, so something else is wrong.
-    ///
-    /// # Errors
-    /// A slot holds no legal word, or one whose owner there is not.
-    pub(crate) fn look_again(&mut self, tail: u64) -> Result<Option<(u64, Word)>, (u32, Word)> {
-        let asleep = WorkerKind::ALL.map(|kind| self.sleepers(kind));
-        let workers = self.arena.shape().total_workers();
-        for slot in 0..self.table.window() {
-            match examine(&self.table, slot, NOBODY, SUPERVISOR) {
-                Found::Ready(word) => {
-                    // What we have made ready just now nobody else suggests.
-                    let ours = word.owner() == SUPERVISOR;
-                    if let Some(head) = self.head_of(slot, word)
-                        && (ours || asleep[head.pool().index()].0 > 0)
-                    {
-                        self.publisher.suggest(slot, head.route);
-                    }
-                }
-                Found::Unwalked(word) => {
-                    if let Some(word) = self.table.slot(slot).adopt(word) {
-                        self.walk(slot, word);
-                    }
-                }
-                Found::Corrupt(word) => return Err((slot, word)),
-                Found::Nothing | Found::Leased(_) => {
-                    let word = self.table.slot(slot).load();
-                    let held = word.is(Phase::Running) || word.is(Phase::Condemned);
-                    if held && word.owner() != word::GROUP && usize::from(word.owner()) >= workers {
-                        return Err((slot, word));
-                    }
-                }
-            }
-        }
-        for kind in WorkerKind::ALL {
-            self.arena.urgent(kind).repair();
-            self.arena.ready_groups(kind).repair();
-        }
-        (0..workers as u16).for_each(|worker| self.arena.pinned(worker).repair());
-        let shift = self.table.window().trailing_zeros();
-        let open = (tail..tail + u64::from(self.table.window())).find_map(|seq| {
-            let (slot, generation) = place(seq, shift);
-            let word = self.table.slot(slot).load();
-            (word.generation() == generation && !word.is_retired()).then_some((seq, slot, word))
-        });
-        Ok(open.and_then(|(seq, slot, word)| {
-            let (asleep, all) = asleep[self.letters.head(slot).pool().index()];
-            (asleep == all).then_some((seq, word))
-        }))
-    }
-
-    /// Workers of a kind that sleep outside of a body, and how many there are.
-    fn sleepers(&self, kind: WorkerKind) -> (usize, usize) {
-        let shape = self.arena.shape();
-        let all = (0..shape.total_workers()).filter(|&worker| shape.kind_of(worker) == kind);
-        let sleeps = |worker: &usize| {
-            let entry = self.arena.entry(*worker as u16);
-            entry.door.load(Acquire) == door::ASLEEP && entry.inside.load(Acquire) == 0
-        };
-        (all.clone().filter(sleeps).count(), all.count())
     }
 
     /// A ready task: its hint may be lost. A forming group that the dead had joined forms anew.
@@ -498,7 +437,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Walks and retires a completed slot that is ours.
-    fn walk(&mut self, slot: u32, word: Word) {
+    pub(super) fn walk(&mut self, slot: u32, word: Word) {
         let cell = self.table.slot(slot);
         let seq = self.letters.head(slot).seq;
         let cause = word.is_failed().then(|| self.arena.cause_of(slot, seq));

@@ -107,7 +107,7 @@ pub(crate) fn end_overdue(reins: &mut Reins, longest: Duration, now: Instant) {
 /// How long a start may take that has come so far; `None`: it is through.
 fn bound(step: Step, longest: Duration) -> Option<Duration> {
     match step {
-        Step::Live | Step::Overflowed => None,
+        Step::Live | Step::Overflowed | Step::Dispossessed => None,
         Step::Factory => Some(longest),
         _ => Some(EARLY.min(longest)),
     }

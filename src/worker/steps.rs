@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Live = 5,
     /// The stack of its thread has overflowed, and it is about to end for that.
     Overflowed = 6,
+    /// Its lease was taken away and nobody came to end it: it ends by itself.
+    Dispossessed = 7,
 }
 
 impl Step {
@@ -41,6 +43,7 @@ impl Step {
             3 => Self::Confining,
             4 => Self::Factory,
             6 => Self::Overflowed,
+            7 => Self::Dispossessed,
             _ => Self::Live,
         }
     }
@@ -54,6 +57,7 @@ impl Step {
             Self::Factory => "making its worker (the factory)",
             Self::Live => "serving",
             Self::Overflowed => "overflowing its stack",
+            Self::Dispossessed => "losing a lease that nobody has taken",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The supervisor: the one thread of the host that looks after workers. It sleeps until a worker
 //! dies, a deadline passes, or a group comes to grief.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,16 +12,18 @@ use nix::unistd::Pid;
 
 use super::health::Health;
 use super::imports::Imports;
+use super::look::Standing;
 use super::participant::monotonic_ns;
 use super::poke::Poke;
 use super::processes::{Processes, is_readable};
 use super::recover::{Condemned, Recovery, Report, Troubled};
 use super::starts::{Starts, end_overdue, overdue_at};
+use super::steps::Step;
 use crate::ids::WorkerKind;
 use crate::mailbox::alarm::{Alarm, NEVER};
 use crate::mailbox::letter::GROUP;
-use crate::ring::{Phase, Word};
-use crate::segment::{Arena, Status};
+use crate::ring::Phase;
+use crate::segment::{Arena, BODY, Status};
 use crate::sys::descriptors::Descriptor;
 use crate::sys::process;
 
@@ -29,9 +32,6 @@ use crate::sys::process;
 const STRANDED: Duration = Duration::from_millis(20);
 /// How long a worker may be stopped by a signal outside of a body, while somebody waits.
 const STOPPED: Duration = Duration::from_millis(500);
-/// How often, twice a second, the oldest task is found unchanged while all sleep before that is
-/// called impossible.
-const STUCK: u32 = 10;
 /// Longest wait for workers that were killed or go with their nursery.
 const GOING: Duration = Duration::from_secs(1);
 
@@ -69,7 +69,7 @@ impl Supervisor {
             troubled: HashMap::new(),
             reported: vec![0; workers],
             stopped: vec![None; workers],
-            stuck: None,
+            killed: vec![Cell::new(false); workers],
         };
         let looked = catch_unwind(AssertUnwindSafe(|| {
             loop {
@@ -113,8 +113,8 @@ struct Watch<'a> {
     reported: Vec<u64>,
     /// Since when a worker is known to stand still where it keeps others waiting.
     stopped: Vec<Option<Instant>>,
-    /// The oldest task while all sleep, its word, and how often it was found so.
-    stuck: Option<((u64, Word), u32)>,
+    /// Workers that were killed by us.
+    killed: Vec<Cell<bool>>,
 }
 
 impl Watch<'_> {
@@ -211,24 +211,32 @@ impl Watch<'_> {
         self.health.last_death_ns.store(monotonic_ns(), Relaxed);
         self.health.deaths.fetch_add(1, Relaxed);
         let reins = processes.reins[usize::from(worker)].take();
+        let killed = self.killed[usize::from(worker)].take();
+        let robbed =
+            !killed && reins.as_ref().is_some_and(|reins| reins.step() == Step::Dispossessed);
         let how = reins.map_or(how.clone(), |reins| reins.account(how));
         let how = with_beside(self.arena, &self.beside, worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");
+        if self.health.failure().is_some() {
+            // What had failed is not put right: one who still waits would take it for an end.
+            return;
+        }
+        if robbed {
+            return self.fail(format!(
+                "the task that worker {worker} ran was taken from it, and nobody had decided that; \
+                 a worker wrote where it must not"
+            ));
+        }
         match self.recovery.pass(worker, &how, detail) {
             Ok(report) => log(worker, &report),
             Err((slot, word)) => {
-                let why = format!(
+                return self.fail(format!(
                     "slot {slot} holds {word:?}, which is no state; a worker wrote where it must not"
-                );
-                self.kill_everyone();
-                if let Some(processes) = &self.processes {
-                    processes.await_all(GOING);
-                }
-                self.health.fail(why, self.arena);
-                return;
+                ));
             }
         }
+        self.open_doors();
         self.recovery.forget_before(self.health.tail.load(Acquire));
         if status == Status::Refused as u32 {
             let said = self.arena.entry(worker).said();
@@ -360,6 +368,7 @@ impl Watch<'_> {
             && let Some(Some(reins)) = processes.reins.get(usize::from(worker))
         {
             self.health.kills.fetch_add(1, Relaxed);
+            self.killed[usize::from(worker)].set(true);
             reins.kill();
         }
     }
@@ -443,7 +452,7 @@ impl Watch<'_> {
                     continue;
                 }
                 Some(_) => {}
-                None if self.arena.entry(worker).inside.load(Acquire) != 0 => continue,
+                None if self.arena.entry(worker).inside() == BODY => continue,
                 None => {}
             }
             tracing::warn!(worker, "a worker was stopped while others waited for it; ended");
@@ -452,33 +461,38 @@ impl Watch<'_> {
     }
 
     /// Somebody waits for long. What a worker has written where it must not may have hidden a task
-    /// from all others: that is looked for, and if the oldest task stays as it is while everybody
-    /// sleeps, the executor fails rather than wait for ever.
+    /// from all others: that is looked for, and if a task stays where nobody is at work on it, the
+    /// executor fails rather than wait for ever.
     fn look_again(&mut self) {
-        if !self.health.stopping.load(SeqCst) {
-            self.arena.control().shutdown.store(0, SeqCst); // ours to set, and we have not
+        self.open_doors();
+        self.arena.control().trouble.store(1, SeqCst); // a group in trouble may be forgotten
+        let standing: Vec<_> = (0..self.workers()).map(|worker| self.standing(worker)).collect();
+        let tail = self.health.tail.load(Acquire);
+        if let Err(why) = self.recovery.look_again(tail, |worker| standing[usize::from(worker)]) {
+            self.fail(why);
         }
-        let why = match self.recovery.look_again(self.health.tail.load(Acquire)) {
-            Ok(None) => return self.stuck = None,
-            Ok(Some(oldest)) => {
-                let looks = match self.stuck {
-                    Some((known, looks)) if known == oldest => looks + 1,
-                    _ => 1,
-                };
-                self.stuck = Some((oldest, looks));
-                if looks < STUCK {
-                    return;
-                }
-                let (task, word) = oldest;
-                format!(
-                    "task {task} stays {word:?} while all workers sleep; a worker wrote where it \
-                     must not"
-                )
-            }
-            Err((slot, word)) => format!(
-                "slot {slot} holds {word:?}, which cannot be; a worker wrote where it must not"
-            ),
-        };
+    }
+
+    /// Workers are to leave when we say so, and we have not.
+    fn open_doors(&self) {
+        if !self.health.stopping.load(SeqCst) {
+            self.arena.control().shutdown.store(0, SeqCst);
+        }
+    }
+
+    /// What we know of a worker without asking it.
+    fn standing(&self, worker: u16) -> Standing {
+        let Some(processes) = &self.processes else { return Standing::There };
+        match &processes.reins[usize::from(worker)] {
+            Some(reins) if reins.step() < Step::Live => Standing::Coming,
+            Some(_) => Standing::There,
+            None if self.starts[usize::from(worker)].next().is_some() => Standing::Coming,
+            None => Standing::Gone,
+        }
+    }
+
+    /// The words are not what they can be: nobody works on them any more, and nobody waits.
+    fn fail(&self, why: String) {
         self.kill_everyone();
         if let Some(processes) = &self.processes {
             processes.await_all(GOING);
@@ -494,7 +508,7 @@ impl Watch<'_> {
     /// Whether a stopped worker is outside of a body, or inside one that was cancelled.
     fn keeps_waiting(&self, worker: u16) -> bool {
         let entry = self.arena.entry(worker);
-        entry.inside.load(Acquire) == 0 || self.recovery.is_cancelled(worker)
+        entry.inside() != BODY || self.recovery.is_cancelled(worker)
     }
 
     // ---- groups ---------------------------------------------------------------------------------

@@ -33,7 +33,10 @@ tests! {
         asleep_with_a_task_of_its_own, with_a_lease_before_the_body, inside_a_body,
         soak_stopped_anywhere,
     }
-    "process::scribbles" in scribbles { lost_hints_are_found }
+    "process::scribbles" in scribbles {
+        lost_hints_are_found, each_word_has_an_end, a_run_that_is_polled_for_has_an_end,
+        soak_here_and_there,
+    }
     "process::parent" in parent {
         killed_in_the_middle_of_a_run, killed_when_idle, killed_beside_subprocesses,
         exits_without_dropping, panics_without_dropping, killed_while_building,
@@ -77,7 +80,6 @@ tests! {
         a_stack_as_large_as_it_is_told, an_overflow_is_named, other_threads_are_named,
     }
     "role" in inherited { host_with_threads }
-    "role" in scribbles { scribbles_here_and_there }
     "process::relatives" in relatives {
         a_host_that_waits_for_any_child, a_host_to_which_orphans_come, the_nursery_is_stopped,
         a_copy_in_the_middle_of_a_run, a_buffer_of_another_executor_in_a_body,

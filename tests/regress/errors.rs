@@ -82,7 +82,8 @@ fn ends(body: fn() -> Result<(), BoxError>, says: &str) {
                 .unwrap();
             }
         });
-        assert_eq!(exec.stats().deaths, 0, "{mode:?}");
+        let stats = exec.stats();
+        assert_eq!(stats.deaths, 0, "{mode:?}, {stats:?}");
         assert_eq!(exec.worker_pids(), before);
     }
 }
