@@ -1,8 +1,6 @@
 //! Where each part of the arena lies: sizes in, offsets out.
 
-use super::records::{
-    Control, ErrorRecord, ImportPlace, LateRecord, Pool, Superblock, WorkerEntry,
-};
+use super::records::{Control, ErrorPlace, ImportPlace, LateRecord, Pool, Superblock, WorkerEntry};
 use crate::ids::WorkerKind;
 use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_IMPORTS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
 use crate::mailbox::letter::Letter;
@@ -84,7 +82,7 @@ pub(super) fn lay_out(shape: &Shape) -> Offsets {
     at.summary_words = window.div_ceil(64 * 64).next_multiple_of(8);
     at.bitmap_words = at.summary_words + window.div_ceil(64).next_multiple_of(8);
     at.bitmaps = place((4 + workers) * at.bitmap_words * 8, 128);
-    at.errors = place(window * size_of::<ErrorRecord>(), 128);
+    at.errors = place(window * size_of::<ErrorPlace>(), 128);
     at.groups = place(shape.ring.group_words * 8, 128);
     at.hot = place(0, PAGE);
     at.heap_stride = shape.ring.heap_bytes.next_multiple_of(PAGE);

@@ -20,7 +20,7 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::WorkerKind;
-use crate::limits::{ERROR_TEXT, MAX_IMPORTS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
+use crate::limits::{MAX_IMPORTS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::door::Parked;
 use crate::mailbox::group::{self, GroupArea};
@@ -29,7 +29,7 @@ use crate::mailbox::letter::{Head, Letter, Letters};
 use crate::ring::{Edge, Slot, Table, dist_ring};
 use crate::sys::map::{Mapping, OwnMark, Window};
 use layout::{Offsets, lay_out};
-use records::{ImportPlace, Pool, Superblock};
+use records::{ErrorPlace, ImportPlace, Pool, Superblock};
 
 pub(crate) use layout::Shape;
 pub(crate) use records::{
@@ -218,38 +218,17 @@ impl Arena {
 
     /// Records why the task of `slot` failed. The caller holds the slot.
     pub(crate) fn write_error(&self, slot: u32, origin: Origin, text: &str) {
-        let mut end = text.len().min(ERROR_TEXT);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let (detail_kind, detail) = origin.detail.words();
-        let mut record = ErrorRecord {
-            seq_plus_one: origin.seq + 1,
-            len: end as u16,
-            worker: origin.worker,
-            attempt: origin.attempt,
-            code: origin.code as u8,
-            member: origin.member,
-            detail_kind,
-            detail,
-            text: [0; ERROR_TEXT],
-        };
-        record.text[..end].copy_from_slice(&text.as_bytes()[..end]);
-        // SAFETY: the index is cut to the window; members of a group may race here, and then one
-        // of two true texts (or a mix of both) is read. Readers copy and check.
-        unsafe { self.error_at(slot).write_volatile(record) };
+        self.error(slot).write(origin, text);
     }
 
     /// A copy of what was recorded for `slot`.
     pub(crate) fn read_error(&self, slot: u32) -> ErrorRecord {
-        // SAFETY: as above; every bit pattern is a record.
-        unsafe { self.error_at(slot).read_volatile() }
+        self.error(slot).read()
     }
 
-    fn error_at(&self, slot: u32) -> *mut ErrorRecord {
-        let index = slot as usize & (self.shape.ring.window - 1);
-        // SAFETY: inside the mapping.
-        unsafe { self.map.base().add(self.at.errors).cast::<ErrorRecord>().add(index).as_ptr() }
+    fn error(&self, slot: u32) -> &ErrorPlace {
+        let window = self.shape.ring.window;
+        &self.part::<ErrorPlace>(self.at.errors, window)[slot as usize & (window - 1)]
     }
 
     /// The number of the file behind it, by which `/proc/PID/maps` tells who has it mapped.

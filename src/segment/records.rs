@@ -173,7 +173,7 @@ impl Detail {
         }
     }
 
-    pub(super) fn words(self) -> (u8, i32) {
+    fn words(self) -> (u8, i32) {
         match self {
             Self::None => (0, 0),
             Self::Returned(code) => (1, code),
@@ -183,24 +183,21 @@ impl Detail {
     }
 }
 
-/// How one attempt failed, as text. Written by whoever completes the slot, before it does.
-#[repr(C)]
+/// How one attempt failed, as text: a copy of an [`ErrorPlace`].
 #[derive(Clone, Copy)]
 pub(crate) struct ErrorRecord {
     /// The task, plus one: a record that was never written is no task's.
     pub(crate) seq_plus_one: u64,
     pub(crate) attempt: u32,
-    pub(super) detail: i32,
-    pub(super) len: u16,
+    detail: i32,
+    len: u16,
     pub(crate) worker: u16,
     /// The member of a group; `u16::MAX` for a single task.
     pub(crate) member: u16,
     pub(crate) code: u8,
-    pub(super) detail_kind: u8,
-    pub(super) text: [u8; ERROR_TEXT],
+    detail_kind: u8,
+    text: [u8; ERROR_TEXT],
 }
-
-const _: () = assert!(size_of::<ErrorRecord>() == 1024);
 
 impl ErrorRecord {
     pub(crate) fn detail(&self) -> Detail {
@@ -215,6 +212,61 @@ impl ErrorRecord {
     pub(crate) fn text(&self) -> String {
         let bytes = &self.text[..(self.len as usize).min(ERROR_TEXT)];
         String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// An [`ErrorRecord`] in the arena. Written by whoever completes the slot, before it does. Members of
+/// a group may write at the same time, and others read meanwhile: then it is a mix of what was written.
+#[repr(transparent)]
+pub(super) struct ErrorPlace([AtomicU64; ERROR_HEAD + ERROR_TEXT / 8]);
+
+/// Words in front of the text: task | attempt, detail | length, worker, member, code, kind of detail.
+const ERROR_HEAD: usize = 3;
+
+const _: () = assert!(size_of::<ErrorPlace>() == 1024);
+
+impl ErrorPlace {
+    pub(super) fn write(&self, origin: Origin, text: &str) {
+        let end = (0..=text.len().min(ERROR_TEXT)).rev().find(|&end| text.is_char_boundary(end));
+        let text = &text.as_bytes()[..end.unwrap_or(0)];
+        let (detail_kind, detail) = origin.detail.words();
+        let head = [
+            origin.seq + 1,
+            u64::from(origin.attempt) | u64::from(detail as u32) << 32,
+            text.len() as u64
+                | u64::from(origin.worker) << 16
+                | u64::from(origin.member) << 32
+                | u64::from(origin.code as u8) << 48
+                | u64::from(detail_kind) << 56,
+        ];
+        let text = text.chunks(8).map(|chunk| {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            u64::from_ne_bytes(bytes)
+        });
+        for (place, word) in self.0.iter().zip(head.into_iter().chain(text)) {
+            place.store(word, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self) -> ErrorRecord {
+        let word = |at: usize| self.0[at].load(Ordering::Relaxed);
+        let [task, attempt, rest] = std::array::from_fn(word);
+        let mut record = ErrorRecord {
+            seq_plus_one: task,
+            attempt: attempt as u32,
+            detail: (attempt >> 32) as i32,
+            len: rest as u16,
+            worker: (rest >> 16) as u16,
+            member: (rest >> 32) as u16,
+            code: (rest >> 48) as u8,
+            detail_kind: (rest >> 56) as u8,
+            text: [0; ERROR_TEXT],
+        };
+        for (at, chunk) in record.text.chunks_exact_mut(8).enumerate() {
+            chunk.copy_from_slice(&word(ERROR_HEAD + at).to_ne_bytes());
+        }
+        record
     }
 }
 
@@ -318,5 +370,54 @@ impl ImportPlace {
             return ImportRecord::default();
         }
         ImportRecord { generation, first, end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DETAILS: [Detail; 4] =
+        [Detail::None, Detail::Returned(-7), Detail::Exited(255), Detail::Signalled(11)];
+
+    fn origin(detail: Detail) -> Origin {
+        Origin { seq: 1 << 40, worker: 255, attempt: 63, code: Code::Died, member: 254, detail }
+    }
+
+    #[test]
+    fn an_error_is_read_as_it_was_written() {
+        let place = ErrorPlace([const { AtomicU64::new(u64::MAX) }; ERROR_HEAD + ERROR_TEXT / 8]);
+        let long = "é".repeat(ERROR_TEXT);
+        let cut = &long[..ERROR_TEXT];
+        let odd = format!("x{long}");
+        for (text, read) in
+            [("", ""), ("a panic", "a panic"), (&long, cut), (&odd, &odd[..ERROR_TEXT - 1])]
+        {
+            for detail in DETAILS {
+                place.write(origin(detail), text);
+                let record = place.read();
+                assert_eq!((record.seq_plus_one, record.attempt), ((1 << 40) + 1, 63));
+                assert_eq!((record.worker, record.member), (255, 254));
+                assert_eq!((record.code, record.detail()), (Code::Died as u8, detail));
+                assert_eq!(record.text(), read);
+            }
+        }
+    }
+
+    /// Then it is a mix of what was written, and nothing worse.
+    #[test]
+    fn an_error_may_be_read_while_it_is_written() {
+        let place = ErrorPlace([const { AtomicU64::new(0) }; ERROR_HEAD + ERROR_TEXT / 8]);
+        std::thread::scope(|scope| {
+            for text in ["first", "second, and longer"] {
+                let place = &place;
+                scope.spawn(move || (0..20).for_each(|_| place.write(origin(Detail::None), text)));
+            }
+            for _ in 0..20 {
+                let record = place.read();
+                assert!(record.seq_plus_one == 0 || record.seq_plus_one == (1 << 40) + 1);
+                assert!(record.text().len() <= "second, and longer".len());
+            }
+        });
     }
 }

@@ -10,6 +10,7 @@ mod shortage_kit;
 mod death;
 mod factories;
 mod inherited;
+mod kit;
 mod life;
 mod older;
 mod parent;

@@ -4,34 +4,13 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use mailring::{Error, Executor, FailureKind, Mode, TaskOptions, WorkerId};
+use mailring::{Error, FailureKind, Mode};
 
 use crate::common::kit::{
-    Done, args, at, atom, cell, config, eventually, failed_as, is_alive, kill, parent_of, small,
+    args, at, config, eventually, failed_as, is_alive, kill, parent_of, small,
 };
+use crate::kit::{built, nursery, there, works};
 use crate::shortage_kit::children;
-
-fn built() -> (Executor, mailring::Callable) {
-    let mut builder = small(Mode::Process, 2);
-    let add = builder
-        .register("add", |args, _, _| {
-            std::thread::sleep(Duration::from_millis(args.scalar(0)?));
-            atom(&args, 0, 0).fetch_add(1, SeqCst);
-            Done::Ok(())
-        })
-        .unwrap();
-    (builder.build().unwrap(), add)
-}
-
-fn works(exec: &Executor, add: mailring::Callable) {
-    let count = exec.buffer::<u64>(1).unwrap();
-    exec.run(|orch| {
-        let one = args().no_dep(at(&count, 0)).scalar(0);
-        orch.submit(add, one, config()).map(drop)
-    })
-    .unwrap();
-    assert_eq!(cell(&count, 0).load(SeqCst), 1);
-}
 
 fn wait_any() -> (i32, i32) {
     let mut status = 0;
@@ -43,7 +22,7 @@ fn wait_any() -> (i32, i32) {
 pub(crate) fn a_host_that_waits_for_any_child() {
     let (exec, add) = built();
     works(&exec, add);
-    let nursery = parent_of(exec.worker_pids()[0] as i32);
+    let nursery = nursery(&exec);
     assert_ne!(parent_of(nursery), std::process::id() as i32);
     assert_eq!(wait_any(), (-1, libc::ECHILD), "the host has no child");
     drop(exec);
@@ -80,9 +59,7 @@ pub(crate) fn a_host_to_which_orphans_come() {
         assert_eq!(children(own), [0; 0]);
     }
     let (exec, _) = built();
-    let workers = exec.worker_pids();
-    let nursery = parent_of(workers[0] as i32);
-    kill(nursery, libc::SIGKILL);
+    kill(nursery(&exec), libc::SIGKILL);
     eventually("the executor has failed", || exec.run(|_| Ok(())).is_err());
     eventually("no zombie is left", || children(own).is_empty());
     drop(exec);
@@ -91,10 +68,9 @@ pub(crate) fn a_host_to_which_orphans_come() {
 /// The nursery is stopped: deaths, deadlines and drops go on.
 pub(crate) fn the_nursery_is_stopped() {
     let (exec, add) = built();
-    let nursery = parent_of(exec.worker_pids()[0] as i32);
+    let nursery = nursery(&exec);
     let count = exec.buffer::<u64>(1).unwrap();
     let one = |millis| args().no_dep(at(&count, 0)).scalar(millis);
-    let there = |worker| TaskOptions::new().on(WorkerId(worker));
     for _ in 0..3 {
         kill(nursery, libc::SIGSTOP);
         kill(exec.worker_pids()[0] as i32, libc::SIGKILL);

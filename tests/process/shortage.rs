@@ -1,53 +1,17 @@
 //! The machine has no descriptor or process for a while, or somebody kills whatever starts: no
 //! worker is there twice, none is given up, and errors name the limit.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use mailring::{Executor, FailureKind, Mode, TaskOptions, WorkerId, WorkerKind};
+use mailring::{FailureKind, Mode, WorkerKind};
 
 use crate::common::kit::{
-    Done, args, at, atom, cell, config, eventually, failed_as, is_alive, kill, open_fds, parent_of,
-    small,
+    args, at, config, eventually, failed_as, is_alive, kill, open_fds, small,
 };
+use crate::kit::{built, nursery, there, works};
 use crate::shortage_kit::{
     children, give_up_privileges, limit, open_up_to, storm, without_descriptors, without_forks,
 };
-
-/// Two workers with a body that adds one, and takes as long as it is told.
-fn built() -> (Executor, mailring::Callable) {
-    let mut builder = small(Mode::Process, 2);
-    let add = builder
-        .register("add", |args, _, _| {
-            std::thread::sleep(Duration::from_millis(args.scalar(0)?));
-            atom(&args, 0, 0).fetch_add(1, SeqCst);
-            Done::Ok(())
-        })
-        .unwrap();
-    (builder.build().unwrap(), add)
-}
-
-fn nursery(exec: &Executor) -> i32 {
-    parent_of(exec.worker_pids()[0] as i32)
-}
-
-fn there(worker: u16) -> TaskOptions {
-    TaskOptions::new().on(WorkerId(worker))
-}
-
-/// A run on each worker.
-fn works(exec: &Executor, add: mailring::Callable) {
-    let count = exec.buffer::<u64>(1).unwrap();
-    exec.run(|orch| {
-        for worker in 0..2 {
-            let args = args().no_dep(at(&count, 0)).scalar(0);
-            orch.submit_with(add, args, config(), &there(worker))?;
-        }
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!(cell(&count, 0).load(SeqCst), 2);
-}
 
 fn living(nursery: i32) -> usize {
     children(nursery).into_iter().filter(|&pid| is_alive(pid)).count()
