@@ -130,6 +130,7 @@ namespace detail {
 inline std::uint64_t nanoseconds(std::chrono::nanoseconds time) {
     return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
 }
+inline const char *text(const std::string &text) { return text.empty() ? nullptr : text.c_str(); }
 } // namespace detail
 
 // Owns a handle.
@@ -223,6 +224,7 @@ extern "C" inline int call_function(const mr_task_args_view *args, const mr_call
     }
     return 1;
 }
+extern "C" inline void end_function(void *user) { delete static_cast<const function *>(user); }
 } // namespace detail
 
 // ---- building --------------------------------------------------------------------------------
@@ -249,16 +251,71 @@ private:
     }
 };
 
+// A chip as a host sees it: see mr_chip_runtime. What is empty is not there.
+struct chip_runtime {
+    std::string host_runtime;
+    std::vector<std::int32_t> devices; // one worker of kind MR_NEXT_LEVEL for each
+    std::string aicpu, aicore, sim_context;
+};
+
+// A kernel of a program of a chip; an empty signature is not said.
+struct chip_kernel {
+    std::int32_t func_id = 0;
+    std::string file;
+    std::vector<mr_direction> signature;
+};
+
+// A program of a chip, which tasks can name: see mr_chip_program.
+struct chip_program {
+    std::string function, file;
+    std::vector<mr_direction> signature;
+    std::vector<chip_kernel> kernels;
+    std::string config_function; // empty: none
+};
+
 class builder {
 public:
     explicit builder(const options &chosen) { check(mr_builder_new(&chosen.raw, handle_.out())); }
 
-    // A function under a name that no other has.
+    // A function under a name that no other has. It is destroyed with the executor.
     mr_callable add(const char *name, function body) {
         mr_callable callable = 0;
-        functions_.push_back(std::make_unique<function>(std::move(body)));
-        check(mr_register(handle_.get(), name, detail::call_function, functions_.back().get(),
-                          &callable));
+        auto kept = std::make_unique<function>(std::move(body));
+        check(mr_register_with(get(), name, detail::call_function, kept.get(), detail::end_function,
+                               &callable));
+        kept.release();
+        return callable;
+    }
+    // Workers that drive chips, instead of workers in the options.
+    void chips(const chip_runtime &chips) {
+        mr_chip_runtime raw = {};
+        raw.size = sizeof raw;
+        raw.host_runtime = chips.host_runtime.c_str();
+        raw.aicpu = detail::text(chips.aicpu);
+        raw.aicore = detail::text(chips.aicore);
+        raw.sim_context = detail::text(chips.sim_context);
+        raw.devices = chips.devices.data();
+        raw.device_count = chips.devices.size();
+        check(mr_builder_chips(get(), &raw));
+    }
+    // A program of the chips under a name that no other has; after chips.
+    mr_callable add_chip(const char *name, const chip_program &program) {
+        std::vector<mr_chip_kernel> kernels;
+        for (const chip_kernel &kernel : program.kernels) {
+            kernels.push_back({kernel.func_id, 0, kernel.signature.data(), kernel.signature.size(),
+                               kernel.file.c_str()});
+        }
+        mr_chip_program raw = {};
+        raw.size = sizeof raw;
+        raw.function = program.function.c_str();
+        raw.config_function = detail::text(program.config_function);
+        raw.signature = program.signature.data();
+        raw.signature_count = program.signature.size();
+        raw.file = program.file.c_str();
+        raw.kernels = kernels.data();
+        raw.kernel_count = kernels.size();
+        mr_callable callable = 0;
+        check(mr_register_chip(get(), name, &raw, &callable));
         return callable;
     }
     mr_builder *get() const { return handle_.get(); }
@@ -266,7 +323,6 @@ public:
 private:
     friend class executor;
     owner<mr_builder, mr_builder_free> handle_;
-    std::vector<std::unique_ptr<function>> functions_;
 };
 
 class run;
@@ -274,7 +330,7 @@ class pending;
 
 class executor {
 public:
-    explicit executor(builder &&from) : functions_(std::move(from.functions_)) {
+    explicit executor(builder &&from) {
         check(mr_build(from.handle_.release(), handle_.out()));
     }
 
@@ -306,8 +362,6 @@ public:
     mr_executor *get() const { return handle_.get(); }
 
 private:
-    // In this order: the workers end before the functions that they call.
-    std::vector<std::unique_ptr<function>> functions_;
     owner<mr_executor, mr_executor_close> handle_;
 };
 
@@ -416,6 +470,37 @@ private:
 
 struct task_options : mr_task_options {
     task_options() { check(mr_task_options_init(this)); }
+};
+
+// ---- the log ---------------------------------------------------------------------------------
+
+// Tells a function what the library does, line by line, for as long as it lives: any thread of this
+// process, several at the same time. The function may not end it; what it throws is lost. One at a
+// time: a second one takes the place of the first, and the end of either is the end of both.
+class log {
+public:
+    using function = std::function<void(mr_log_level, const char *)>;
+
+    log(mr_log_level level, function told) : told_(std::make_unique<function>(std::move(told))) {
+        check(mr_set_log(level, call, told_.get()));
+    }
+    log(const log &) = delete;
+    log &operator=(const log &) = delete;
+    ~log() {
+        if (mr_set_log(MR_LOG_OFF, nullptr, nullptr) != MR_OK) {
+            // There is nobody to tell; mr_last_error has it.
+        }
+    }
+
+private:
+    static void call(mr_log_level level, const char *line, void *told) noexcept {
+        try {
+            (*static_cast<const function *>(told))(level, line);
+        } catch (...) {
+        }
+    }
+
+    std::unique_ptr<function> told_;
 };
 
 // ---- runs ------------------------------------------------------------------------------------

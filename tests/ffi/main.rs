@@ -29,6 +29,7 @@ const TESTS: &[Test] = &[
     Test { name: "ffi::cpp_exceptions", body: programs::throws },
     Test { name: "ffi::the_header_stands_alone", body: programs::header_alone },
     Test { name: "ffi::examples_run", body: programs::examples },
+    Test { name: "ffi::a_project_of_cmake", body: programs::cmake },
     Test { name: "ffi::installing_again_changes_nothing", body: programs::install_again },
     Test { name: "ffi::exported_is_what_is_declared", body: symbols::same_names },
     Test { name: "ffi::every_function_is_misused", body: symbols::all_misused },

@@ -108,13 +108,19 @@ impl Program {
     }
 }
 
-/// The shared object with functions that are registered late. Linked with nothing.
-fn late(program: &Program) -> PathBuf {
-    let path = program.path().join("liblate.so");
+/// A shared object from one file. Linked with nothing.
+fn shared_object(name: &str, program: &Program) -> PathBuf {
+    let path = program.path().join(format!("lib{name}.so"));
     let mut command = compiler(false);
     command.args(["-shared", "-fPIC", "-Wl,-z,defs", "-o"]).arg(&path);
-    run(command.arg(source("tests/ffi/c/late.c")).args(flags(&["--cflags"]))).unwrap();
+    let file = source(&format!("tests/ffi/c/{name}.c"));
+    run(command.arg(file).args(flags(&["--cflags"]))).unwrap();
     path
+}
+
+/// The one with functions that are registered late.
+fn late(program: &Program) -> PathBuf {
+    shared_object("late", program)
 }
 
 pub(crate) fn misuse() {
@@ -160,14 +166,14 @@ pub(crate) fn tasks_checked() {
     program.check(&[&late(&program), program.path()]);
 }
 
-/// A host runtime in C, and a program that drives it.
+/// The host runtime in C that tests of chips drive.
+fn host_runtime(program: &Program) -> PathBuf {
+    shared_object("host", program)
+}
+
 pub(crate) fn chips() {
     let program = Program::c("chips.c");
-    let library = program.path().join("libhost.so");
-    let mut command = compiler(false);
-    command.args(["-shared", "-fPIC", "-Wl,-z,defs", "-o"]).arg(&library);
-    run(command.arg(source("tests/ffi/c/host.c")).args(flags(&["--cflags"]))).unwrap();
-    program.run(&[&library]);
+    program.run(&[&host_runtime(&program)]);
 }
 
 /// The log, destructors, memory that runs out.
@@ -233,7 +239,8 @@ pub(crate) fn child() {
 }
 
 pub(crate) fn throws() {
-    Program::compile("throws.cpp", true, Linked::Shared).run(&[]);
+    let program = Program::compile("throws.cpp", true, Linked::Shared);
+    program.run(&[&host_runtime(&program)]);
 }
 
 pub(crate) fn throws_checked() {
@@ -267,6 +274,44 @@ pub(crate) fn examples() {
     let said = run(script("ffi/examples/run.sh").current_dir("/")).unwrap();
     for part in ["c: 1000 tasks", "c++: 100 steps", "python: longest", "all examples ran"] {
         assert!(said.contains(part), "{said}");
+    }
+}
+
+/// A project that finds the package as `find_package` does, and is linked both ways.
+pub(crate) fn cmake() {
+    if Command::new("cmake").arg("--version").output().is_err() {
+        println!("there is no cmake here, so this test has nothing to do");
+        return;
+    }
+    let place = place();
+    let project = place.path().join("project");
+    fs::create_dir(&project).unwrap();
+    fs::copy(source("ffi/examples/c/graph.c"), project.join("graph.c")).unwrap();
+    let lists = |wanted: &str| {
+        format!(
+            "cmake_minimum_required(VERSION 3.13)\nproject(graph C)\n\
+             find_package(mailring {wanted} REQUIRED)\n\
+             foreach(kind mailring static)\n\
+             add_executable(with_${{kind}} graph.c)\n\
+             target_link_libraries(with_${{kind}} PRIVATE mailring::${{kind}})\n\
+             endforeach()\n"
+        )
+    };
+    let configure = |wanted: &str| {
+        fs::write(project.join("CMakeLists.txt"), lists(wanted)).unwrap();
+        let mut command = Command::new("cmake");
+        command.arg("-S").arg(&project).arg("-B").arg(place.path().join(format!("for {wanted}")));
+        run(command.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix().display())))
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let later = configure("0.2").unwrap_err();
+    assert!(later.contains(version), "{later}");
+    configure(version).unwrap();
+    let built = place.path().join(format!("for {version}"));
+    run(Command::new("cmake").arg("--build").arg(&built)).unwrap();
+    for program in ["with_mailring", "with_static"] {
+        let said = run(&mut Command::new(built.join(program))).unwrap();
+        assert!(said.starts_with("1000 tasks"), "{said}");
     }
 }
 

@@ -452,6 +452,35 @@ static void submissions(void) {
     FAILS(MR_ERR_FUNCTION, "0x63", mr_submit(run, &task, NULL));
 }
 
+/* A callable names one function of one executor: 0 and those of others run nothing. */
+static void callables(void) {
+    const mr_callable ours = body_;
+    mr_executor *other = build();
+    const mr_callable foreign[2] = {0, body_};
+    const mr_args *member = living[ARGS];
+    mr_submission task = {.size = sizeof task};
+    mr_run_handle *run;
+    mr_task made;
+    CHECK(ours != 0 && body_ != 0 && ours != body_);
+    OK(mr_run_begin(other, &run));
+    for (int i = 0; i < 2; i++) {
+        task.callable = foreign[i];
+        FAILS(MR_ERR_FUNCTION, "of this executor", mr_submit(living[RUN], &task, &made));
+        FAILS(MR_ERR_FUNCTION, "of this executor",
+              mr_submit_args(living[RUN], foreign[i], member, NULL, NULL, &made));
+        FAILS(MR_ERR_FUNCTION, "of this executor",
+              mr_submit_group(living[RUN], foreign[i], &member, 1, NULL, NULL, &made));
+        FAILS(MR_ERR_FUNCTION, "of this executor", mr_unregister(living[EXECUTOR], foreign[i]));
+    }
+    task.callable = ours;
+    FAILS(MR_ERR_FUNCTION, "of this executor", mr_submit(run, &task, &made));
+    task.callable = body_;
+    OK(mr_submit(run, &task, &made));
+    OK(mr_run_end(run));
+    OK(mr_executor_close(other));
+    body_ = ours;
+}
+
 /* Chips, destructors, the log. */
 static void others(void) {
     mr_chip_runtime chips = {.size = sizeof chips};
@@ -541,6 +570,7 @@ int main(void) {
     numbers();
     memcpy(living, made, sizeof made);
     submissions();
+    callables();
     others();
     free_nothing();
     memcpy(living, made, sizeof made);

@@ -1,10 +1,13 @@
-// C++ exceptions: the layer keeps them out of C; raw ones end the worker, not the host.
+// The layer for C++. Exceptions: it keeps them out of C; raw ones end the worker, not the host.
+// argv[1], if given, is a host runtime made from host.c, which also serves as the binaries.
 #include <mailring.hpp>
 
 #include "check.h"
 
 #include <array>
+#include <atomic>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 namespace {
 
@@ -24,9 +27,14 @@ template <class E, class F> E caught(F &&f) {
     std::abort();
 }
 
-void in_mode(bool threads) {
-    mailring::options options = mailring::options().workers(2).slot_window(256);
+mailring::options small_options(std::uint64_t workers) {
+    mailring::options options = mailring::options().workers(workers).slot_window(256);
     options.raw.heap_bytes = options.raw.buffer_bytes = 1 << 20;
+    return options;
+}
+
+void in_mode(bool threads) {
+    mailring::options options = small_options(2);
     options.raw.mode = threads ? MR_MODE_THREAD : MR_MODE_PROCESS;
     mailring::builder builder(options);
     int captured = 5;
@@ -135,10 +143,91 @@ void in_mode(bool threads) {
     exec.close(std::chrono::seconds(10));
 }
 
+// What a function has captured ends with the builder or the executor, in this process alone.
+void captured() {
+    auto held = std::make_shared<int>(1);
+    const auto uses = [held](const mailring::view &, const mailring::context &) {};
+    const mailring::options options = small_options(1);
+    {
+        mailring::builder builder(options);
+        builder.add("uses", uses);
+        CHECK(held.use_count() == 3);
+        CHECK(caught<mailring::error>([&] { builder.add("uses", uses); }).status() ==
+              MR_ERR_DUPLICATE);
+        CHECK(held.use_count() == 3);
+    }
+    CHECK(held.use_count() == 2);
+    mailring::builder builder(options);
+    builder.add("uses", uses);
+    mailring::executor exec(std::move(builder));
+    CHECK(held.use_count() == 3);
+    exec.close(std::chrono::seconds(10));
+    CHECK(held.use_count() == 2);
+}
+
+// A worker dies, and that is told; what the function throws is lost.
+void logged() {
+    const mailring::options options = small_options(1);
+    std::atomic<int> lines{0}, deaths{0};
+    {
+        const mailring::log log(MR_LOG_INFO, [&](mr_log_level level, const char *line) {
+            lines++;
+            deaths += level == MR_LOG_WARN && strstr(line, "worker died") != nullptr;
+            throw odd();
+        });
+        mailring::builder builder(options);
+        const mr_callable dies = builder.add(
+            "dies", [](const mailring::view &, const mailring::context &) { std::abort(); });
+        mailring::executor exec(std::move(builder));
+        caught<mailring::task_error>(
+            [&] { exec.run([&](mailring::run &run) { run.submit(dies, mailring::args()); }); });
+    }
+    CHECK(deaths == 1 && lines > 1);
+    const int seen = lines;
+    mailring::executor quiet{mailring::builder(options)};
+    CHECK(lines == seen);
+}
+
+void chips(const char *library) {
+    mailring::builder builder(small_options(0));
+    mailring::chip_program program;
+    program.function = "main_of_it";
+    program.file = library;
+    program.signature = {MR_DIRECTION_INOUT, MR_DIRECTION_SCALAR};
+    program.kernels = {{7, library, {}}};
+    CHECK(caught<mailring::error>([&] { builder.add_chip("program", program); }).status() ==
+          MR_ERR_MISUSE);
+    mailring::chip_runtime runtime;
+    runtime.host_runtime = runtime.aicore = library;
+    runtime.devices = {3, 8};
+    builder.chips(runtime);
+    CHECK(caught<mailring::error>([&] { builder.chips(runtime); }).status() == MR_ERR_MISUSE);
+    const mr_callable callable = builder.add_chip("program", program);
+    CHECK(caught<mailring::error>([&] { builder.add_chip("program", program); }).status() ==
+          MR_ERR_DUPLICATE);
+
+    mailring::executor exec(std::move(builder));
+    CHECK(exec.workers() == 2);
+    mailring::buffer<std::uint64_t> cells(exec, {5});
+    exec.run([&](mailring::run &run) {
+        for (int i = 0; i < 20; i++) {
+            run.submit(callable, mailring::args().inout(cells).scalar(1000000));
+        }
+    });
+    struct stat about = {};
+    CHECK(stat(library, &about) == 0);
+    CHECK(cells[4] == 20 * (1000000 + static_cast<std::uint64_t>(about.st_size)));
+}
+
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
     in_mode(false);
     in_mode(true);
+    captured();
+    logged();
+    if (argc > 1) {
+        chips(argv[1]);
+    }
     std::puts("ok");
 }
