@@ -30,6 +30,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     seed("callable", "chip_bare", bare.as_bytes())?;
     let full = chip.binary(b"orchestration").child(1, core.clone()).child(-2, core).build()?;
     seed("callable", "chip_children", full.as_bytes())?;
+
+    // What follows the bytes says what they are: MessagePack, a text, a path, numbers by their type.
+    seed("values", "tree", b"\x81\xa5Named\x92\xa1n\x92\xa4Leaf\x81\xa6Number\x05\x01")?;
+    seed("values", "tree_of_maps", b"\x81\xa5Named\x82\xa4name\xa1n\xa3all\x90\x01")?;
+    seed("values", "flat", b"\x83\xa4name\xa1n\xa1x\xc3\xa1y\x92\x01\xcb\x3f\xf8\0\0\0\0\0\0\x01")?;
+    seed("values", "internal", b"\x82\xa4kind\xa6Struct\xa1a\xd4\x01\x01\x01")?;
+    seed(
+        "values",
+        "mixed",
+        b"\x97\x01\xff\xa1c\x81\x05\xc4\x02ab\x93\x01\x02\x03\xc0\xca\0\0\0\0\x01",
+    )?;
+    seed("values", "text", b"text\x02")?;
+    seed("values", "path", b"/a/path\xff\x03")?;
+    seed("values", "one", &[1, 2, 3, 4, 0x20 | 2])?;
+    seed("values", "many", &[[0u8; 32].as_slice(), &[0x40 | 11]].concat())?;
     Ok(())
 }
 

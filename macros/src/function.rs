@@ -2,9 +2,10 @@
 //! refused here, where it stands in the source.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
+use syn::spanned::Spanned as _;
 use syn::{
     AttrStyle, Attribute, Error, FnArg, GenericParam, ImplItemFn, Pat, Result, ReturnType,
     Signature, Token, Type, Visibility, braced,
@@ -130,7 +131,10 @@ impl Output {
         match self {
             Self::Unit => quote!(()),
             Self::Value(ty) => quote!(#ty),
-            Self::Fallible(ty) => quote!(<#ty as #p::Fallible>::Value),
+            Self::Fallible(ty) => {
+                let at = ty.span().resolved_at(Span::mixed_site()); // where errors point to
+                quote_spanned!(at=> <#ty as #p::Fallible>::Value)
+            }
         }
     }
 }

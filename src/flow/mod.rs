@@ -90,7 +90,7 @@ pub mod __private {
 
     pub use super::args::{ArgWriter, RawArgs};
     pub use super::attach::call;
-    pub use super::codec::Owned;
+    pub use super::codec::{Lend, Owned, from_outside_or_not, there_and_back};
     pub use super::error::{BadArgument, Raised};
     pub use super::node::{Kind, NODES, NodeDesc};
     pub use super::worker::frame::{ActorGuard, Frame};

@@ -90,6 +90,19 @@ fn long_failure(len: usize) -> Result<u32, String> {
     Err("e".repeat(len))
 }
 
+/// The same, looked at in a body: the name and the message of the first.
+#[node]
+fn looks_at_the_root(deep: u32, len: usize) -> Result<(String, String), Error> {
+    match fails_far_below::remote_blocking(&Flow::current()?, deep, len) {
+        Err(Error::Task(error)) => {
+            let root = error.root();
+            let Cause::App(app) = root.cause else { return Ok((root.name, String::new())) };
+            Ok((root.name, app.message))
+        }
+        other => Ok((String::new(), format!("{other:?}"))),
+    }
+}
+
 #[derive(Debug)]
 struct Wrapped(Error);
 
@@ -117,9 +130,9 @@ fn without_end(depth: u32) -> Result<u32, Error> {
 }
 
 pub(crate) fn errors_from_far_below_keep_their_root() {
-    let flow = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).max_processes(64);
+    let flow = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).max_processes(70);
     let flow = flow.build().unwrap();
-    for (deep, len) in [(1, 10), (4, 10), (45, 10), (10, 5_000), (20, 7_500)] {
+    for (deep, len) in [(1, 10), (4, 10), (45, 10), (64, 10), (10, 5_000), (20, 7_500)] {
         let error = failed(fails_far_below::remote_blocking(&flow, deep, len));
         assert_eq!(error.name, "fails_far_below");
         let root = error.root();
@@ -132,6 +145,16 @@ pub(crate) fn errors_from_far_below_keep_their_root() {
     for deep in [0, 20] {
         let error = failed(wraps::remote_blocking(&flow, deep));
         assert_eq!(error.root().name, "long_failure", "{error}");
+    }
+    for (deep, len) in [(0, 10), (64, 10), (3, 7_500), (64, 7_500), (3, 20_000)] {
+        let looked = looks_at_the_root::remote(&flow, deep, len).unwrap().get_timeout(LONG);
+        let (name, message) = looked.unwrap();
+        assert_eq!(name, "long_failure", "{deep} levels: {message:.300}");
+        if len <= 8_000 {
+            assert_eq!(message.len(), len, "whole, {deep} levels");
+        } else {
+            assert!(message.ends_with("e [12000 bytes more]"), "{message}");
+        }
     }
     // Recursion without an end says which limit it has hit.
     let error = failed(without_end::remote_blocking(&flow, 0u32));

@@ -38,9 +38,7 @@ use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
 pub(super) use context::{FOREIGN, kind, put_token, side, take_words};
-pub(super) use lend::Lend;
-pub use lend::Owned;
-pub use lend::Viewable;
+pub use lend::{Lend, Owned, Viewable};
 
 use super::reference::{Handle, Side};
 
@@ -138,8 +136,8 @@ impl serde::de::Error for Fault {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel between processes",
     label = "this type has to be serialised and deserialised",
-    note = "if it is yours, put `#[derive(serde::Serialize, serde::Deserialize)]` on `{Self}`",
-    note = "if it is of another crate, look there for a feature `serde`, or take something that can be read from it"
+    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on `{Self}`, or on the types of yours that it is made of",
+    note = "for a type of another crate, look there for a feature `serde`, or take something that can be read from it"
 )]
 pub trait Value: Serialize + DeserializeOwned {}
 
@@ -278,6 +276,24 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], side: Option<&Side>) -> 
         None if tag == tag::MESSAGE => context::reading(side, || read::read(payload)),
         None => T::deserialize(plain::Plain { tag, bytes: payload }),
     }
+}
+
+/// For `fuzz/`: what reads as a `T` and is not refused when it is written arrives as it was written.
+#[doc(hidden)]
+pub fn there_and_back<T: Value>(bytes: &[u8]) {
+    let Ok(value) = decode::<T>(bytes, None) else { return };
+    let (mut first, mut second) = (Buffer::new(), Buffer::new());
+    if encode(&value, None, &mut first).is_ok() {
+        let again = decode::<T>(&first, None).expect("it was written just now");
+        encode(&again, None, &mut second).expect("it was read just now");
+        assert_eq!(first, second, "of a `{}`", std::any::type_name::<T>());
+    }
+}
+
+/// For `fuzz/`: an argument of `call_by_name` is a value, or an error.
+#[doc(hidden)]
+pub fn from_outside_or_not(item: &[u8]) -> Option<Vec<u8>> {
+    from_outside(item).ok()
 }
 
 #[cold]

@@ -404,7 +404,7 @@ impl<'de> SeqAccess<'de> for NumberParts<'de> {
             return Ok(None);
         };
         self.0.bytes = rest;
-        seed.deserialize(OneNumber(number, one)).map(Some)
+        seed.deserialize(Plain { tag: tag::ONE | number as u8, bytes: one }).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -412,34 +412,7 @@ impl<'de> SeqAccess<'de> for NumberParts<'de> {
     }
 }
 
-struct OneNumber<'de>(Number, &'de [u8]);
-
-impl<'de> Deserializer<'de> for OneNumber<'de> {
-    type Error = Fault;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.0.visit(self.1, visitor)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// A plain value for a type that is not plain: `Box<str>`, say.
+/// A plain value for a type that is not plain: `Box<str>`, say; or one number of a list.
 pub(super) struct Plain<'de> {
     pub(super) tag: u8,
     pub(super) bytes: &'de [u8],
