@@ -236,7 +236,7 @@ impl Flow {
         match self.side() {
             Side::Host(host) => host.check().map(|()| host),
             Side::Worker(_) => {
-                Err(Error::Invalid(format!("{what} is for the driver, not for a body")))
+                Err(Error::Invalid(format!("`{what}` is for the driver, not for a body")))
             }
         }
     }
@@ -388,7 +388,7 @@ impl Flow {
     /// # Errors
     /// The flow is closed; called by a body.
     pub fn cancel_all(&self, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
-        self.host("cancelling all tasks")?.cancel(&Target::All, cancel)
+        self.host("cancel_all")?.cancel(&Target::All, cancel)
     }
 
     fn cancel_by(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
@@ -421,7 +421,7 @@ impl Flow {
     /// # Errors
     /// Called by a body.
     pub fn free<T>(&self, refs: &[ObjectRef<T>]) -> Result<(), Error> {
-        let host = self.host("freeing values")?;
+        let host = self.host("free")?;
         refs.iter().try_for_each(|one| host.lose(self.own(one)?))
     }
 
@@ -434,7 +434,7 @@ impl Flow {
         bundles: &[Resources],
         packing: Packing,
     ) -> Result<PlacementGroup, Error> {
-        let host = self.host("a placement group")?;
+        let host = self.host("placement_group")?;
         let id = host.add_group(bundles, packing)?;
         Ok(PlacementGroup::new(id, host))
     }
@@ -444,7 +444,7 @@ impl Flow {
     /// # Errors
     /// A name or a quantity that cannot be; called by a body.
     pub fn add_workers(&self, group: &str, count: usize, each: &Resources) -> Result<(), Error> {
-        self.host("adding workers")?.add_workers(group, count, each)
+        self.host("add_workers")?.add_workers(group, count, each)
     }
 
     /// The logical workers.
@@ -452,7 +452,7 @@ impl Flow {
     /// # Errors
     /// Called by a body.
     pub fn workers(&self) -> Result<Vec<WorkerInfo>, Error> {
-        Ok(self.host("the list of workers")?.workers())
+        Ok(self.host("workers")?.workers())
     }
 
     /// The tasks that are not complete, in the order in which they were called.
@@ -460,7 +460,7 @@ impl Flow {
     /// # Errors
     /// Called by a body.
     pub fn tasks(&self) -> Result<Vec<TaskView>, Error> {
-        Ok(self.host("the list of tasks")?.tasks())
+        Ok(self.host("tasks")?.tasks())
     }
 
     /// Counters.
@@ -468,6 +468,6 @@ impl Flow {
     /// # Errors
     /// Called by a body.
     pub fn stats(&self) -> Result<FlowStats, Error> {
-        Ok(self.host("the counters")?.stats())
+        Ok(self.host("stats")?.stats())
     }
 }

@@ -26,7 +26,7 @@ const RESERVED: [&str; 4] = ["cpus", "CPU", "GPU", "memory"];
 pub struct Resources {
     pub(super) cpus: i64,
     pub(super) labels: Vec<(String, i64)>,
-    /// The first quantity or name that cannot be; said when it is used.
+    /// What is wrong with the first invalid quantity or name; said when it is used.
     pub(super) bad: Option<String>,
 }
 
