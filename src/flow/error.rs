@@ -185,6 +185,8 @@ const SHORT: usize = 500;
 const ROOT: usize = 8000;
 /// Bytes of the errors inside of an error, as far as those are kept.
 const INNER: usize = 8000;
+/// Bytes of what stands behind a text that was cut, at most.
+const MARK: usize = " [18446744073709551615 bytes more]".len();
 /// Tasks between an error and the first one that are named.
 const NAMED: u32 = 3;
 
@@ -197,14 +199,17 @@ fn cut_to(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }
-    let end = (0..=most).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    // The mark counts, so that a text that was cut is not cut again on its way up.
+    let end = most.saturating_sub(MARK);
+    let end = (0..=end).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     format!("{} [{} bytes more]", &text[..end], text.len() - end)
 }
 
 impl TaskError {
     /// The same with texts cut, so that it fits a message.
     pub(super) fn shortened(self) -> Self {
-        self.shortened_to(LONG)
+        let is_first = self.depth() == 0;
+        self.shortened_to(if is_first { ROOT } else { LONG })
     }
 
     fn shortened_to(self, most: usize) -> Self {

@@ -153,7 +153,9 @@ pub(crate) fn errors_from_far_below_keep_their_root() {
         if len <= 8_000 {
             assert_eq!(message.len(), len, "whole, {deep} levels");
         } else {
-            assert!(message.ends_with("e [12000 bytes more]"), "{message}");
+            let kept = message.bytes().take_while(|&byte| byte == b'e').count();
+            assert!(kept > 7_900, "{message}");
+            assert_eq!(message[kept..], format!(" [{} bytes more]", len - kept));
         }
     }
     // Recursion without an end says which limit it has hit.
