@@ -143,9 +143,8 @@ impl<'a> TaskArgsView<'a> {
         if at >= count {
             return Err(AbiError::OutOfRange { what: "element", index: at, count });
         }
-        let place = self.follow(index, first, at)?;
         // SAFETY: mapped (`follow`).
-        Ok(unsafe { cells::load(place) })
+        self.follow(index, first, at, |place| unsafe { cells::load(place) })
     }
 
     /// Writes element `at` of tensor `index`.
@@ -157,25 +156,24 @@ impl<'a> TaskArgsView<'a> {
         if at >= count {
             return Err(AbiError::OutOfRange { what: "element", index: at, count });
         }
-        let place = self.follow(index, first, at)?;
         // SAFETY: as in `get`.
-        unsafe { cells::store(place, value) };
-        Ok(())
+        self.follow(index, first, at, |place| unsafe { cells::store(place, value) })
     }
 
-    /// The address of element `at`, if that is memory of an executor.
+    /// Touches element `at`, if that is memory of an executor.
     #[inline]
-    fn follow<T: Element>(
+    fn follow<T: Element, R>(
         &self,
         index: usize,
         first: *mut T,
         at: usize,
-    ) -> Result<*mut T, AbiError> {
+        touch: impl FnOnce(*mut T) -> R,
+    ) -> Result<R, AbiError> {
         let place = first.wrapping_add(at);
-        if reach::holds(place as u64, size_of::<T>() as u64) {
-            return Ok(place);
+        match reach::within(place as u64, size_of::<T>() as u64, || touch(place)) {
+            Some(touched) => Ok(touched),
+            None => Err(AbiError::OutOfReach { index, address: place as u64 }),
         }
-        Err(AbiError::OutOfReach { index, address: place as u64 })
     }
 
     /// Tensor `index` as a slice.

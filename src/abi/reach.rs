@@ -3,14 +3,32 @@
 //! A tensor is a few numbers that anybody can make, so [`get`](super::TaskArgsView::get) and
 //! [`set`](super::TaskArgsView::set) look whether its bytes are memory of an executor that this
 //! process has mapped. The list is short and read without a lock.
+//!
+//! A range is unmapped once it is off the list, perhaps by another thread that runs between the look
+//! and the access. So a thread says in a word of its own that an access is under way, and whoever takes
+//! a range off waits for those words:
+//!
+//! ```text
+//!   thread                                  end of a range
+//!   own word = INSIDE                       size = 0
+//!   (nothing; a fence without membarrier)   membarrier
+//!   size? touch : refuse                    wait while any word is INSIDE
+//!   own word = OUTSIDE                      (the mapping goes)
+//! ```
+//!
+//! A worker's thread holds its executor's memory while bodies run, so that needs none of this
+//! ([`Stays`]).
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, compiler_fence, fence};
+
+use crossbeam_utils::CachePadded;
 
 use super::{AbiError, ContinuousTensor};
+use crate::sys::membarrier;
 
 /// Ranges at the same time: one for each executor of this process, one for each import of them, and
 /// those of levels above.
@@ -33,16 +51,110 @@ static CHANGING: AtomicBool = AtomicBool::new(false);
 static INHERITED: AtomicBool = AtomicBool::new(false);
 static WATCHES_FORKS: AtomicBool = AtomicBool::new(false);
 
+/// Threads that have a word of their own at the same time. What further ones do is a change of the list.
+const SEATS: usize = 512;
+/// Nobody's word.
+const FREE: u32 = 0;
+const OUTSIDE: u32 = 1;
+const INSIDE: u32 = 2;
+
+static SEAT: [CachePadded<AtomicU32>; SEATS] =
+    [const { CachePadded::new(AtomicU32::new(FREE)) }; SEATS];
+/// Nobody has had a seat from here on.
+static SEATED: AtomicUsize = AtomicUsize::new(0);
+/// `membarrier` is the fence of both sides.
+static ASYMMETRIC: AtomicBool = AtomicBool::new(false);
+
+/// [`OWN`] of a thread that has not asked for a seat yet, and of one that gets none.
+const UNKNOWN: usize = usize::MAX;
+const NONE: usize = usize::MAX - 1;
+
+/// Gives the seat of a thread back.
+struct Rise;
+
+impl Drop for Rise {
+    fn drop(&mut self) {
+        if let Some(seat) = SEAT.get(OWN.replace(NONE)) {
+            seat.store(FREE, Release);
+        }
+    }
+}
+
 thread_local! {
+    /// Start and length of what is mapped as long as this thread may ask: see [`Stays`].
+    static STAYS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// The seat of this thread.
+    static OWN: Cell<usize> = const { Cell::new(UNKNOWN) };
+    static RISE: Rise = const { Rise };
     /// Inside a call whose caller answers for all addresses.
     static TRUSTED: Cell<u32> = const { Cell::new(0) };
     /// The place that was right the last time.
     static LAST: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Touches the bytes, if all of them may be touched; they stay where they are meanwhile.
+#[inline]
+pub(super) fn within<R>(start: u64, len: u64, touch: impl FnOnce() -> R) -> Option<R> {
+    let (base, size) = STAYS.get();
+    let offset = start.wrapping_sub(base);
+    if offset < size && len <= size - offset {
+        return Some(touch());
+    }
+    let Some(seat) = SEAT.get(OWN.get()) else { return without_seat(start, len, touch) };
+    seat.store(INSIDE, Relaxed);
+    if ASYMMETRIC.load(Relaxed) {
+        compiler_fence(SeqCst);
+    } else {
+        fence(SeqCst);
+    }
+    let touched = holds(start, len).then(touch);
+    seat.store(OUTSIDE, Release);
+    touched
+}
+
+#[cold]
+fn without_seat<R>(start: u64, len: u64, touch: impl FnOnce() -> R) -> Option<R> {
+    if OWN.get() == NONE {
+        return change(|| holds(start, len).then(touch));
+    }
+    watch_forks();
+    let take = |seat: &CachePadded<AtomicU32>| {
+        seat.load(Relaxed) == FREE && seat.compare_exchange(FREE, OUTSIDE, AcqRel, Relaxed).is_ok()
+    };
+    // A thread that ends has no use for one that it could not give back.
+    let stays = RISE.try_with(|_| ()).is_ok();
+    let taken = if stays { SEAT.iter().position(take) } else { None };
+    if let Some(seat) = taken {
+        SEATED.fetch_max(seat + 1, SeqCst);
+    }
+    OWN.set(taken.unwrap_or(NONE));
+    within(start, len, touch)
+}
+
+/// A range is off the list: waits for accesses that may have looked before.
+fn await_accesses() {
+    if ASYMMETRIC.load(Relaxed) {
+        membarrier::everywhere();
+    }
+    fence(SeqCst);
+    for seat in &SEAT[..SEATED.load(SeqCst)] {
+        while seat.load(Acquire) == INSIDE {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// In a process that was forked just now: only this thread is there.
+fn leave_seats_of_others() {
+    let own = OWN.get();
+    let seated = SEAT[..SEATED.load(Relaxed)].iter().enumerate();
+    let others = seated.filter(|(at, _)| *at != own);
+    others.for_each(|(_, seat)| seat.store(FREE, Relaxed));
+}
+
 /// Whether all of the bytes may be touched.
 #[inline]
-pub(super) fn holds(start: u64, len: u64) -> bool {
+fn holds(start: u64, len: u64) -> bool {
     let within = |place: &Place| {
         let size = place.size.load(Acquire);
         let offset = start.wrapping_sub(place.base.load(Relaxed));
@@ -88,6 +200,14 @@ pub(crate) fn trusting<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+fn watch_forks() {
+    if !WATCHES_FORKS.swap(true, Relaxed) {
+        // SAFETY: the function does nothing but atomic stores to statics. A failure means that a
+        // child of this process is not told what it does not have.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    }
+}
+
 fn change<R>(f: impl FnOnce() -> R) -> R {
     while CHANGING.swap(true, AcqRel) {
         std::thread::yield_now();
@@ -104,11 +224,10 @@ pub(crate) struct Reach(usize);
 impl Reach {
     /// `None` when there is no room for more.
     pub(crate) fn new(range: Range<u64>) -> Option<Self> {
-        if !WATCHES_FORKS.swap(true, Relaxed) {
-            // SAFETY: the function does nothing but atomic stores to statics. A failure means that a
-            // child of this process is not told what it does not have.
-            unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        if membarrier::register() {
+            ASYMMETRIC.store(true, Relaxed);
         }
+        watch_forks();
         change(|| {
             let free = PLACE.iter().position(|place| place.size.load(Relaxed) == 0)?;
             PLACE[free].base.store(range.start, Relaxed);
@@ -129,13 +248,34 @@ impl Drop for Reach {
             }
             USED.store(used, Release);
         });
+        await_accesses();
+    }
+}
+
+/// A range that stays mapped while this lives, in the eyes of the thread that made it.
+pub(crate) struct Stays(PhantomData<*const ()>);
+
+impl Stays {
+    /// # Safety
+    /// It does.
+    pub(crate) unsafe fn new(range: &Range<u64>) -> Self {
+        STAYS.set((range.start, range.end - range.start));
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        STAYS.set((0, 0));
     }
 }
 
 /// In a child that was forked just now: memory of executors does not go to children.
 extern "C" fn in_child() {
     CHANGING.store(false, Release); // whoever had it is not in this process
+    leave_seats_of_others();
     if !INHERITED.load(Relaxed) {
+        STAYS.set((0, 0));
         clear();
     }
 }
@@ -149,6 +289,7 @@ fn clear() {
 /// what it forks, until [`end_inheritance`].
 pub(crate) fn keep_only(ranges: &[Range<u64>]) {
     CHANGING.store(false, Release);
+    leave_seats_of_others();
     clear();
     for (place, range) in PLACE.iter().zip(ranges) {
         place.base.store(range.start, Relaxed);

@@ -14,7 +14,7 @@ use super::panics;
 use super::poke::Poke;
 use super::steps::{Step, Steps};
 use super::{GroupContext, Publisher, TaskContext, Words, Worker};
-use crate::abi::ContinuousTensor;
+use crate::abi::{ContinuousTensor, reach};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::alarm::Alarm;
@@ -205,6 +205,8 @@ impl<'a> Participant<'a> {
 
     /// Serves until shutdown.
     pub(crate) fn serve(&mut self, worker: &mut dyn Worker) {
+        // SAFETY: the arena outlives this borrow of it.
+        let _stays = unsafe { reach::Stays::new(&self.arena.tensor_bytes()) };
         let mut round = 0;
         let mut woken = false;
         loop {

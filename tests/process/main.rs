@@ -47,6 +47,7 @@ tests! {
         a_child_inside_a_run_is_refused, a_child_that_leaves_the_run_and_drops_all,
         a_child_that_returns_into_the_run, a_buffer_in_a_worker_of_another_executor,
         a_child_of_a_body, a_view_of_memory_that_is_gone,
+        views_of_memory_that_goes_meanwhile,
         a_view_of_memory_that_a_worker_has_not_mapped,
     }
     "process::older" in older {

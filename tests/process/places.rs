@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TaskArgsView};
 use mailring::{Buffer, Error, Executor, Mode, Orchestrator};
@@ -209,6 +210,24 @@ pub(crate) fn a_view_of_memory_that_is_gone() {
         drop(second);
         drop(exec);
         assert!(out_of_reach(at_second));
+    }
+}
+
+/// The same while other threads look. There are many, so that some are off their processor between
+/// the look and the access.
+pub(crate) fn views_of_memory_that_goes_meanwhile() {
+    for _ in 0..12 {
+        let exec = small(Mode::Thread, 1).build().unwrap();
+        let buffer = exec.buffer::<u64>(4).unwrap();
+        let memfd = exec.memfd_buffer::<u64>(4).unwrap();
+        let addresses = [buffer.address(), memfd.address()].repeat(8);
+        std::thread::scope(|scope| {
+            for address in addresses {
+                scope.spawn(move || while !out_of_reach(address) {});
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            drop((memfd, buffer, exec));
+        });
     }
 }
 
