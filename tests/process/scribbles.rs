@@ -369,7 +369,9 @@ pub(crate) fn lost_hints_are_found() {
 /// As many runs as there is time for, several at the same time. `MAILRING_SEED` is the first one.
 pub(crate) fn soak_here_and_there() {
     const AT_ONCE: usize = 8;
-    let first = std::env::var("MAILRING_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let first = number("MAILRING_SEED").unwrap_or(0);
+    let last = first + number("MAILRING_ROUNDS").unwrap_or(400);
     let (next, well, all) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let until = Instant::now() + Duration::from_secs(50);
     let open = Mutex::new([None; AT_ONCE]);
@@ -386,7 +388,8 @@ pub(crate) fn soak_here_and_there() {
                 std::process::exit(1); // its thread never would
             }
         }
-        if Instant::now() > until && open.iter().all(Option::is_none) {
+        let over = Instant::now() > until || next.load(SeqCst) > last;
+        if over && open.iter().all(Option::is_none) {
             return;
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -397,6 +400,9 @@ pub(crate) fn soak_here_and_there() {
             scope.spawn(move || {
                 while Instant::now() < until {
                     let seed = next.fetch_add(1, SeqCst);
+                    if seed >= last {
+                        break;
+                    }
                     open.lock().unwrap()[place] = Some((seed, Instant::now()));
                     let one = || run(seed, 1 << (9 + seed % 7), 1 + seed % 5);
                     let Ok((ok, _)) = catch_unwind(one) else {
