@@ -1,28 +1,21 @@
-//! The example of the README: two functions, three tasks, one of them waits for the others.
+//! The example of the README: two tasks with typed parameters, one of which waits for the others.
 
-use mailring::Executor;
-use mailring::abi::{AbiError, CallConfig, TaskArgs};
+use mailring::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut builder = Executor::builder().workers(2);
-    let fill = builder.register("fill", |args, _config, _context| {
-        let value = args.scalar(0)?;
-        (0..args.elements::<u64>(0)?.1).try_for_each(|i| args.set(0, i, value + i as u64))
+    let fill = builder.task("fill", |mut out: Out<u64>, start: u64| {
+        out.iter_mut().zip(start..).for_each(|(x, value)| *x = value);
     })?;
-    let add = builder.register("add", |args, _config, _context| {
-        for i in 0..args.elements::<u64>(2)?.1 {
-            args.set(2, i, args.get::<u64>(0, i)? + args.get::<u64>(1, i)?)?;
-        }
-        Ok::<(), AbiError>(())
+    let add = builder.task("add", |x: In<u64>, y: In<u64>, mut sum: Out<u64>| {
+        sum.iter_mut().zip(x.iter().zip(y.iter())).for_each(|(sum, (x, y))| *sum = x + y);
     })?;
     let exec = builder.build()?; // forks the workers
-    let [a, b, sum] = [exec.buffer::<u64>(1000)?, exec.buffer(1000)?, exec.buffer(1000)?];
-    let config = CallConfig::default();
-    exec.run(|orch| {
-        orch.submit(fill, TaskArgs::new().output(&a).scalar(1), config)?;
-        orch.submit(fill, TaskArgs::new().output(&b).scalar(100), config)?;
-        orch.submit(add, TaskArgs::new().input(&a).input(&b).output(&sum), config)?;
-        Ok(()) // `add` waits for both `fill`s: it names the bytes that they write
+    let [a, b, sum] = [exec.buffer(1000)?, exec.buffer(1000)?, exec.buffer(1000)?];
+    exec.run(|s| {
+        s.spawn(fill, (&a, 1))?;
+        s.spawn(fill, (&b, 100))?;
+        s.spawn(add, (&a, &b, &sum)) // waits for both `fill`s: it reads what they write
     })?;
     println!("sum[0] = {}, sum[999] = {}", sum.to_vec()[0], sum.to_vec()[999]);
     assert_eq!(sum.to_vec()[999], 2099);

@@ -212,6 +212,87 @@ impl std::fmt::Display for PinnedHeap {
     }
 }
 
+/// An argument of a typed task that cannot be. Parameters are counted from 1; the context is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArgumentError {
+    /// What the task is called.
+    pub task: String,
+    /// Which parameter.
+    pub parameter: usize,
+    /// Of which member, if it is a group.
+    pub member: Option<usize>,
+    /// What is wrong with the argument.
+    pub fault: ArgumentFault,
+}
+
+impl std::fmt::Display for ArgumentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "parameter {} of `{}`", self.parameter, Shown(&self.task))?;
+        if let Some(member) = self.member {
+            write!(f, ", member {member}")?;
+        }
+        write!(f, ": {}", self.fault)
+    }
+}
+
+impl std::error::Error for ArgumentError {}
+
+/// What is wrong with an argument of a typed task.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArgumentFault {
+    /// A part that is not inside.
+    #[error("elements {first}..{end} are no part of {len} elements")]
+    OutOfRange {
+        /// The first element.
+        first: usize,
+        /// The one behind the last.
+        end: usize,
+        /// Elements there are.
+        len: usize,
+    },
+    /// A shape with more or fewer elements than the view has.
+    #[error("the shape {shape:?} is not one of {len} elements")]
+    Shape {
+        /// The shape asked for.
+        shape: Vec<u32>,
+        /// Elements there are.
+        len: u64,
+    },
+    /// More dimensions than there can be, or another size that no tensor has.
+    #[error(transparent)]
+    Tensor(#[from] AbiError),
+    /// Memory of another executor.
+    #[error("it is memory of another executor; use one of the executor that runs the task")]
+    OtherExecutor,
+    /// Memory of a scope that has closed.
+    #[error(
+        "the scope that it was allocated in has closed; allocate it in a scope that is open for \
+         as long as tasks are submitted that name it, or use a buffer"
+    )]
+    ScopeClosed,
+    /// Memory that somebody outside can write to at any time.
+    #[error(
+        "it is imported memory, to which others may write while the task has a slice of it; copy \
+         it to a buffer of the executor, or promise that they do not, with the unsafe `View::of`"
+    )]
+    Imported,
+    /// Bytes that the task gets twice, and writes.
+    #[error(
+        "it shares {bytes} bytes with parameter {parameter}{}, and one of the two is written; name \
+         parts that share nothing, or take the bytes once, as `InOut`",
+        .member.map_or_else(String::new, |member| format!(" of member {member}"))
+    )]
+    Overlap {
+        /// The other parameter.
+        parameter: usize,
+        /// Whose, where it is that of another member of the group.
+        member: Option<usize>,
+        /// How many bytes they share there.
+        bytes: u64,
+    },
+}
+
 /// Why a submit, a wait or a run did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -222,6 +303,9 @@ pub enum Error {
     /// Arguments that cannot be.
     #[error(transparent)]
     Args(#[from] AbiError),
+    /// An argument of a typed task that cannot be.
+    #[error(transparent)]
+    Argument(Box<ArgumentError>),
     /// A ring can never give what was asked.
     #[error(transparent)]
     Ring(#[from] RingError),

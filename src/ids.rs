@@ -29,6 +29,11 @@ impl fmt::Display for WorkerId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Callable(pub u64);
 
+/// Bits of a registered number: the place in the table, plus one.
+const PLACE: u64 = 0x7FFF_FFFF;
+/// Set in the number of a function that the typed front alone may submit.
+const TYPED: u64 = 1 << 31;
+
 /// Registrations of this process and of those it was forked from.
 static REGISTRATIONS: AtomicU32 = AtomicU32::new(0);
 
@@ -44,13 +49,24 @@ impl Callable {
     /// The number of a function that was registered just now: which registration, and its place in
     /// the table, so that a look-up takes one comparison.
     pub(crate) fn registered(index: usize) -> Self {
-        Self(u64::from(registration()) << 32 | (index as u64 + 1) & 0xFFFF_FFFF)
+        Self(u64::from(registration()) << 32 | (index as u64 + 1) & PLACE)
+    }
+
+    /// The same for a function whose parameters have types.
+    pub(crate) fn typed(index: usize) -> Self {
+        Self(Self::registered(index).0 | TYPED)
+    }
+
+    /// Whether a number that is known to be registered is that of a typed function.
+    #[inline]
+    pub(crate) fn is_typed(self) -> bool {
+        self.0 & TYPED != 0
     }
 
     /// The place in the table that such a number names. The entry there has to have that number.
     #[inline]
     pub(crate) fn place(self) -> usize {
-        (self.0 as u32).wrapping_sub(1) as usize
+        (self.0 & PLACE).wrapping_sub(1) as usize
     }
 }
 

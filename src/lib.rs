@@ -12,10 +12,32 @@
 //!                            └──────────┘                   └──────────┘
 //! ```
 //!
-//! A task is a *callable*, tensors with tags, and scalars. Dependencies are inferred from the
-//! bytes that the tensors name. Begin with [`Executor::builder`] and [`Executor::run`]; what a
-//! closure of a run can do is on [`Orchestrator`], what a function sees on
-//! [`TaskArgsView`](abi::TaskArgsView) and [`TaskContext`].
+//! A task is a function of slices and plain values. Dependencies are inferred from the bytes that
+//! its arguments name.
+//!
+//! ```rust,standalone_crate
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use mailring::prelude::*;
+//! let mut builder = Executor::builder().workers(2);
+//! let fill = builder.task("fill", |mut out: Out<u64>, value: u64| out.fill(value))?;
+//! let add = builder.task("add", |x: In<u64>, y: In<u64>, mut sum: Out<u64>| {
+//!     sum.iter_mut().zip(x.iter().zip(y.iter())).for_each(|(sum, (x, y))| *sum = x + y);
+//! })?;
+//! let exec = builder.build()?;
+//! let [a, b, sum] = [exec.buffer(1000)?, exec.buffer(1000)?, exec.buffer(1000)?];
+//! exec.run(|s| {
+//!     s.spawn(fill, (&a, 1))?;
+//!     s.spawn(fill, (&b, 100))?;
+//!     s.spawn(add, (&a, &b, &sum)) // waits for both: it reads what they write
+//! })?;
+//! assert_eq!(sum.to_vec(), [101; 1000]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Begin with [`typed`], [`Executor::builder`] and [`Executor::run`]; what a closure of a run can
+//! do is on [`Orchestrator`]. Below it lies the form without types: a *callable*, tensors with
+//! tags, and scalars, which a function sees as a [`TaskArgsView`](abi::TaskArgsView).
 //!
 //! | room | what is in it |
 //! | --- | --- |
@@ -23,6 +45,7 @@
     feature = "flow",
     doc = "| [`flow`] | functions as nodes: calls, refs, actors, waits |"
 )]
+//! | [`typed`] | tasks with typed parameters |
 //! | [`abi`] | tensor descriptors, the argument blob, data types, callables |
 //! | [`chip`] | workers that drive a chip through a runtime library |
 //! | [`ring`] | task slots, the window, heap rings |
@@ -47,11 +70,20 @@ pub mod graph;
 pub mod limits;
 pub mod mailbox;
 pub mod ring;
+pub mod typed;
 
 /// Functions with the calling convention of C, as bodies of tasks: for bindings, and for what
 /// [`Executor::register_library`] loads.
 pub mod native {
     pub use crate::worker::native::{NativeContext, NativeFunction, call_native};
+}
+
+/// What a program with typed tasks needs.
+pub mod prelude {
+    pub use crate::typed::{In, InOut, Out, Task, View};
+    pub use crate::{
+        Buffer, Error, Executor, Mode, Orchestrator, TaskContext, TaskHandle, TaskOptions,
+    };
 }
 
 mod error;
@@ -62,7 +94,9 @@ mod sync;
 mod sys;
 mod worker;
 
-pub use error::{BuildError, Error, FailureKind, PinnedHeap, TaskFailure};
+pub use error::{
+    ArgumentError, ArgumentFault, BuildError, Error, FailureKind, PinnedHeap, TaskFailure,
+};
 pub use executor::{
     Buffer, Builder, Executor, Level, Mode, OpenRun, Orchestrator, Priority, Refused, RunHandle,
     Stats, TaskHandle, TaskOptions,

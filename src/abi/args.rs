@@ -79,6 +79,13 @@ impl TaskArgs {
         Ok(self)
     }
 
+    /// Adds a tensor, whatever was added before: the two lists lie apart.
+    #[inline(always)]
+    pub(crate) fn push_tensor(&mut self, tensor: ContinuousTensor, tag: TensorArgType) {
+        self.list.tensors.push(tensor);
+        self.list.tags.push(tag);
+    }
+
     /// Adds a scalar.
     #[inline]
     pub fn add_scalar(&mut self, scalar: u64) -> &mut Self {

@@ -154,7 +154,7 @@ fn leave_seats_of_others() {
 
 /// Whether all of the bytes may be touched.
 #[inline]
-fn holds(start: u64, len: u64) -> bool {
+pub(crate) fn holds(start: u64, len: u64) -> bool {
     let within = |place: &Place| {
         let size = place.size.load(Acquire);
         let offset = start.wrapping_sub(place.base.load(Relaxed));

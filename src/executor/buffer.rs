@@ -23,6 +23,8 @@ pub struct Buffer<T: Element> {
     shared: Arc<Shared>,
     record: Arc<Record>,
     len: usize,
+    /// Others may have the memory as well, and write to it when they like.
+    foreign: bool,
     element: PhantomData<T>,
 }
 
@@ -46,11 +48,28 @@ impl<T: Element> Buffer<T> {
         // SAFETY: the range is inside the buffer space, ours alone, and no task names it: its
         // former holder's last task has left the window.
         unsafe { pointer::<u8>(used_before.start).write_bytes(0, count) };
-        Ok(Self::over(shared, record, len))
+        Ok(Self::over(shared, record, len, false))
     }
 
-    pub(super) fn over(shared: &Arc<Shared>, record: Arc<Record>, len: usize) -> Self {
-        Self { shared: Arc::clone(shared), record, len, element: PhantomData }
+    pub(super) fn over(
+        shared: &Arc<Shared>,
+        record: Arc<Record>,
+        len: usize,
+        foreign: bool,
+    ) -> Self {
+        Self { shared: Arc::clone(shared), record, len, foreign, element: PhantomData }
+    }
+
+    /// Whose it is, as handles say it.
+    #[inline]
+    pub(crate) fn executor(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// Whether somebody else may have the memory, and write to it when they like.
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// Elements.

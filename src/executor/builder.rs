@@ -270,6 +270,19 @@ impl Builder {
         added.ok_or_else(|| BuildError::DuplicateFunction(name.to_owned()))
     }
 
+    /// Registers a function that only [`Orchestrator::submit_typed`] submits.
+    pub(crate) fn register_typed(
+        &mut self,
+        name: &str,
+        function: impl Fn(TaskArgsView<'_>, &TaskContext<'_>) -> Result<(), BoxError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<Callable, BuildError> {
+        let added = self.functions.add_typed(name, function);
+        added.ok_or_else(|| BuildError::DuplicateFunction(name.to_owned()))
+    }
+
     /// Workers of a kind of one's own, instead of those that call registered functions. The
     /// factory runs in the worker's process (or thread), each time one starts.
     #[must_use]

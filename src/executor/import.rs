@@ -24,7 +24,7 @@ impl Executor {
         let bytes = len.saturating_mul(size_of::<T>()).max(1);
         let memory = map::memory_file("mailring-buffer", bytes)
             .map_err(|source| Error::Import { what: "making a memfd", source })?;
-        self.import(memory, len)
+        self.take_over(memory, len, true, false)
     }
 
     /// A buffer over memory that others share as well: the first `len` elements of a memfd. Tensors
@@ -43,7 +43,7 @@ impl Executor {
     /// The file is shorter than that, cannot be sealed, or cannot be mapped; the window or the table
     /// of imports is full.
     pub fn import<T: Element>(&self, memory: OwnedFd, len: usize) -> Result<Buffer<T>, Error> {
-        self.take_over(memory, len, true)
+        self.take_over(memory, len, true, true)
     }
 
     /// The same for any file that can be mapped shared, sealed or not.
@@ -59,7 +59,7 @@ impl Executor {
         file: OwnedFd,
         len: usize,
     ) -> Result<Buffer<T>, Error> {
-        self.take_over(file, len, false)
+        self.take_over(file, len, false, true)
     }
 
     fn take_over<T: Element>(
@@ -67,6 +67,7 @@ impl Executor {
         memory: OwnedFd,
         len: usize,
         sealed: bool,
+        foreign: bool,
     ) -> Result<Buffer<T>, Error> {
         self.shared.check_process()?;
         let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
@@ -106,6 +107,6 @@ impl Executor {
         }
         shared.space_version.fetch_add(1, Release);
         drop(space);
-        Ok(Buffer::over(shared, record, len))
+        Ok(Buffer::over(shared, record, len, foreign))
     }
 }

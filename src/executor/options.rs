@@ -58,6 +58,17 @@ impl TaskOptions {
         Self { kind: WorkerKind::Sub, ..Self::default() }
     }
 
+    /// The kind of workers that it asks for.
+    #[inline]
+    pub(crate) fn worker_kind(&self) -> WorkerKind {
+        self.kind
+    }
+
+    /// What messages are to call it.
+    pub(crate) fn own_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Goes first among the ready ones.
     #[must_use]
     pub fn priority(self, priority: Priority) -> Self {

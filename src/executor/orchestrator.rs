@@ -13,9 +13,10 @@ use super::shared::{Shared, Waited, kind_of};
 use super::space::HeldBuffers;
 use crate::error::{Error, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
-use crate::ids::{TaskId, WorkerId};
+use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
 use crate::limits::HEAP_RINGS;
 use crate::mailbox::letter::Letters;
+use crate::ring::heap::ScopeRef;
 use crate::ring::word::GROUP;
 use crate::ring::{DistRing, Phase, RingError, Table};
 use crate::segment::{Arena, Code, Settled};
@@ -202,6 +203,28 @@ impl Orchestrator {
     /// The number of the oldest task in the window.
     pub(super) fn first_in_window(&self) -> u64 {
         self.ring.tail()
+    }
+
+    /// Tells executors apart, as handles do.
+    #[inline]
+    pub(crate) fn executor(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The innermost scope.
+    pub(crate) fn current_scope(&self) -> ScopeRef {
+        self.scopes.current()
+    }
+
+    /// Whether that scope is still open.
+    #[inline]
+    pub(crate) fn is_open(&self, scope: ScopeRef) -> bool {
+        self.scopes.is_open(scope)
+    }
+
+    /// What a function is called.
+    pub(crate) fn name_of(&self, kind: WorkerKind, callable: Callable) -> String {
+        self.shared.callable_name(kind as u8, callable.0)
     }
 
     /// The number of the next task.

@@ -21,6 +21,8 @@ pub(super) struct Request<'r> {
     pub(super) config: CallConfig,
     pub(super) options: &'r TaskOptions,
     pub(super) group: bool,
+    /// The typed front has made the arguments, and has checked that they do not overlap.
+    pub(super) typed: bool,
     pub(super) deadline_us: u32,
 }
 
@@ -49,6 +51,7 @@ impl Orchestrator {
         config: CallConfig,
         options: &'r TaskOptions,
         members: Option<usize>,
+        typed: bool,
     ) -> Result<Request<'r>, Error> {
         if !self.shared.is_fit() {
             self.shared.check_process()?;
@@ -60,11 +63,18 @@ impl Orchestrator {
         if pool == 0 {
             return Err(Error::NoWorkers(kind));
         }
-        if let Some(known) = &self.shared.catalogue[kind.index()]
-            && !known.has(callable)
-            && !self.is_late(kind, callable)
-        {
-            return Err(Error::UnknownFunction(callable.0));
+        match &self.shared.catalogue[kind.index()] {
+            Some(known) if known.has(callable) => {
+                if callable.is_typed() != typed {
+                    return Err(Error::Misuse(
+                        "a function that `Builder::task` registered takes its arguments through \
+                         `spawn`, which checks them against its parameters",
+                    ));
+                }
+            }
+            Some(_) if !typed && self.is_late(kind, callable) => {}
+            None if !typed => {}
+            _ => return Err(Error::UnknownFunction(callable.0)),
         }
         if let Some(members) = members {
             self.check_group(members, options)?;
@@ -95,7 +105,7 @@ impl Orchestrator {
             None => 0,
             Some(deadline) => micros(deadline)?,
         };
-        Ok(Request { callable, config, options, group: members.is_some(), deadline_us })
+        Ok(Request { callable, config, options, group: members.is_some(), typed, deadline_us })
     }
 
     /// Whether workers of this kind call the function, which was registered after the start.
@@ -197,6 +207,7 @@ impl Orchestrator {
                 index += 1;
             }
             if strict
+                && !request.typed
                 && self.accesses.len() > own + 1
                 && let Some(twice) = written_twice(&self.accesses[own..])
             {

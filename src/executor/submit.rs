@@ -12,7 +12,7 @@ use super::plan::{Plan, Request};
 use super::rings::Patience;
 use crate::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs, TensorArgType};
 use crate::error::Error;
-use crate::graph::{Access, Producer};
+use crate::graph::{Access, Hazards, Producer};
 use crate::ids::Callable;
 use crate::limits::{INLINE_ARGS, MAX_FAN_IN};
 use crate::mailbox::group;
@@ -80,7 +80,7 @@ impl Orchestrator {
         config: CallConfig,
         options: &TaskOptions,
     ) -> Result<TaskHandle, Error> {
-        let request = self.check(callable.into(), config, options, None)?;
+        let request = self.check(callable.into(), config, options, None, false)?;
         self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
     }
 
@@ -95,9 +95,10 @@ impl Orchestrator {
         config: CallConfig,
     ) -> Result<TaskHandle, Box<Refused>> {
         let options = TaskOptions::default();
-        let submitted = self.check(callable.into(), config, &options, None).and_then(|request| {
-            self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Refuse)
-        });
+        let submitted =
+            self.check(callable.into(), config, &options, None, false).and_then(|request| {
+                self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Refuse)
+            });
         submitted.map_err(|error| Box::new(Refused { error, args }))
     }
 
@@ -139,8 +140,31 @@ impl Orchestrator {
         config: CallConfig,
         options: &TaskOptions,
     ) -> Result<TaskHandle, Error> {
-        let request = self.check(callable.into(), config, options, Some(args.len()))?;
+        let request = self.check(callable.into(), config, options, Some(args.len()), false)?;
         self.submit_checked(&request, &mut args, Patience::Wait)
+    }
+
+    /// Submits what the typed front has made of its arguments: a task, or a group.
+    ///
+    /// The caller has checked that no bytes that one of the arguments writes are those of another
+    /// one, unless they are NO_DEP.
+    #[inline]
+    pub(crate) fn submit_typed(
+        &mut self,
+        callable: Callable,
+        args: &mut [TaskArgs],
+        options: &TaskOptions,
+        group: bool,
+    ) -> Result<TaskHandle, Error> {
+        if self.map.hazards() != Hazards::Strict {
+            return Err(Error::Misuse(
+                "typed tasks get slices, which compatible hazards do not keep from others: build \
+                 the executor with strict hazards, or register the function with `register`",
+            ));
+        }
+        let members = group.then_some(args.len());
+        let request = self.check(callable, CallConfig::default(), options, members, true)?;
+        self.submit_checked(&request, args, Patience::Wait)
     }
 
     /// Memory in the heap ring of the innermost scope, not yet written by anybody. It lives until

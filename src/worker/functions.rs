@@ -39,17 +39,43 @@ impl Functions {
             + 'static,
         E: Into<BoxError>,
     {
-        let name: Arc<str> = name.into();
-        if !self.known.insert(Arc::clone(&name)) {
-            return None;
-        }
+        let callable = Callable::registered(self.list.len());
         let boxed = Arc::new(
             move |args: TaskArgsView<'_>, config: &CallConfig, context: &TaskContext<'_>| {
                 function(args, config, context).map_err(Into::into)
             },
         );
-        let callable = Callable::registered(self.list.len());
-        self.list.push((callable, boxed));
+        self.insert(name, callable, boxed)
+    }
+
+    /// Adds a function that only the typed front may submit, since it trusts its arguments.
+    pub(crate) fn add_typed(
+        &mut self,
+        name: &str,
+        function: impl Fn(TaskArgsView<'_>, &TaskContext<'_>) -> Result<(), BoxError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Option<Callable> {
+        let callable = Callable::typed(self.list.len());
+        let boxed =
+            Arc::new(move |args: TaskArgsView<'_>, _: &CallConfig, context: &TaskContext<'_>| {
+                function(args, context)
+            });
+        self.insert(name, callable, boxed)
+    }
+
+    fn insert(
+        &mut self,
+        name: &str,
+        callable: Callable,
+        function: Arc<Function>,
+    ) -> Option<Callable> {
+        let name: Arc<str> = name.into();
+        if !self.known.insert(Arc::clone(&name)) {
+            return None;
+        }
+        self.list.push((callable, function));
         self.names.push(name);
         Some(callable)
     }

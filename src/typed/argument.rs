@@ -1,0 +1,182 @@
+//! What `spawn` takes for the parameters of a task.
+
+use bytemuck::Pod;
+
+use super::param::{In, InOut, Out, word_of};
+use super::view::View;
+use crate::abi::{ContinuousTensor, Element, TaskArgs, TensorArgType};
+use crate::error::ArgumentFault;
+use crate::executor::{Buffer, Orchestrator};
+
+/// The most parameters that a task has.
+pub(super) const MOST: usize = 12;
+
+/// An argument for a parameter `P`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no argument for the parameter `{P}`",
+    label = "no argument for `{P}`",
+    note = "a slice takes a `&Buffer` or a `View` of its element type, a scalar a value of its type"
+)]
+pub trait Argument<P>: sealed::Argument<P> {}
+
+impl<A: sealed::Argument<P>, P> Argument<P> for A {}
+
+/// The arguments of a task with parameters `P`: a tuple with one for each.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` are no arguments for a task with the parameters `{P}`",
+    label = "not the arguments of `{P}`",
+    note = "a task takes a tuple with one argument for each parameter: `(&buffer, 7)`, `(&buffer,)`"
+)]
+pub trait Arguments<P>: sealed::Arguments<P> {}
+
+impl<A: sealed::Arguments<P>, P> Arguments<P> for A {}
+
+mod sealed {
+    use super::{ArgumentFault, Packer};
+
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is no argument for the parameter `{P}`",
+        label = "no argument for `{P}`",
+        note = "a slice takes a `&Buffer` or a `View` of its element type, a scalar a value of its \
+                type"
+    )]
+    pub trait Argument<P> {
+        fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault>;
+    }
+
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` are no arguments for a task with the parameters `{P}`",
+        label = "not the arguments of `{P}`",
+        note = "a task takes a tuple with one argument for each parameter: `(&buffer, 7)`, \
+                `(&buffer,)`"
+    )]
+    pub trait Arguments<P> {
+        /// Adds all; if one cannot be, which (from 1), and why.
+        fn add_all(self, to: &mut Packer<'_>) -> Result<(), (usize, ArgumentFault)>;
+    }
+}
+
+/// Arguments on their way into the form that travels.
+pub struct Packer<'o> {
+    orchestrator: &'o Orchestrator,
+    args: TaskArgs,
+    /// The parameter that is added, from 1, and that of each tensor.
+    parameter: u8,
+    tensors: [u8; MOST],
+}
+
+impl<'o> Packer<'o> {
+    pub(super) fn new(orchestrator: &'o Orchestrator) -> Self {
+        Self { orchestrator, args: TaskArgs::new(), parameter: 0, tensors: [0; MOST] }
+    }
+
+    /// The arguments, and the parameter of each tensor among them.
+    pub(super) fn finish(self) -> (TaskArgs, [u8; MOST]) {
+        (self.args, self.tensors)
+    }
+
+    #[inline]
+    fn push(&mut self, tensor: ContinuousTensor, tag: TensorArgType) {
+        self.tensors[self.args.tensors().len()] = self.parameter;
+        self.args.push_tensor(tensor, tag);
+    }
+
+    #[inline]
+    fn buffer<T: Element>(
+        &mut self,
+        buffer: &Buffer<T>,
+        tag: TensorArgType,
+    ) -> Result<(), ArgumentFault> {
+        const { assert!(size_of::<T>() == T::DTYPE.size(), "`Element` describes another size") };
+        const { assert!(align_of::<T>() <= 64, "buffers are aligned to 64 bytes") };
+        if buffer.executor() != self.orchestrator.executor() {
+            return Err(ArgumentFault::OtherExecutor);
+        }
+        if buffer.is_foreign() {
+            return Err(ArgumentFault::Imported);
+        }
+        self.push(buffer.tensor(), tag);
+        Ok(())
+    }
+
+    fn view<T: Element>(
+        &mut self,
+        view: &View<'_, T>,
+        tag: TensorArgType,
+    ) -> Result<(), ArgumentFault> {
+        let (tensor, ordered) = view.resolve(self.orchestrator)?;
+        self.push(tensor, if ordered { tag } else { TensorArgType::NoDep });
+        Ok(())
+    }
+}
+
+/// Slices take buffers and views.
+macro_rules! slices {
+    ($($name:ident as $tag:ident),*) => { $(
+        impl<T: Element> sealed::Argument<$name<'static, T>> for &Buffer<T> {
+            #[inline]
+            fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault> {
+                to.buffer(self, TensorArgType::$tag)
+            }
+        }
+
+        impl<T: Element> sealed::Argument<$name<'static, T>> for View<'_, T> {
+            #[inline]
+            fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault> {
+                to.view(&self, TensorArgType::$tag)
+            }
+        }
+    )* };
+}
+slices!(In as Input, Out as OutputExisting, InOut as InOut);
+
+impl<S: Pod> sealed::Argument<S> for S {
+    #[inline]
+    fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault> {
+        to.args.add_scalar(word_of(self));
+        Ok(())
+    }
+}
+
+macro_rules! arguments {
+    ($($P:ident $A:ident)*) => {
+        impl<$($P, $A,)*> sealed::Arguments<($($P,)*)> for ($($A,)*)
+        where
+            $($A: Argument<$P>,)*
+        {
+            #[inline]
+            #[allow(non_snake_case, reason = "the names of the types")]
+            fn add_all(self, _to: &mut Packer<'_>) -> Result<(), (usize, ArgumentFault)> {
+                let ($($A,)*) = self;
+                $(
+                    _to.parameter += 1;
+                    if let Err(fault) = $A.add(_to) {
+                        return Err((usize::from(_to.parameter), fault));
+                    }
+                )*
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Calls a macro with no parameters, with one, and so on: a type and a name for each.
+macro_rules! up_to_twelve {
+    ($mac:ident) => {
+        $mac!();
+        $mac!(P1 A1);
+        $mac!(P1 A1 P2 A2);
+        $mac!(P1 A1 P2 A2 P3 A3);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5 P6 A6);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5 P6 A6 P7 A7);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5 P6 A6 P7 A7 P8 A8);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5 P6 A6 P7 A7 P8 A8 P9 A9);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5 P6 A6 P7 A7 P8 A8 P9 A9 P10 A10);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5 P6 A6 P7 A7 P8 A8 P9 A9 P10 A10 P11 A11);
+        $mac!(P1 A1 P2 A2 P3 A3 P4 A4 P5 A5 P6 A6 P7 A7 P8 A8 P9 A9 P10 A10 P11 A11 P12 A12);
+    };
+}
+up_to_twelve!(arguments);
+pub(super) use up_to_twelve;

@@ -1,0 +1,27 @@
+//! Tasks with typed parameters: every form of a body and of an argument, what is refused, and random
+//! programs against a sequential run. What must not compile is asserted by the documentation tests
+//! of `mailring::typed`.
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+mod common;
+
+mod forms;
+mod random;
+mod refuse;
+
+tests! {
+    "typed" in forms {
+        slices_and_scalars, no_parameters, twelve_parameters, every_scalar, every_element,
+        the_context_comes_first, results_and_panics, functions_are_bodies, parts_and_shapes,
+        empty_slices, arrays_of_a_scope, groups_share_what_they_read, options_and_after,
+        beside_untyped_tasks, through_a_level, own_memory_of_a_file,
+    }
+    "typed::refuse" in refuse {
+        what_overlaps, members_that_overlap, parts_that_are_not_inside, shapes_that_do_not_fit,
+        memory_of_others, memory_of_a_closed_scope, functions_of_others, untyped_submits,
+        compatible_hazards, imported_memory, misaligned_promises, what_is_not_ordered,
+        a_refusal_leaves_no_trace, names_in_messages,
+    }
+    "typed::random" in random { programs_agree_with_a_sequential_run }
+}
