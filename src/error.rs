@@ -15,7 +15,7 @@ pub enum BuildError {
     /// No workers, or too many.
     #[error("{0} workers are not possible: choose 1 to {MAX_WORKERS}, both kinds together")]
     Workers(usize),
-    /// The window or a heap ring cannot be.
+    /// An invalid size of the window or of a heap ring.
     #[error(transparent)]
     Ring(#[from] RingError),
     /// More memory than there is.
@@ -300,7 +300,7 @@ pub enum Error {
     /// A task failed. For a run: the first root, in the order of submission.
     #[error("{0}")]
     Task(Box<TaskFailure>),
-    /// Arguments that cannot be.
+    /// Invalid arguments.
     #[error(transparent)]
     Args(#[from] AbiError),
     /// An argument of a typed task that cannot be.
@@ -311,7 +311,7 @@ pub enum Error {
     Ring(#[from] RingError),
     /// More argument bytes than the payload ring takes.
     #[error(
-        "the arguments of one submit take {0} bytes, and a letter holds {MAX_ARGS_BYTES} at most; \
+        "the arguments of one submit take {0} bytes, and a task descriptor holds {MAX_ARGS_BYTES} at most; \
          pass large data as tensors"
     )]
     ArgsTooLarge(usize),
@@ -373,7 +373,7 @@ pub enum Error {
     },
     /// A callable that was never registered.
     #[error(
-        "callable {0:#x} is no registered function of this executor; those that its builder's \
+        "callable {0:#x} is not a registered function of this executor; those that its builder's \
          `register` returned are, and those of another executor are not"
     )]
     UnknownFunction(u64),
@@ -449,7 +449,7 @@ pub enum Error {
         /// Bytes there are.
         capacity: u64,
     },
-    /// Memory that came after the fork cannot be had.
+    /// Memory that came after the fork is not available.
     #[error("importing memory: {what} failed: {source}{hint}", hint = limits::hint(source))]
     Import {
         /// What was tried.

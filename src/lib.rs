@@ -4,11 +4,11 @@
 //! ```text
 //!  your process                         one arena (sealed memfd, mapped before the fork)
 //! ┌──────────────┐  submit   ┌───────────────────────────────────────────────┐
-//! │ orchestrator │──────────▶│ slots │ letters │ edges │ hints │ heap rings  │
+//! │ orchestrator │──────────▶│ slots │ descriptors │ edges │ queues │ heaps   │
 //! │ supervisor   │           └───────────────────────────────────────────────┘
 //! └──────┬───────┘                 ▲ take, run, release consumers ▲
 //!        │ pidfds            ┌─────┴────┐                   ┌─────┴────┐
-//!     nursery ──── forks ───▶│ worker 0 │       ...         │ worker N │
+//!   fork server ── forks ───▶│ worker 0 │       ...         │ worker N │
 //!                            └──────────┘                   └──────────┘
 //! ```
 //!
@@ -39,7 +39,7 @@
 //! do is on [`Orchestrator`]. Below it lies the form without types: a *callable*, tensors with
 //! tags, and scalars, which a function sees as a [`TaskArgsView`](abi::TaskArgsView).
 //!
-//! | room | what is in it |
+//! | module | contents |
 //! | --- | --- |
 #![cfg_attr(
     feature = "flow",
@@ -49,12 +49,12 @@
 //! | [`abi`] | tensor descriptors, the argument blob, data types, callables |
 //! | [`chip`] | workers that drive a chip through a runtime library |
 //! | [`ring`] | task slots, the window, heap rings |
-//! | [`mailbox`] | hints, sets, doors, letters, group words |
+//! | [`mailbox`] | ready queues and sets, parkers, task descriptors, group words |
 //! | [`graph`] | tensor map, scopes |
 //! | [`native`] | bodies in C |
 //! | [`limits`] | every bound |
 //!
-//! The rooms are public so that tests and bindings can reach them; programs need the front page
+//! The modules are public so that tests and bindings can reach them; programs need the front page
 //! only. Linux on x86-64 and aarch64.
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]

@@ -37,10 +37,11 @@ pub const MAX_ARGS_BYTES: usize = PAYLOAD_BYTES / 4;
 pub const GROUP_SHARED_BYTES: usize = 64;
 /// Bytes of error text that one attempt of a task can hand back; longer text is cut.
 pub const ERROR_TEXT: usize = 1000;
-/// Tasks that a worker runs as successors of each other before it looks at its letters again.
+/// Tasks that a worker runs as successors of each other before it looks at its directed tasks
+/// again.
 pub const MAX_CHAIN: u32 = 64;
 /// Functions registered after the start that can be known at the same time.
-pub const MAX_LATE_FUNCTIONS: usize = 512;
+pub const MAX_DYNAMIC_FUNCTIONS: usize = 512;
 /// Addresses for memory that comes after the fork, unless the builder says otherwise.
 pub const DEFAULT_IMPORT_BYTES: usize = 16 << 30;
 /// Buffers over memory that came after the fork, at the same time.

@@ -1,4 +1,4 @@
-//! The atomics facade: the only place where the lock-free rooms (`ring`, `mailbox`) get their
+//! The atomics facade: the only place where the lock-free layers (`ring`, `mailbox`) get their
 //! atomics from.
 //!
 //! The package `models` compiles the same source files against loom and shuttle by putting a

@@ -1,5 +1,5 @@
 //! Random graphs while somebody kills workers wherever they are: in bodies, between them, while
-//! they take, release, form groups or start. Nothing may be lost, done twice, or different by a
+//! they take, release, assemble groups or start. Nothing may be lost, done twice, or different by a
 //! byte from the sequential run.
 //!
 //! `MAILRING_KILLS` says how many kills there are at least, in all; `MAILRING_SEED` runs one graph

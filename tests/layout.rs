@@ -1,5 +1,5 @@
-//! The rooms of the crate and who may know whom. Read from the source, since a compiler allows
-//! every direction inside one crate.
+//! The layers of the crate, and which of them may use which. Read from the source, since a compiler
+//! allows every direction inside one crate.
 
 #[macro_use]
 mod common;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 tests! {
     "layout" in crate {
-        rooms_know_only_what_they_may, every_room_has_a_rule, only_the_front_knows_the_executor,
-        the_lock_free_rooms_use_the_facade,
+        layers_use_only_what_they_may, every_layer_has_a_rule, only_the_front_knows_the_executor,
+        the_lock_free_layers_use_the_facade,
     }
 }
 
-/// Which modules of the crate a room may name. A room may always name itself.
+/// Which modules of the crate a layer may name. A layer may always name itself.
 const RULES: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("sync", &[]),
@@ -34,7 +34,7 @@ const RULES: &[(&str, &[&str])] = &[
         &["abi", "chip", "error", "ids", "limits", "mailbox", "ring", "segment", "sync", "sys"],
     ),
     ("chip", &["abi", "ids", "limits", "sys", "worker"]),
-    // Flows stand on the engine's processes, doors and system calls, and know no ring.
+    // Flows use the engine's processes, parkers and system calls, and no ring.
     ("flow", &["limits", "mailbox", "sys", "worker"]),
     (
         "executor",
@@ -69,13 +69,13 @@ fn files() -> Vec<(PathBuf, String)> {
     found
 }
 
-fn room_of(path: &Path) -> String {
+fn layer_of(path: &Path) -> String {
     let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
 /// Modules named as `crate::x` anywhere outside comments. Names of the front page (types, by their
-/// capital letter) count as `front`.
+/// first character) count as `front`.
 fn named(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in text.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
@@ -90,40 +90,40 @@ fn named(text: &str) -> BTreeSet<String> {
     found
 }
 
-fn rooms_know_only_what_they_may() {
+fn layers_use_only_what_they_may() {
     let rules: BTreeMap<_, _> = RULES.iter().copied().collect();
     for (path, text) in files() {
-        let room = room_of(&path);
-        let Some(allowed) = rules.get(room.as_str()) else { continue };
+        let layer = layer_of(&path);
+        let Some(allowed) = rules.get(layer.as_str()) else { continue };
         for name in named(&text) {
-            // The executor is the front; others go to the rooms themselves.
-            let may = name == room
+            // The executor is the front; others go to the layers themselves.
+            let may = name == layer
                 || allowed.contains(&name.as_str())
-                || (name == "front" && matches!(room.as_str(), "executor" | "error"));
-            assert!(may, "{}: `crate::{name}` is not for {room}", path.display());
+                || (name == "front" && matches!(layer.as_str(), "executor" | "error"));
+            assert!(may, "{}: `crate::{name}` is not for {layer}", path.display());
         }
     }
 }
 
-fn every_room_has_a_rule() {
+fn every_layer_has_a_rule() {
     let rules: BTreeSet<_> = RULES.iter().map(|rule| rule.0.to_owned()).collect();
-    let rooms: BTreeSet<_> = files().iter().map(|(path, _)| room_of(path)).collect();
-    let unknown: Vec<_> = rooms.difference(&rules).filter(|room| *room != "lib").collect();
-    assert!(unknown.is_empty(), "say in RULES what {unknown:?} may know");
+    let layers: BTreeSet<_> = files().iter().map(|(path, _)| layer_of(path)).collect();
+    let unknown: Vec<_> = layers.difference(&rules).filter(|layer| *layer != "lib").collect();
+    assert!(unknown.is_empty(), "say in RULES what {unknown:?} may use");
 }
 
 fn only_the_front_knows_the_executor() {
     for (path, text) in files() {
-        if !matches!(room_of(&path).as_str(), "executor" | "typed" | "lib") {
+        if !matches!(layer_of(&path).as_str(), "executor" | "typed" | "lib") {
             assert!(!named(&text).contains("executor"), "{}", path.display());
         }
     }
 }
 
 /// What is model-checked gets its atomics from the facade alone.
-fn the_lock_free_rooms_use_the_facade() {
+fn the_lock_free_layers_use_the_facade() {
     for (path, text) in files() {
-        if matches!(room_of(&path).as_str(), "ring" | "mailbox") {
+        if matches!(layer_of(&path).as_str(), "ring" | "mailbox") {
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
             for line in code {
                 // A fence for the compiler alone is nothing that a checker could see.

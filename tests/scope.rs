@@ -566,7 +566,7 @@ fn a_deadlock_names_its_holder() {
     }
 }
 
-/// Also when the slot of the task, and with it its letter, has been used again often.
+/// Also when the slot of the task, and with it its task descriptor, has been used again often.
 fn a_deadlock_names_tasks_that_have_left() {
     for mode in BOTH {
         for name in [Some("hoarder"), None] {

@@ -1,6 +1,5 @@
 //! Which earlier tasks a task waits for. Strict: by every byte. Compatible: by the tag table of
-//! the original. Covers its defects D3 (the map has one owner here, and the compiler knows it), D4
-//! (an older writer erased a newer one's entry) and D16 (sub-views).
+//! simpler (`docs/compatibility.md`).
 
 #[macro_use]
 mod common;
@@ -187,7 +186,7 @@ fn no_dep_is_not_looked_at() {
     }
 }
 
-/// D16: views of one backing buffer that share nothing do not wait for each other.
+/// Views of one backing buffer that share nothing do not wait for each other.
 fn disjoint_ranges_are_free() {
     let mut map = Map::strict();
     for i in [3, 0, 7, 1, 6, 2, 5, 4] {
@@ -195,7 +194,7 @@ fn disjoint_ranges_are_free() {
     }
 }
 
-/// D16: and views that share one byte do, whatever their base addresses.
+/// And views that share one byte do, whatever their base addresses.
 fn one_shared_byte_is_enough() {
     for (from, to, shares) in
         [(0, 8, false), (0, 9, true), (15, 30, true), (16, 30, false), (9, 10, true), (0, 99, true)]
@@ -239,7 +238,7 @@ fn a_view_around_views() {
     }
 }
 
-/// D4: that an older writer is through and leaves must not hide the newer one.
+/// That an older writer is through and leaves must not hide the newer one.
 fn a_superseded_producer_keeps_the_newer_mapping() {
     for mut map in [Map::strict(), Map::compatible()] {
         map.task(&[(Output, 0, 8)]);
@@ -283,7 +282,7 @@ fn own_arguments_do_not_wait() {
 
 // ---- compatible ---------------------------------------------------------------------------------
 
-/// Every tag after every tag, as the table of the original has it.
+/// Every tag after every tag, as the tag table has it.
 fn compatible_tag_table() {
     let all = [Input, Output, InOut, OutputExisting, NoDep];
     for first in all {
@@ -384,7 +383,7 @@ fn like_a_map_of_single_bytes() {
     }
 }
 
-/// D16: a matrix as a whole, by rows, by overlapping windows: every sum is right.
+/// A matrix as a whole, by rows, by overlapping windows: every sum is right.
 fn overlaps_through_a_run() {
     for mode in BOTH {
         let mut builder = small(mode, 3);
@@ -462,8 +461,8 @@ fn empty_ranges_are_nothing() {
     assert_eq!((map.map.len(), map.map.writer(50)), (1, Some(0)));
 }
 
-/// As many arguments as a letter holds take about as long each as a few; and an output still hides
-/// the writer before it, wherever it stands.
+/// As many arguments as a task descriptor holds take about as long each as a few; and an output
+/// still hides the writer before it, wherever it stands.
 fn compatible_keys_of_many_arguments() {
     let mut map = Map::compatible();
     let key = |i: u64| (i * 8, i * 8 + 8);

@@ -281,7 +281,7 @@ typedef struct mr_failure {
     uint32_t attempt;
     // On which worker; -1: it had not begun.
     int32_t worker;
-    // Which member of its group; -1: it is no group.
+    // Which member of its group; -1: it is not a group.
     int32_t member;
     // Its name: its own, or its function's. Valid until the next failing call of this thread.
     const char *name;
@@ -451,7 +451,7 @@ typedef struct mr_task_context {
     uint32_t attempt;
     // Which member of its group, from 0.
     uint32_t member;
-    // Members of its group; 0: it is no group.
+    // Members of its group; 0: it is not a group.
     uint32_t members;
     // 1 when the function should stop: cancelled, over its deadline, or another member of its
     // group failed. What it returns after that is not looked at.
@@ -494,7 +494,7 @@ typedef uint64_t mr_callable;
 typedef struct mr_stats {
     // Bytes of this structure, set by the caller.
     size_t size;
-    // Tasks submitted up to the last closed run, internal joins included.
+    // Tasks submitted up to the last closed run, internal fan-in nodes included.
     uint64_t submitted;
     // Functions that workers ran to an end (members of groups count each).
     uint64_t bodies;
@@ -673,7 +673,7 @@ typedef void (*mr_log_fn)(enum mr_log_level level, const char *message, void *us
 // There is no such worker, or none of that kind.
 #define MR_ERR_WORKER -25
 
-// The callable is no registered function.
+// The callable is not a registered function.
 #define MR_ERR_FUNCTION -26
 
 // A function cannot be registered after the start.
@@ -869,8 +869,8 @@ MR_API MR_NODISCARD mr_status mr_executor_stats(struct mr_executor *exec, struct
 // The function is known by what is in the file: the same content and symbol give the same
 // callable, and a file that was changed since is refused by the workers.
 //
-// MR_ERR_LIBRARY: the file cannot be read, is no shared object, or does not have the symbol; 512
-// are registered.
+// MR_ERR_LIBRARY: the file cannot be read, is not a shared object, or does not have the symbol;
+// 512 are registered.
 MR_API
 MR_NODISCARD
 mr_status mr_register_library(struct mr_executor *exec,

@@ -220,7 +220,7 @@ extern "C" inline int call_function(const mr_task_args_view *args, const mr_call
     } catch (const std::exception &thrown) {
         raw->fail(raw, thrown.what());
     } catch (...) {
-        raw->fail(raw, "an exception that is no std::exception");
+        raw->fail(raw, "an exception that is not a std::exception");
     }
     return 1;
 }

@@ -187,9 +187,10 @@ fn handle(
 fn constructor(options: &Options, ty: &Type, name: &Ident, member: &Member<'_>) -> TokenStream {
     let p = private();
     let function = &member.method.sig.ident;
-    let (outcome, frame) = (desc::outcome(), desc::frame());
+    let (outcome, call_context) = (desc::outcome(), desc::call_context());
     let (decode, arguments) = desc::decode(&member.shape.params, 0);
-    let keep = desc::sort(&member.shape.output, |state| quote!(#frame.keep_actor::<#ty>(#state)));
+    let keep =
+        desc::sort(&member.shape.output, |state| quote!(#call_context.keep_actor::<#ty>(#state)));
     let run = quote! {
         #decode
         let #outcome = <#ty>::#function(#(#arguments),*);
@@ -236,21 +237,21 @@ fn constructor(options: &Options, ty: &Type, name: &Ident, member: &Member<'_>) 
 fn call(ty: &Type, name: &Ident, member: &Member<'_>) -> TokenStream {
     let p = private();
     let function = &member.method.sig.ident;
-    let (outcome, frame, state) = (desc::outcome(), desc::frame(), local("__state"));
+    let (outcome, call_context, state) = (desc::outcome(), desc::call_context(), local("__state"));
     let (decode, arguments) = desc::decode(&member.shape.params, 0);
-    let reply = desc::reply(&member.shape.output);
+    let completion = desc::completion(&member.shape.output);
     let (mutability, borrow) = match member.shape.receiver {
         Some((Receiver::Exclusive, _)) => (quote!(mut), quote!(&mut *#state)),
         _ => (quote!(), quote!(&*#state)),
     };
     let run = quote! {
         #decode
-        // The state is free again before the reply is written.
+        // The state is free again before the completion is written.
         let #outcome = {
-            let #mutability #state = #frame.actor::<#ty>()?;
+            let #mutability #state = #call_context.actor::<#ty>()?;
             <#ty>::#function(#borrow, #(#arguments),*)
         };
-        #reply
+        #completion
     };
     let none = Options::default();
     let desc = descriptor(&none, Kind::Method, name, member, run);

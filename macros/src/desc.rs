@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! caller: P::call(desc, body), Node::remote ──▶ desc.name ──▶ worker: NODES, the same descriptor
-//!                                                             run: decode, call, reply or raise
+//!                                                             run: decode, call, complete or raise
 //! ```
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
@@ -69,7 +69,7 @@ impl Desc<'_> {
     pub(crate) fn item(&self) -> TokenStream {
         let p = private();
         let Self { name, params, run, check, .. } = self;
-        let (ident, frame, args, allowed) = (ident(), frame(), args(), allowed());
+        let (ident, call_context, args, allowed) = (ident(), call_context(), args(), allowed());
         let probing = probing();
         // A line is that of the outermost expansion, unless the token is the user's.
         let at = self.function.span();
@@ -106,7 +106,7 @@ impl Desc<'_> {
                 deadline_ns: #deadline_ns,
                 priority: #priority,
                 kind: #p::Kind::#kind,
-                run: |#frame: &mut #p::Frame<'_>| -> ::core::result::Result<(), #p::Raised> { #probing #run },
+                run: |#call_context: &mut #p::CallContext<'_>| -> ::core::result::Result<(), #p::Raised> { #probing #run },
                 check: |#args: &#p::RawArgs<'_>| -> ::core::result::Result<(), #p::BadArgument> {
                     #probing
                     #check
@@ -125,7 +125,7 @@ pub(crate) fn method_name(ty: &Ident, function: &Ident) -> TokenStream {
 }
 
 /// The frame of a run, invisible to the user's code.
-pub(crate) fn frame() -> Ident {
+pub(crate) fn call_context() -> Ident {
     Ident::new("__frame", Span::mixed_site())
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn outcome() -> Ident {
 
 /// Statements that decode the parameters, counted from `first`, and what the function gets.
 pub(crate) fn decode(params: &[Param], first: usize) -> (TokenStream, Vec<TokenStream>) {
-    let frame = frame();
+    let call_context = call_context();
     let mut statements = TokenStream::new();
     let mut arguments = Vec::new();
     for (index, param) in params.iter().enumerate() {
@@ -151,7 +151,8 @@ pub(crate) fn decode(params: &[Param], first: usize) -> (TokenStream, Vec<TokenS
             Pass::Value => quote!(take),
             Pass::Reference => quote!(lend),
         };
-        quote!(#assertion let #ident = #probe.#how(#frame, #index)?;).to_tokens(&mut statements);
+        quote!(#assertion let #ident = #probe.#how(#call_context, #index)?;)
+            .to_tokens(&mut statements);
         arguments.push(passed(param, &ident));
     }
     (statements, arguments)
@@ -185,8 +186,8 @@ pub(crate) fn check<'a>(types: impl Iterator<Item = &'a TokenStream>) -> TokenSt
 }
 
 /// What becomes of the outcome of a call: it is sent back, or raised.
-pub(crate) fn reply(output: &Output) -> TokenStream {
-    let frame = frame();
+pub(crate) fn completion(output: &Output) -> TokenStream {
+    let call_context = call_context();
     let span = match output {
         Output::Unit => Span::call_site(),
         Output::Value(ty) | Output::Fallible(ty) => ty.span(),
@@ -194,7 +195,7 @@ pub(crate) fn reply(output: &Output) -> TokenStream {
     // An error about the type is shown where the type stands.
     let at = span.resolved_at(Span::mixed_site());
     let (probe, assertion) = (probe(&output.value()), output.assertion());
-    let sorted = sort(output, |value| quote_spanned!(at=> #probe.reply(#frame, &#value)));
+    let sorted = sort(output, |value| quote_spanned!(at=> #probe.complete(#call_context, &#value)));
     quote!(#assertion #sorted)
 }
 

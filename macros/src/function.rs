@@ -88,7 +88,7 @@ pub(crate) enum Receiver {
     Value,
 }
 
-/// One parameter that is no receiver.
+/// One parameter that is not a receiver.
 pub(crate) struct Param {
     pub(crate) name: Ident,
     pub(crate) travel: Travel,

@@ -1,5 +1,5 @@
 //! The attributes of `mailring::flow`: `node`, `nodes` and `actor`. Use them from there; what they
-//! expand to names `::mailring::flow::__private` only, which is no interface for anybody else.
+//! expand to names `::mailring::flow::__private` only, which is not an interface for anybody else.
 //!
 //! | file | what is in it |
 //! | --- | --- |

@@ -1,5 +1,6 @@
 //! `#[node]` on a free function: the function as before, and a type of the same name with what is
-//! needed to call it on a worker. The type has braces, so that it is no value: the two share a name.
+//! needed to call it on a worker. The type has braces, so that it is not a value: the two share a
+//! name.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -111,7 +112,7 @@ fn descriptor<'a>(options: &'a Options, function: &'a Function, shape: &Shape) -
         }
     };
     let (decode, arguments) = desc::decode(&shape.params, 0);
-    let (outcome, reply) = (desc::outcome(), desc::reply(&shape.output));
+    let (outcome, completion) = (desc::outcome(), desc::completion(&shape.output));
     Desc {
         function: name,
         name: whole,
@@ -121,7 +122,7 @@ fn descriptor<'a>(options: &'a Options, function: &'a Function, shape: &Shape) -
         run: quote! {
             #decode
             let #outcome = #name(#(#arguments),*);
-            #reply
+            #completion
         },
         check: desc::check(shape.params.iter().map(|param| &param.travel.owned)),
     }

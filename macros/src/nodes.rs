@@ -24,7 +24,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     }
     for item in &mut block.items {
         let ImplItem::Fn(method) = item else { continue };
-        // Taken away in any case: it is no attribute for a method alone.
+        // Taken away in any case: it is not an attribute for a method alone.
         let Some(attribute) = take_attribute(method) else { continue };
         if refused {
             continue; // nothing more to say about its methods
@@ -59,7 +59,7 @@ pub(crate) fn plain_struct(block: &ItemImpl) -> Result<&Ident> {
         return Err(Error::new_spanned(&block.generics, wrong));
     }
     plain_struct_name(&block.self_ty).ok_or_else(|| {
-        Error::new_spanned(&block.self_ty, "this is no plain struct without generics")
+        Error::new_spanned(&block.self_ty, "this is not a plain struct without generics")
     })
 }
 
@@ -138,8 +138,8 @@ fn descriptor<'a>(
         (None, Some(ty)) => desc::method_name(ty, method),
         (None, None) => unreachable!("the type has been looked at"),
     };
-    let frame = desc::frame();
-    let (outcome, reply) = (desc::outcome(), desc::reply(&shape.output));
+    let call_context = desc::call_context();
+    let (outcome, completion) = (desc::outcome(), desc::completion(&shape.output));
     let local = Ident::new("__receiver", proc_macro2::Span::mixed_site());
     // The receiver travels like any other argument, before them.
     let mut names = Vec::new();
@@ -149,7 +149,7 @@ fn descriptor<'a>(
         receiver = Some(ty.to_token_stream());
         let tokens = ty.to_token_stream();
         let (probe, assertion) = (desc::probe(&tokens), travels(ty, &tokens));
-        take = Some(quote!(#assertion let #local = #probe.take(#frame, 0)?;));
+        take = Some(quote!(#assertion let #local = #probe.take(#call_context, 0)?;));
         pass =
             Some(if matches!(how, Receiver::Value) { quote!(#local,) } else { quote!(&#local,) });
     }
@@ -167,7 +167,7 @@ fn descriptor<'a>(
             #take
             #decode
             let #outcome = <#ty>::#method(#pass #(#arguments),*);
-            #reply
+            #completion
         },
         check,
     }

@@ -70,7 +70,7 @@ fn options(input: ParseStream<'_>, subject: Subject) -> Result<Options> {
     let mut seen: Vec<String> = Vec::new();
     while !input.is_empty() {
         if !input.peek(Ident::peek_any) {
-            return Err(input.error(format!("this is no option of {}", subject.of())));
+            return Err(input.error(format!("this is not an option of {}", subject.of())));
         }
         let option = Ident::parse_any(input)?;
         let name = option.to_string();
@@ -105,7 +105,7 @@ fn options(input: ParseStream<'_>, subject: Subject) -> Result<Options> {
                 options.name = Some(node_name(input)?);
             }
             _ => {
-                let wrong = format!("`{name}` is no option of {}", subject.of());
+                let wrong = format!("`{name}` is not an option of {}", subject.of());
                 return Err(Error::new(option.span(), wrong));
             }
         }
@@ -147,7 +147,7 @@ fn label(input: ParseStream<'_>) -> Result<(String, Span)> {
         "" => "a label is not empty".to_owned(),
         // They are counted by other means, and would seem to be requested here.
         "cpus" | "CPU" | "GPU" | "memory" => {
-            format!("`{label}` is no label: use `cpus = ..`, these names are reserved")
+            format!("`{label}` is not a label: use `cpus = ..`, these names are reserved")
         }
         _ => return Ok((label, span)),
     };
@@ -205,9 +205,9 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, part) in [
-            ("gpus = 1", "`gpus` is no option of a node"),
-            ("max_restarts = 1", "`max_restarts` is no option of a node"),
-            ("3", "this is no option of a node"),
+            ("gpus = 1", "`gpus` is not an option of a node"),
+            ("max_restarts = 1", "`max_restarts` is not an option of a node"),
+            ("3", "this is not an option of a node"),
             ("cpus", "has a value"),
             ("cpus = ", "a quantity is a number"),
             ("cpus = 1, cpus = 2", "given twice"),

@@ -119,7 +119,7 @@ fn refuse(input: ParseStream<'_>, tokens: TokenStream, wrong: &str) -> Error {
 fn in_units(digits: &str) -> Option<i64> {
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
-    // An exponent is no digit.
+    // An exponent is not a digit.
     if !plain(whole) || !plain(decimals) || decimals.len() > 4 {
         return None;
     }

@@ -68,7 +68,7 @@ fn parse_one(word: &str) -> Result<(Fault, Option<i32>), String> {
             let ms = value.and_then(|ms| u64::try_from(ms).ok());
             Fault::Slow(Duration::from_millis(ms.ok_or_else(|| wrong("needs milliseconds"))?))
         }
-        _ if value.is_some() => return Err(wrong("is no fault that takes a value")),
+        _ if value.is_some() => return Err(wrong("is not a fault that takes a value")),
         "create" | "size" if device.is_some() => {
             return Err(wrong("comes before any device is set; leave the `@` away"));
         }
@@ -78,7 +78,7 @@ fn parse_one(word: &str) -> Result<(Fault, Option<i32>), String> {
         "abort" => Fault::Abort,
         "hang" => Fault::Hang,
         "scratch" => Fault::Scratch,
-        _ => return Err(wrong("is no known fault")),
+        _ => return Err(wrong("is not a known fault")),
     };
     Ok((fault, device))
 }

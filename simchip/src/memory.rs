@@ -22,7 +22,7 @@ impl DeviceMemory {
             Err(_) => DEFAULT_BYTES,
             Ok(text) => match text.parse() {
                 Ok(bytes) if bytes > 0 => bytes,
-                _ => return Err(format!("SIMCHIP_MEMORY: `{text}` is no number of bytes")),
+                _ => return Err(format!("SIMCHIP_MEMORY: `{text}` is not a number of bytes")),
             },
         };
         let protection = libc::PROT_READ | libc::PROT_WRITE;

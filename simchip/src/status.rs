@@ -13,7 +13,7 @@ pub(crate) struct Failure {
 pub(crate) const GENERAL: i32 = -1;
 /// A heap that is too small for what is asked.
 pub(crate) const HEAP: i32 = -2;
-/// Arguments that cannot be.
+/// Invalid arguments.
 pub(crate) const INVALID: i32 = -5;
 
 pub(crate) fn failure(code: i32, why: impl Into<String>) -> Failure {

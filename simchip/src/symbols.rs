@@ -44,7 +44,7 @@ unsafe fn context<'a>(context: *mut c_void) -> Result<&'a mut Context, Failure> 
     unsafe { context.cast::<Context>().as_mut() }.ok_or_else(|| invalid("the context is null"))
 }
 
-/// A new device context; null when `SIMCHIP_FAULT` says so, or says what cannot be.
+/// A new device context; null when `SIMCHIP_FAULT` says so, or has an invalid value.
 #[unsafe(no_mangle)]
 pub extern "C" fn create_device_context() -> *mut c_void {
     let mut made = std::ptr::null_mut();

@@ -257,7 +257,7 @@ pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
 /// Reads a blob in place: counts and tensors are checked, nothing is copied.
 ///
 /// # Errors
-/// Misaligned or truncated buffer, a negative or oversized count, a tensor that cannot be.
+/// Misaligned or truncated buffer, a negative or oversized count, an invalid tensor.
 ///
 /// ```
 /// use mailring::abi::{TaskArgs, read_blob, write_blob};

@@ -69,7 +69,7 @@ impl ChipStorageTaskArgs {
     /// Adds a tensor.
     ///
     /// # Errors
-    /// A scalar was added before, there are 16 tensors already, or the counts cannot be. Nothing
+    /// A scalar was added before, there are 16 tensors already, or the count is invalid. Nothing
     /// is changed then.
     pub fn add_tensor(&mut self, tensor: ContinuousTensor) -> Result<(), AbiError> {
         let count = self.tensors()?.len();
@@ -85,7 +85,7 @@ impl ChipStorageTaskArgs {
     /// Adds a scalar.
     ///
     /// # Errors
-    /// There are 128 scalars already, or their count cannot be. Nothing is changed then.
+    /// There are 128 scalars already, or their count is invalid. Nothing is changed then.
     pub fn add_scalar(&mut self, scalar: u64) -> Result<(), AbiError> {
         let count = self.scalars()?.len();
         let place = self.scalars.get_mut(count);
@@ -118,7 +118,7 @@ impl ChipStorageTaskArgs {
     /// Tensor `index`.
     ///
     /// # Errors
-    /// There is no such tensor, or the count cannot be.
+    /// There is no such tensor, or the count is invalid.
     pub fn tensor(&self, index: usize) -> Result<&ContinuousTensor, AbiError> {
         let tensors = self.tensors()?;
         let count = tensors.len();
@@ -128,7 +128,7 @@ impl ChipStorageTaskArgs {
     /// Scalar `index`.
     ///
     /// # Errors
-    /// There is no such scalar, or the count cannot be.
+    /// There is no such scalar, or the count is invalid.
     pub fn scalar(&self, index: usize) -> Result<u64, AbiError> {
         let scalars = self.scalars()?;
         let count = scalars.len();
@@ -138,7 +138,7 @@ impl ChipStorageTaskArgs {
     /// The way back: the arguments as a worker's function sees them, in place.
     ///
     /// # Errors
-    /// A count or a tensor that cannot be.
+    /// An invalid count or tensor.
     pub fn view(&self) -> Result<TaskArgsView<'_>, AbiError> {
         let (tensors, scalars) = (self.tensors()?, self.scalars()?);
         for (index, tensor) in tensors.iter().enumerate() {

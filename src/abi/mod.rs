@@ -25,7 +25,7 @@ pub use chip::{ChipStorageTaskArgs, view_to_chip_storage};
 pub use config::CallConfig;
 pub use tensor::{ContinuousTensor, DataType, Element};
 
-/// Arguments that cannot be.
+/// Invalid arguments.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AbiError {
@@ -33,7 +33,7 @@ pub enum AbiError {
     #[error("a tensor has at most {max} dimensions, not {0}", max = crate::limits::MAX_DIMS)]
     TooManyDims(usize),
     /// The dtype byte names no type.
-    #[error("{0} is no data type; the known ones are 0 (FLOAT32) to 8 (UINT64)")]
+    #[error("{0} is not a data type; the known ones are 0 (FLOAT32) to 8 (UINT64)")]
     UnknownDtype(u8),
     /// Elements times element size is no 64-bit number.
     #[error("a tensor of shape {0:?} has more bytes than 64 bits can count")]
@@ -128,7 +128,7 @@ pub enum AbiError {
         /// Bytes there can be.
         limit: u64,
     },
-    /// A tensor among others that cannot be.
+    /// An invalid tensor among others.
     #[error("tensor {index}, {field}: {source}")]
     Tensor {
         /// Which tensor.
@@ -138,7 +138,7 @@ pub enum AbiError {
         /// What is wrong with it.
         source: Box<AbiError>,
     },
-    /// An entry of a list that cannot be.
+    /// An invalid entry of a list.
     #[error("{what} {index}: {source}")]
     Entry {
         /// `child` or `signature entry`.
@@ -149,9 +149,9 @@ pub enum AbiError {
         source: Box<AbiError>,
     },
     /// The number names no direction.
-    #[error("{0} is no argument direction; the known ones are 0 (SCALAR) to 3 (INOUT)")]
+    #[error("{0} is not an argument direction; the known ones are 0 (SCALAR) to 3 (INOUT)")]
     UnknownDirection(i32),
-    /// A name that cannot be.
+    /// An invalid name.
     #[error("chip callable: {field} {why}")]
     BadName {
         /// `func_name` or `config_name`.
@@ -187,9 +187,9 @@ pub enum AbiError {
          hand the tensor to a task"
     )]
     NotMapped,
-    /// A tensor names memory that is no executor's.
+    /// A tensor names memory that is not any executor's.
     #[error(
-        "tensor {index} names {address:#x}, which is no memory of an executor in this process; use \
+        "tensor {index} names {address:#x}, which is not memory of an executor in this process; use \
          a buffer or a slab, or `slice` for memory of your own"
     )]
     OutOfReach {

@@ -15,7 +15,7 @@ pub(super) struct RuntimeBuffer {
 }
 
 impl RuntimeBuffer {
-    /// None for a size that cannot be, or that there is no memory for.
+    /// `None` for an invalid size, or without memory for it.
     pub(super) fn new(size: usize) -> Option<Self> {
         let layout =
             Layout::from_size_align(size, ALIGN).ok().filter(|layout| layout.size() > 0)?;

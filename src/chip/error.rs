@@ -58,7 +58,7 @@ pub enum ChipError {
         /// What the system said.
         source: io::Error,
     },
-    /// A size of the runtime buffer that cannot be.
+    /// An invalid size of the runtime buffer.
     #[error("get_runtime_size returned {0}, for which no buffer can be made")]
     RuntimeSize(usize),
     /// `set_device` failed.
@@ -95,7 +95,7 @@ pub enum ChipError {
     },
     /// A task names no program of this runtime.
     #[error(
-        "callable {callable} is no chip program: {registered} are registered, counted from 0; \
+        "callable {callable} is not a chip program: {registered} are registered, counted from 0; \
          `ChipRuntime::register` returns them"
     )]
     UnknownCallable {

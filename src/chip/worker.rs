@@ -62,7 +62,7 @@ impl ChipWorker {
     ///
     /// # Errors
     /// It was done before, the worker is finalized, a library or a file cannot be read, one of the
-    /// six functions is missing, there is no context, the size of the runtime buffer cannot be.
+    /// six functions is missing, there is no context, the size of the runtime buffer is invalid.
     pub fn init(&mut self, runtime: &ChipRuntime) -> Result<(), ChipError> {
         match self.state {
             State::New => {}
@@ -117,7 +117,7 @@ impl ChipWorker {
     /// Runs a callable on the device, to its end.
     ///
     /// # Errors
-    /// No device is set; more arguments than a chip takes; a tensor that is no memory of an
+    /// No device is set; more arguments than a chip takes; a tensor that is not memory of an
     /// executor in this process; the runtime returned a code.
     pub fn run_callable(
         &mut self,

@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering::{Release, SeqCst};
 use std::sync::{Arc, PoisonError};
 
+use super::buffer_allocator::{Pool, Record};
 use super::shared::Shared;
-use super::space::{Pool, Record};
 use crate::abi::{AbiError, ContinuousTensor, Element, cells};
 use crate::error::Error;
 
@@ -35,15 +35,15 @@ impl<T: Element> Buffer<T> {
             return Err(Error::Misuse("a buffer has at most 2^32 - 1 elements; make several"));
         }
         let bytes = (len as u64).checked_mul(size_of::<T>() as u64);
-        let mut space = shared.space.lock().unwrap_or_else(PoisonError::into_inner);
-        space.collect(shared);
-        let taken = bytes.and_then(|bytes| space.take(Pool::Arena, bytes, None));
+        let mut allocator = shared.buffer_allocator.lock().unwrap_or_else(PoisonError::into_inner);
+        allocator.collect(shared);
+        let taken = bytes.and_then(|bytes| allocator.take(Pool::Arena, bytes, None));
         let Some((record, used_before)) = taken else {
-            let (used, capacity) = space.usage(Pool::Arena);
+            let (used, capacity) = allocator.usage(Pool::Arena);
             return Err(Error::BufferSpace { asked: bytes.unwrap_or(u64::MAX), used, capacity });
         };
         shared.space_version.fetch_add(1, Release);
-        drop(space);
+        drop(allocator);
         let count = (used_before.end - used_before.start) as usize;
         // SAFETY: the range is inside the buffer space, ours alone, and no task names it: its
         // former holder's last task has left the window.
@@ -188,11 +188,12 @@ impl<T: Element> Drop for Buffer<T> {
         if !self.shared.is_own() {
             return; // a copy in another process frees nothing
         }
-        let mut space = self.shared.space.lock().unwrap_or_else(PoisonError::into_inner);
-        space.leave(&self.record);
+        let mut allocator =
+            self.shared.buffer_allocator.lock().unwrap_or_else(PoisonError::into_inner);
+        allocator.leave(&self.record);
         self.shared.space_version.fetch_add(1, SeqCst);
         if self.record.import.is_some() {
-            space.collect(&self.shared); // it may be large
+            allocator.collect(&self.shared); // it may be large
         }
     }
 }

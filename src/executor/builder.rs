@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use super::catalogue::Catalogue;
+use super::callable_names::CallableNames;
 use super::chips::check_devices;
-use super::crew::{Crew, fork_all, start_all};
+use super::lifecycle::{Lifecycle, fork_all, start_all};
 use super::shared::Shared;
 use super::sizes;
-use super::turn::Turn;
+use super::submit_lock::SubmitLock;
 use super::{Executor, Orchestrator};
 use crate::abi::reach::Reach;
 use crate::abi::{CallConfig, TaskArgsView};
@@ -23,13 +23,13 @@ use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape};
 use crate::sys::{descriptors, machine, stack};
 use crate::worker::health::Health;
-use crate::worker::lent::Lent;
+use crate::worker::inherited_memory::InheritedMemory;
 use crate::worker::library::Registered;
 use crate::worker::life::Workers;
 use crate::worker::participant::WaitStrategy;
-use crate::worker::poke::Poke;
 use crate::worker::starts::START;
 use crate::worker::supervisor::Supervisor;
+use crate::worker::wakeup::Wakeup;
 use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
 
 /// Where workers live.
@@ -39,9 +39,9 @@ pub enum Mode {
     ///
     /// A body that writes where it must not (unsafe code, a C kernel) can reach: the tensors of all
     /// tasks and all buffers, since they are one mapping; and the words by which tasks are handed
-    /// on: slot words, hints, sets, doors, member words of groups, the table of workers, texts of
-    /// errors. It cannot reach what a task is (function, arguments, options), who waits for whom,
-    /// or anything of the host, and dies when it tries.
+    /// on: slot words, ready queues and sets, parkers, member words of groups, the table of
+    /// workers, texts of errors. It cannot reach what a task is (function, arguments, options), who
+    /// waits for whom, or anything of the host, and dies when it tries.
     ///
     /// What hides a task costs time; where a word says what cannot be, or a task stays where nobody is
     /// at work on it, the executor fails with a message, some seconds after the last body that still
@@ -88,7 +88,7 @@ pub struct Builder {
 pub(crate) struct Service {
     pub(crate) factory: Factory,
     /// What the callables are called, if all of them are known.
-    pub(crate) callables: Option<Arc<Catalogue>>,
+    pub(crate) callables: Option<Arc<CallableNames>>,
     /// What each worker has at its side (`device 3`), if anything.
     pub(crate) beside: Vec<String>,
     /// The device of each worker, if each drives one.
@@ -211,7 +211,7 @@ impl Builder {
 
     /// How long the factory of a worker may take (default 30 s). A process that takes longer is
     /// killed, and another is forked, after pauses that grow to a second. `build` gives up after
-    /// five in a row; later a worker is never given up for that, but tasks that only it could run
+    /// five in a row; later a worker is never retired for that, but tasks that only it could run
     /// fail when it has not come up for ten seconds.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
@@ -322,20 +322,20 @@ impl Builder {
         let arena = Arc::new(
             Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?,
         );
-        let lent = Lent::ambient();
+        let inherited = InheritedMemory::ambient();
         let reach = Reach::new(arena.tensor_bytes());
         let reach = reach.ok_or(BuildError::Executors)?;
-        let poke = match self.mode {
-            Mode::Process => Poke::event().map_err(BuildError::system("making an eventfd"))?,
-            Mode::Thread => Poke::word(),
+        let wakeup = match self.mode {
+            Mode::Process => Wakeup::event().map_err(BuildError::system("making an eventfd"))?,
+            Mode::Thread => Wakeup::word(),
         };
-        let poke = Arc::new(poke);
+        let wakeup = Arc::new(wakeup);
         let health = Arc::new(Health::default());
         for kind in WorkerKind::ALL {
             health.live[kind.index()].store(self.workers[kind.index()] as u32, SeqCst);
         }
-        let catalogue = self.services.each_ref().map(|service| match service {
-            None => Some(Arc::new(Catalogue::new(self.functions.all()))),
+        let callable_names = self.services.each_ref().map(|service| match service {
+            None => Some(Arc::new(CallableNames::new(self.functions.all()))),
             Some(service) => service.callables.clone(),
         });
         let beside = self.services.each_ref().map(|service| {
@@ -353,22 +353,22 @@ impl Builder {
                 })
             }
         });
-        let brood = Workers {
+        let handler = Workers {
             arena: Arc::clone(&arena),
             factories,
             wait: self.wait,
             pin: self.pin.then(|| machine::allowed_cpus().into()),
-            poke: Arc::clone(&poke),
+            wakeup: Arc::clone(&wakeup),
             kept: self.kept.into(),
-            lent: lent.clone(),
+            inherited: inherited.clone(),
         };
         let shared = Arc::new(Shared::new(
             Arc::clone(&arena),
             Arc::clone(&health),
-            Arc::clone(&poke),
-            catalogue,
+            Arc::clone(&wakeup),
+            callable_names,
             calls_functions,
-            lent,
+            inherited,
             reach,
             self.wait,
             self.back_pressure,
@@ -378,14 +378,14 @@ impl Builder {
         let orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
         let (processes, threads) = match self.mode {
             Mode::Process => {
-                (Some(fork_all(&brood, self.start_timeout, self.stack_size)?), Vec::new())
+                (Some(fork_all(&handler, self.start_timeout, self.stack_size)?), Vec::new())
             }
-            Mode::Thread => (None, start_all(&brood, self.start_timeout, self.stack_size)?),
+            Mode::Thread => (None, start_all(&handler, self.start_timeout, self.stack_size)?),
         };
         let supervisor = Supervisor {
             arena,
             health,
-            poke,
+            wakeup,
             grace: self.grace,
             start_timeout: self.start_timeout,
             processes,
@@ -397,9 +397,9 @@ impl Builder {
             .spawn(move || supervisor.run())
             .map_err(BuildError::system("starting the supervisor"))?;
         Ok(Executor {
-            turn: Arc::new(Turn::new(orchestrator)),
+            submit_lock: Arc::new(SubmitLock::new(orchestrator)),
             shared,
-            crew: Some(Crew { supervisor, threads }),
+            lifecycle: Some(Lifecycle { supervisor, threads }),
         })
     }
 

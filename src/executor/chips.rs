@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Mode;
 use super::builder::{Builder, Service};
-use super::catalogue::Catalogue;
+use super::callable_names::CallableNames;
 use crate::chip::ChipRuntime;
 use crate::error::BuildError;
 use crate::ids::{Callable, WorkerKind};
@@ -19,7 +19,7 @@ impl Builder {
     pub fn chip_workers(self, runtime: ChipRuntime) -> Self {
         let devices = runtime.device_ids().to_vec();
         let service = Service {
-            callables: Some(Arc::new(Catalogue::new(
+            callables: Some(Arc::new(CallableNames::new(
                 (0..).map(Callable).zip(runtime.program_names()),
             ))),
             beside: devices.iter().map(|device| format!("device {device}")).collect(),

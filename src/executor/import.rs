@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Release;
 
 use super::Executor;
 use super::buffer::Buffer;
-use super::space::Pool;
+use super::buffer_allocator::Pool;
 use crate::abi::Element;
 use crate::error::Error;
 use crate::limits::MAX_IMPORTS;
@@ -89,24 +89,24 @@ impl Executor {
         }
         // Dropped ones are free once their last task has left the window of slots, and tasks
         // leave it when somebody asks.
-        if let Some(mut orchestrator) = self.turn.try_take() {
+        if let Some(mut orchestrator) = self.submit_lock.try_take() {
             orchestrator.reclaim()?;
         }
         let shared = &self.shared;
-        let mut space = shared.space.lock().unwrap_or_else(PoisonError::into_inner);
-        space.collect(shared);
+        let mut allocator = shared.buffer_allocator.lock().unwrap_or_else(PoisonError::into_inner);
+        allocator.collect(shared);
         let index = shared.imports.vacant().ok_or(Error::Imports(MAX_IMPORTS))?;
-        let Some((record, _)) = space.take(Pool::Window, bytes, Some(index)) else {
-            let (used, capacity) = space.usage(Pool::Window);
+        let Some((record, _)) = allocator.take(Pool::Window, bytes, Some(index)) else {
+            let (used, capacity) = allocator.usage(Pool::Window);
             return Err(Error::ImportSpace { asked: bytes, used, capacity });
         };
         let held = shared.imports.hold(&shared.arena, index, &record.bytes, memory);
         if let Err(source) = held {
-            space.leave(&record);
+            allocator.leave(&record);
             return Err(Error::Import { what: "mapping it", source });
         }
         shared.space_version.fetch_add(1, Release);
-        drop(space);
+        drop(allocator);
         Ok(Buffer::over(shared, record, len, foreign))
     }
 }

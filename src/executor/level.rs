@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::Service;
-use super::catalogue::Catalogue;
+use super::callable_names::CallableNames;
 use super::{Builder, Executor, OpenRun, Orchestrator, RunHandle};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::{BuildError, Error};
@@ -101,7 +101,7 @@ impl Builder {
     #[must_use]
     pub fn next_level(self, count: usize, level: Level) -> Self {
         let known = level.functions.iter().map(|(callable, name, _)| (*callable, name.as_str()));
-        let callables = Arc::new(Catalogue::new(known));
+        let callables = Arc::new(CallableNames::new(known));
         let factory = move |_: WorkerId| {
             let worker =
                 LevelWorker { exec: Some(level.builder.clone().build()?), level: level.clone() };
@@ -148,7 +148,7 @@ impl Worker for LevelWorker {
     ) -> Result<(), BoxError> {
         let function = self.level.functions.get(Callable(callable).place());
         let Some((_, _, body)) = function.filter(|(number, ..)| number.0 == callable) else {
-            return Err(format!("callable {callable:#x} is no function of this level").into());
+            return Err(format!("callable {callable:#x} is not a function of this level").into());
         };
         let body = Arc::clone(body);
         let (exec, mut run) = self.begin()?;

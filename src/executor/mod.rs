@@ -1,14 +1,16 @@
-//! The front door of the engine: build an [`Executor`], run graphs on it.
+//! The entry point of the engine: build an [`Executor`], run graphs on it.
 
 mod buffer;
+mod buffer_allocator;
 mod builder;
-mod catalogue;
+mod callable_names;
 mod chips;
-mod crew;
+mod dependencies;
+mod dynamic;
 mod handle;
 mod import;
-mod late;
 mod level;
+mod lifecycle;
 mod notify;
 mod open;
 mod options;
@@ -18,10 +20,8 @@ mod rings;
 mod run;
 mod shared;
 mod sizes;
-mod space;
 mod submit;
-mod turn;
-mod wire;
+mod submit_lock;
 
 pub use buffer::Buffer;
 pub use builder::{Builder, Mode};
@@ -41,9 +41,9 @@ use crate::abi::Element;
 use crate::error::Error;
 use crate::ids::WorkerKind;
 use crate::segment::BODY;
-use crew::Crew;
+use lifecycle::Lifecycle;
 use shared::Shared;
-use turn::Turn;
+use submit_lock::SubmitLock;
 
 /// Workers, the memory they share with this process, and the ring that tasks go through.
 ///
@@ -76,16 +76,16 @@ use turn::Turn;
 /// # }
 /// ```
 pub struct Executor {
-    turn: Arc<Turn>,
+    submit_lock: Arc<SubmitLock>,
     shared: Arc<Shared>,
-    crew: Option<Crew>,
+    lifecycle: Option<Lifecycle>,
 }
 
 /// Counters of an executor since it was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Tasks submitted, internal joins included.
+    /// Tasks submitted, internal fan-in nodes included.
     pub submitted: u64,
     /// Bodies that workers ran to an end (group members count each).
     pub bodies: u64,
@@ -144,7 +144,7 @@ impl Executor {
 
     fn enter<R>(&self, f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>) -> Result<R, Error> {
         self.shared.check_process()?;
-        let mut held = self.turn.take(None)?.ok_or_else(never)?;
+        let mut held = self.submit_lock.take(None)?.ok_or_else(never)?;
         f(&mut held)
     }
 
@@ -166,7 +166,7 @@ impl Executor {
     ) -> Result<Option<OpenRun>, Error> {
         self.shared.check_process()?;
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        self.turn.take(until)?.map(OpenRun::begin).transpose()
+        self.submit_lock.take(until)?.map(OpenRun::begin).transpose()
     }
 
     /// Zeroed shared memory for `len` elements that lives until it is dropped: inputs and results
@@ -180,7 +180,7 @@ impl Executor {
             // Dropped ones are free once their last task has left the window, and tasks leave it
             // when somebody asks.
             Err(Error::BufferSpace { .. }) => {
-                if let Some(mut orchestrator) = self.turn.try_take() {
+                if let Some(mut orchestrator) = self.submit_lock.try_take() {
                     orchestrator.reclaim()?;
                 }
                 Buffer::new(&self.shared, len)
@@ -211,7 +211,7 @@ impl Executor {
     pub fn drain(&self, timeout: impl Into<Option<Duration>>) -> Result<(), Error> {
         self.refuse_runs()?;
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        match self.turn.take_until(until) {
+        match self.submit_lock.take_until(until) {
             Some(mut orchestrator) => orchestrator.drain(until),
             None => Err(Error::Misuse(
                 "a run that was begun by hand was still open when its executor was closed, and \
@@ -226,7 +226,7 @@ impl Executor {
     /// Called in a place where it cannot work: a function of one of its workers, a child of the host.
     pub fn refuse_runs(&self) -> Result<(), Error> {
         self.shared.check_process()?;
-        self.turn.close();
+        self.submit_lock.close();
         Ok(())
     }
 
@@ -284,13 +284,13 @@ fn never() -> Error {
 
 impl Drop for Executor {
     fn drop(&mut self) {
-        let Some(crew) = self.crew.take() else { return };
+        let Some(lifecycle) = self.lifecycle.take() else { return };
         if self.shared.check_process().is_err() {
-            crew.abandon(); // a copy in another process ends nothing
+            lifecycle.abandon(); // a copy in another process ends nothing
             return;
         }
         let grace = self.shared.grace;
-        let had_their_grace = match self.turn.try_take() {
+        let had_their_grace = match self.submit_lock.try_take() {
             Some(mut orchestrator) => {
                 orchestrator.cancel_everything();
                 !orchestrator.settle(Instant::now() + grace)
@@ -302,7 +302,7 @@ impl Drop for Executor {
                 false
             }
         };
-        crew.end(&self.shared, grace.min(Duration::from_secs(5)), had_their_grace);
+        lifecycle.end(&self.shared, grace.min(Duration::from_secs(5)), had_their_grace);
         // Whoever still waits for a run on another thread is told.
         self.shared.health.close(&self.shared.arena);
     }

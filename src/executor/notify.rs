@@ -12,7 +12,7 @@ use crate::segment::Settled;
 use crate::sys::descriptors::{self, Descriptor};
 use crate::sys::futex;
 use crate::worker::participant::RECHECK;
-use crate::worker::poke;
+use crate::worker::wakeup;
 
 /// The runs that somebody polls for. A thread looks after them for as long as there are any.
 #[derive(Default)]
@@ -68,7 +68,7 @@ fn watch(
     let (run, event) = (Arc::clone(run), Arc::clone(event));
     watched.runs.push(Entry { cursor: run.first, run, event });
     drop(watched);
-    shared.arena.ring_host();
+    shared.arena.notify_host();
     Ok(())
 }
 
@@ -76,13 +76,13 @@ fn watch(
 fn serve(shared: &Shared) {
     let mut since = None;
     loop {
-        let door = &shared.arena.control().host_door;
-        let seen = door.load(std::sync::atomic::Ordering::Acquire);
+        let parker = &shared.arena.control().host_parker;
+        let seen = parker.load(std::sync::atomic::Ordering::Acquire);
         let mut watched = shared.notifier.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all_armed = true;
         watched.runs.retain_mut(|entry| match entry.look(shared) {
             None => {
-                poke::ring(&*entry.event);
+                wakeup::notify(&*entry.event);
                 false
             }
             Some(armed) => {
@@ -97,13 +97,13 @@ fn serve(shared: &Shared) {
         drop(watched);
         shared.worry_after_long(&mut since);
         if all_armed {
-            futex::wait(door, seen, Some(RECHECK));
+            futex::wait(parker, seen, Some(RECHECK));
         }
     }
 }
 
 impl Entry {
-    /// `None` when the run is through; otherwise whether the door will be rung for it.
+    /// `None` when the run is through; otherwise whether the host will be notified of it.
     fn look(&mut self, shared: &Shared) -> Option<bool> {
         let end = self.run.end();
         if shared.health.failure().is_some() {

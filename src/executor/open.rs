@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::orchestrator::Orchestrator;
 use super::run::{RunHandle, RunState};
-use super::turn::Held;
+use super::submit_lock::SubmitGuard;
 use crate::error::Error;
 
 /// A run between its begin and its end; what it can do is on [`Orchestrator`].
@@ -29,12 +29,12 @@ use crate::error::Error;
 /// # }
 /// ```
 pub struct OpenRun {
-    held: Held,
+    held: SubmitGuard,
     run: Arc<RunState>,
 }
 
 impl OpenRun {
-    pub(super) fn begin(mut held: Held) -> Result<Self, Error> {
+    pub(super) fn begin(mut held: SubmitGuard) -> Result<Self, Error> {
         let run = held.open_run()?;
         Ok(Self { held, run })
     }

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
+use super::buffer_allocator::HeldBuffers;
 use super::handle::TaskHandle;
 use super::run::RunState;
 use super::shared::{Shared, Waited, kind_of};
-use super::space::HeldBuffers;
 use crate::error::{Error, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
 use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
 use crate::limits::HEAP_RINGS;
-use crate::mailbox::letter::Letters;
+use crate::mailbox::descriptor::TaskDescriptors;
 use crate::ring::heap::ScopeRef;
 use crate::ring::word::GROUP;
 use crate::ring::{DistRing, Phase, RingError, Table};
@@ -29,7 +29,7 @@ pub struct Orchestrator {
     // Views of the arena that `shared` keeps alive.
     pub(super) arena: &'static Arena,
     pub(super) table: Table<'static>,
-    pub(super) letters: Letters,
+    pub(super) descriptors: TaskDescriptors,
     pub(super) publisher: Publisher<'static>,
     pub(super) ring: DistRing,
     pub(super) map: TensorMap,
@@ -39,7 +39,7 @@ pub struct Orchestrator {
     /// Runs with tasks in the window, oldest first; the last one is the open one.
     runs: VecDeque<Arc<RunState>>,
     pub(super) run: Arc<RunState>,
-    /// Tasks of the open run that failed and have left the window, with their causes.
+    /// Tasks of the open run that failed and have left the window, with their failed roots.
     pub(super) failed: HashMap<u64, u64>,
     pub(super) named: bool,
     // Scratch of a submit, kept to spare the allocator.
@@ -57,7 +57,7 @@ impl Orchestrator {
         Ok(Self {
             arena,
             table: arena.table(),
-            letters: arena.letters(),
+            descriptors: arena.descriptors(),
             publisher: Publisher::with_rings(arena, producer),
             ring: DistRing::new(arena.shape().ring)?,
             map: TensorMap::new(hazards),
@@ -149,10 +149,10 @@ impl Orchestrator {
             return;
         }
         let (slot, _) = self.ring.place(seq);
-        let cause = self.arena.cause_of(slot, seq);
+        let failed_root = self.arena.failed_root_of(slot, seq);
         let Some(run) = self.runs.iter().find(|run| run.contains(seq)) else { return };
         if Arc::ptr_eq(run, &self.run) {
-            self.failed.insert(seq, cause);
+            self.failed.insert(seq, failed_root);
             self.map.keep_from(run.first);
         }
         if let Some(failure) = self.shared.root_failure(seq, run.name(seq)) {
@@ -192,7 +192,7 @@ impl Orchestrator {
         self.shared.health.tail.store(tail, Release);
         result.map_err(|word| {
             let why = format!(
-                "the slot of {} holds {word:?}, which cannot be; a worker wrote where it must not",
+                "the slot of {} holds {word:?}, which is invalid; a worker wrote where it must not",
                 TaskId(tail)
             );
             self.shared.health.fail(why.clone(), self.arena);
@@ -325,22 +325,22 @@ impl Orchestrator {
             Waited::Settled => {}
         }
         self.reclaim()?;
-        let cause = if handle.seq < self.ring.tail() {
+        let failed_root = if handle.seq < self.ring.tail() {
             self.failed.get(&handle.seq).copied()
         } else {
             let (slot, _) = self.ring.place(handle.seq);
             let failed = self.arena.settled(handle.seq) == Settled::Failed;
-            failed.then(|| self.arena.cause_of(slot, handle.seq))
+            failed.then(|| self.arena.failed_root_of(slot, handle.seq))
         };
-        match cause {
+        match failed_root {
             None => Ok(true),
-            Some(cause) => Err(Error::Task(Box::new(self.root_of(cause)))),
+            Some(failed_root) => Err(Error::Task(Box::new(self.root_of(failed_root)))),
         }
     }
 
-    /// The failed task at the root of a cause.
-    fn root_of(&mut self, cause: u64) -> TaskFailure {
-        let root = cause >> 8;
+    /// The failed task at the root of a failure.
+    fn root_of(&mut self, failed_root: u64) -> TaskFailure {
+        let root = failed_root >> 8;
         if root >= self.ring.tail() {
             // It has released those who depend on it, maybe not all of them yet.
             let _ = self.shared.wait_settled(root, None);
@@ -349,7 +349,7 @@ impl Orchestrator {
         self.run.root(root).unwrap_or_else(|| TaskFailure {
             task: TaskId(root),
             name: "unknown".to_owned(),
-            kind: kind_of(Code::from_bits(cause as u8)),
+            kind: kind_of(Code::from_bits(failed_root as u8)),
             worker: None,
             attempt: 1,
             member: None,
@@ -361,7 +361,7 @@ impl Orchestrator {
     }
 
     /// Cancels a task unless it has completed: it never begins, or its body sees it. Dependents
-    /// fail with it as their cause. True when it had not completed.
+    /// fail with it as their root. True when it had not completed.
     pub fn cancel(&mut self, handle: &TaskHandle) -> bool {
         handle.executor == self.shared.id
             && self.shared.check_place().is_ok()
@@ -411,7 +411,7 @@ impl Orchestrator {
         let run = self.runs.iter().find(|run| run.contains(seq));
         let name = run.and_then(|run| run.name(seq)).map_or_else(
             || {
-                let head = self.letters.head(slot);
+                let head = self.descriptors.head(slot);
                 self.shared.callable_name(head.route.kind, head.callable)
             },
             |name| name.to_string(),

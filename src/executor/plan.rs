@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::graph::{Access, Hazards, written_twice};
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
-use crate::mailbox::letter::SavedRange;
+use crate::mailbox::descriptor::SavedRange;
 use crate::ring::heap::{Slab, align_up};
 use crate::segment::Status;
-use crate::worker::library::LateId;
+use crate::worker::library::DynamicId;
 
 /// What a submit asks for, checked.
 pub(super) struct Request<'r> {
@@ -63,7 +63,7 @@ impl Orchestrator {
         if pool == 0 {
             return Err(Error::NoWorkers(kind));
         }
-        match &self.shared.catalogue[kind.index()] {
+        match &self.shared.callable_names[kind.index()] {
             Some(known) if known.has(callable) => {
                 if callable.is_typed() != typed {
                     return Err(Error::Misuse(
@@ -72,7 +72,7 @@ impl Orchestrator {
                     ));
                 }
             }
-            Some(_) if !typed && self.is_late(kind, callable) => {}
+            Some(_) if !typed && self.is_dynamic(kind, callable) => {}
             None if !typed => {}
             _ => return Err(Error::UnknownFunction(callable.0)),
         }
@@ -86,7 +86,7 @@ impl Orchestrator {
             }
             let status = &self.arena.entry(worker.0).status;
             if status.load(SeqCst) == Status::Gone as u32 {
-                return Err(Error::Options("that worker was given up; direct the task elsewhere"));
+                return Err(Error::Options("that worker was retired; direct the task elsewhere"));
             }
         }
         if options.retries >= MAX_ATTEMPTS {
@@ -110,9 +110,9 @@ impl Orchestrator {
 
     /// Whether workers of this kind call the function, which was registered after the start.
     #[cold]
-    fn is_late(&self, kind: WorkerKind, callable: Callable) -> bool {
+    fn is_dynamic(&self, kind: WorkerKind, callable: Callable) -> bool {
         self.shared.calls_functions[kind.index()]
-            && LateId::of(callable.0).is_some_and(|id| self.shared.late_live.has(id))
+            && DynamicId::of(callable.0).is_some_and(|id| self.shared.dynamic_live.has(id))
     }
 
     #[cold]
@@ -263,7 +263,7 @@ impl Orchestrator {
                 slab.last_use = Some(slab.last_use.map_or(task, |last| last.max(task)));
                 true
             }
-            None => self.shared.lent.holds(bytes),
+            None => self.shared.inherited.holds(bytes),
         }
     }
 

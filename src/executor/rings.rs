@@ -257,7 +257,7 @@ impl Orchestrator {
         if let Some(name) = self.run_of(seq).and_then(|run| run.name(seq)) {
             return name.to_string();
         }
-        let head = self.letters.head(self.ring.place(seq).0);
+        let head = self.descriptors.head(self.ring.place(seq).0);
         if head.seq != seq {
             return "a task that is through".to_owned();
         }

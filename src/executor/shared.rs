@@ -1,4 +1,5 @@
-//! What the front door, handles, buffers and the supervisor have in common, and how the host waits.
+//! What the entry point, handles, buffers and the supervisor have in common, and how the host
+//! waits.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
@@ -6,11 +7,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::catalogue::Catalogue;
-use super::late::{LateFunctions, LateLive};
+use super::buffer_allocator::BufferAllocator;
+use super::callable_names::CallableNames;
+use super::dynamic::{DynamicFunctions, DynamicLive};
 use super::notify::Notifier;
 use super::run::RunState;
-use super::space::Space;
 use crate::abi::reach::Reach;
 use crate::error::{Error, FailureKind, TaskFailure};
 use crate::ids::{Callable, TaskId, WorkerId};
@@ -18,12 +19,12 @@ use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Detail, Settled};
 use crate::sys::futex;
+use crate::worker::fork_server::lineage;
 use crate::worker::health::Health;
 use crate::worker::imports::Imports;
-use crate::worker::lent::Lent;
-use crate::worker::nursery::lineage;
+use crate::worker::inherited_memory::InheritedMemory;
 use crate::worker::participant::WaitStrategy;
-use crate::worker::poke::Poke;
+use crate::worker::wakeup::Wakeup;
 
 /// How long one waits for a task before one asks whether a worker is stopped.
 const WORRY: Duration = Duration::from_millis(500);
@@ -47,20 +48,20 @@ pub(crate) struct Shared {
     _reach: Reach,
     pub(super) arena: Arc<Arena>,
     pub(super) health: Arc<Health>,
-    pub(super) poke: Arc<Poke>,
+    pub(super) wakeup: Arc<Wakeup>,
     /// What the callables of each kind are called, where all are known.
-    pub(super) catalogue: [Option<Arc<Catalogue>>; 2],
-    /// Kinds whose workers call registered functions, and so late ones as well.
+    pub(super) callable_names: [Option<Arc<CallableNames>>; 2],
+    /// Kinds whose workers call registered functions, and so dynamic ones as well.
     pub(super) calls_functions: [bool; 2],
     /// Memory of the levels above.
-    pub(super) lent: Lent,
-    pub(super) late: Mutex<LateFunctions>,
-    pub(super) late_live: LateLive,
+    pub(super) inherited: InheritedMemory,
+    pub(super) dynamic: Mutex<DynamicFunctions>,
+    pub(super) dynamic_live: DynamicLive,
     pub(super) wait: WaitStrategy,
     pub(super) back_pressure: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) imports: Arc<Imports>,
-    pub(super) space: Mutex<Space>,
+    pub(super) buffer_allocator: Mutex<BufferAllocator>,
     /// Changes with every buffer that comes or goes.
     pub(super) space_version: AtomicU64,
     pub(super) submitted: AtomicU64,
@@ -84,26 +85,26 @@ impl Shared {
     pub(super) fn new(
         arena: Arc<Arena>,
         health: Arc<Health>,
-        poke: Arc<Poke>,
-        catalogue: [Option<Arc<Catalogue>>; 2],
+        wakeup: Arc<Wakeup>,
+        callable_names: [Option<Arc<CallableNames>>; 2],
         calls_functions: [bool; 2],
-        lent: Lent,
+        inherited: InheritedMemory,
         reach: Reach,
         wait: WaitStrategy,
         back_pressure: Option<Duration>,
         grace: Duration,
     ) -> Self {
         Self {
-            space: Mutex::new(Space::new(&arena)),
+            buffer_allocator: Mutex::new(BufferAllocator::new(&arena)),
             imports: Arc::default(),
             arena,
             health,
-            poke,
-            catalogue,
+            wakeup,
+            callable_names,
             calls_functions,
-            lent,
-            late: Mutex::new(LateFunctions::new()),
-            late_live: LateLive::new(),
+            inherited,
+            dynamic: Mutex::new(DynamicFunctions::new()),
+            dynamic_live: DynamicLive::new(),
             wait,
             back_pressure,
             grace,
@@ -167,7 +168,7 @@ impl Shared {
     }
 
     /// Waits until task `seq` has retired. Spins, then lets others run, then sleeps; whoever
-    /// retires the slot rings.
+    /// retires the slot notifies.
     #[inline]
     pub(super) fn wait_settled(&self, seq: u64, until: Option<Instant>) -> Waited {
         let mut round: u32 = 0;
@@ -190,9 +191,9 @@ impl Shared {
                 continue;
             }
             self.worry_after_long(&mut since);
-            // First the door: whoever changes what is looked at below rings it afterwards.
-            let door = &self.arena.control().host_door;
-            let seen = door.load(Acquire);
+            // First the parker: whoever changes what is looked at below notifies it afterwards.
+            let parker = &self.arena.control().host_parker;
+            let seen = parker.load(Acquire);
             if self.health.failure().is_some() || self.is_corrupt(seq) {
                 return Waited::Failed;
             }
@@ -202,7 +203,7 @@ impl Shared {
             }
             let (slot, generation) = place(seq, self.window_shift());
             if self.arena.table().slot(slot).watch(generation) == Watch::Armed {
-                futex::wait(door, seen, Some(left.map_or(WORRY, |l| l.min(WORRY))));
+                futex::wait(parker, seen, Some(left.map_or(WORRY, |l| l.min(WORRY))));
             }
         }
     }
@@ -213,7 +214,7 @@ impl Shared {
         if now.duration_since(*since.get_or_insert(now)) >= WORRY {
             *since = Some(now);
             self.health.worry();
-            self.poke.ring();
+            self.wakeup.notify();
         }
     }
 
@@ -229,7 +230,7 @@ impl Shared {
         if word.phase().is_some() {
             return false;
         }
-        let why = format!("slot {slot} holds {word:?}, which is no state; a worker wrote there");
+        let why = format!("slot {slot} holds {word:?}, which is not a state; a worker wrote there");
         self.health.fail(why, &self.arena);
         true
     }
@@ -288,15 +289,15 @@ impl Shared {
     pub(super) fn root_failure(&self, seq: u64, name: Option<Arc<str>>) -> Option<TaskFailure> {
         let (slot, generation) = place(seq, self.window_shift());
         let cell = self.arena.table().slot(slot);
-        let cause = self.arena.cause_of(slot, seq);
+        let failed_root = self.arena.failed_root_of(slot, seq);
         let record = self.arena.read_error(slot);
-        let head = self.arena.letters().head(slot);
+        let head = self.arena.descriptors().head(slot);
         std::sync::atomic::fence(Acquire);
         let word = cell.load();
-        if word.generation() != generation || head.seq != seq || cause >> 8 != seq {
+        if word.generation() != generation || head.seq != seq || failed_root >> 8 != seq {
             return None;
         }
-        let code = Code::from_bits(cause as u8);
+        let code = Code::from_bits(failed_root as u8);
         let (worker, attempt, member, message, detail) = if record.seq_plus_one == seq + 1 {
             let worker = Some(record.worker).filter(|&w| w < u16::MAX && code != Code::Gone);
             let began = code != Code::Cancelled || !record.text().is_empty();
@@ -334,11 +335,11 @@ impl Shared {
     }
 
     pub(super) fn callable_name(&self, kind: u8, callable: u64) -> String {
-        let known = self.catalogue[usize::from(kind & 1)].as_ref();
+        let known = self.callable_names[usize::from(kind & 1)].as_ref();
         let name = known.and_then(|known| known.name(Callable(callable)));
-        let late =
-            || self.late_name(callable).filter(|_| self.calls_functions[usize::from(kind & 1)]);
-        let name = name.map(str::to_owned).or_else(late);
+        let dynamic =
+            || self.dynamic_name(callable).filter(|_| self.calls_functions[usize::from(kind & 1)]);
+        let name = name.map(str::to_owned).or_else(dynamic);
         name.unwrap_or_else(|| format!("callable {callable:#x}"))
     }
 }

@@ -15,10 +15,10 @@ use crate::error::Error;
 use crate::graph::{Access, Hazards, Producer};
 use crate::ids::Callable;
 use crate::limits::{INLINE_ARGS, MAX_FAN_IN};
-use crate::mailbox::group;
-use crate::mailbox::letter::{
-    ANYWHERE, GROUP, Head, IMPORTED, Letters, Route, SNAPSHOT, SPILLED, URGENT,
+use crate::mailbox::descriptor::{
+    ANYWHERE, GROUP, Head, IMPORTED, Route, SNAPSHOT, SPILLED, TaskDescriptors, URGENT,
 };
+use crate::mailbox::group;
 use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::heap::{Maker, align_up};
 
@@ -212,7 +212,7 @@ impl Orchestrator {
         let own = Needs {
             edges: 0,
             payload: if spilled {
-                Letters::spill_words(args, plan.saved.len()) as u64 * 8
+                TaskDescriptors::spill_words(args, plan.saved.len()) as u64 * 8
             } else {
                 0
             },
@@ -235,10 +235,10 @@ impl Orchestrator {
         }
         // From here on nothing fails.
         let mut live = std::mem::take(&mut self.live);
-        let cause = self.find_live(producers, &mut live);
+        let failed_root = self.find_live(producers, &mut live);
         let expected = self.ring.next();
         if live.len() > MAX_FAN_IN {
-            self.fold(request.options.kind, &mut live);
+            self.add_fan_in_nodes(request.options.kind, &mut live);
         }
         let tensors = self.allocate(request, &mut plan, args)?;
         if self.ring.next() != expected {
@@ -253,9 +253,15 @@ impl Orchestrator {
         // SAFETY: this is the submitter, and slot and payload were reserved just now.
         unsafe {
             if spilled {
-                self.letters.write_spilled(reserved.slot, &head, args, &plan.saved, plan.copies);
+                self.descriptors.write_spilled(
+                    reserved.slot,
+                    &head,
+                    args,
+                    &plan.saved,
+                    plan.copies,
+                );
             } else {
-                self.letters.write_inline(reserved.slot, &head, &args[0]);
+                self.descriptors.write_inline(reserved.slot, &head, &args[0]);
             }
         }
         if let Some(area) = self.arena.group(&head).filter(|_| request.group) {
@@ -267,7 +273,7 @@ impl Orchestrator {
             self.run.set_name(reserved.seq, name.clone());
             self.named = true;
         }
-        self.publish(&reserved, &head, &live, cause);
+        self.publish(&reserved, &head, &live, failed_root);
         self.deps = deps;
         self.live = live;
         Ok(TaskHandle { seq: reserved.seq, executor: self.shared.id, tensors })
@@ -293,9 +299,10 @@ impl Orchestrator {
         }
         self.make_room(patience, |tail| {
             let live = producers.iter().filter(|p| p.task >= tail).count();
-            let joins = if live > MAX_FAN_IN { (live - MAX_FAN_IN).div_ceil(23) + 1 } else { 0 };
-            let edges = (live + joins) as u64;
-            (1 + joins as u64, Needs { edges, ..own })
+            let fan_in_nodes =
+                if live > MAX_FAN_IN { (live - MAX_FAN_IN).div_ceil(23) + 1 } else { 0 };
+            let edges = (live + fan_in_nodes) as u64;
+            (1 + fan_in_nodes as u64, Needs { edges, ..own })
         })
     }
 
@@ -342,8 +349,8 @@ impl Orchestrator {
         Ok(Some(named.into()))
     }
 
-    /// Joins have taken numbers, so the task's own is larger than was thought when its bytes were
-    /// noted as used.
+    /// Fan-in nodes have taken numbers, so the task's own is larger than was thought when its bytes
+    /// were noted as used.
     #[cold]
     fn hold_for_later(&mut self) {
         let task = self.ring.next();

@@ -104,7 +104,7 @@ impl<T> ActorHandle<T> {
         let (over, restarts) = (&options.overrides, options.max_restarts);
         let id = match &side {
             Side::Host(host) => host.spawn(desc, over, restarts, writer)?,
-            Side::Worker(client) => client.spawn(desc, over, restarts, writer)?,
+            Side::Worker(connection) => connection.spawn(desc, over, restarts, writer)?,
         };
         Ok(Self { id, side, actor: PhantomData })
     }
@@ -134,7 +134,7 @@ impl<T> ActorHandle<T> {
     pub fn kill(&self) -> Result<(), Error> {
         match &self.side {
             Side::Host(host) => host.kill_actor(self.id),
-            Side::Worker(client) => client.kill(self.id),
+            Side::Worker(connection) => connection.kill(self.id),
         }
     }
 
@@ -211,8 +211,8 @@ impl<R> ActorCall<R> {
                 let name = host.dispatch(self.desc, over, self.writer, Some(self.actor))?;
                 Handle::counted(name, self.side.clone())
             }
-            Side::Worker(client) => {
-                client.dispatch(self.desc, over, self.writer, Some(self.actor))?
+            Side::Worker(connection) => {
+                connection.dispatch(self.desc, over, self.writer, Some(self.actor))?
             }
         };
         Ok(ObjectRef::new(handle))

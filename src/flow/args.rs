@@ -12,7 +12,7 @@ use super::error::{BadArgument, Error};
 use super::node::NodeDesc;
 use super::reference::{Fill, Handle, ObjectRef, Side};
 
-/// Arguments longer than this get a place of their own, instead of standing in letters.
+/// Arguments longer than this get a place of their own, instead of standing in task descriptors.
 const LONG_ARGUMENT: usize = 2048;
 
 /// One argument.
@@ -172,7 +172,8 @@ impl ArgWriter {
         }
     }
 
-    /// An argument in a place of its own: written once, instead of into letters again and again.
+    /// An argument in a place of its own: written once, instead of into task descriptors again and
+    /// again.
     #[cold]
     fn place(&mut self, len: usize, fill: Fill<'_>) {
         let Some(side) = &self.side else { return };

@@ -22,7 +22,7 @@ pub enum Error {
     #[error("the flow is closed: {0}")]
     Closed(String),
     /// No node has this name.
-    #[error("`{0}` is no node: no function with that name has #[node] in this program")]
+    #[error("`{0}` is not a node: no function with that name has #[node] in this program")]
     NotANode(String),
     /// No worker could ever run it.
     #[error(
@@ -36,10 +36,10 @@ pub enum Error {
         /// What is missing.
         why: String,
     },
-    /// A quantity, or the name of a label, that cannot be.
+    /// An invalid quantity, or an invalid name of a label.
     #[error("{0}")]
     Quantity(String),
-    /// An option, or a parameter of a call to the flow, that cannot be.
+    /// An invalid option, or an invalid parameter of a call to the flow.
     #[error("{0}")]
     Invalid(String),
     /// The bytes given for an argument are not one.

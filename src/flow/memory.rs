@@ -27,20 +27,20 @@ use nix::errno::Errno;
 
 use super::error::Error;
 use super::stream::Stream;
-use crate::mailbox::bell::Bell;
 use crate::mailbox::cell::CellState;
+use crate::mailbox::notifier::Notifier;
 use crate::sys::descriptors::{Descriptor, above_standard};
 use crate::sys::limits::{check_file_length, hint};
 use crate::sys::map::{Mapping, PAGE};
 use crate::sys::{map, membarrier};
 
-/// Letters that stand at a worker at the same time.
+/// Tasks that stand at a worker at the same time.
 pub(super) const CELLS: u64 = 64;
 /// Bytes of arguments in a cell.
 pub(super) const CELL_ARGS: usize = 256;
-/// Bytes of a reply in the cell's first line, and behind the arguments.
-pub(super) const SHORT_REPLY: usize = 16;
-pub(super) const LONG_REPLY: usize = 192;
+/// Bytes of a completion in the cell's first line, and behind the arguments.
+pub(super) const SHORT_COMPLETION: usize = 16;
+pub(super) const LONG_COMPLETION: usize = 192;
 /// Bytes of each of the two rings of a process.
 const STREAM: usize = 64 << 10;
 
@@ -61,7 +61,7 @@ pub(super) struct Head {
     pub(super) argc: u32,
 }
 
-/// What a letter asks for besides a plain call.
+/// What a task asks for besides a plain call.
 pub(super) mod flags {
     /// The arguments' area holds a place (address, length) where the arguments are.
     pub(crate) const ENVELOPE: u16 = 1;
@@ -74,28 +74,28 @@ pub(super) mod flags {
 /// What the worker writes before it is done.
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Reply {
-    /// One of [`reply`].
+pub(super) struct Completion {
+    /// One of [`completion`].
     pub(super) kind: u32,
     /// Bytes of it.
     pub(super) len: u32,
     /// How long the body took, in nanoseconds, at most what fits.
     pub(super) duration_ns: u32,
     /// How many bytes of asks were written before it (the lower part): those are heard first.
-    pub(super) asks: u32,
-    /// The reply if it fits; or else its place (address, length) where it is in the values.
+    pub(super) requests: u32,
+    /// The completion if it fits; or else its place (address, length) where it is in the values.
     pub(super) short: [u64; 2],
 }
 
-/// Kinds of replies. A reply that failed holds an encoded `Cause`.
-pub(super) mod reply {
+/// Kinds of completions. A completion that failed holds an encoded `Cause`.
+pub(super) mod completion {
     /// The value stands in the cell.
     pub(crate) const VALUE: u32 = 1;
     /// The value stands in the values.
     pub(crate) const PLACED: u32 = 2;
     pub(crate) const FAILED: u32 = 3;
     pub(crate) const FAILED_PLACED: u32 = 4;
-    /// An argument came from an earlier letter of the same worker, which has no value.
+    /// An argument came from an earlier task of the same worker, which has no value.
     pub(crate) const UPSTREAM: u32 = 5;
     /// Cancelled before the body began.
     pub(crate) const UNRUN: u32 = 6;
@@ -106,9 +106,9 @@ pub(super) mod reply {
 pub(super) struct Cell {
     pub(super) state: CellState,
     head: Head,
-    reply: Reply,
+    completion: Completion,
     args: [u64; CELL_ARGS / 8],
-    long: [u64; LONG_REPLY / 8],
+    long: [u64; LONG_COMPLETION / 8],
 }
 
 const _: () = assert!(size_of::<Cell>() == 512);
@@ -117,19 +117,19 @@ const _: () = assert!(size_of::<Cell>() == 512);
 #[repr(C, align(64))]
 pub(super) struct Entry {
     /// The worker sleeps here.
-    pub(super) door: AtomicU32,
+    pub(super) parker: AtomicU32,
     /// 1: it has begun to serve.
     pub(super) live: AtomicU32,
     _a: [u64; 7],
     /// Worker: bytes of asks written, of answers read.
-    pub(super) asks_written: AtomicU64,
-    pub(super) answers_read: AtomicU64,
-    /// Worker: the letter whose body it is in, plus 1.
+    pub(super) requests_written: AtomicU64,
+    pub(super) responses_read: AtomicU64,
+    /// Worker: the task whose body it is in, plus 1.
     pub(super) inside: AtomicU64,
     _b: [u64; 5],
-    /// Host: bytes of asks read, of answers written; the letter that was cancelled, plus 1.
-    pub(super) asks_read: AtomicU64,
-    pub(super) answers_written: AtomicU64,
+    /// Host: bytes of requests read, of responses written; the task that was cancelled, plus 1.
+    pub(super) requests_read: AtomicU64,
+    pub(super) responses_written: AtomicU64,
     pub(super) cancelled: AtomicU64,
     /// Host: 1 when the worker is to end as soon as it has nothing to do.
     pub(super) leave: AtomicU32,
@@ -142,7 +142,7 @@ struct Front {
     want: AtomicU32,
     _a: [u32; 31],
     /// Threads of the host sleep here; counted up with each ring.
-    bell: AtomicU32,
+    notifier: AtomicU32,
     _b: [u32; 31],
 }
 
@@ -154,7 +154,7 @@ pub(super) struct Memory {
     places: usize,
     /// Bytes at the end of the values for what is small.
     set_aside: usize,
-    /// Whether sleepers fence for those who work (see [`Bell`]).
+    /// Whether sleepers fence for those who work (see [`Notifier`]).
     pub(super) asymmetric: bool,
     /// Whether the workers are threads of this process, which have no mapping of their own.
     pub(super) in_process: bool,
@@ -195,13 +195,13 @@ impl Memory {
 
     /// Whether the host wants to be told.
     #[inline]
-    pub(super) fn bell(&self) -> Bell<'_> {
-        Bell::new(&self.front().want, self.asymmetric)
+    pub(super) fn notifier(&self) -> Notifier<'_> {
+        Notifier::new(&self.front().want, self.asymmetric)
     }
 
     /// Where threads of the host sleep.
-    pub(super) fn bell_word(&self) -> &AtomicU32 {
-        &self.front().bell
+    pub(super) fn notifier_word(&self) -> &AtomicU32 {
+        &self.front().notifier
     }
 
     /// What one who goes to sleep does before its last look.
@@ -220,7 +220,7 @@ impl Memory {
         self.places
     }
 
-    /// Bytes at the end of the values that are for small results, letters, and errors.
+    /// Bytes at the end of the values that are for small results, long descriptors, and errors.
     pub(super) fn set_aside(&self) -> u64 {
         self.set_aside as u64
     }
@@ -247,22 +247,22 @@ impl Memory {
     }
 
     /// Messages from the worker to the host.
-    pub(super) fn asks(&self, place: u16) -> Stream<'_> {
+    pub(super) fn requests(&self, place: u16) -> Stream<'_> {
         let entry = self.entry(place);
-        Stream::new(&entry.asks_written, &entry.asks_read, self.stream(place, 0), STREAM)
+        Stream::new(&entry.requests_written, &entry.requests_read, self.stream(place, 0), STREAM)
     }
 
     /// Whether the worker has said something.
     #[inline]
-    pub(super) fn has_asks(&self, place: u16) -> bool {
+    pub(super) fn has_requests(&self, place: u16) -> bool {
         let entry = self.entry(place);
-        entry.asks_written.load(Acquire) != entry.asks_read.load(Relaxed)
+        entry.requests_written.load(Acquire) != entry.requests_read.load(Relaxed)
     }
 
     /// Messages from the host to the worker.
-    pub(super) fn answers(&self, place: u16) -> Stream<'_> {
+    pub(super) fn responses(&self, place: u16) -> Stream<'_> {
         let entry = self.entry(place);
-        Stream::new(&entry.answers_written, &entry.answers_read, self.stream(place, 1), STREAM)
+        Stream::new(&entry.responses_written, &entry.responses_read, self.stream(place, 1), STREAM)
     }
 
     fn stream(&self, place: u16, which: usize) -> NonNull<u8> {
@@ -302,7 +302,7 @@ impl Memory {
     ///
     /// # Safety
     /// Nobody writes them while the slice lives: they belong to a complete value, or to the
-    /// arguments of a letter that has been posted.
+    /// arguments of a task that has been posted.
     pub(super) unsafe fn bytes<'a>(&self, address: u64, len: u64) -> Option<&'a [u8]> {
         if !self.holds(address, len) {
             return None;
@@ -365,7 +365,7 @@ impl Memory {
         map::protect(&(address..(address + len).next_multiple_of(PAGE as u64)), writing)
     }
 
-    /// In the host, when the nursery has it: what the host forks later does not.
+    /// In the host, when the fork server has it: what the host forks later does not.
     pub(super) fn not_for_children(&self) {
         let _ = self.control.not_for_children();
         for range in self.ranges() {
@@ -446,7 +446,7 @@ impl CellRef {
     /// Host, before it posts.
     #[inline]
     pub(super) fn write_head(&self, head: Head) {
-        // SAFETY: the cell is the host's: not posted, or recalled, or its reply was read.
+        // SAFETY: the cell is the host's: not posted, or recalled, or its completion was read.
         unsafe { (&raw mut (*self.0.as_ptr()).head).write(head) };
     }
 
@@ -459,16 +459,16 @@ impl CellRef {
 
     /// Worker, before it is done.
     #[inline]
-    pub(super) fn write_reply(&self, reply: Reply) {
-        // SAFETY: the worker holds the letter.
-        unsafe { (&raw mut (*self.0.as_ptr()).reply).write(reply) };
+    pub(super) fn write_completion(&self, completion: Completion) {
+        // SAFETY: the worker holds the task descriptor.
+        unsafe { (&raw mut (*self.0.as_ptr()).completion).write(completion) };
     }
 
-    /// Host, after `Done`: a copy. Also the worker's own, for a later letter.
+    /// Host, after `Done`: a copy. Also the worker's own, for a later task.
     #[inline]
-    pub(super) fn reply(&self) -> Reply {
+    pub(super) fn completion(&self) -> Completion {
         // SAFETY: a copy of plain words, whatever they are.
-        unsafe { (&raw const (*self.0.as_ptr()).reply).read_volatile() }
+        unsafe { (&raw const (*self.0.as_ptr()).completion).read_volatile() }
     }
 
     /// Where the arguments go (host) and are (worker).
@@ -478,13 +478,13 @@ impl CellRef {
         unsafe { (&raw mut (*self.0.as_ptr()).args).cast() }
     }
 
-    /// Where a short reply stands.
+    /// Where a short completion stands.
     pub(super) fn short(&self) -> *mut u8 {
         // SAFETY: an address inside the cell.
-        unsafe { (&raw mut (*self.0.as_ptr()).reply.short).cast() }
+        unsafe { (&raw mut (*self.0.as_ptr()).completion.short).cast() }
     }
 
-    /// Where a longer reply stands.
+    /// Where a longer completion stands.
     #[inline]
     pub(super) fn long(&self) -> *mut u8 {
         // SAFETY: an address inside the cell.

@@ -93,7 +93,7 @@ pub mod __private {
     pub use super::codec::{Lend, Owned, from_outside_or_not, there_and_back};
     pub use super::error::{BadArgument, Raised};
     pub use super::node::{Kind, NODES, NodeDesc};
-    pub use super::worker::frame::{ActorGuard, Frame};
+    pub use super::worker::call::{ActorGuard, CallContext};
     pub use super::{
         ActorCall, ActorHandle, ActorOptions, Call, Error, Flow, IntoArg, Node, ObjectRef,
     };
@@ -126,21 +126,22 @@ use reference::{Handle, Side};
 /// Who ends a flow: the last of its handles.
 struct Owner {
     host: Arc<Host>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    driver_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Owner {
-    fn new(host: Arc<Host>, keeper: JoinHandle<()>) -> Self {
-        Self { host, keeper: Mutex::new(Some(keeper)) }
+    fn new(host: Arc<Host>, driver_thread: JoinHandle<()>) -> Self {
+        Self { host, driver_thread: Mutex::new(Some(driver_thread)) }
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        match keeper {
-            Some(keeper) if self.host.is_own() => self.host.stop(keeper),
-            keeper => std::mem::forget(keeper), // a copy in another process ends nothing
+        let driver_thread =
+            self.driver_thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        match driver_thread {
+            Some(driver_thread) if self.host.is_own() => self.host.stop(driver_thread),
+            driver_thread => std::mem::forget(driver_thread), // a copy in another process ends nothing
         }
     }
 }
@@ -264,7 +265,7 @@ impl Flow {
                 let name = host.dispatch(node, overrides, writer, None)?;
                 Handle::counted(name, Side::Host(host))
             }
-            Side::Worker(client) => client.dispatch(node, overrides, writer, None)?,
+            Side::Worker(connection) => connection.dispatch(node, overrides, writer, None)?,
         };
         Ok(ObjectRef::new(handle))
     }
@@ -307,7 +308,9 @@ impl Flow {
         writer.value(value);
         let handle = match side {
             Side::Host(host) => host.put(writer)?,
-            Side::Worker(client) => client.dispatch(&reference::SAME, None, writer, None)?,
+            Side::Worker(connection) => {
+                connection.dispatch(&reference::SAME, None, writer, None)?
+            }
         };
         Ok(ObjectRef::new(handle))
     }
@@ -340,7 +343,7 @@ impl Flow {
         let ids = refs.iter().map(|one| self.own(one)).collect::<Result<Vec<u64>, _>>()?;
         match self.side() {
             Side::Host(host) => host.get_all(&ids, until),
-            Side::Worker(client) => client.get_all(&ids, until),
+            Side::Worker(connection) => connection.get_all(&ids, until),
         }
     }
 
@@ -394,7 +397,7 @@ impl Flow {
     fn cancel_by(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
         match self.side() {
             Side::Host(host) => host.cancel(target, cancel),
-            Side::Worker(client) => client.cancel(target, cancel),
+            Side::Worker(connection) => connection.cancel(target, cancel),
         }
     }
 
@@ -411,7 +414,7 @@ impl Flow {
         let id = self.own(task)?;
         match self.side() {
             Side::Host(host) => host.pending(id),
-            Side::Worker(client) => client.pending(id),
+            Side::Worker(connection) => connection.pending(id),
         }
     }
 
@@ -428,7 +431,7 @@ impl Flow {
     /// Reserves bundles of resources at once, as soon as they are free.
     ///
     /// # Errors
-    /// The workers could never hold them; a quantity that cannot be; called by a body.
+    /// The workers could never hold them; an invalid quantity; called by a body.
     pub fn placement_group(
         &self,
         bundles: &[Resources],
@@ -442,7 +445,7 @@ impl Flow {
     /// More workers. Tasks that waited for such go on.
     ///
     /// # Errors
-    /// A name or a quantity that cannot be; called by a body.
+    /// An invalid name or quantity; called by a body.
     pub fn add_workers(&self, group: &str, count: usize, each: &Resources) -> Result<(), Error> {
         self.host("add_workers")?.add_workers(group, count, each)
     }

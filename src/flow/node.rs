@@ -11,7 +11,7 @@ use super::args::{ArgWriter, IntoArg, RawArgs};
 use super::call::{Call, call_remote};
 use super::error::{BadArgument, Error, Raised};
 use super::reference::ObjectRef;
-use super::worker::frame::Frame;
+use super::worker::call::CallContext;
 
 /// What a node is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +48,7 @@ pub struct NodeDesc {
     /// What it is for.
     pub kind: Kind,
     /// Decodes the arguments, calls the function, encodes what it returned.
-    pub run: fn(&mut Frame<'_>) -> Result<(), Raised>,
+    pub run: fn(&mut CallContext<'_>) -> Result<(), Raised>,
     /// Decodes the arguments.
     pub check: fn(&RawArgs<'_>) -> Result<(), BadArgument>,
 }
@@ -238,7 +238,7 @@ macro_rules! arities {
             /// Has a worker call it with these options.
             ///
             /// # Errors
-            /// An option or a quantity that cannot be, and as for a node.
+            /// An invalid option or quantity, and as for a node.
             #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
             pub fn remote(&self, flow: &Flow, $($arg: impl IntoArg<$param>),*) -> Result<ObjectRef<R>, Error> {
                 call_remote(flow, self, ($($arg,)*))

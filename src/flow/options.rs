@@ -61,7 +61,7 @@ pub(super) struct Overrides {
     pub(super) display_name: Option<String>,
     pub(super) wait_infeasible: bool,
     pub(super) hooks: Hooks,
-    /// The first option that cannot be; said when it is used.
+    /// The first invalid option; reported when it is used.
     pub(super) bad: Option<Error>,
 }
 

@@ -9,7 +9,7 @@
 //!
 //! The thread does nothing else, so a driver that is busy holds no worker up; one whose own output
 //! is stuck does, as it would any program. Whoever needs the last lines of a task, since it has
-//! failed, reads what is there first: a body prints before it replies.
+//! failed, reads what is there first: a body prints before it completes.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -26,7 +26,7 @@ use super::worker::context;
 use crate::sys::descriptors::{self, Descriptor, above_standard};
 use crate::sys::process;
 use crate::worker::output;
-use crate::worker::poke::{ring, wait};
+use crate::worker::wakeup::{notify, wait};
 
 /// Bytes that tell a mark from text: nobody guesses them.
 const NONCE: usize = 16;
@@ -59,24 +59,24 @@ impl Wanted {
 
 /// Where workers announce their pipes; made before the fork.
 #[derive(Clone)]
-pub(super) struct Mouth {
+pub(super) struct OutputSender {
     socket: Arc<OwnedFd>,
     nonce: [u8; NONCE],
 }
 
 /// A worker's own writing ends: bodies may put others at 1 and 2.
-pub(super) struct Speech {
+pub(super) struct OutputPipes {
     ends: [OwnedFd; 2],
     nonce: [u8; NONCE],
 }
 
-impl Mouth {
+impl OutputSender {
     pub(super) fn descriptor(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
     /// In a worker: from here on what it prints goes through pipes.
-    pub(super) fn open(&self, place: u16) -> io::Result<Speech> {
+    pub(super) fn open(&self, place: u16) -> io::Result<OutputPipes> {
         let (out, to_out) = descriptors::pipe()?;
         let (err, to_err) = descriptors::pipe()?;
         let fds = [out.as_raw_fd(), err.as_raw_fd()];
@@ -86,11 +86,11 @@ impl Mouth {
             unsafe { libc::dup2(end.as_raw_fd(), standard) };
         }
         output::by_lines();
-        Ok(Speech { ends: [to_out, to_err], nonce: self.nonce })
+        Ok(OutputPipes { ends: [to_out, to_err], nonce: self.nonce })
     }
 }
 
-impl Speech {
+impl OutputPipes {
     /// A body begins: what is printed from here on is of its task.
     pub(super) fn begin(&self) {
         let Some(task) = context::task() else { return };
@@ -109,8 +109,8 @@ impl Speech {
 
 // ---- the driver's side ----------------------------------------------------------------------------
 
-/// What is heard of all workers.
-pub(super) struct Ear {
+/// Receives the output of all workers.
+pub(super) struct OutputReceiver {
     wanted: Wanted,
     nonce: [u8; NONCE],
     socket: Descriptor,
@@ -157,13 +157,13 @@ struct Stream {
 }
 
 /// Both sides, before the fork.
-pub(super) fn new(wanted: Wanted) -> io::Result<(Arc<Ear>, Mouth)> {
+pub(super) fn new(wanted: Wanted) -> io::Result<(Arc<OutputReceiver>, OutputSender)> {
     let (ours, theirs) = descriptors::socket_pair()?;
     let mut nonce = [0; NONCE];
     // SAFETY: fills a live local. Where the system has no such call, the nonce is zeros, which
     // text does not have either.
     unsafe { libc::getrandom(nonce.as_mut_ptr().cast(), NONCE, libc::GRND_NONBLOCK) };
-    let ear = Ear {
+    let receiver = OutputReceiver {
         wanted,
         nonce,
         socket: ours.into(),
@@ -172,15 +172,15 @@ pub(super) fn new(wanted: Wanted) -> io::Result<(Arc<Ear>, Mouth)> {
         sources: Mutex::default(),
         thread: Mutex::default(),
     };
-    Ok((Arc::new(ear), Mouth { socket: Arc::new(theirs), nonce }))
+    Ok((Arc::new(receiver), OutputSender { socket: Arc::new(theirs), nonce }))
 }
 
-impl Ear {
+impl OutputReceiver {
     /// After the fork: begins to listen.
     pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
-        let ear = Arc::clone(self);
+        let receiver = Arc::clone(self);
         let thread = std::thread::Builder::new().name("mailring-output".to_owned());
-        let thread = thread.spawn(move || ear.listen())?;
+        let thread = thread.spawn(move || receiver.listen())?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Ear {
     /// When all workers have ended: passes on what they have left.
     pub(super) fn stop(&self) {
         self.stopping.store(true, SeqCst);
-        ring(&self.event);
+        notify(&self.event);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -208,7 +208,7 @@ impl Ear {
         self.welcome(&mut sources);
         let Sources { now, out, .. } = &mut *sources;
         let Some(source) = now.get_mut(&place) else { return Vec::new() };
-        source.hear(self, out);
+        source.read_output(self, out);
         // The last attempt of it.
         let found = source.tasks.iter().rev().find(|lines| lines.of.0 == task);
         let Some(Lines { of, last }) = found else { return Vec::new() };
@@ -218,7 +218,7 @@ impl Ear {
         }
         let from = lines.len().saturating_sub(self.wanted.lines);
         drop(sources);
-        ring(&self.event); // what was read is to be passed on, and there may be new pipes
+        notify(&self.event); // what was read is to be passed on, and there may be new pipes
         lines.split_off(from)
     }
 
@@ -254,14 +254,16 @@ impl Ear {
             let mut sources = self.sources();
             self.welcome(&mut sources);
             let Sources { now, before, out } = &mut *sources;
-            now.values_mut().chain(before.iter_mut()).for_each(|source| source.hear(self, out));
+            now.values_mut()
+                .chain(before.iter_mut())
+                .for_each(|source| source.read_output(self, out));
             before.retain(Source::is_open);
             if last {
                 now.values_mut().chain(before).for_each(|source| source.end(self, out));
             }
             let ready = std::mem::take(out);
-            // Copies of the numbers: only this thread closes them, in `hear`; others may too, when
-            // a task has failed, and then the poll says so at once.
+            // Copies of the numbers: only this thread closes them, in `read_output`; others may
+            // too, when a task has failed, and then the poll says so at once.
             let watched: Vec<RawFd> = sources
                 .now
                 .values()
@@ -297,18 +299,18 @@ impl Source {
     }
 
     /// Reads what there is.
-    fn hear(&mut self, ear: &Ear, out: &mut VecDeque<(RawFd, Vec<u8>)>) {
+    fn read_output(&mut self, receiver: &OutputReceiver, out: &mut VecDeque<(RawFd, Vec<u8>)>) {
         let mut buffer = [0; 16 << 10];
         for which in 0..2 {
             while let Some(pipe) = &self.pipes[which] {
                 match nix::unistd::read(pipe.as_fd(), &mut buffer) {
                     Ok(0) => {
                         self.pipes[which] = None;
-                        self.take_apart(which, ear, out, true);
+                        self.take_apart(which, receiver, out, true);
                     }
                     Ok(count) => {
                         self.streams[which].raw.extend_from_slice(&buffer[..count]);
-                        self.take_apart(which, ear, out, false);
+                        self.take_apart(which, receiver, out, false);
                     }
                     Err(nix::Error::EINTR) => {}
                     Err(nix::Error::EAGAIN) => break,
@@ -319,15 +321,15 @@ impl Source {
     }
 
     /// Nothing more comes.
-    fn end(&mut self, ear: &Ear, out: &mut VecDeque<(RawFd, Vec<u8>)>) {
-        (0..2).for_each(|which| self.take_apart(which, ear, out, true));
+    fn end(&mut self, receiver: &OutputReceiver, out: &mut VecDeque<(RawFd, Vec<u8>)>) {
+        (0..2).for_each(|which| self.take_apart(which, receiver, out, true));
     }
 
     /// Text and marks, as far as they are whole.
     fn take_apart(
         &mut self,
         which: usize,
-        ear: &Ear,
+        receiver: &OutputReceiver,
         out: &mut VecDeque<(RawFd, Vec<u8>)>,
         all: bool,
     ) {
@@ -335,11 +337,11 @@ impl Source {
         let mut from = 0;
         loop {
             let rest = &raw[from..];
-            let Some(at) = find(rest, &ear.nonce) else {
+            let Some(at) = find(rest, &receiver.nonce) else {
                 // The end of it may be the beginning of a mark.
-                let kept = if all { 0 } else { beginning(rest, &ear.nonce) };
+                let kept = if all { 0 } else { beginning(rest, &receiver.nonce) };
                 let text = rest.len() - kept;
-                self.text(which, ear, &raw[from..from + text], out);
+                self.text(which, receiver, &raw[from..from + text], out);
                 from += text;
                 break;
             };
@@ -348,7 +350,7 @@ impl Source {
             let len = len.map(usize::from).filter(|&len| len <= MARK);
             let Some(mark) = len.and_then(|len| rest.get(head + 2..head + 2 + len)) else {
                 if rest.len() - at < NONCE + 2 + MARK && !all {
-                    self.text(which, ear, &raw[from..from + at], out);
+                    self.text(which, receiver, &raw[from..from + at], out);
                     from += at;
                 } else {
                     from = raw.len(); // a copy of a mark that is none: a body reads its own memory
@@ -357,49 +359,60 @@ impl Source {
             };
             let end = head + 2 + mark.len();
             let mark = String::from_utf8_lossy(mark).into_owned();
-            self.text(which, ear, &raw[from..from + at], out);
-            self.mark(which, ear, &mark, out);
+            self.text(which, receiver, &raw[from..from + at], out);
+            self.mark(which, receiver, &mark, out);
             from += end;
         }
         raw.drain(..from);
         self.streams[which].raw = raw;
         if all {
-            self.end_line(which, ear, out);
+            self.end_line(which, receiver, out);
         }
     }
 
-    fn text(&mut self, which: usize, ear: &Ear, text: &[u8], out: &mut VecDeque<(RawFd, Vec<u8>)>) {
+    fn text(
+        &mut self,
+        which: usize,
+        receiver: &OutputReceiver,
+        text: &[u8],
+        out: &mut VecDeque<(RawFd, Vec<u8>)>,
+    ) {
         if text.is_empty() {
             return;
         }
-        if !ear.wanted.prefix {
+        if !receiver.wanted.prefix {
             out.push_back((which as RawFd + 1, text.to_vec()));
         }
         for piece in text.split_inclusive(|&byte| byte == b'\n') {
             let stream = &mut self.streams[which];
             stream.line.extend_from_slice(piece);
             if piece.ends_with(b"\n") || stream.line.len() >= ENDLESS {
-                self.end_line(which, ear, out);
+                self.end_line(which, receiver, out);
             }
         }
     }
 
     /// The line so far is one.
-    fn end_line(&mut self, which: usize, ear: &Ear, out: &mut VecDeque<(RawFd, Vec<u8>)>) {
+    fn end_line(
+        &mut self,
+        which: usize,
+        receiver: &OutputReceiver,
+        out: &mut VecDeque<(RawFd, Vec<u8>)>,
+    ) {
         let stream = &mut self.streams[which];
         let mut line = std::mem::take(&mut stream.line);
         if line.is_empty() {
             return;
         }
-        if ear.wanted.lines > 0
+        if receiver.wanted.lines > 0
             && let Some(lines) = self.tasks.iter_mut().find(|lines| lines.of == stream.of)
         {
             lines.last.push_back(text_of(&line));
-            if lines.last.len() > ear.wanted.lines {
+            if lines.last.len() > receiver.wanted.lines {
                 lines.last.pop_front();
             }
         }
-        if ear.wanted.prefix {
+        if receiver.wanted.prefix {
             let mut whole = stream.prefix.clone().into_bytes();
             whole.append(&mut line);
             if !whole.ends_with(b"\n") {
@@ -410,8 +423,14 @@ impl Source {
     }
 
     /// Another task begins.
-    fn mark(&mut self, which: usize, ear: &Ear, mark: &str, out: &mut VecDeque<(RawFd, Vec<u8>)>) {
-        self.end_line(which, ear, out);
+    fn mark(
+        &mut self,
+        which: usize,
+        receiver: &OutputReceiver,
+        mark: &str,
+        out: &mut VecDeque<(RawFd, Vec<u8>)>,
+    ) {
+        self.end_line(which, receiver, out);
         let mut parts = mark.split('\0');
         let mut number = || parts.next()?.parse().ok();
         let (Some(task), Some(attempt)) = (number(), number()) else { return };

@@ -14,7 +14,7 @@ use super::args::RawArgs;
 use super::codec::{Lend, Value};
 use super::error::{BadArgument, Cause, Error, Raised};
 use super::reference::ObjectRef;
-use super::worker::frame::Frame;
+use super::worker::call::CallContext;
 
 /// Asserts that a type travels.
 pub const fn travels<T: Value>() {}
@@ -37,16 +37,16 @@ impl<T: ?Sized> Probe<T> {
 /// A type that travels.
 #[allow(missing_docs, reason = "each does what its name says")]
 pub trait Travels<T> {
-    fn take(&self, frame: &Frame<'_>, index: usize) -> Result<T, Raised>;
+    fn take(&self, call_context: &CallContext<'_>, index: usize) -> Result<T, Raised>;
     fn check(&self, args: &RawArgs<'_>, index: usize) -> Result<(), BadArgument>;
-    fn reply(&self, frame: &mut Frame<'_>, value: &T) -> Result<(), Raised>;
+    fn complete(&self, call_context: &mut CallContext<'_>, value: &T) -> Result<(), Raised>;
     fn get(&self, reference: ObjectRef<T>) -> Result<T, Error>;
 }
 
 impl<T: Value> Travels<T> for &Probe<T> {
     #[inline]
-    fn take(&self, frame: &Frame<'_>, index: usize) -> Result<T, Raised> {
-        frame.arg(index)
+    fn take(&self, call_context: &CallContext<'_>, index: usize) -> Result<T, Raised> {
+        call_context.arg(index)
     }
 
     fn check(&self, args: &RawArgs<'_>, index: usize) -> Result<(), BadArgument> {
@@ -54,8 +54,8 @@ impl<T: Value> Travels<T> for &Probe<T> {
     }
 
     #[inline]
-    fn reply(&self, frame: &mut Frame<'_>, value: &T) -> Result<(), Raised> {
-        frame.reply(value)
+    fn complete(&self, call_context: &mut CallContext<'_>, value: &T) -> Result<(), Raised> {
+        call_context.complete(value)
     }
 
     #[inline]
@@ -67,7 +67,7 @@ impl<T: Value> Travels<T> for &Probe<T> {
 /// A type that does not.
 #[allow(missing_docs, reason = "as above")]
 pub trait Stays<T> {
-    fn take(&self, _frame: &Frame<'_>, _index: usize) -> Result<T, Raised> {
+    fn take(&self, _call_context: &CallContext<'_>, _index: usize) -> Result<T, Raised> {
         Err(Raised(Cause::Codec("its type does not travel".to_owned())))
     }
 
@@ -75,7 +75,7 @@ pub trait Stays<T> {
         Err(BadArgument { index, why: "its type does not travel".to_owned() })
     }
 
-    fn reply(&self, _frame: &mut Frame<'_>, _value: &T) -> Result<(), Raised> {
+    fn complete(&self, _call_context: &mut CallContext<'_>, _value: &T) -> Result<(), Raised> {
         Err(Raised(Cause::Codec("its type does not travel".to_owned())))
     }
 
@@ -89,25 +89,25 @@ impl<T> Stays<T> for Probe<T> {}
 /// A type that a node can take a reference to.
 #[allow(missing_docs, reason = "as above")]
 pub trait Lends<T: Lend + ?Sized> {
-    fn lend<'f>(&self, frame: &Frame<'f>, index: usize) -> Result<T::Lent<'f>, Raised>
+    fn lend<'f>(&self, call_context: &CallContext<'f>, index: usize) -> Result<T::Lent<'f>, Raised>
     where
         T: 'f;
 }
 
 impl<T: Lend + ?Sized> Lends<T> for &Probe<T> {
     #[inline]
-    fn lend<'f>(&self, frame: &Frame<'f>, index: usize) -> Result<T::Lent<'f>, Raised>
+    fn lend<'f>(&self, call_context: &CallContext<'f>, index: usize) -> Result<T::Lent<'f>, Raised>
     where
         T: 'f,
     {
-        frame.lend::<T>(index)
+        call_context.lend::<T>(index)
     }
 }
 
 /// A type to which there are no references on a worker.
 #[allow(missing_docs, reason = "as above")]
 pub trait Keeps<T: ?Sized> {
-    fn lend(&self, _frame: &Frame<'_>, _index: usize) -> Result<Box<T>, Raised> {
+    fn lend(&self, _call_context: &CallContext<'_>, _index: usize) -> Result<Box<T>, Raised> {
         Err(Raised(Cause::Codec("its type does not travel".to_owned())))
     }
 }

@@ -69,7 +69,7 @@ impl<E: Error> AsError for &&Tag<'_, E> {
     }
 }
 
-/// Something that is no error, but has one inside.
+/// Something that is not an error, but has one inside.
 pub trait AsDeref {
     /// Message and causes of that inside.
     fn mailring_text(&self) -> Text;

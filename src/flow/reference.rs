@@ -15,7 +15,7 @@ use super::driver::Host;
 use super::error::Error;
 use super::node::Kind;
 use super::value::View;
-use super::worker::client::{self, Line};
+use super::worker::connection::{self, Line};
 use super::{Flow, node};
 
 /// Where a handle was made: in the driver, or in a worker's process.
@@ -44,8 +44,8 @@ impl Side {
         if let Some(side) = codec::side() {
             return Ok(side);
         }
-        if let Some(client) = client::current() {
-            return Ok(Self::Worker(client));
+        if let Some(connection) = connection::current() {
+            return Ok(Self::Worker(connection));
         }
         let host = super::driver::current();
         host.map(Self::Host)
@@ -56,7 +56,7 @@ impl Side {
     pub(super) fn stamp(&self) -> usize {
         match self {
             Self::Host(host) => host.stamp(),
-            Self::Worker(client) => client.stamp(),
+            Self::Worker(connection) => connection.stamp(),
         }
     }
 
@@ -65,8 +65,8 @@ impl Side {
     pub(super) fn retain(&self, id: u64) -> bool {
         match self {
             Self::Host(host) => host.retain(id),
-            Self::Worker(client) => {
-                client.retain(id);
+            Self::Worker(connection) => {
+                connection.retain(id);
                 true
             }
         }
@@ -75,7 +75,7 @@ impl Side {
     fn release(&self, id: u64) {
         match self {
             Self::Host(host) => host.release(id),
-            Self::Worker(client) => client.release(id),
+            Self::Worker(connection) => connection.release(id),
         }
     }
 
@@ -83,7 +83,7 @@ impl Side {
     pub(super) fn new_block(&self, bytes: u64, fill: Fill<'_>) -> Result<(Handle, u64), Error> {
         match self {
             Self::Host(host) => host.new_block(bytes, fill),
-            Self::Worker(client) => client.new_block(bytes, fill),
+            Self::Worker(connection) => connection.new_block(bytes, fill),
         }
     }
 
@@ -91,7 +91,7 @@ impl Side {
     pub(super) fn is_block(&self, id: u64, address: u64, len: u64) -> bool {
         match self {
             Self::Host(host) => host.is_block(id, address, len),
-            Self::Worker(client) => client.is_block(address, len),
+            Self::Worker(connection) => connection.is_block(address, len),
         }
     }
 }
@@ -248,7 +248,7 @@ impl<T> ObjectRef<T> {
     fn wait_until(&self, until: Option<Instant>) -> Result<(), Error> {
         match &self.handle.side {
             Side::Host(host) => host.wait_for(self.handle.id(), until),
-            Side::Worker(client) => client.wait_for(self.handle.id(), until),
+            Side::Worker(connection) => connection.wait_for(self.handle.id(), until),
         }
     }
 }
@@ -281,7 +281,7 @@ impl<T: DeserializeOwned> ObjectRef<T> {
     fn get_until(&self, until: Option<Instant>) -> Result<T, Error> {
         match &self.handle.side {
             Side::Host(host) => host.get(self.handle.id(), until),
-            Side::Worker(client) => client.get(self.handle.id(), until),
+            Side::Worker(connection) => connection.get(self.handle.id(), until),
         }
     }
 }
@@ -294,7 +294,7 @@ impl<T: Viewable> ObjectRef<T> {
     pub fn view(&self) -> Result<View<T>, Error> {
         let bytes = match &self.handle.side {
             Side::Host(host) => host.encoded(self.handle.id(), None)?,
-            Side::Worker(client) => client.encoded(self.handle.id(), None)?,
+            Side::Worker(connection) => connection.encoded(self.handle.id(), None)?,
         };
         View::new(bytes, self.handle.clone())
     }
@@ -340,7 +340,7 @@ static GATHER: node::NodeDesc = node::NodeDesc {
     deadline_ns: 0,
     priority: 0,
     kind: Kind::Node,
-    run: |frame| frame.reply_gathered(),
+    run: |call_context| call_context.complete_gathered(),
     check: |_| Ok(()),
 };
 
@@ -357,6 +357,6 @@ pub(super) static SAME: node::NodeDesc = node::NodeDesc {
     deadline_ns: 0,
     priority: 0,
     kind: Kind::Node,
-    run: |frame| frame.reply_same(),
+    run: |call_context| call_context.complete_same(),
     check: |_| Ok(()),
 };

@@ -119,7 +119,7 @@ pub(super) fn quantity(what: &str, given: f64) -> Result<i64, String> {
 pub(super) fn labelled(label: &str, given: f64) -> Result<i64, String> {
     if label.is_empty() || RESERVED.contains(&label) {
         return Err(format!(
-            "`{label}` is no label for a resource: it is empty, or reserved ({}); set cpus by themselves",
+            "`{label}` is not a label for a resource: it is empty, or reserved ({}); set cpus by themselves",
             RESERVED.join(", ")
         ));
     }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The reader copies a message before it looks at it. The counters of the other side are cut to
-//! what can be, so a writer that has gone mad gives wrong messages and nothing worse.
+//! what can be, so a writer that violates the protocol gives wrong messages and nothing worse.
 
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -55,21 +55,21 @@ impl<'a> Stream<'a> {
         true
     }
 
-    /// Takes a message. An error when the writer wrote what cannot be.
-    pub(super) fn pop(&self) -> Result<Option<Vec<u8>>, Mad> {
+    /// Takes a message. An error when the writer violated the protocol.
+    pub(super) fn pop(&self) -> Result<Option<Vec<u8>>, ProtocolViolation> {
         let read = self.read.load(Relaxed);
         let there = self.written.load(Acquire).wrapping_sub(read);
         if there == 0 {
             return Ok(None);
         }
         if there < 4 || there > self.len as u64 {
-            return Err(Mad);
+            return Err(ProtocolViolation);
         }
         let mut length = [0; 4];
         self.copy_out(read, &mut length);
         let length = u64::from(u32::from_ne_bytes(length));
         if length + 4 > there || length > self.longest() as u64 {
-            return Err(Mad);
+            return Err(ProtocolViolation);
         }
         let mut message = vec![0; length as usize];
         self.copy_out(read.wrapping_add(4), &mut message);
@@ -100,9 +100,9 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// The other side wrote what cannot be.
+/// The other side violated the protocol.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mad;
+pub(super) struct ProtocolViolation;
 
 #[cfg(test)]
 mod tests {
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mad_writer_is_recognised() {
+    fn a_protocol_violation_is_recognised() {
         with_ring(64, |ring, written| {
             written.store(1, Release);
-            assert_eq!(ring.pop(), Err(Mad));
+            assert_eq!(ring.pop(), Err(ProtocolViolation));
             written.store(65, Release);
-            assert_eq!(ring.pop(), Err(Mad));
+            assert_eq!(ring.pop(), Err(ProtocolViolation));
             written.store(u64::MAX, Release);
-            assert_eq!(ring.pop(), Err(Mad));
+            assert_eq!(ring.pop(), Err(ProtocolViolation));
         });
     }
 }

@@ -114,7 +114,7 @@ impl Default for WaitOptions {
 /// [`wait_with`](WaitSet::wait_with) does the same and costs what is ready.
 ///
 /// # Errors
-/// `num_returns` is 0 or more than there are, a ref is there twice, a fraction that is none; the
+/// `num_returns` is 0 or more than there are, a ref is there twice, an invalid fraction; the
 /// flow is closed; what `submit` returned. `tracked` is as it was then.
 pub fn wait<T>(
     flow: &Flow,
@@ -158,7 +158,7 @@ impl WaitOptions {
             )));
         }
         if self.min_free_fraction.is_nan() {
-            return Err(Error::Invalid("min_free_fraction is no number".to_owned()));
+            return Err(Error::Invalid("min_free_fraction is not a number".to_owned()));
         }
         Ok(())
     }
@@ -293,7 +293,10 @@ impl<T> WaitSet<T> {
                 self.len()
             )));
         }
-        self.hear(at_least, timeout.and_then(|timeout| Instant::now().checked_add(timeout)))?;
+        self.collect_ready(
+            at_least,
+            timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        )?;
         self.ready.clear();
         // Some may have been taken by `wait_with`.
         let fresh = std::mem::take(&mut self.fresh);
@@ -318,7 +321,7 @@ impl<T> WaitSet<T> {
                 Instant::now().checked_add(slice)
             });
             let before = self.ready.len();
-            self.hear(options.num_returns, [slice, end].into_iter().flatten().min())?;
+            self.collect_ready(options.num_returns, [slice, end].into_iter().flatten().min())?;
             let now = Instant::now();
             if self.ready.len() > before {
                 moved = now;
@@ -337,19 +340,19 @@ impl<T> WaitSet<T> {
     }
 
     /// Hears which have become complete, until `need` are or the time is over.
-    fn hear(&mut self, need: usize, until: Option<Instant>) -> Result<(), Error> {
+    fn collect_ready(&mut self, need: usize, until: Option<Instant>) -> Result<(), Error> {
         let missing = need.saturating_sub(self.ready.len());
-        let heard = match self.flow.side() {
+        let handled = match self.flow.side() {
             Side::Host(host) => host.take_ready(self.set, missing, until)?,
-            Side::Worker(client) => {
+            Side::Worker(connection) => {
                 let ids: Vec<u64> =
                     self.members.values().map(|one| one.reference.handle().id()).collect();
-                let ready = client.wait_some(&ids, need, until)?;
+                let ready = connection.wait_some(&ids, need, until)?;
                 let numbers = self.members.keys().zip(ready).filter(|(_, ready)| *ready);
                 numbers.map(|(number, _)| *number).collect()
             }
         };
-        for number in heard {
+        for number in handled {
             if self.members.contains_key(&number) && self.ready.insert(number) {
                 self.fresh.push(number);
             }

@@ -1,4 +1,4 @@
-//! What a worker asks of the host, and what the host answers.
+//! Requests of a worker to the host, and the host's responses.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::reference::Name;
 
 /// From a worker. Those without an answer say so.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Ask {
+pub(super) enum Request {
     /// Calls a node, or a method of an actor.
     Submit {
         node: u32,
@@ -67,7 +67,7 @@ pub(super) enum Ask {
     Release {
         id: u64,
     },
-    /// No answer: the reply that comes next names these.
+    /// No response: the completion that comes next names these.
     Children {
         ids: Vec<u64>,
     },
@@ -94,7 +94,7 @@ pub(super) struct Numbered<T> {
 
 /// From the host.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum Response {
     Done,
     Task(Name),
     Actor(u64),
@@ -109,7 +109,7 @@ pub(super) enum Answer {
     Refused(Error),
 }
 
-impl Answer {
+impl Response {
     /// The same with errors cut to what fits.
     pub(super) fn shortened(self) -> Self {
         match self {

@@ -5,7 +5,7 @@
 //! supervisor                              worker that begins a body
 //!   announced := earliest end known         its end := now + deadline
 //!   fence                                   fence
-//!   look at all ends once more              end before what is announced? then poke
+//!   look at all ends once more              end before what is announced? then wake it
 //!   sleep until the earlier of both
 //! ```
 //!
@@ -16,7 +16,7 @@
 
 use super::sync::{AtomicU64, SeqCst, fence};
 
-/// No end: the sleeper does not look by itself, and everybody pokes.
+/// No end: the sleeper does not look by itself, and everybody wakes it.
 pub const NEVER: u64 = u64::MAX;
 
 /// The word that says when the sleeper looks anyway.

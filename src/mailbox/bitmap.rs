@@ -1,5 +1,5 @@
-//! A set of slots: what does not fit a hint ring, what is found again after a death, what is
-//! urgent, and the letters of one worker.
+//! A ready set: slots that do not fit a ready queue, what is found again after a death, what is
+//! urgent, and the directed tasks of one worker.
 //!
 //! Setting a bit twice is setting it once, so there is no capacity, no half state and nothing to
 //! grow in a crash loop. One leaf bit a slot, one summary bit a leaf word:

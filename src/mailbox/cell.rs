@@ -1,6 +1,6 @@
 //! The state of a call's cell: one word, written by the host until it posts and by the worker from
-//! the moment it takes. Cells are used in order, so a word names the letter by its number, and a
-//! cell is used again only for a letter that comes a whole round later.
+//! the moment it takes. Cells are used in order, so a word names the task by its number, and a
+//! cell is used again only for a task that comes a whole round later.
 //!
 //! ```text
 //!            post (host)            take (worker)          start           done
@@ -9,7 +9,7 @@
 //!                            └──────────▶ Recalled
 //! ```
 //!
-//! Taking and recalling are exchanges on the same word, so a letter is run by its worker or is the
+//! Taking and recalling are exchanges on the same word, so a task is run by its worker or is the
 //! host's again, never both. Everything else has one writer. Whatever the worker wrote before
 //! `Done` is visible to the host that has seen `Done`; a worker that dies leaves the word, and when
 //! its process is known to be gone the word says exactly what is known: not taken, taken but not
@@ -19,7 +19,7 @@ use super::sync::{AcqRel, Acquire, AtomicU64, Release};
 
 const PHASE_BITS: u32 = 4;
 
-/// Where a letter stands.
+/// Where a task stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Phase {
@@ -29,17 +29,17 @@ pub enum Phase {
     Taken = 2,
     /// The body has begun.
     Started = 3,
-    /// The reply stands in the cell.
+    /// The completion stands in the cell.
     Done = 4,
     /// The host took it back.
     Recalled = 5,
 }
 
-/// What a worker finds where its next letter would be.
+/// What a worker finds where its next task would be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Take {
-    /// The letter is the worker's.
+    /// The task is the worker's.
     Taken,
     /// The host took it back: go on to the next.
     Passed,
@@ -61,13 +61,13 @@ impl CellState {
         Self(AtomicU64::new(0))
     }
 
-    /// Host: letter `seq` (from 1) stands in the cell.
+    /// Host: task `seq` (from 1) stands in the cell.
     #[inline]
     pub fn post(&self, seq: u64) {
         self.0.store(word(seq, Phase::Posted), Release);
     }
 
-    /// Host: takes letter `seq` back. True when the worker will not run it.
+    /// Host: takes task `seq` back. True when the worker will not run it.
     #[inline]
     #[must_use]
     pub fn recall(&self, seq: u64) -> bool {
@@ -75,7 +75,7 @@ impl CellState {
         self.0.compare_exchange(from, to, AcqRel, Acquire).is_ok()
     }
 
-    /// Where letter `seq` stands; `None` for a word that cannot be (or another letter's).
+    /// Where task `seq` stands; `None` for an invalid word (or another task's).
     #[inline]
     pub fn look(&self, seq: u64) -> Option<Phase> {
         let now = self.0.load(Acquire);
@@ -92,7 +92,7 @@ impl CellState {
         })
     }
 
-    /// Worker: takes letter `seq` if it is there.
+    /// Worker: takes task `seq` if it is there.
     #[inline]
     pub fn take(&self, seq: u64) -> Take {
         let now = self.0.load(Acquire);
@@ -103,17 +103,17 @@ impl CellState {
                 Err(_) => Take::Passed, // the only other step from here is the recall
             };
         }
-        // A later letter in the same cell means that this one was recalled as well.
+        // A later task in the same cell means that this one was recalled as well.
         if now >= word(seq, Phase::Recalled) { Take::Passed } else { Take::NotYet }
     }
 
-    /// Worker: the body of letter `seq` begins.
+    /// Worker: the body of task `seq` begins.
     #[inline]
     pub fn start(&self, seq: u64) {
         self.0.store(word(seq, Phase::Started), Release);
     }
 
-    /// Worker: the reply to letter `seq` stands in the cell.
+    /// Worker: the completion of task `seq` stands in the cell.
     #[inline]
     pub fn done(&self, seq: u64) {
         self.0.store(word(seq, Phase::Done), Release);

@@ -167,7 +167,7 @@ impl<'a> GroupArea<'a> {
     }
 
     /// The worker of member `index` has died inside.
-    pub fn bury(&self, index: usize, owner: u16, attempt: u32) {
+    pub fn mark_dead(&self, index: usize, owner: u16, attempt: u32) {
         for inside in [JOINED, EVICTED] {
             let from = self.pack(inside, owner, attempt);
             let to = self.pack(DONE_FAIL, owner, attempt);

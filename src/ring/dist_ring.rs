@@ -15,7 +15,7 @@ use crate::limits::{
 /// Why a ring cannot be made, or cannot give what is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
-    /// The window is no power of two, or out of bounds.
+    /// The window is not a power of two, or out of bounds.
     #[error(
         "a slot window of {0} slots is not possible: it must be a power of two from {MIN_WINDOW} to {MAX_WINDOW}"
     )]
@@ -208,7 +208,7 @@ impl DistRing {
     }
 
     /// Lets retired slots leave the window, oldest first, at most `most`. `left` sees each with
-    /// its last word. Stops, and says so, at a word that cannot be: its generation is not the one
+    /// its last word. Stops, and says so, at an invalid word: its generation is not the one
     /// that was published, or it has no legal phase.
     #[inline]
     pub fn reclaim(

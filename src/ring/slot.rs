@@ -25,7 +25,7 @@ const FAN_IN_BITS: u64 = (1 << 48) - 1;
 const TAG_SHIFT: u32 = 48;
 
 /// No producer has failed.
-pub const NO_CAUSE: u64 = u64::MAX;
+pub const NO_FAILED_ROOT: u64 = u64::MAX;
 
 /// The part of a slot that every participant writes: one cache line.
 #[repr(C, align(64))]
@@ -34,7 +34,7 @@ pub struct Slot {
     /// One bit a live producer, the guard, and 16 bits of the generation.
     fan_in: AtomicU64,
     /// The failed root with the smallest number, `seq << 8 | code`; only ever lowered.
-    cause: AtomicU64,
+    failed_root: AtomicU64,
     /// Attempts that were revoked, `generation << 32 | count`; of another lap: none. The low bits
     /// are those of the state word, or one ahead of them while somebody revokes.
     lost: AtomicU64,
@@ -89,14 +89,14 @@ impl Slot {
         Self {
             state: AtomicU64::new(Word::new(Phase::Free, SUPERVISOR, 0).0),
             fan_in: AtomicU64::new(0),
-            cause: AtomicU64::new(NO_CAUSE),
+            failed_root: AtomicU64::new(NO_FAILED_ROOT),
             lost: AtomicU64::new(0),
         }
     }
 
     /// Makes a zeroed slot of a fresh mapping one that was never used.
     pub fn init(&self) {
-        self.cause.store(NO_CAUSE, Relaxed);
+        self.failed_root.store(NO_FAILED_ROOT, Relaxed);
         self.state.store(Word::new(Phase::Free, SUPERVISOR, 0).0, Release);
     }
 
@@ -122,20 +122,20 @@ impl Slot {
 
     /// Publishes a task that waits for nobody. Everything about it must be written already.
     ///
-    /// `cause` is [`NO_CAUSE`], or the root of a failure that is known to reach it. No
+    /// `failed_root` is [`NO_FAILED_ROOT`], or the root of a failure that is known to reach it. No
     /// read-modify-write: the slot is retired, so nobody else writes its word.
     #[inline]
-    pub fn publish_ready(&self, owner: u16, generation: u32, cause: u64) {
-        self.cause.store(cause, Relaxed);
+    pub fn publish_ready(&self, owner: u16, generation: u32, failed_root: u64) {
+        self.failed_root.store(failed_root, Relaxed);
         self.state.store(Word::new(Phase::Ready, owner, generation).0, Release);
     }
 
     /// Publishes a task that waits for `producers` producers and for the guard.
     #[inline]
-    pub fn publish_pending(&self, owner: u16, generation: u32, producers: u32, cause: u64) {
+    pub fn publish_pending(&self, owner: u16, generation: u32, producers: u32, failed_root: u64) {
         let bits = (1u64 << producers) - 1;
         let tag = u64::from(generation as u16) << TAG_SHIFT;
-        self.cause.store(cause, Relaxed);
+        self.failed_root.store(failed_root, Relaxed);
         self.fan_in.store(bits | GUARD | tag, Relaxed);
         self.state.store(Word::new(Phase::Pending, owner, generation).0, Release);
     }
@@ -183,20 +183,20 @@ impl Slot {
 
     /// Records a failed producer; the smallest root wins, so the outcome does not depend on timing.
     #[inline]
-    pub fn poison(&self, cause: u64) {
-        let mut now = self.cause.load(Relaxed);
-        while cause < now {
-            match self.cause.compare_exchange(now, cause, AcqRel, Relaxed) {
+    pub fn mark_failed_root(&self, failed_root: u64) {
+        let mut now = self.failed_root.load(Relaxed);
+        while failed_root < now {
+            match self.failed_root.compare_exchange(now, failed_root, AcqRel, Relaxed) {
                 Ok(_) => return,
                 Err(found) => now = found,
             }
         }
     }
 
-    /// The failed root that reached this task, or [`NO_CAUSE`].
+    /// The failed root that reached this task, or [`NO_FAILED_ROOT`].
     #[inline]
-    pub fn cause(&self) -> u64 {
-        self.cause.load(Acquire)
+    pub fn failed_root(&self) -> u64 {
+        self.failed_root.load(Acquire)
     }
 
     // ---- whoever made it ready, or takes it -------------------------------------------------
@@ -216,10 +216,10 @@ impl Slot {
         self.step(generation, Phase::Pending, |w| w.with_phase(Phase::Running).with_owner(me))
     }
 
-    /// `Ready` to `Running(me)`, whatever the lap: a hint only suggests.
+    /// `Ready` to `Running(me)`, whatever the lap: a queue entry only suggests.
     ///
     /// A failed exchange is looked at again: an edge may just have been pushed into the same
-    /// word, and to drop the hint then would lose the task.
+    /// word, and to drop the entry then would lose the task.
     #[inline]
     #[must_use]
     pub fn take(&self, me: u16) -> Option<Word> {

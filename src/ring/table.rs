@@ -97,12 +97,12 @@ impl<'a> Table<'a> {
     }
 
     /// Releases all consumers in the list from `head`; tells `released` those that wait for
-    /// nobody any more. `cause` is what they fail with, if the producer failed.
+    /// nobody any more. `failed_root` is what they fail with, if the producer failed.
     ///
     /// May be interrupted anywhere and done again: clearing twice changes nothing. Bounded by the
     /// number of edges, so a scribbled link cannot make it endless.
     #[inline]
-    pub fn walk(&self, head: u32, cause: Option<u64>, mut released: impl FnMut(Released)) {
+    pub fn walk(&self, head: u32, failed_root: Option<u64>, mut released: impl FnMut(Released)) {
         let mut link = head;
         let mut bound = self.edges.len();
         while link != 0 && bound > 0 {
@@ -114,10 +114,10 @@ impl<'a> Table<'a> {
             let bit = 1u64 << (to >> 20 & 0x3f);
             let generation = (to >> 27 & 0xf_ffff) as u32;
             let consumer = self.slot(slot);
-            if let Some(cause) = cause
+            if let Some(failed_root) = failed_root
                 && to >> 26 & 1 == 1
             {
-                consumer.poison(cause);
+                consumer.mark_failed_root(failed_root);
             }
             if consumer.clear(bit, generation) {
                 released(Released { slot, generation });
@@ -135,13 +135,13 @@ impl<'a> Table<'a> {
         slot: u32,
         lease: Word,
         by: u16,
-        cause: Option<u64>,
+        failed_root: Option<u64>,
         released: impl FnMut(Released),
     ) -> Option<bool> {
-        match self.slot(slot).complete(lease, by, cause.is_none()) {
+        match self.slot(slot).complete(lease, by, failed_root.is_none()) {
             Completion::Retired { watched } => Some(watched),
             Completion::Walk { head, .. } => {
-                self.walk(head, cause, released);
+                self.walk(head, failed_root, released);
                 Some(self.slot(slot).retire(lease.generation()))
             }
             Completion::Superseded(_) => None,
@@ -155,7 +155,7 @@ impl<'a> Table<'a> {
 pub enum Found {
     /// Nothing to do.
     Nothing,
-    /// Ready, perhaps with its hint lost: suggest it again.
+    /// Ready, perhaps with its queue entry lost: suggest it again.
     Ready(Word),
     /// Leased by the dead: the policy decides between `revoke` and `fail_dead`.
     Leased(Word),

@@ -1,9 +1,11 @@
 //! Where each part of the arena lies: sizes in, offsets out.
 
-use super::records::{Control, ErrorPlace, ImportPlace, LateRecord, Pool, Superblock, WorkerEntry};
+use super::records::{
+    Control, DynamicRecord, ErrorPlace, ImportPlace, Pool, Superblock, WorkerEntry,
+};
 use crate::ids::WorkerKind;
-use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_IMPORTS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
-use crate::mailbox::letter::Letter;
+use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, PAYLOAD_BYTES};
+use crate::mailbox::descriptor::TaskDescriptor;
 use crate::ring::{Edge, Slot, dist_ring};
 use crate::sys::map::PAGE;
 
@@ -31,18 +33,18 @@ impl Shape {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Offsets {
-    pub(super) letters: usize,
+    pub(super) descriptors: usize,
     pub(super) edges: usize,
     pub(super) payload: usize,
-    pub(super) late: usize,
+    pub(super) dynamic: usize,
     pub(super) imports: usize,
     pub(super) trusted: usize,
     pub(super) control: usize,
     pub(super) pools: usize,
     pub(super) entries: usize,
     pub(super) slots: usize,
-    pub(super) hints: usize,
-    pub(super) hint_stride: usize,
+    pub(super) ready_queues: usize,
+    pub(super) queue_stride: usize,
     pub(super) bitmaps: usize,
     pub(super) bitmap_words: usize,
     pub(super) summary_words: usize,
@@ -67,18 +69,18 @@ pub(super) fn lay_out(shape: &Shape) -> Offsets {
         offset
     };
     place(size_of::<Superblock>(), PAGE);
-    at.letters = place(window * size_of::<Letter>(), PAGE);
+    at.descriptors = place(window * size_of::<TaskDescriptor>(), PAGE);
     at.edges = place(shape.ring.edges() * size_of::<Edge>(), PAGE);
     at.payload = place(PAYLOAD_BYTES, PAGE);
-    at.late = place(MAX_LATE_FUNCTIONS * size_of::<LateRecord>(), PAGE);
+    at.dynamic = place(MAX_DYNAMIC_FUNCTIONS * size_of::<DynamicRecord>(), PAGE);
     at.imports = place(MAX_IMPORTS * size_of::<ImportPlace>(), PAGE);
     at.trusted = place(0, PAGE);
     at.control = place(size_of::<Control>(), PAGE);
     at.pools = place(2 * size_of::<Pool>(), 128);
     at.entries = place(workers * size_of::<WorkerEntry>(), 128);
     at.slots = place(window * size_of::<Slot>(), 128);
-    at.hint_stride = (256 + window * 8).next_multiple_of(128);
-    at.hints = place((workers + 1) * 2 * at.hint_stride, 128);
+    at.queue_stride = (256 + window * 8).next_multiple_of(128);
+    at.ready_queues = place((workers + 1) * 2 * at.queue_stride, 128);
     at.summary_words = window.div_ceil(64 * 64).next_multiple_of(8);
     at.bitmap_words = at.summary_words + window.div_ceil(64).next_multiple_of(8);
     at.bitmaps = place((4 + workers) * at.bitmap_words * 8, 128);

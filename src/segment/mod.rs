@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! trusted: written by the submitter alone, read-only in worker processes
-//!   superblock | letters (192 B a slot) | edges (16 B each) | payload ring
-//!   | late functions | imports
+//!   superblock | task descriptors (192 B a slot) | edges (16 B each) | payload ring
+//!   | dynamic functions | imports
 //! shared: written by all
-//!   control | pools | worker table | slots (64 B each) | hint rings | bitmaps | error texts
+//!   control | pools | worker table | slots (64 B each) | ready queues | bitmaps | error texts
 //!   | group words | heap ring 0..3 | copies of snapshots | buffers
 //! ```
 //!
@@ -20,12 +20,12 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::WorkerKind;
-use crate::limits::{MAX_IMPORTS, MAX_LATE_FUNCTIONS, PAYLOAD_BYTES};
+use crate::limits::{MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, PAYLOAD_BYTES};
 use crate::mailbox::bitmap::Bitmap;
-use crate::mailbox::door::Parked;
+use crate::mailbox::descriptor::{Head, TaskDescriptor, TaskDescriptors};
 use crate::mailbox::group::{self, GroupArea};
-use crate::mailbox::hint::HintRing;
-use crate::mailbox::letter::{Head, Letter, Letters};
+use crate::mailbox::parker::Parked;
+use crate::mailbox::ready_queue::ReadyQueue;
 use crate::ring::{Edge, Slot, Table, dist_ring};
 use crate::sys::map::{Mapping, OwnMark, Window};
 use layout::{Offsets, lay_out};
@@ -33,8 +33,8 @@ use records::{ErrorPlace, ImportPlace, Pool, Superblock};
 
 pub(crate) use layout::Shape;
 pub(crate) use records::{
-    BODY, Code, Control, Detail, ErrorRecord, ImportRecord, LateRecord, MAX_LATE_PATH,
-    MAX_LATE_SYMBOL, Origin, PREPARING, Status, WorkerEntry,
+    BODY, Code, Control, Detail, DynamicRecord, ErrorRecord, ImportRecord, MAX_DYNAMIC_PATH,
+    MAX_DYNAMIC_SYMBOL, Origin, PREPARING, Status, WorkerEntry,
 };
 
 /// `b"mailring"`, little endian.
@@ -51,7 +51,7 @@ pub(crate) struct Arena {
     window: ManuallyDrop<Window>,
     shape: Shape,
     at: Offsets,
-    /// Whether sleepers fence for the ringers (see [`Parked`]); decided before the fork.
+    /// Whether sleepers fence for the wakers (see [`Parked`]); decided before the fork.
     asymmetric: bool,
 }
 
@@ -65,7 +65,7 @@ impl Arena {
         let asymmetric = crate::sys::membarrier::register();
         let arena = Self { own, map, window, shape, at, asymmetric };
         arena.map.populate(0, at.edges + shape.ring.edges() * size_of::<Edge>());
-        arena.map.populate(at.control, at.hints - at.control);
+        arena.map.populate(at.control, at.ready_queues - at.control);
         for slot in 0..shape.ring.window as u32 {
             arena.table().slot(slot).init();
         }
@@ -98,7 +98,7 @@ impl Arena {
         self.map.not_for_children()
     }
 
-    /// In the host, once the nursery has the arena: later forks of the host do not get it.
+    /// In the host, once the fork server has the arena: later forks of the host do not get it.
     pub(crate) fn not_for_children(&self) -> io::Result<()> {
         self.map.not_for_children()
     }
@@ -125,13 +125,13 @@ impl Arena {
         )
     }
 
-    pub(crate) fn letters(&self) -> Letters {
+    pub(crate) fn descriptors(&self) -> TaskDescriptors {
         let base = self.map.base();
         // SAFETY: both areas are in the mapping, aligned, written by the submitter alone; the
-        // users of `Letters` hold the arena.
+        // users of `TaskDescriptors` hold the arena.
         unsafe {
-            Letters::new(
-                base.add(self.at.letters).cast::<Letter>().as_ptr(),
+            TaskDescriptors::new(
+                base.add(self.at.descriptors).cast::<TaskDescriptor>().as_ptr(),
                 self.shape.ring.window as u32,
                 base.add(self.at.payload).cast().as_ptr(),
                 (PAYLOAD_BYTES / 8) as u32,
@@ -150,14 +150,14 @@ impl Arena {
     }
 
     /// What a sleeper does between announcing itself and its last look for work.
-    pub(crate) fn fence_ringers(&self) {
+    pub(crate) fn fence_wakers(&self) {
         if self.asymmetric {
             crate::sys::membarrier::everywhere();
         }
     }
 
-    pub(crate) fn gang(&self, kind: WorkerKind) -> &AtomicU64 {
-        &self.pool(kind).gang
+    pub(crate) fn assembling(&self, kind: WorkerKind) -> &AtomicU64 {
+        &self.pool(kind).assembling
     }
 
     pub(crate) fn parked(&self, kind: WorkerKind) -> Parked<'_> {
@@ -171,11 +171,11 @@ impl Arena {
         &entries[usize::from(worker) % entries.len()]
     }
 
-    /// The hints of a producer: worker `0..workers`, or the submitter as the one behind them.
-    pub(crate) fn hints(&self, producer: usize, kind: WorkerKind) -> HintRing<'_> {
+    /// The ready queue of a producer: worker `0..workers`, or the submitter as the one behind them.
+    pub(crate) fn ready_queue(&self, producer: usize, kind: WorkerKind) -> ReadyQueue<'_> {
         let index = producer * 2 + kind.index();
-        let offset = self.at.hints + index * self.at.hint_stride;
-        HintRing::new(
+        let offset = self.at.ready_queues + index * self.at.queue_stride;
+        ReadyQueue::new(
             &self.part::<AtomicU64>(offset, 1)[0],
             &self.part::<AtomicU64>(offset + 128, 1)[0],
             self.part(offset + 256, self.shape.ring.window),
@@ -207,8 +207,8 @@ impl Arena {
         self.bitmap(4 + usize::from(worker) % self.shape.total_workers())
     }
 
-    /// The words of a group; `None` for a letter that is no group's (one that was being rewritten
-    /// while it was read).
+    /// The words of a group; `None` for a task descriptor that is not any group's (one that was
+    /// being rewritten while it was read).
     pub(crate) fn group(&self, head: &Head) -> Option<GroupArea<'_>> {
         let words: &[AtomicU64] = self.part(self.at.groups, self.shape.ring.group_words);
         let from = head.group as usize;
@@ -257,28 +257,28 @@ impl Arena {
         }
     }
 
-    /// Writes down a late function. Only the host does, and nobody reads the place before a task
+    /// Writes down a dynamic function. Only the host does, and nobody reads the place before a task
     /// names it.
-    pub(crate) fn write_late(&self, index: u32, record: &LateRecord) {
-        if let Some(place) = self.late_at(index) {
+    pub(crate) fn write_dynamic(&self, index: u32, record: &DynamicRecord) {
+        if let Some(place) = self.dynamic_at(index) {
             // SAFETY: inside the mapping, aligned; no task that names this place has been published
             // since its former function was unregistered.
             unsafe { place.write_volatile(*record) };
         }
     }
 
-    /// A copy of what is known of the late function at `index`.
-    pub(crate) fn late(&self, index: u32) -> Option<LateRecord> {
+    /// A copy of what is known of the dynamic function at `index`.
+    pub(crate) fn dynamic(&self, index: u32) -> Option<DynamicRecord> {
         // SAFETY: as above; every bit pattern is a record.
-        self.late_at(index).map(|place| unsafe { place.read_volatile() })
+        self.dynamic_at(index).map(|place| unsafe { place.read_volatile() })
     }
 
-    fn late_at(&self, index: u32) -> Option<*mut LateRecord> {
+    fn dynamic_at(&self, index: u32) -> Option<*mut DynamicRecord> {
         let index = index as usize;
         // SAFETY: inside the mapping.
-        let base = unsafe { self.map.base().add(self.at.late).cast::<LateRecord>() };
+        let base = unsafe { self.map.base().add(self.at.dynamic).cast::<DynamicRecord>() };
         // SAFETY: the index is below the number of places.
-        (index < MAX_LATE_FUNCTIONS).then(|| unsafe { base.add(index).as_ptr() })
+        (index < MAX_DYNAMIC_FUNCTIONS).then(|| unsafe { base.add(index).as_ptr() })
     }
 
     /// Address and bytes of heap ring `ring`.
@@ -312,10 +312,10 @@ impl Arena {
     }
 
     /// Tells a host that may sleep.
-    pub(crate) fn ring_host(&self) {
-        let door = &self.control().host_door;
-        door.fetch_add(1, Ordering::SeqCst);
-        crate::sys::futex::wake(door, i32::MAX);
+    pub(crate) fn notify_host(&self) {
+        let parker = &self.control().host_parker;
+        parker.fetch_add(1, Ordering::SeqCst);
+        crate::sys::futex::wake(parker, i32::MAX);
     }
 
     /// The arena with an unbounded lifetime, so that views of it can be kept beside the `Arc`.
@@ -335,10 +335,12 @@ impl Arena {
     }
 
     /// Why the failed task in `slot` failed: the root that reached it, or itself.
-    pub(crate) fn cause_of(&self, slot: u32, seq: u64) -> u64 {
-        match self.table().slot(slot).cause() {
-            crate::ring::slot::NO_CAUSE => Code::from_bits(self.read_error(slot).code).cause(seq),
-            cause => cause,
+    pub(crate) fn failed_root_of(&self, slot: u32, seq: u64) -> u64 {
+        match self.table().slot(slot).failed_root() {
+            crate::ring::slot::NO_FAILED_ROOT => {
+                Code::from_bits(self.read_error(slot).code).failed_root(seq)
+            }
+            failed_root => failed_root,
         }
     }
 

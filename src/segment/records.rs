@@ -21,7 +21,7 @@ pub(super) struct Superblock {
 #[repr(C)]
 pub(crate) struct Control {
     /// Counts the events that a sleeping host may wait for.
-    pub(crate) host_door: CachePadded<AtomicU32>,
+    pub(crate) host_parker: CachePadded<AtomicU32>,
     /// 1: workers leave when they find nothing to do.
     pub(crate) shutdown: CachePadded<AtomicU32>,
     /// When the supervisor looks at deadlines anyway, in nanoseconds of the monotonic clock.
@@ -33,7 +33,7 @@ pub(crate) struct Control {
 #[repr(C)]
 pub(super) struct Pool {
     /// The group that forms: `slot | generation << 32`, plus bit 63 so that it is never 0; or 0.
-    pub(super) gang: CachePadded<AtomicU64>,
+    pub(super) assembling: CachePadded<AtomicU64>,
     pub(super) parked: CachePadded<[AtomicU64; MAX_WORKERS / 64]>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) enum Status {
 #[repr(C, align(128))]
 pub(crate) struct WorkerEntry {
     pub(crate) status: AtomicU32,
-    pub(crate) door: AtomicU32,
+    pub(crate) parker: AtomicU32,
     /// Its process, 0 for a thread.
     pub(crate) pid: AtomicU32,
     /// [`BODY`], [`PREPARING`], or 0 outside of both.
@@ -143,7 +143,7 @@ impl Code {
     }
 
     /// The cause word of a root.
-    pub(crate) fn cause(self, seq: u64) -> u64 {
+    pub(crate) fn failed_root(self, seq: u64) -> u64 {
         seq << 8 | self as u64
     }
 }
@@ -186,7 +186,7 @@ impl Detail {
 /// How one attempt failed, as text: a copy of an [`ErrorPlace`].
 #[derive(Clone, Copy)]
 pub(crate) struct ErrorRecord {
-    /// The task, plus one: a record that was never written is no task's.
+    /// The task, plus one: a record that was never written is not any task's.
     pub(crate) seq_plus_one: u64,
     pub(crate) attempt: u32,
     detail: i32,
@@ -281,37 +281,37 @@ pub(crate) struct Origin {
     pub(crate) detail: Detail,
 }
 
-/// Bytes of the path of a late function's shared object, at most.
-pub(crate) const MAX_LATE_PATH: usize = 1024;
+/// Bytes of the path of a dynamic function's shared object, at most.
+pub(crate) const MAX_DYNAMIC_PATH: usize = 1024;
 /// Bytes of its symbol, at most.
-pub(crate) const MAX_LATE_SYMBOL: usize = 256;
+pub(crate) const MAX_DYNAMIC_SYMBOL: usize = 256;
 
 /// A function that was registered after the start. Written by the host alone, before the first
 /// task that names it.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct LateRecord {
+pub(crate) struct DynamicRecord {
     /// How often its place was given; 0: never.
     pub(crate) generation: u32,
     path_len: u32,
     symbol_len: u32,
     pub(crate) digest: [u8; 32],
-    path: [u8; MAX_LATE_PATH],
-    symbol: [u8; MAX_LATE_SYMBOL],
+    path: [u8; MAX_DYNAMIC_PATH],
+    symbol: [u8; MAX_DYNAMIC_SYMBOL],
 }
 
-impl LateRecord {
+impl DynamicRecord {
     /// Path and symbol are cut to what there is room for.
     pub(crate) fn new(generation: u32, digest: [u8; 32], path: &[u8], symbol: &[u8]) -> Self {
         let (path_len, symbol_len) =
-            (path.len().min(MAX_LATE_PATH), symbol.len().min(MAX_LATE_SYMBOL));
+            (path.len().min(MAX_DYNAMIC_PATH), symbol.len().min(MAX_DYNAMIC_SYMBOL));
         let mut record = Self {
             generation,
             path_len: path_len as u32,
             symbol_len: symbol_len as u32,
             digest,
-            path: [0; MAX_LATE_PATH],
-            symbol: [0; MAX_LATE_SYMBOL],
+            path: [0; MAX_DYNAMIC_PATH],
+            symbol: [0; MAX_DYNAMIC_SYMBOL],
         };
         record.path[..path_len].copy_from_slice(&path[..path_len]);
         record.symbol[..symbol_len].copy_from_slice(&symbol[..symbol_len]);
@@ -319,11 +319,11 @@ impl LateRecord {
     }
 
     pub(crate) fn path(&self) -> &[u8] {
-        &self.path[..(self.path_len as usize).min(MAX_LATE_PATH)]
+        &self.path[..(self.path_len as usize).min(MAX_DYNAMIC_PATH)]
     }
 
     pub(crate) fn symbol(&self) -> &[u8] {
-        &self.symbol[..(self.symbol_len as usize).min(MAX_LATE_SYMBOL)]
+        &self.symbol[..(self.symbol_len as usize).min(MAX_DYNAMIC_SYMBOL)]
     }
 }
 

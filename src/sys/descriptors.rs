@@ -19,7 +19,7 @@ const FIRST: RawFd = 3;
 /// Where the system tells neither the open descriptors nor a limit, how far they are looked for.
 const FAR: u64 = 1 << 16;
 
-/// Ours begin here: in a nursery and its workers above all that the host had. Whoever uses the
+/// Ours begin here: in a fork server and its workers above all that the host had. Whoever uses the
 /// number of a descriptor that was closed there must not find one of ours.
 static FLOOR: AtomicI32 = AtomicI32::new(FIRST);
 

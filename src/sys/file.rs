@@ -15,7 +15,7 @@ pub(crate) fn read_regular(path: &Path, most: u64) -> Result<(File, Vec<u8>)> {
         .open(path)?;
     let known = file.metadata()?;
     if !known.is_file() {
-        return Err(Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let too_long =
         |len| Error::new(ErrorKind::FileTooLarge, format!("it has {len} bytes; at most {most}"));
@@ -46,7 +46,7 @@ mod tests {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         for other in [pipe.as_path(), Path::new("/dev/zero"), place.path()] {
             let why = read_regular(other, 5).unwrap_err().to_string();
-            assert!(why.contains("no regular file"), "{why}");
+            assert!(why.contains("not a regular file"), "{why}");
         }
         // Files of the system that say nothing of their length, and never end.
         assert!(read_regular(Path::new("/proc/self/maps"), 5).is_err());

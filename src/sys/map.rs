@@ -37,7 +37,7 @@ pub(crate) fn file_bytes(file: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(nix::sys::stat::fstat(file)?.st_size.max(0) as u64)
 }
 
-/// Keeps a memfd from being made shorter. False when it is no file that can be sealed.
+/// Keeps a memfd from being made shorter. False when it is not a file that can be sealed.
 pub(crate) fn seal_length(file: BorrowedFd<'_>) -> bool {
     let _ = fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK));
     let seals = fcntl(file, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_retain);

@@ -36,7 +36,7 @@ pub(crate) fn has_pidfds() -> bool {
     !pidfd_open(nix::unistd::getpid()).is_err_and(|error| missing.contains(&error.raw_os_error()))
 }
 
-/// Sends `signal` to exactly the process behind the descriptor. False when that is no pidfd, or
+/// Sends `signal` to exactly the process behind the descriptor. False when that is not a pidfd, or
 /// the system has no such call.
 pub(crate) fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> bool {
     // SAFETY: no pointer but a null one is passed.
@@ -125,7 +125,7 @@ pub(crate) fn reset_signals() {
             SIGTTIN | SIGTTOU => SigHandler::Handler(nothing),
             _ => SigHandler::SigDfl,
         };
-        // SAFETY: the default action is no handler of ours, and the other one does nothing.
+        // SAFETY: the default action is not a handler of ours, and the other one does nothing.
         let _ = unsafe { nix::sys::signal::signal(signal, handler) };
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);

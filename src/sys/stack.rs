@@ -152,7 +152,7 @@ extern "C" fn fault(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_voi
     }
     let before = BEFORE[usize::from(signal == libc::SIGBUS)].load(Acquire);
     // SAFETY: only what a handler may. Whoever was there before meets the fault again when this
-    // returns; a signal that somebody sent is no fault, and has its effect.
+    // returns; a signal that somebody sent is not a fault, and has its effect.
     unsafe {
         if code > 0 && !before.is_null() {
             libc::sigaction(signal, before, std::ptr::null_mut());

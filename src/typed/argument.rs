@@ -13,7 +13,7 @@ pub(super) const MOST: usize = 12;
 
 /// An argument for a parameter `P`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no argument for the parameter `{P}`",
+    message = "`{Self}` is not an argument for the parameter `{P}`",
     label = "no argument for `{P}`",
     note = "a slice takes a `&Buffer` or a `View` of its element type, a scalar a value of its type"
 )]
@@ -35,7 +35,7 @@ mod sealed {
     use super::{ArgumentFault, Packer};
 
     #[diagnostic::on_unimplemented(
-        message = "`{Self}` is no argument for the parameter `{P}`",
+        message = "`{Self}` is not an argument for the parameter `{P}`",
         label = "no argument for `{P}`",
         note = "a slice takes a `&Buffer` or a `View` of its element type, a scalar a value of its \
                 type"

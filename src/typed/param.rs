@@ -263,7 +263,7 @@ mod tests {
             (raw(here, 8), "no memory of an executor"),
             (raw(u64::MAX - 7, 8), "no memory of an executor"),
             (raw(here, 7), "its elements are INT64, the body takes UINT64"),
-            (raw(here, 200), "200 is no data type"),
+            (raw(here, 200), "200 is not a data type"),
             (raw(here + 1, 8), "misaligned"),
             (raw(0, 8), "null"),
             (ContinuousTensor::from_raw(here, [1; 5], 6, 8), "at most 5 dimensions"),

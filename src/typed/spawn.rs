@@ -68,7 +68,7 @@ impl Orchestrator {
     /// Submits a typed task to the NEXT_LEVEL workers. Waits while the rings are full.
     ///
     /// # Errors
-    /// An argument that cannot be ([`Error::Argument`] says which and why); the executor has
+    /// An invalid argument ([`Error::Argument`] says which and why); the executor has
     /// compatible hazards; as [`submit`](Self::submit). Nothing is changed then.
     #[inline]
     pub fn spawn<P, A: Arguments<P>>(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::participant::WaitStrategy;
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::GROUP_SHARED_BYTES;
-use crate::mailbox::door;
 use crate::mailbox::group::{GroupArea, Member};
+use crate::mailbox::parker;
 use crate::ring::{Phase, Slot, Word};
 use crate::segment::{Arena, Code, Detail, Origin};
 use crate::sys::futex;
@@ -144,17 +144,17 @@ impl GroupContext<'_> {
                 break;
             }
         }
-        let door = &self.arena.entry(self.me).door;
+        let parker = &self.arena.entry(self.me).parker;
         loop {
             self.area.stand(self.index, epoch, attempt); // it may have been overwritten
-            door.store(door::ASLEEP, Relaxed);
+            parker.store(parker::ASLEEP, Relaxed);
             fence(SeqCst);
             let through = self.area.all_arrived(epoch, attempt);
             if !through && !self.over() && self.area.deserter(epoch, attempt).is_none() {
-                // Bounded only against a lost wake-up; the ringer is `wake_members`.
-                futex::wait(door, door::ASLEEP, Some(Duration::from_millis(100)));
+                // Bounded only against a lost wake-up; the waker is `wake_members`.
+                futex::wait(parker, parker::ASLEEP, Some(Duration::from_millis(100)));
             }
-            door.store(door::AWAKE, Relaxed);
+            parker.store(parker::AWAKE, Relaxed);
             if let Some(outcome) = self.passed(epoch) {
                 return outcome;
             }
@@ -210,16 +210,16 @@ impl GroupContext<'_> {
     }
 }
 
-/// Wakes every member that may sleep at its door.
+/// Wakes every parked member.
 pub(crate) fn wake_members(arena: &Arena, area: &GroupArea<'_>, attempt: u32, but: Option<u16>) {
     fence(SeqCst);
     for index in 0..area.len() {
         if let Member::Joined(worker) = area.member(index, attempt)
             && Some(worker) != but
         {
-            let door = &arena.entry(worker).door;
-            if door::knock(door) {
-                futex::wake(door, 1);
+            let parker = &arena.entry(worker).parker;
+            if parker::unpark(parker) {
+                futex::wake(parker, 1);
             }
         }
     }

@@ -11,8 +11,8 @@ pub(crate) enum Symbol {
     Missing,
 }
 
-/// Why a file is no shared object of this machine.
-pub(crate) const NO_OBJECT: &str = "it is no shared object";
+/// Why a file is not a shared object of this machine.
+pub(crate) const NO_OBJECT: &str = "it is not a shared object";
 pub(crate) const OTHER_MACHINE: &str = "it is a shared object for another machine";
 
 #[cfg(target_arch = "x86_64")]

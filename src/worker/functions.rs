@@ -97,7 +97,7 @@ impl Worker for Functions {
         let function = self.list.get(Callable(callable).place());
         match function.filter(|(number, _)| number.0 == callable) {
             Some((_, function)) => function(args, config, context),
-            None => Err(format!("callable {callable:#x} is no registered function").into()),
+            None => Err(format!("callable {callable:#x} is not a registered function").into()),
         }
     }
 }
@@ -151,7 +151,7 @@ pub(crate) fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     let text = text
         .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic with a value that is no text".to_owned());
+        .unwrap_or_else(|| "panic with a value that is not text".to_owned());
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);
     }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
-use super::poke::Poke;
+use super::wakeup::Wakeup;
 use crate::segment::Arena;
 
 /// What the supervisor tells the rest of the host, and what it is told.
@@ -38,13 +38,13 @@ impl Health {
     pub(crate) fn fail(&self, why: String, arena: &Arena) {
         tracing::error!(why, "executor failed");
         let _ = self.failed.set(why);
-        arena.ring_host();
+        arena.notify_host();
     }
 
     /// The executor was dropped: whoever still waits is told.
     pub(crate) fn close(&self, arena: &Arena) {
         let _ = self.failed.set("it was dropped".to_owned());
-        arena.ring_host();
+        arena.notify_host();
     }
 
     /// Somebody has waited for long. The supervisor sees it when it looks next, which it does once
@@ -57,8 +57,8 @@ impl Health {
         self.worried.swap(false, SeqCst)
     }
 
-    pub(crate) fn stop(&self, poke: &Poke) {
+    pub(crate) fn stop(&self, wakeup: &Wakeup) {
         self.stopping.store(true, SeqCst);
-        poke.ring();
+        wakeup.notify();
     }
 }

@@ -1,4 +1,4 @@
-//! One panic hook for host, nursery and workers, installed in the host before the fork.
+//! One panic hook for host, fork server and workers, installed in the host before the fork.
 //!
 //! A child must not install one: the lock of the hook may have been held by another thread when it
 //! was forked. It needs none, since the hook that it has inherited looks where it is. In the host

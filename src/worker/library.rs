@@ -21,29 +21,29 @@ use super::native::{NativeFunction, call_native};
 use super::{BoxError, Functions, TaskContext, Worker};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::limits::MAX_FILE_BYTES;
-use crate::segment::{Arena, LateRecord};
+use crate::segment::{Arena, DynamicRecord};
 use crate::sys::file::read_regular;
 
-/// Marks callables of functions that were registered late.
-const LATE: u64 = 1 << 63;
+/// Marks callables of functions that were registered after the start.
+const DYNAMIC: u64 = 1 << 63;
 
-/// A place in the table of late functions, and how often it was given before.
+/// A place in the table of dynamic functions, and how often it was given before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct LateId {
+pub(crate) struct DynamicId {
     pub(crate) index: u32,
     pub(crate) generation: u32,
 }
 
-impl LateId {
+impl DynamicId {
     pub(crate) fn callable(self) -> u64 {
-        LATE | u64::from(self.generation) << 32 | u64::from(self.index)
+        DYNAMIC | u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
-    /// The place that a callable names, if it is one of a late function.
+    /// The place that a callable names, if it is one of a dynamic function.
     #[inline]
     pub(crate) fn of(callable: u64) -> Option<Self> {
-        let generation = (callable & !LATE) >> 32;
-        (callable & LATE != 0)
+        let generation = (callable & !DYNAMIC) >> 32;
+        (callable & DYNAMIC != 0)
             .then_some(Self { index: callable as u32, generation: generation as u32 })
     }
 }
@@ -53,7 +53,7 @@ pub(crate) fn digest(content: &[u8], symbol: &str) -> [u8; 32] {
     Sha256::new().chain_update(content).chain_update([0]).chain_update(symbol).finalize().into()
 }
 
-/// The worker that calls registered functions, early and late ones.
+/// The worker that calls registered functions, those from before the start and dynamic ones.
 pub(crate) struct Registered {
     functions: Functions,
     arena: Arc<Arena>,
@@ -74,13 +74,13 @@ impl Registered {
         Self { functions, arena, loaded: HashMap::new() }
     }
 
-    fn find(&mut self, id: LateId) -> Result<NativeFunction, BoxError> {
+    fn find(&mut self, id: DynamicId) -> Result<NativeFunction, BoxError> {
         if let Some(loaded) = self.loaded.get(&id.index)
             && loaded.generation == id.generation
         {
             return Ok(loaded.function);
         }
-        let record = self.arena.late(id.index).filter(|r| r.generation == id.generation);
+        let record = self.arena.dynamic(id.index).filter(|r| r.generation == id.generation);
         let record = record.ok_or("the function was unregistered")?;
         let loaded = load(&record)?;
         let function = loaded.function;
@@ -97,7 +97,7 @@ impl Worker for Registered {
         config: &CallConfig,
         context: &TaskContext<'_>,
     ) -> Result<(), BoxError> {
-        match LateId::of(callable) {
+        match DynamicId::of(callable) {
             None => self.functions.run(callable, args, config, context),
             Some(id) => {
                 let function = self.find(id)?;
@@ -109,7 +109,7 @@ impl Worker for Registered {
     }
 }
 
-fn load(record: &LateRecord) -> Result<Loaded, BoxError> {
+fn load(record: &DynamicRecord) -> Result<Loaded, BoxError> {
     let path = Path::new(OsStr::from_bytes(record.path()));
     let symbol = std::str::from_utf8(record.symbol())?;
     let changed =

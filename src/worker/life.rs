@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use nix::unistd::{Pid, getpid};
 
 use super::Factory;
+use super::fork_server::ForkServerHandler;
 use super::functions::make;
-use super::lent::Lent;
-use super::nursery::Brood;
+use super::inherited_memory::InheritedMemory;
 use super::orphans::{end_levels, end_subprocesses};
 use super::participant::{Participant, Place, WaitStrategy};
-use super::poke::Poke;
-use super::steps::{Step, Steps};
+use super::start_progress::{StartProgress, StartStep};
+use super::wakeup::Wakeup;
 use super::{hook, output, panics};
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
@@ -27,38 +27,38 @@ pub(crate) struct Workers {
     pub(crate) factories: [Factory; 2],
     pub(crate) wait: WaitStrategy,
     pub(crate) pin: Option<Arc<[usize]>>,
-    pub(crate) poke: Arc<Poke>,
+    pub(crate) wakeup: Arc<Wakeup>,
     /// Descriptors of the host that workers keep.
     pub(crate) kept: Arc<[RawFd]>,
     /// Memory of the levels above.
-    pub(crate) lent: Lent,
+    pub(crate) inherited: InheritedMemory,
 }
 
-impl Brood for Workers {
+impl ForkServerHandler for Workers {
     fn places(&self) -> usize {
         self.arena.shape().total_workers()
     }
 
     fn keeps(&self) -> Vec<RawFd> {
-        self.kept.iter().copied().chain(self.poke.descriptor()).collect()
+        self.kept.iter().copied().chain(self.wakeup.descriptor()).collect()
     }
 
     fn settle(&self) {
-        Lent::was_lent();
+        InheritedMemory::was_lent();
     }
 
     fn reach(&self) -> Vec<Range<u64>> {
         // What workers have mapped: their own arena, and what levels above have lent. (Memory that
         // came after the fork is added where it is mapped.)
-        self.lent.ranges().chain([self.arena.tensor_bytes()]).collect()
+        self.inherited.ranges().chain([self.arena.tensor_bytes()]).collect()
     }
 
     fn has_lines(&self) -> bool {
         true
     }
 
-    fn live(&self, worker: u16, line: Option<&OwnedFd>, steps: &Steps) -> ! {
-        steps.reach(worker, Step::Confining);
+    fn live(&self, worker: u16, line: Option<&OwnedFd>, progress: &StartProgress) -> ! {
+        progress.reach(worker, StartStep::Confining);
         let Some(line) = line else { process::exit_now(98) };
         let arena = &self.arena;
         if !arena.join_fences() {
@@ -72,30 +72,30 @@ impl Brood for Workers {
         {
             machine::pin(cpus[(usize::from(worker) + 1) % cpus.len()]);
         }
-        if self.lent.keep().is_err() {
+        if self.inherited.keep().is_err() {
             process::exit_now(98);
         }
-        self.lent.enter(arena);
+        self.inherited.enter(arena);
         hook::serve(&PANIC);
-        steps.reach(worker, Step::Factory);
+        progress.reach(worker, StartStep::Factory);
         let entry = arena.entry(worker);
         let kind = arena.shape().kind_of(usize::from(worker));
         let mut served = match make(&self.factories[kind.index()], WorkerId(worker)) {
             Ok(served) => served,
             Err(why) => refuse(arena, worker, &why),
         };
-        steps.reach(worker, Step::Live);
+        progress.reach(worker, StartStep::Live);
         entry.pid.store(getpid().as_raw() as u32, Relaxed);
         entry.status.store(Status::Live as u32, Release);
-        arena.ring_host();
-        let place = Place::Process { line: line.as_fd(), steps };
-        Participant::new(arena, worker, self.wait, &self.poke, place).serve(served.as_mut());
+        arena.notify_host();
+        let place = Place::Process { line: line.as_fd(), progress };
+        Participant::new(arena, worker, self.wait, &self.wakeup, place).serve(served.as_mut());
         drop(served); // a device is let go properly
         output::flush();
         process::exit_now(0)
     }
 
-    fn bereaved(&self, living: &[Option<Pid>]) {
+    fn on_child_exit(&self, living: &[Option<Pid>]) {
         end_levels(&self.arena, living);
         end_subprocesses(living);
     }
@@ -107,6 +107,6 @@ static PANIC: hook::InWorker = |info, _| panics::note(info);
 fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {
     arena.entry(worker).say(why);
     arena.entry(worker).status.store(Status::Refused as u32, Release);
-    arena.ring_host();
+    arena.notify_host();
     process::exit_now(97)
 }

@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering::Acquire;
 use super::participant::started_word;
 use super::recover::{NOBODY, Recovery};
 use crate::ids::WorkerKind;
-use crate::mailbox::door;
+use crate::mailbox::descriptor::{ANYWHERE, GROUP};
 use crate::mailbox::group::Member;
-use crate::mailbox::letter::{ANYWHERE, GROUP};
+use crate::mailbox::parker;
 use crate::ring::dist_ring::place;
 use crate::ring::table::{Found, examine};
 use crate::ring::word::{self, SUPERVISOR};
@@ -74,7 +74,9 @@ impl Recovery<'_> {
     ) -> Result<(), String> {
         let doing = self.ask_workers(standing);
         let impossible = |(slot, word): (u32, Word)| {
-            format!("slot {slot} holds {word:?}, which cannot be; a worker wrote where it must not")
+            format!(
+                "slot {slot} holds {word:?}, which is invalid; a worker wrote where it must not"
+            )
         };
         let mut doubts = self.suggest_again(&doing).map_err(impossible)?;
         for kind in WorkerKind::ALL {
@@ -94,7 +96,7 @@ impl Recovery<'_> {
         };
         let doubts: Vec<_> = doubts.into_iter().map(|(s, w)| (s, w, looks(s, w))).collect();
         if let Some(&(slot, word, _)) = doubts.iter().find(|doubt| doubt.2 >= STUCK) {
-            let task = self.letters.head(slot).seq;
+            let task = self.descriptors.head(slot).seq;
             return Err(format!(
                 "task {task} stays {word:?} while nobody is at work on it; a worker wrote where it \
                  must not"
@@ -117,7 +119,9 @@ impl Recovery<'_> {
                 let looked = now.0 == before.0 && now.1 != before.1;
                 match (standing(worker as u16), entry.inside()) {
                     (Standing::There, BODY) => Doing::Body(entry.started.load(Acquire)),
-                    (Standing::There, 0) if looked || entry.door.load(Acquire) == door::ASLEEP => {
+                    (Standing::There, 0)
+                        if looked || entry.parker.load(Acquire) == parker::ASLEEP =>
+                    {
                         Doing::Nothing
                     }
                     (Standing::There, _) => Doing::Unknown,
@@ -207,7 +211,7 @@ impl Recovery<'_> {
         match word.phase() {
             Some(Phase::Running | Phase::Condemned) => false,
             Some(Phase::Ready) => {
-                let route = self.letters.route(slot);
+                let route = self.descriptors.route(slot);
                 let shape = self.arena.shape();
                 let concerned = |&(worker, _): &(usize, &Doing)| match route.target {
                     ANYWHERE => shape.kind_of(worker) == route.pool(),

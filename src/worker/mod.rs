@@ -1,31 +1,31 @@
 //! Workers: what they run ([`Worker`], [`TaskContext`]), how they find it (`participant`), where
-//! they live (`thread`, `process` behind `nursery`), and who looks after them (`supervisor`).
+//! they live (`thread`, `process` behind `fork_server`), and who looks after them (`supervisor`).
 
-mod birth;
 mod context;
 pub(crate) mod elf;
+pub(crate) mod fork_server;
+mod fork_server_start;
 mod functions;
-mod gang;
+mod groups;
 pub(crate) mod health;
 pub(crate) mod hook;
 pub(crate) mod imports;
-pub(crate) mod lent;
+pub(crate) mod inherited_memory;
 pub(crate) mod library;
 pub(crate) mod life;
 mod look;
 pub(crate) mod native;
-pub(crate) mod nursery;
 pub(crate) mod orphans;
 pub(crate) mod output;
 pub(crate) mod panics;
 pub(crate) mod participant;
-pub(crate) mod poke;
 pub(crate) mod processes;
 mod publish;
 pub(crate) mod recover;
+pub(crate) mod start_progress;
 pub(crate) mod starts;
-pub(crate) mod steps;
 pub(crate) mod supervisor;
+pub(crate) mod wakeup;
 
 pub use context::{Cancelled, GroupContext, TaskContext};
 #[cfg(feature = "flow")]

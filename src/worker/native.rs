@@ -36,7 +36,7 @@ pub struct NativeContext {
     pub attempt: u32,
     /// Which member of its group, from 0.
     pub member: u32,
-    /// Members of its group; 0: it is no group.
+    /// Members of its group; 0: it is not a group.
     pub members: u32,
     /// 1 when the body should stop.
     pub cancelled: extern "C" fn(context: *const NativeContext) -> c_int,

@@ -1,4 +1,4 @@
-//! What comes to the nursery when a process below it dies: levels below a dead worker, and what
+//! What comes to the fork server when a process below it dies: levels below a dead worker, and what
 //! tasks have started.
 
 use std::collections::HashSet;
@@ -12,8 +12,8 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use crate::segment::Arena;
-use crate::sys::family::{self, Member};
 use crate::sys::process;
+use crate::sys::process_tree::{self, Member};
 
 /// Longest wait for processes that are dying.
 const STUCK: Duration = Duration::from_secs(10);
@@ -21,9 +21,9 @@ const STUCK: Duration = Duration::from_secs(10);
 /// Ends what is left of a level below the dead worker. It shares tensors with us, so this comes
 /// before anybody looks at what the worker left.
 ///
-/// Whoever has our arena mapped and has come to us as an orphan belongs to such a level: a nursery
-/// that has lost its host; then its workers, when it is dead; then what is below them. What tasks
-/// start by themselves does not have the arena.
+/// Whoever has our arena mapped and has come to us as an orphan belongs to such a level: a fork
+/// server that has lost its host; then its workers, when it is dead; then what is below them. What
+/// tasks start by themselves does not have the arena.
 pub(super) fn end_levels(arena: &Arena, pids: &[Option<Pid>]) {
     let until = Instant::now() + STUCK;
     let own = std::fs::read_link("/proc/self/exe").ok();
@@ -99,14 +99,14 @@ pub(crate) fn end_subprocesses(living: &[Option<Pid>]) {
     }
     let spared: Vec<Member> = spared.into_iter().filter_map(Member::of).collect();
     let own = nix::unistd::getpid().as_raw();
-    let ended = family::end_descendants(own, &spared, Duration::ZERO, STUCK, &|| true);
+    let ended = process_tree::end_descendants(own, &spared, Duration::ZERO, STUCK, &|| true);
     if !ended.is_empty() {
-        family::reap_others(&spared);
+        process_tree::reap_others(&spared);
     }
 }
 
 /// Collects orphans that have ended; they came to us when their parents died.
-pub(super) fn bury_strays(pids: &[Option<Pid>]) {
+pub(super) fn reap_strays(pids: &[Option<Pid>]) {
     for child in process::children() {
         let child = Pid::from_raw(child);
         if !pids.contains(&Some(child)) {

@@ -11,7 +11,7 @@ unsafe extern "C" {
     fn __fpurge(file: *mut libc::FILE);
 }
 
-/// In the nursery: what the host had not written when it forked is the host's to write.
+/// In the fork server: what the host had not written when it forked is the host's to write.
 pub(crate) fn forget_the_hosts() {
     // SAFETY: the C library's own file; this process has one thread.
     unsafe { __fpurge(stdout) };

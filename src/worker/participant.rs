@@ -11,20 +11,20 @@ use super::functions::guard;
 use super::imports::Mapped;
 use super::output;
 use super::panics;
-use super::poke::Poke;
-use super::steps::{Step, Steps};
+use super::start_progress::{StartProgress, StartStep};
+use super::wakeup::Wakeup;
 use super::{GroupContext, Publisher, TaskContext, Words, Worker};
 use crate::abi::{ContinuousTensor, reach};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::alarm::Alarm;
 use crate::mailbox::bitmap::Bitmap;
-use crate::mailbox::door;
-use crate::mailbox::hint::HintRing;
-use crate::mailbox::letter::{
-    ANYWHERE, GROUP, Head, IMPORTED, JOIN, Letters, Route, SNAPSHOT, SavedRange,
+use crate::mailbox::descriptor::{
+    ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, Route, SNAPSHOT, SavedRange, TaskDescriptors,
 };
-use crate::ring::slot::NO_CAUSE;
+use crate::mailbox::parker;
+use crate::mailbox::ready_queue::ReadyQueue;
+use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::table::Released;
 use crate::ring::{Phase, Table, Word};
 use crate::segment::{Arena, BODY, Code, Origin, PREPARING};
@@ -89,7 +89,7 @@ fn yield_if_short() -> bool {
     true
 }
 
-/// A lease: the slot, the word that took it, the letter.
+/// A lease: the slot, the word that took it, the task descriptor.
 #[derive(Clone, Copy)]
 pub(crate) struct Lease {
     pub(crate) slot: u32,
@@ -127,7 +127,7 @@ pub(crate) enum Place<'a> {
         /// Where it asks for memory that came after the fork.
         line: BorrowedFd<'a>,
         /// Where it says why it ends.
-        steps: &'a Steps,
+        progress: &'a StartProgress,
     },
     /// In a thread of the host.
     Thread,
@@ -137,15 +137,15 @@ pub(crate) enum Place<'a> {
 pub(crate) struct Participant<'a> {
     pub(super) arena: &'a Arena,
     pub(super) table: Table<'a>,
-    pub(super) letters: Letters,
+    pub(super) descriptors: TaskDescriptors,
     pub(super) me: u16,
     pub(super) kind: WorkerKind,
     pub(super) wait: WaitStrategy,
-    pub(super) poke: &'a Poke,
+    pub(super) wakeup: &'a Wakeup,
     pub(super) publisher: Publisher<'a>,
-    /// Hints of the same kind: its own, the submitter's, then those of the others.
-    rings: Vec<HintRing<'a>>,
-    gang: &'a AtomicU64,
+    /// Ready queues of the same kind: its own, the submitter's, then those of the others.
+    queues: Vec<ReadyQueue<'a>>,
+    assembling: &'a AtomicU64,
     groups: Bitmap<'a>,
     urgent: Bitmap<'a>,
     pinned: Bitmap<'a>,
@@ -165,29 +165,29 @@ impl<'a> Participant<'a> {
         arena: &'a Arena,
         me: u16,
         wait: WaitStrategy,
-        poke: &'a Poke,
+        wakeup: &'a Wakeup,
         place: Place<'a>,
     ) -> Self {
         let shape = arena.shape();
         let kind = shape.kind_of(usize::from(me));
         let workers = shape.total_workers();
         let others = (1..workers).map(|k| (usize::from(me) + k) % workers);
-        let rings = [usize::from(me), workers]
+        let queues = [usize::from(me), workers]
             .into_iter()
             .chain(others)
-            .map(|producer| arena.hints(producer, kind))
+            .map(|producer| arena.ready_queue(producer, kind))
             .collect();
         Self {
             arena,
             table: arena.table(),
-            letters: arena.letters(),
+            descriptors: arena.descriptors(),
             me,
             kind,
             wait,
-            poke,
+            wakeup,
             publisher: Publisher::with_rings(arena, usize::from(me)),
-            rings,
-            gang: arena.gang(kind),
+            queues,
+            assembling: arena.assembling(kind),
             groups: arena.ready_groups(kind),
             urgent: arena.urgent(kind),
             pinned: arena.pinned(me),
@@ -238,19 +238,19 @@ impl<'a> Participant<'a> {
     /// Takes and runs one task that is not a successor. False when there was none.
     fn step(&mut self, worker: &mut dyn Worker, woken: bool) -> bool {
         if self.pinned.has_some() {
-            if self.passed >= MAX_PASSED && self.gang_visible() {
+            if self.passed >= MAX_PASSED && self.group_visible() {
                 self.passed = 0;
                 if self.try_group(worker) {
                     return true;
                 }
             }
             if let Some((slot, word)) = self.take_from(self.pinned) {
-                self.passed = if self.gang_visible() { self.passed + 1 } else { 0 };
+                self.passed = if self.group_visible() { self.passed + 1 } else { 0 };
                 self.run_single(worker, slot, word);
                 return true;
             }
         }
-        if !self.after_group && self.gang_visible() && self.try_group(worker) {
+        if !self.after_group && self.group_visible() && self.try_group(worker) {
             return true;
         }
         if let Some((slot, word)) = self.take_single() {
@@ -264,7 +264,7 @@ impl<'a> Participant<'a> {
             return true;
         }
         let groups_passed = std::mem::take(&mut self.after_group);
-        groups_passed && self.gang_visible() && self.try_group(worker)
+        groups_passed && self.group_visible() && self.try_group(worker)
     }
 
     #[inline]
@@ -274,11 +274,11 @@ impl<'a> Participant<'a> {
         {
             return Some(lease);
         }
-        for index in 0..self.rings.len() {
-            let ring = self.rings[index];
+        for index in 0..self.queues.len() {
+            let ring = self.queues[index];
             let ahead = |slot: u32| {
                 prefetch_write(self.table.slot(slot));
-                self.letters.lines(slot).into_iter().for_each(prefetch_read);
+                self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
             };
             if let Some(lease) = ring.take(|slot| self.lease(slot), ahead) {
                 return Some(lease);
@@ -293,7 +293,7 @@ impl<'a> Participant<'a> {
             let lease = self.lease(slot);
             if lease.is_some() || !self.table.slot(slot).load().is(Phase::Ready) {
                 set.remove(slot, || self.is_for_me(slot));
-            } else if !self.eligible(self.letters.route(slot)) {
+            } else if !self.eligible(self.descriptors.route(slot)) {
                 // A stale bit: the slot serves a task of another kind by now.
                 set.remove(slot, || self.is_for_me(slot));
             }
@@ -302,7 +302,7 @@ impl<'a> Participant<'a> {
     }
 
     fn is_for_me(&self, slot: u32) -> bool {
-        self.table.slot(slot).load().is(Phase::Ready) && self.eligible(self.letters.route(slot))
+        self.table.slot(slot).load().is(Phase::Ready) && self.eligible(self.descriptors.route(slot))
     }
 
     #[inline]
@@ -312,18 +312,18 @@ impl<'a> Participant<'a> {
             && !route.has(GROUP)
     }
 
-    /// Leases the slot, if it is ready and meant for this worker. The letter is looked at before
-    /// (it may be another lap's) and again after the lease, when it stands still.
+    /// Leases the slot, if it is ready and meant for this worker. The task descriptor is looked at
+    /// before (it may be another lap's) and again after the lease, when it stands still.
     #[inline]
     fn lease(&self, slot: u32) -> Option<(u32, Word)> {
-        let slot = slot & (self.table.window() - 1); // a scribbled hint names some slot
-        // Slot and letter are two misses; let them come at the same time.
+        let slot = slot & (self.table.window() - 1); // an overwritten queue entry names some slot
+        // Slot and task descriptor are two misses; let them come at the same time.
         prefetch_write(self.table.slot(slot));
-        if !self.eligible(self.letters.route(slot)) {
+        if !self.eligible(self.descriptors.route(slot)) {
             return None;
         }
         let word = self.table.slot(slot).take(self.me)?;
-        let route = self.letters.route(slot);
+        let route = self.descriptors.route(slot);
         if !self.eligible(route) {
             self.give_back(slot, word, route);
             return None;
@@ -339,7 +339,7 @@ impl<'a> Participant<'a> {
             // who sleep over it look again.
             let attempt = cell.attempt(word);
             let back = cell.revoke(word, Phase::Ready).is_some();
-            let head = self.letters.head(slot);
+            let head = self.descriptors.head(slot);
             if let Some(area) = self.arena.group(&head).filter(|_| back && head.has(GROUP)) {
                 wake_members(self.arena, &area, attempt, Some(self.me));
             }
@@ -348,7 +348,7 @@ impl<'a> Participant<'a> {
             cell.give_back(word)
         };
         if back {
-            // Its real takers may have passed its hint while we held it.
+            // Its real takers may have passed its entry while we held it.
             Publisher::supervisor(self.arena).suggest(slot, route);
         }
     }
@@ -356,12 +356,12 @@ impl<'a> Participant<'a> {
     // ---- running ----------------------------------------------------------------------------
 
     fn run_single(&mut self, worker: &mut dyn Worker, index: u32, word: Word) {
-        let lease = Lease { slot: index, word, head: self.letters.head(index) };
+        let lease = Lease { slot: index, word, head: self.descriptors.head(index) };
         let slot = self.table.slot(index);
-        let cause = slot.cause();
-        if cause != NO_CAUSE {
-            self.finish(&lease, Some(cause));
-        } else if lease.head.has(JOIN) {
+        let failed_root = slot.failed_root();
+        if failed_root != NO_FAILED_ROOT {
+            self.finish(&lease, Some(failed_root));
+        } else if lease.head.has(FAN_IN) {
             self.finish(&lease, None);
         } else if lease.word.cancelled() || slot.load().cancelled() {
             self.fail(&lease, Code::Cancelled, &Words::default());
@@ -387,7 +387,7 @@ impl<'a> Participant<'a> {
     ) -> Result<(), (Code, Words)> {
         let head = &lease.head;
         // SAFETY: the lease is held until `finish`, after the call.
-        let args = unsafe { self.letters.args(lease.slot, head, member) };
+        let args = unsafe { self.descriptors.args(lease.slot, head, member) };
         if head.has(IMPORTED | SNAPSHOT) {
             self.prepare(head, args.tensors())?;
         }
@@ -399,7 +399,7 @@ impl<'a> Participant<'a> {
             let end = monotonic_ns() + u64::from(head.deadline_us) * 1000;
             let alarm = Alarm::new(&self.arena.control().next_look);
             if alarm.enter(&entry.deadline, end) {
-                self.poke.ring();
+                self.wakeup.notify();
             }
         }
         let context = TaskContext {
@@ -447,7 +447,7 @@ impl<'a> Participant<'a> {
     /// seal is set when all is saved and before the body is begun, so it says which of the two.
     fn snapshot(&self, head: &Head) {
         // SAFETY: the caller holds the lease.
-        let Some((seal, ranges)) = (unsafe { self.letters.saved(head) }) else { return };
+        let Some((seal, ranges)) = (unsafe { self.descriptors.saved(head) }) else { return };
         let seal: *mut u64 = std::ptr::with_exposed_provenance_mut(seal as usize);
         let pointer =
             |address: u64| -> *mut u8 { std::ptr::with_exposed_provenance_mut(address as usize) };
@@ -467,7 +467,7 @@ impl<'a> Participant<'a> {
     /// Completes the task as the root of a failure.
     pub(super) fn fail(&mut self, lease: &Lease, code: Code, words: &Words) {
         self.record(lease, code, words, u16::MAX);
-        self.finish(lease, Some(code.cause(lease.head.seq)));
+        self.finish(lease, Some(code.failed_root(lease.head.seq)));
     }
 
     /// Writes down why the task (or its member) failed.
@@ -481,21 +481,21 @@ impl<'a> Participant<'a> {
 
     /// Completes, releases, retires.
     #[inline]
-    pub(super) fn finish(&mut self, lease: &Lease, cause: Option<u64>) {
-        if !self.try_finish(lease, cause) {
+    pub(super) fn finish(&mut self, lease: &Lease, failed_root: Option<u64>) {
+        if !self.try_finish(lease, failed_root) {
             self.superseded(lease);
         }
     }
 
     /// The same, without a word when the lease was taken away. True when it was not.
     #[inline]
-    pub(super) fn try_finish(&mut self, lease: &Lease, cause: Option<u64>) -> bool {
+    pub(super) fn try_finish(&mut self, lease: &Lease, failed_root: Option<u64>) -> bool {
         let table = self.table;
         let me = self.me;
-        let done =
-            table.finish(lease.slot, lease.word, me, cause, |released| self.released(released));
+        let done = table
+            .finish(lease.slot, lease.word, me, failed_root, |released| self.released(released));
         if done == Some(true) {
-            self.arena.ring_host();
+            self.arena.notify_host();
         }
         done.is_some()
     }
@@ -504,12 +504,12 @@ impl<'a> Participant<'a> {
     #[inline]
     fn released(&mut self, released: Released) {
         let Released { slot, generation } = released;
-        let route = self.letters.route(slot);
+        let route = self.descriptors.route(slot);
         let consumer = self.table.slot(slot);
         if self.successor.is_none() && self.chain < MAX_CHAIN && self.eligible(route) {
             if let Some(word) = consumer.take_pending(self.me, generation) {
                 // It runs as soon as this walk is over: fetch what it will read first.
-                self.letters.lines(slot).into_iter().for_each(prefetch_read);
+                self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
                 if word.head() != 0 {
                     prefetch_read(self.table.edge(word.head() - 1));
                 }
@@ -534,11 +534,11 @@ impl<'a> Participant<'a> {
         }
         self.record(lease, Code::Deadline, &Words::new(DEADLINE.to_owned()), u16::MAX);
         if let Some(word) = slot.fail_dead(condemned) {
-            let cause = Code::Deadline.cause(lease.head.seq);
+            let failed_root = Code::Deadline.failed_root(lease.head.seq);
             let table = self.table;
-            table.walk(word.head(), Some(cause), |released| self.released(released));
+            table.walk(word.head(), Some(failed_root), |released| self.released(released));
             if slot.retire(word.generation()) {
-                self.arena.ring_host();
+                self.arena.notify_host();
             }
         }
     }
@@ -546,9 +546,9 @@ impl<'a> Participant<'a> {
     /// In a process: waits for the kill that is on its way. If none comes, nobody has taken the
     /// lease: the word that said whose it is was overwritten, and the supervisor is told so.
     pub(super) fn await_end(&self) {
-        if let Place::Process { steps, .. } = self.place {
+        if let Place::Process { progress, .. } = self.place {
             std::thread::sleep(ENDED);
-            steps.reach(self.me, Step::Dispossessed);
+            progress.reach(self.me, StartStep::Dispossessed);
             output::flush();
             process::exit_now(96);
         }
@@ -557,44 +557,44 @@ impl<'a> Participant<'a> {
     // ---- sleeping -----------------------------------------------------------------------------
 
     #[inline]
-    pub(super) fn gang_visible(&self) -> bool {
-        self.gang.load(Relaxed) != 0 || self.groups.has_some()
+    pub(super) fn group_visible(&self) -> bool {
+        self.assembling.load(Relaxed) != 0 || self.groups.has_some()
     }
 
     fn anything_visible(&self) -> bool {
         self.pinned.has_some()
             || self.urgent.has_some()
-            || self.gang_visible()
-            || self.rings.iter().any(HintRing::has_some)
+            || self.group_visible()
+            || self.queues.iter().any(ReadyQueue::has_some)
             || self.arena.control().shutdown.load(Acquire) != 0
     }
 
-    /// Sleeps until somebody rings. True when somebody did.
+    /// Sleeps until it is unparked. True if it was.
     fn park(&mut self) -> bool {
         output::flush(); // of the bodies before: one takes less time than this
         let entry = self.arena.entry(self.me);
         let parked = self.arena.parked(self.kind);
         entry.idles();
-        parked.announce(self.me, &entry.door);
-        self.arena.fence_ringers();
-        let mut rung = false;
+        parked.announce(self.me, &entry.parker);
+        self.arena.fence_wakers();
+        let mut unparked = false;
         if !self.anything_visible() {
             entry.slept.store(entry.slept.load(Relaxed).wrapping_add(1), Relaxed);
-            while entry.door.load(Acquire) == door::ASLEEP {
+            while entry.parker.load(Acquire) == parker::ASLEEP {
                 self.imports.release_stale(self.arena);
-                futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
+                futex::wait(&entry.parker, parker::ASLEEP, Some(RECHECK));
                 entry.idles();
                 if self.anything_visible() {
                     break;
                 }
             }
-            rung = entry.door.load(Acquire) == door::RUNG;
+            unparked = entry.parker.load(Acquire) == parker::UNPARKED;
         }
-        parked.arise(self.me, &entry.door);
-        rung
+        parked.retract(self.me, &entry.parker);
+        unparked
     }
 
-    /// Wakes those that were released together; used by the gang.
+    /// Wakes those that were released together; used by groups.
     pub(super) fn wake_pool(&self) {
         self.publisher.wake_all(self.kind);
     }

@@ -7,30 +7,30 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use super::nursery::{Nursery, Reins};
+use super::fork_server::{ChildHandle, ForkServer};
 use crate::segment::Detail;
 
 /// Who forks, and what is held of each worker.
 pub(crate) struct Processes {
-    pub(crate) nursery: Nursery,
+    pub(crate) fork_server: ForkServer,
     /// By worker.
-    pub(crate) reins: Vec<Option<Reins>>,
+    pub(crate) children: Vec<Option<ChildHandle>>,
 }
 
 impl Processes {
     /// How worker `worker` has died, if it has.
     pub(crate) fn ending(&self, worker: u16) -> Option<String> {
-        let reins = self.reins.get(usize::from(worker))?.as_ref()?;
-        let gone = || "its process is gone, and the nursery as well".to_owned();
-        is_readable(&reins.death).then(|| self.reap(worker).map_or_else(gone, |(how, _)| how))
+        let child = self.children.get(usize::from(worker))?.as_ref()?;
+        let gone = || "its process is gone, and the fork server as well".to_owned();
+        is_readable(&child.death).then(|| self.reap(worker).map_or_else(gone, |(how, _)| how))
     }
 
-    /// How the dead worker has died; lets its number go. `None`: the nursery does not answer.
+    /// How the dead worker has died; lets its number go. `None`: the fork server does not answer.
     pub(super) fn reap(&self, worker: u16) -> Option<(String, Detail)> {
-        match self.nursery.reap(worker) {
+        match self.fork_server.reap(worker) {
             Ok(status) => Some((describe_status(status), Detail::of_status(status))),
             Err(error) => {
-                tracing::error!(%error, "the nursery does not answer");
+                tracing::error!(%error, "the fork server does not answer");
                 None
             }
         }
@@ -38,34 +38,34 @@ impl Processes {
 
     /// Kills those workers.
     pub(crate) fn kill_where(&self, doomed: impl Fn(u16) -> bool) {
-        for (worker, reins) in (0u16..).zip(&self.reins) {
-            if let Some(reins) = reins.as_ref().filter(|_| doomed(worker)) {
-                reins.kill();
+        for (worker, child) in (0u16..).zip(&self.children) {
+            if let Some(child) = child.as_ref().filter(|_| doomed(worker)) {
+                child.kill();
             }
         }
     }
 
-    /// Waits for all workers to leave, at most for `grace`; then ends them and the nursery.
+    /// Waits for all workers to leave, at most for `grace`; then ends them and the fork server.
     pub(crate) fn end(mut self, grace: Duration) {
         // Nobody answers any more: whoever waits for memory is told so.
-        self.reins.iter_mut().flatten().for_each(|reins| reins.line = None);
+        self.children.iter_mut().flatten().for_each(|child| child.line = None);
         self.await_all(grace);
-        self.nursery.shutdown();
+        self.fork_server.shutdown();
     }
 
-    /// The nursery has died, and the workers with it. What they had started is ended.
-    pub(super) fn bury(self) {
-        let groups: Vec<i32> = self.reins.iter().flatten().map(|reins| reins.pid).collect();
-        self.nursery.bury(&groups);
+    /// The fork server has died, and the workers with it. What they had started is ended.
+    pub(super) fn reap_all(self) {
+        let groups: Vec<i32> = self.children.iter().flatten().map(|child| child.pid).collect();
+        self.fork_server.reap_all(&groups);
     }
 
     /// Waits until all workers have ended, at most for `longest`.
     pub(super) fn await_all(&self, longest: Duration) {
         let until = Instant::now() + longest;
-        for reins in self.reins.iter().flatten() {
+        for child in self.children.iter().flatten() {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let _ = poll(&mut [PollFd::new(reins.death.as_fd(), PollFlags::POLLIN)], timeout);
+            let _ = poll(&mut [PollFd::new(child.death.as_fd(), PollFlags::POLLIN)], timeout);
         }
     }
 }

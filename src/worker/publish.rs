@@ -4,34 +4,34 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
 
 use crate::ids::WorkerKind;
-use crate::mailbox::door::{self, Parked};
-use crate::mailbox::hint::{Cursor, HintRing};
-use crate::mailbox::letter::{ANYWHERE, GROUP, Route, URGENT};
+use crate::mailbox::descriptor::{ANYWHERE, GROUP, Route, URGENT};
+use crate::mailbox::parker::{self, Parked};
+use crate::mailbox::ready_queue::{Cursor, ReadyQueue};
 use crate::segment::Arena;
 use crate::sys::futex;
 
-/// One who makes tasks ready: a worker, the submitter (both with hint rings of their own), or the
+/// One who makes tasks ready: a worker, the submitter (both with ready queues of their own), or the
 /// supervisor (bitmaps only, where doing it twice is doing it once).
 pub(crate) struct Publisher<'a> {
     arena: &'a Arena,
     parked: [Parked<'a>; 2],
-    rings: Option<[(HintRing<'a>, Cursor); 2]>,
+    queues: Option<[(ReadyQueue<'a>, Cursor); 2]>,
 }
 
 impl<'a> Publisher<'a> {
     /// `producer` is the worker's number, or the number of workers for the submitter.
     pub(crate) fn with_rings(arena: &'a Arena, producer: usize) -> Self {
-        let rings = WorkerKind::ALL.map(|kind| {
-            let ring = arena.hints(producer, kind);
-            (ring, ring.writer())
+        let queues = WorkerKind::ALL.map(|kind| {
+            let queue = arena.ready_queue(producer, kind);
+            (queue, queue.writer())
         });
-        Self { rings: Some(rings), ..Self::supervisor(arena) }
+        Self { queues: Some(queues), ..Self::supervisor(arena) }
     }
 
     /// Without rings of its own.
     pub(crate) fn supervisor(arena: &'a Arena) -> Self {
         let parked = WorkerKind::ALL.map(|kind| arena.parked(kind));
-        Self { arena, parked, rings: None }
+        Self { arena, parked, queues: None }
     }
 
     /// Puts the ready task of `slot` where its takers look, and wakes one if all sleep.
@@ -40,9 +40,9 @@ impl<'a> Publisher<'a> {
         let kind = route.pool();
         if route.target == ANYWHERE
             && route.flags & (GROUP | URGENT) == 0
-            && let Some(rings) = &mut self.rings
+            && let Some(queues) = &mut self.queues
         {
-            let (ring, cursor) = &mut rings[kind.index()];
+            let (ring, cursor) = &mut queues[kind.index()];
             if ring.push(cursor, slot) {
                 self.wake_one(kind);
                 return;
@@ -61,9 +61,9 @@ impl<'a> Publisher<'a> {
         } else if route.target != ANYWHERE {
             self.arena.pinned(route.target).set(slot);
             fence(SeqCst);
-            let door = &self.arena.entry(route.target).door;
-            if door.load(Relaxed) == door::ASLEEP && door::knock(door) {
-                futex::wake(door, 1);
+            let parker = &self.arena.entry(route.target).parker;
+            if parker.load(Relaxed) == parker::ASLEEP && parker::unpark(parker) {
+                futex::wake(parker, 1);
             }
         } else {
             self.arena.urgent(kind).set(slot);
@@ -82,8 +82,8 @@ impl<'a> Publisher<'a> {
 
     #[cold]
     fn wake_sleeper(&self, parked: Parked<'a>) {
-        if let Some(worker) = parked.claim(|w| &self.arena.entry(w).door) {
-            futex::wake(&self.arena.entry(worker).door, 1);
+        if let Some(worker) = parked.claim(|w| &self.arena.entry(w).parker) {
+            futex::wake(&self.arena.entry(worker).parker, 1);
         }
     }
 
@@ -93,9 +93,9 @@ impl<'a> Publisher<'a> {
         fence(SeqCst);
         for worker in 0..shape.total_workers() {
             // Once each: one who goes back to sleep has looked after we published.
-            let door = &self.arena.entry(worker as u16).door;
-            if shape.kind_of(worker) == kind && door::knock(door) {
-                futex::wake(door, 1);
+            let parker = &self.arena.entry(worker as u16).parker;
+            if shape.kind_of(worker) == kind && parker::unpark(parker) {
+                futex::wake(parker, 1);
             }
         }
     }

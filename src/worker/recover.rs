@@ -13,9 +13,9 @@ use super::context::wake_members;
 use super::look::Looks;
 use super::participant::{DEADLINE, started_word};
 use crate::ids::WorkerKind;
-use crate::mailbox::door;
+use crate::mailbox::descriptor::{FAN_IN, GROUP, Head, TaskDescriptors};
 use crate::mailbox::group::Member;
-use crate::mailbox::letter::{GROUP, Head, JOIN, Letters};
+use crate::mailbox::parker;
 use crate::ring::table::{Found, Released, examine};
 use crate::ring::word::{self, SUPERVISOR};
 use crate::ring::{Phase, Table, Word};
@@ -38,7 +38,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Recovery<'a> {
     pub(super) arena: &'a Arena,
     pub(super) table: Table<'a>,
-    pub(super) letters: Letters,
+    pub(super) descriptors: TaskDescriptors,
     pub(super) publisher: Publisher<'a>,
     /// By task: attempts that began and did not end by themselves.
     charged: HashMap<u64, u32>,
@@ -62,7 +62,7 @@ impl<'a> Recovery<'a> {
         Self {
             arena,
             table: arena.table(),
-            letters: arena.letters(),
+            descriptors: arena.descriptors(),
             publisher: Publisher::supervisor(arena),
             charged: HashMap::new(),
             verdicts: HashMap::new(),
@@ -70,10 +70,10 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// The letter of a slot that stands as `word`: read, and the word looked at again, since a
-    /// slot that is not held may be completed and reused at any time.
+    /// The task descriptor of a slot that stands as `word`: read, and the word looked at again,
+    /// since a slot that is not held may be completed and reused at any time.
     pub(super) fn head_of(&self, slot: u32, word: Word) -> Option<Head> {
-        let head = self.letters.head(slot);
+        let head = self.descriptors.head(slot);
         fence(Acquire);
         self.table.slot(slot).load().same_lease(word).then_some(head)
     }
@@ -278,8 +278,8 @@ impl<'a> Recovery<'a> {
                     self.look_for_member(slot, dead, how, detail);
                 }
                 Found::Leased(word) => {
-                    let head = self.letters.head(slot);
-                    let began = started == started_word(slot, word) && !head.has(JOIN);
+                    let head = self.descriptors.head(slot);
+                    let began = started == started_word(slot, word) && !head.has(FAN_IN);
                     let by_us = word.is(Phase::Condemned);
                     if began && !by_us {
                         let verdict = Verdict {
@@ -308,7 +308,7 @@ impl<'a> Recovery<'a> {
             self.arena.parked(kind).forget(dead);
         }
         self.arena.pinned(dead).repair();
-        entry.door.store(door::AWAKE, Relaxed);
+        entry.parker.store(parker::AWAKE, Relaxed);
         entry.pid.store(0, Relaxed);
         entry.enter(0);
         entry.deadline.store(0, Relaxed);
@@ -317,16 +317,17 @@ impl<'a> Recovery<'a> {
         }
         // A waker may have died between claiming a sleeper and waking it.
         for worker in 0..self.arena.shape().total_workers() as u16 {
-            let door = &self.arena.entry(worker).door;
-            if door.load(Acquire) == door::RUNG {
-                crate::sys::futex::wake(door, 1);
+            let parker = &self.arena.entry(worker).parker;
+            if parker.load(Acquire) == parker::UNPARKED {
+                crate::sys::futex::wake(parker, 1);
             }
         }
-        self.arena.ring_host();
+        self.arena.notify_host();
         Ok(report)
     }
 
-    /// A ready task: its hint may be lost. A forming group that the dead had joined forms anew.
+    /// A ready task: its queue entry may be lost. An assembling group that the dead worker had
+    /// joined assembles anew.
     fn ready_again(&mut self, slot: u32, word: Word, dead: u16, report: &mut Report) {
         let Some(head) = self.head_of(slot, word) else { return };
         if let Some(area) = self.arena.group(&head).filter(|_| head.has(GROUP)) {
@@ -369,7 +370,7 @@ impl<'a> Recovery<'a> {
                 };
                 let _ = self.condemn_group(slot, word, &head, verdict);
             }
-            area.bury(index, dead, attempt);
+            area.mark_dead(index, dead, attempt);
         }
         let now = self.table.slot(slot).load();
         if now.is(Phase::Running)
@@ -377,9 +378,10 @@ impl<'a> Recovery<'a> {
             && let Some(ok) = area.outcome(attempt)
         {
             let code = Code::from_bits(self.arena.read_error(slot).code);
-            let cause = (!ok).then(|| code.cause(head.seq));
+            let failed_root = (!ok).then(|| code.failed_root(head.seq));
             let table = self.table;
-            let _ = table.finish(slot, now, SUPERVISOR, cause, |released| self.released(released));
+            let _ = table
+                .finish(slot, now, SUPERVISOR, failed_root, |released| self.released(released));
         }
     }
 
@@ -432,19 +434,19 @@ impl<'a> Recovery<'a> {
     fn released(&mut self, released: Released) {
         let Released { slot, generation } = released;
         if self.table.slot(slot).make_ready(SUPERVISOR, generation) {
-            self.publisher.suggest(slot, self.letters.route(slot));
+            self.publisher.suggest(slot, self.descriptors.route(slot));
         }
     }
 
     /// Walks and retires a completed slot that is ours.
     pub(super) fn walk(&mut self, slot: u32, word: Word) {
         let cell = self.table.slot(slot);
-        let seq = self.letters.head(slot).seq;
-        let cause = word.is_failed().then(|| self.arena.cause_of(slot, seq));
+        let seq = self.descriptors.head(slot).seq;
+        let failed_root = word.is_failed().then(|| self.arena.failed_root_of(slot, seq));
         let table = self.table;
-        table.walk(word.head(), cause, |released| self.released(released));
+        table.walk(word.head(), failed_root, |released| self.released(released));
         let _ = cell.retire(word.generation());
-        self.arena.ring_host();
+        self.arena.notify_host();
     }
 
     /// Forgets what was charged to tasks that have left the window.

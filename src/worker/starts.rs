@@ -1,12 +1,12 @@
 //! Starts that fail: when the next is tried, and when those who wait are told.
 //!
-//! A machine without a free process, descriptor or page has one again some time, so nobody is given
-//! up for that. Starts go on, more and more slowly; only what waits for them ends.
+//! A machine without a free process, descriptor or page has one again some time, so nobody is
+//! retired for that. Starts go on, more and more slowly; only what waits for them ends.
 
 use std::time::{Duration, Instant};
 
-use super::nursery::Reins;
-use super::steps::Step;
+use super::fork_server::ChildHandle;
+use super::start_progress::StartStep;
 
 /// Pause after the first failure; each further one doubles it.
 const FIRST: Duration = Duration::from_millis(10);
@@ -90,32 +90,32 @@ impl Starts {
 }
 
 /// Kills a process whose start takes too long, and notes why.
-pub(crate) fn end_overdue(reins: &mut Reins, longest: Duration, now: Instant) {
-    if reins.overdue.is_some() || overdue_at(reins, longest).is_none_or(|at| now < at) {
+pub(crate) fn end_overdue(child: &mut ChildHandle, longest: Duration, now: Instant) {
+    if child.overdue.is_some() || overdue_at(child, longest).is_none_or(|at| now < at) {
         return;
     }
-    let took = now.duration_since(reins.born).as_secs_f32();
+    let took = now.duration_since(child.born).as_secs_f32();
     let why = format!(
         "its process had not come up after {took:.1} s and was killed; its last step was {}",
-        reins.step().describe()
+        child.step().describe()
     );
-    tracing::warn!(pid = reins.pid, why, "a start takes too long");
-    reins.overdue = Some(why);
-    reins.kill();
+    tracing::warn!(pid = child.pid, why, "a start takes too long");
+    child.overdue = Some(why);
+    child.kill();
 }
 
 /// How long a start may take that has come so far; `None`: it is through.
-fn bound(step: Step, longest: Duration) -> Option<Duration> {
+fn bound(step: StartStep, longest: Duration) -> Option<Duration> {
     match step {
-        Step::Live | Step::Overflowed | Step::Dispossessed => None,
-        Step::Factory => Some(longest),
+        StartStep::Live | StartStep::Overflowed | StartStep::Dispossessed => None,
+        StartStep::Factory => Some(longest),
         _ => Some(EARLY.min(longest)),
     }
 }
 
 /// When a process that starts is overdue, as far as it has come; `None`: it serves.
-pub(crate) fn overdue_at(reins: &Reins, longest: Duration) -> Option<Instant> {
-    bound(reins.step(), longest).map(|bound| reins.born + bound)
+pub(crate) fn overdue_at(child: &ChildHandle, longest: Duration) -> Option<Instant> {
+    bound(child.step(), longest).map(|bound| child.born + bound)
 }
 
 #[cfg(test)]

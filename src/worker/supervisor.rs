@@ -14,14 +14,14 @@ use super::health::Health;
 use super::imports::Imports;
 use super::look::Standing;
 use super::participant::monotonic_ns;
-use super::poke::Poke;
 use super::processes::{Processes, is_readable};
 use super::recover::{Condemned, Recovery, Report, Troubled};
+use super::start_progress::StartStep;
 use super::starts::{Starts, end_overdue, overdue_at};
-use super::steps::Step;
+use super::wakeup::Wakeup;
 use crate::ids::WorkerKind;
 use crate::mailbox::alarm::{Alarm, NEVER};
-use crate::mailbox::letter::GROUP;
+use crate::mailbox::descriptor::GROUP;
 use crate::ring::Phase;
 use crate::segment::{Arena, BODY, Status};
 use crate::sys::descriptors::Descriptor;
@@ -32,14 +32,14 @@ use crate::sys::process;
 const STRANDED: Duration = Duration::from_millis(20);
 /// How long a worker may be stopped by a signal outside of a body, while somebody waits.
 const STOPPED: Duration = Duration::from_millis(500);
-/// Longest wait for workers that were killed or go with their nursery.
+/// Longest wait for workers that were killed or go with their fork server.
 const GOING: Duration = Duration::from_secs(1);
 
 /// What the supervisor needs; it lives on its own thread.
 pub(crate) struct Supervisor {
     pub(crate) arena: Arc<Arena>,
     pub(crate) health: Arc<Health>,
-    pub(crate) poke: Arc<Poke>,
+    pub(crate) wakeup: Arc<Wakeup>,
     pub(crate) grace: Duration,
     /// Longest run of a factory.
     pub(crate) start_timeout: Duration,
@@ -53,7 +53,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs until told to stop. Gives the processes back.
     pub(crate) fn run(self) -> Option<Processes> {
-        let Self { arena, health, poke, grace, start_timeout, processes, beside, imports } = self;
+        let Self { arena, health, wakeup, grace, start_timeout, processes, beside, imports } = self;
         let workers = arena.shape().total_workers();
         let mut watch = Watch {
             recovery: Recovery::new(&arena),
@@ -73,12 +73,12 @@ impl Supervisor {
         };
         let looked = catch_unwind(AssertUnwindSafe(|| {
             loop {
-                let seen = poke.seen();
+                let seen = wakeup.seen();
                 if health.stopping.load(SeqCst) {
                     break;
                 }
                 let wake = watch.next_wake();
-                poke.sleep(seen, watch.watched(), wake);
+                wakeup.sleep(seen, watch.watched(), wake);
                 watch.look_at_deaths();
                 watch.look_at_lines();
                 watch.look_at_deadlines();
@@ -105,7 +105,7 @@ struct Watch<'a> {
     start_timeout: Duration,
     /// By worker.
     starts: Vec<Starts>,
-    /// The nursery does not answer: as good as dead.
+    /// The fork server does not answer: as good as dead.
     lost: bool,
     /// By task: when a group was first seen in trouble.
     troubled: HashMap<u64, Instant>,
@@ -121,11 +121,11 @@ impl Watch<'_> {
     /// Workers that ask for memory.
     fn look_at_lines(&mut self) {
         let Some(processes) = &mut self.processes else { return };
-        for reins in processes.reins.iter_mut().flatten() {
-            if reins.line.as_ref().is_some_and(is_readable)
-                && !reins.line.as_ref().is_some_and(|line| self.imports.answer(line))
+        for child in processes.children.iter_mut().flatten() {
+            if child.line.as_ref().is_some_and(is_readable)
+                && !child.line.as_ref().is_some_and(|line| self.imports.answer(line))
             {
-                reins.line = None;
+                child.line = None;
             }
         }
     }
@@ -142,7 +142,7 @@ impl Watch<'_> {
         let groups = kills.into_iter().flatten().map(|(_, &since)| since + self.grace);
         let starts = self.starts.iter().filter_map(Starts::next);
         let starts = starts.chain(self.starting().filter_map(|(_, at)| at));
-        // Tasks become ready that only a worker that was given up could run.
+        // Tasks become ready that only a worker that was retired could run.
         let stranded = self.anybody_gone().then(|| now + STRANDED);
         let stopped = self.stopped.iter().flatten().map(|&since| since + STOPPED);
         let other = groups
@@ -169,39 +169,39 @@ impl Watch<'_> {
 
     /// What tells of deaths, and workers that ask for memory.
     fn watched(&self) -> impl Iterator<Item = &Descriptor> {
-        let reins = self.processes.iter().flat_map(|all| all.reins.iter().flatten());
-        let both = reins.flat_map(|reins| [Some(&reins.death), reins.line.as_ref()]);
-        self.processes.iter().map(|all| all.nursery.death()).chain(both.flatten())
+        let children = self.processes.iter().flat_map(|all| all.children.iter().flatten());
+        let both = children.flat_map(|child| [Some(&child.death), child.line.as_ref()]);
+        self.processes.iter().map(|all| all.fork_server.death()).chain(both.flatten())
     }
 
     // ---- deaths ---------------------------------------------------------------------------------
 
     fn look_at_deaths(&mut self) {
         let Some(processes) = &self.processes else { return };
-        processes.nursery.attend();
-        if self.lost || is_readable(processes.nursery.death()) {
+        processes.fork_server.attend();
+        if self.lost || is_readable(processes.fork_server.death()) {
             // All workers go with it. Who hears of it must not meet one that still writes.
             processes.await_all(GOING);
-            self.processes.take().into_iter().for_each(Processes::bury);
+            self.processes.take().into_iter().for_each(Processes::reap_all);
             if self.health.failure().is_none() {
-                self.health.fail("its nursery process died".to_owned(), self.arena);
+                self.health.fail("its fork server process died".to_owned(), self.arena);
             }
             return;
         }
         let dead: Vec<u16> = processes
-            .reins
+            .children
             .iter()
             .enumerate()
-            .filter(|(_, reins)| reins.as_ref().is_some_and(|reins| is_readable(&reins.death)))
+            .filter(|(_, child)| child.as_ref().is_some_and(|child| is_readable(&child.death)))
             .map(|(worker, _)| worker as u16)
             .collect();
         for worker in dead {
-            self.bury(worker);
+            self.reap_worker(worker);
         }
     }
 
     /// The fence is passed: the worker's process is gone. Recover, then replace.
-    fn bury(&mut self, worker: u16) {
+    fn reap_worker(&mut self, worker: u16) {
         let Some(processes) = &mut self.processes else { return };
         let _span = tracing::info_span!("recovery", worker).entered();
         let Some((how, detail)) = processes.reap(worker) else {
@@ -210,11 +210,11 @@ impl Watch<'_> {
         };
         self.health.last_death_ns.store(monotonic_ns(), Relaxed);
         self.health.deaths.fetch_add(1, Relaxed);
-        let reins = processes.reins[usize::from(worker)].take();
+        let child = processes.children[usize::from(worker)].take();
         let killed = self.killed[usize::from(worker)].take();
         let robbed =
-            !killed && reins.as_ref().is_some_and(|reins| reins.step() == Step::Dispossessed);
-        let how = reins.map_or(how.clone(), |reins| reins.account(how));
+            !killed && child.as_ref().is_some_and(|child| child.step() == StartStep::Dispossessed);
+        let how = child.map_or(how.clone(), |child| child.account(how));
         let how = with_beside(self.arena, &self.beside, worker, how);
         let status = self.arena.entry(worker).status.load(Acquire);
         tracing::warn!(worker, how, "worker died");
@@ -232,7 +232,7 @@ impl Watch<'_> {
             Ok(report) => log(worker, &report),
             Err((slot, word)) => {
                 return self.fail(format!(
-                    "slot {slot} holds {word:?}, which is no state; a worker wrote where it must not"
+                    "slot {slot} holds {word:?}, which is not a state; a worker wrote where it must not"
                 ));
             }
         }
@@ -240,7 +240,7 @@ impl Watch<'_> {
         self.recovery.forget_before(self.health.tail.load(Acquire));
         if status == Status::Refused as u32 {
             let said = self.arena.entry(worker).said();
-            self.give_up(worker, if said.is_empty() { &how } else { &said });
+            self.retire(worker, if said.is_empty() { &how } else { &said });
         } else if status == Status::Live as u32 {
             self.starts[usize::from(worker)].came_up();
             self.respawn(worker);
@@ -255,11 +255,11 @@ impl Watch<'_> {
         let Some(processes) = &mut self.processes else { return };
         let entry = self.arena.entry(worker);
         entry.status.store(Status::Starting as u32, SeqCst);
-        match processes.nursery.spawn(worker) {
-            Ok(reins) => {
+        match processes.fork_server.spawn(worker) {
+            Ok(child) => {
                 self.health.respawns.fetch_add(1, Relaxed);
-                reins.begin();
-                processes.reins[usize::from(worker)] = Some(reins);
+                child.begin();
+                processes.children[usize::from(worker)] = Some(child);
                 tracing::info!(worker, "worker replaced");
             }
             Err(error) => {
@@ -272,14 +272,14 @@ impl Watch<'_> {
 
     /// Workers that start, and when each has taken too long.
     fn starting(&self) -> impl Iterator<Item = (u16, Option<Instant>)> + '_ {
-        let reins = self.processes.iter().flat_map(|processes| &processes.reins);
+        let children = self.processes.iter().flat_map(|processes| &processes.children);
         let starting =
-            (0..).zip(reins).filter_map(|(worker, reins)| Some((worker, reins.as_ref()?)));
+            (0..).zip(children).filter_map(|(worker, child)| Some((worker, child.as_ref()?)));
         starting
             .filter(|(worker, _)| {
                 self.arena.entry(*worker).status.load(Relaxed) == Status::Starting as u32
             })
-            .map(|(worker, reins)| (worker, overdue_at(reins, self.start_timeout)))
+            .map(|(worker, child)| (worker, overdue_at(child, self.start_timeout)))
     }
 
     fn look_at_starts(&mut self) {
@@ -291,9 +291,9 @@ impl Watch<'_> {
             } else if self.arena.entry(worker).status.load(Relaxed) == Status::Live as u32 {
                 starts.came_up();
             } else if let Some(processes) = &mut self.processes
-                && let Some(reins) = &mut processes.reins[usize::from(worker)]
+                && let Some(child) = &mut processes.children[usize::from(worker)]
             {
-                end_overdue(reins, self.start_timeout, now);
+                end_overdue(child, self.start_timeout, now);
             }
         }
         let fresh = self.starts.iter_mut().filter_map(|s| s.take_fresh().then_some(())).count() > 0;
@@ -302,12 +302,12 @@ impl Watch<'_> {
         }
     }
 
-    /// Why nobody is to wait for this worker, if so: it was given up, or (asked when a start has just
-    /// failed) has not come up for long.
+    /// Why nobody is to wait for this worker, if so: it was retired, or (asked when a start has
+    /// just failed) has not come up for long.
     fn lost(&self, worker: u16, fresh: bool) -> Option<String> {
         let status = self.arena.entry(worker).status.load(Relaxed);
         if status == Status::Gone as u32 {
-            return Some("it was given up".to_owned());
+            return Some("it was retired".to_owned());
         }
         let starts = &self.starts[usize::from(worker)];
         starts.hopeless(Instant::now()).filter(|_| fresh && status != Status::Live as u32)
@@ -318,12 +318,12 @@ impl Watch<'_> {
     }
 
     /// No replacement will come: what only this worker could run fails.
-    fn give_up(&mut self, worker: u16, why: &str) {
+    fn retire(&mut self, worker: u16, why: &str) {
         self.starts[usize::from(worker)].came_up(); // no more of them
         self.arena.entry(worker).status.store(Status::Gone as u32, SeqCst);
         let kind = self.arena.shape().kind_of(usize::from(worker));
         self.health.live[kind.index()].fetch_sub(1, SeqCst);
-        tracing::error!(worker, why, "worker given up");
+        tracing::error!(worker, why, "worker retired");
         self.fail_stranded(false);
     }
 
@@ -339,7 +339,7 @@ impl Watch<'_> {
                 .collect();
             let live = lost.iter().filter(|lost| lost.is_none()).count();
             if self.health.live[kind.index()].load(SeqCst) == 0 {
-                let why = format!("every {kind} worker was given up");
+                let why = format!("every {kind} worker was retired");
                 if self.health.failure().is_none() {
                     self.health.fail(why.clone(), self.arena);
                 }
@@ -365,11 +365,11 @@ impl Watch<'_> {
 
     fn kill(&self, worker: u16) {
         if let Some(processes) = &self.processes
-            && let Some(Some(reins)) = processes.reins.get(usize::from(worker))
+            && let Some(Some(child)) = processes.children.get(usize::from(worker))
         {
             self.health.kills.fetch_add(1, Relaxed);
             self.killed[usize::from(worker)].set(true);
-            reins.kill();
+            child.kill();
         }
     }
 
@@ -483,8 +483,8 @@ impl Watch<'_> {
     /// What we know of a worker without asking it.
     fn standing(&self, worker: u16) -> Standing {
         let Some(processes) = &self.processes else { return Standing::There };
-        match &processes.reins[usize::from(worker)] {
-            Some(reins) if reins.step() < Step::Live => Standing::Coming,
+        match &processes.children[usize::from(worker)] {
+            Some(child) if child.step() < StartStep::Live => Standing::Coming,
             Some(_) => Standing::There,
             None if self.starts[usize::from(worker)].next().is_some() => Standing::Coming,
             None => Standing::Gone,
@@ -501,8 +501,9 @@ impl Watch<'_> {
     }
 
     fn is_stopped(&self, worker: u16) -> bool {
-        let reins = self.processes.as_ref().and_then(|all| all.reins[usize::from(worker)].as_ref());
-        reins.is_some_and(|reins| process::is_stopped(Pid::from_raw(reins.pid)))
+        let child =
+            self.processes.as_ref().and_then(|all| all.children[usize::from(worker)].as_ref());
+        child.is_some_and(|child| process::is_stopped(Pid::from_raw(child.pid)))
     }
 
     /// Whether a stopped worker is outside of a body, or inside one that was cancelled.

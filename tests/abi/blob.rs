@@ -107,7 +107,7 @@ fn a_tensor_that_cannot_be_is_named() {
     let wrong: [(usize, &[u8], &str, &str); 5] = [
         (28, &[6, 0, 0, 0], "ndims", "at most 5 dimensions, not 6"),
         (28, &[0xff; 4], "ndims", "not 4294967295"),
-        (32, &[9], "dtype", "9 is no data type"),
+        (32, &[9], "dtype", "9 is not a data type"),
         (8, &[0xff; 20], "shapes", "64 bits can count"),
         (0, &[0xff; 8], "data", "end of the address space"),
     ];

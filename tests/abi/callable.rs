@@ -82,9 +82,9 @@ fn counts() {
 
 #[test]
 fn directions() {
-    refused(&[(4, 4)], "signature entry 1: 4 is no argument direction");
-    refused(&[(0, u32::MAX)], "signature entry 0: -1 is no argument direction");
-    refused(&[(STORAGE + 448, 9)], "child 2: signature entry 0: 9 is no argument direction");
+    refused(&[(4, 4)], "signature entry 1: 4 is not an argument direction");
+    refused(&[(0, u32::MAX)], "signature entry 0: -1 is not an argument direction");
+    refused(&[(STORAGE + 448, 9)], "child 2: signature entry 0: 9 is not an argument direction");
     assert!(changed(&[(8, 4)]).is_ok(), "entries beyond the count do not matter");
 }
 
@@ -101,8 +101,8 @@ fn sizes() {
 #[test]
 fn places() {
     let inside = "inside the binary or another child";
-    refused(&[(OFFSETS, 65)], "child 0 begins at offset 65, which is no multiple of 64");
-    refused(&[(OFFSETS, 4)], "no multiple of 64");
+    refused(&[(OFFSETS, 65)], "child 0 begins at offset 65, which is not a multiple of 64");
+    refused(&[(OFFSETS, 4)], "not a multiple of 64");
     refused(&[(OFFSETS, 0)], "child 0");
     refused(&[(OFFSETS + 8, 1 << 20)], "child 2 begins at offset 1048576, behind the end");
     refused(&[(OFFSETS + 8, u32::MAX - 63)], "behind the end of the buffer");

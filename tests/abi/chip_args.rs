@@ -133,7 +133,7 @@ fn a_tensor_that_cannot_be_is_named() {
     let placed = Placed::new(&bytes, 0);
     let block = ChipStorageTaskArgs::from_bytes(placed.bytes()).unwrap();
     let error = block.view().map(|_| ()).unwrap_err();
-    assert!(error.to_string().starts_with("tensor 2, dtype: 77 is no data type"), "{error}");
+    assert!(error.to_string().starts_with("tensor 2, dtype: 77 is not a data type"), "{error}");
     // One that is not in use does not matter.
     bytes[1664] = 2;
     let placed = Placed::new(&bytes, 0);

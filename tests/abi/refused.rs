@@ -1,4 +1,4 @@
-//! Call configurations and callables that cannot be, and how that is said.
+//! Invalid call configurations and callables, and their errors.
 
 use mailring::abi::{AbiError, ArgDirection, CallConfig, ChipCallable, CoreCallable};
 use memmap2::{MmapMut, MmapOptions};
@@ -114,7 +114,7 @@ fn files() {
     let error = CoreCallable::from_file(&[], &none).unwrap_err().to_string();
     assert!(error.contains("none.so") && error.contains("No such file"), "{error}");
     let error = ChipCallable::builder("f").binary_file(directory.path()).unwrap_err().to_string();
-    assert!(error.ends_with("it is no regular file"), "{error}");
+    assert!(error.ends_with("it is not a regular file"), "{error}");
     let sparse = directory.path().join("sparse.so");
     std::fs::File::create(&sparse).unwrap().set_len(1 << 32).unwrap();
     let error = CoreCallable::from_file(&[], &sparse).unwrap_err();

@@ -139,7 +139,7 @@ pub(crate) fn an_idle_chip_worker_is_replaced() {
     assert_eq!(exec.worker_pids()[0], pids[0]);
 }
 
-/// A slow chip is no dead one.
+/// A slow chip is not a dead one.
 pub(crate) fn slow_is_not_dead() {
     set("SIMCHIP_FAULT", "slow=100");
     let lab = Lab::new();

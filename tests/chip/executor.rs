@@ -274,7 +274,7 @@ pub(crate) fn unknown_callables() {
     for callable in [2, u64::MAX] {
         let run = exec.run(|orch| orch.submit(callable, args(), CallConfig::default()).map(drop));
         let failure = failed_as(run, FailureKind::Error);
-        let said = format!("callable {callable} is no chip program: 2 are registered");
+        let said = format!("callable {callable} is not a chip program: 2 are registered");
         assert!(failure.message.starts_with(&said), "{failure}");
     }
     exec.run(|orch| orch.submit(0, args(), CallConfig::default()).map(drop)).unwrap();

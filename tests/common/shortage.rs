@@ -1,4 +1,4 @@
-//! Taking descriptors, processes and system calls away from this process, and from its nursery.
+//! Taking descriptors, processes and system calls away from this process, and from its fork server.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -40,12 +40,12 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
     list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Kills every child of a nursery, again and again.
-pub(crate) fn storm(nursery: i32, length: Duration) -> usize {
+/// Kills every child of a fork server, again and again.
+pub(crate) fn storm(fork_server: i32, length: Duration) -> usize {
     let until = Instant::now() + length;
     let mut kills = 0;
     while Instant::now() < until {
-        for pid in children(nursery) {
+        for pid in children(fork_server) {
             kill(pid, libc::SIGKILL);
             kills += 1;
         }

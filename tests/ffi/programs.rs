@@ -73,7 +73,9 @@ impl Program {
         command.args(args).env("LD_LIBRARY_PATH", prefix().join("lib")).stdin(Stdio::null());
         match run(&mut command) {
             Ok(said) => assert_eq!(said, "ok\n"),
-            Err(why) if why.contains("forking the nursery failed: Function not implemented") => {
+            Err(why)
+                if why.contains("forking the fork server failed: Function not implemented") =>
+            {
                 panic!(
                     "no executor can be built under this valgrind, which answers ENOSYS to \
                      pidfd_open: the engine needs its way without pidfds\n{why}"
@@ -120,7 +122,7 @@ fn shared_object(name: &str, program: &Program) -> PathBuf {
 
 /// The one with functions that are registered late.
 fn late(program: &Program) -> PathBuf {
-    shared_object("late", program)
+    shared_object("dynamic", program)
 }
 
 pub(crate) fn misuse() {

@@ -6,7 +6,7 @@ use mailring::flow::{Cancel, Cause, Error, Flow, ObjectRef, Pending, gather, nod
 use serde::{Deserialize, Serialize};
 
 use crate::common::kit::eventually;
-use crate::help::{Gate, Marks, app, await_marks, failed, hold, mark, one, two};
+use crate::kit::{Gate, Marks, app, await_marks, failed, hold, mark, one, two};
 
 #[node]
 fn plus(a: u64, b: u64) -> u64 {

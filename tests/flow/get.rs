@@ -6,7 +6,7 @@ use std::time::Duration;
 use mailring::flow::{Cause, Error, Flow, ObjectRef, node};
 use serde::{Deserialize, Serialize};
 
-use crate::help::{Gate, app, failed, hold, one, two};
+use crate::kit::{Gate, app, failed, hold, one, two};
 
 #[node]
 fn square(n: u64) -> u64 {

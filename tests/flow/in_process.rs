@@ -13,7 +13,7 @@ use mailring::flow::{
 };
 
 use crate::common::kit::eventually;
-use crate::help::{all_free, app, failed, pid_there};
+use crate::kit::{all_free, app, failed, pid_there};
 
 /// Ten times what is usual, and more.
 const LONG: Duration = Duration::from_secs(20);
@@ -481,7 +481,7 @@ pub(crate) fn sets_of_refs_and_labels() {
 
 /// Processes and threads at once, in one program.
 pub(crate) fn beside_a_flow_of_processes() {
-    let (threads, processes) = (here(1), crate::help::one());
+    let (threads, processes) = (here(1), crate::kit::one());
     assert_eq!(pid_there::remote_blocking(&threads), Ok(std::process::id()));
     assert_ne!(pid_there::remote_blocking(&processes), Ok(std::process::id()));
     let of_threads = add::remote(&threads, 1u64, 1u64).unwrap();

@@ -7,7 +7,7 @@ use mailring::flow::{Cancel, Cause, Flow, Pending, Resources, node};
 use serde::{Deserialize, Serialize};
 
 use crate::common::kit::eventually;
-use crate::help::{Gate, Marks, all_free, failed, hold, mark, marks_at, one};
+use crate::kit::{Gate, Marks, all_free, failed, hold, mark, marks_at, one};
 
 pub(crate) fn ten_tenths_are_one_cpu() {
     let flow = one();

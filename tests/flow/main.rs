@@ -4,20 +4,20 @@
 #[macro_use]
 mod common;
 
+mod bookkeeping;
 mod chain;
-mod fair;
+mod fairness;
+mod foreign_refs;
 mod get;
 mod groups;
-mod help;
 mod in_process;
+mod kit;
 mod leases;
+mod memory;
 mod modes;
 mod options;
-mod room;
 mod shapes;
-mod strangers;
 mod stuck;
-mod tables;
 mod values;
 mod wait;
 
@@ -37,10 +37,10 @@ tests! {
     "flow::options::groups" in groups {
         pack_and_strict_pack, pack_takes_the_worker_that_holds_it_all, spread_and_strict_spread, the_order_of_bundles_does_not_matter, groups_that_can_never_be, tasks_run_in_the_bundle_that_they_name, bundles_that_are_too_small_or_not_there, what_is_reserved_is_not_for_others, a_group_waits_until_all_of_it_is_free, a_group_waits_for_another_that_is_dropped, a_group_waits_for_workers_to_come, a_dropped_group_gives_back, tasks_of_a_dropped_group, a_group_of_another_flow,
     }
-    "flow::fair" in fair {
+    "flow::fairness" in fairness {
         a_big_task_beside_many_small_ones, a_label_and_cpus, a_placement_group_beside_many_small_ones, an_actor_that_needs_all_cpus, short_tasks_that_stand_behind_each_other, the_calls_of_a_holder_go_on, what_a_holder_waits_for_goes_on,
     }
-    "flow::tables" in tables {
+    "flow::bookkeeping" in bookkeeping {
         priorities_take_nothing, placement_groups_take_nothing, labels_that_nobody_has_are_not_entered, labels_that_are_waited_for_come_and_go,
     }
     "flow::get" in get {
@@ -49,10 +49,10 @@ tests! {
     "flow::values" in values {
         all_sizes, the_last_ref_frees, a_worker_keeps_a_ref_and_lets_it_go, a_worker_that_keeps_a_ref_dies, an_actor_that_keeps_refs_ends, one_value_for_many_calls, freed_values_are_lost, an_argument_that_cannot_be_encoded, a_result_that_cannot_be_encoded,
     }
-    "flow::values::room" in room {
+    "flow::values::memory" in memory {
         a_shared_block_is_there_once, shared_blocks_of_all_kinds, too_large_for_the_memory, a_memory_that_is_held_is_said_to_be, what_does_not_fit_is_spilled, too_large_for_the_spill, more_results_than_memory, results_in_order_while_the_first_is_slow, small_values_of_many_workers_take_little,
     }
-    "flow::values::strangers" in strangers {
+    "flow::values::foreign_refs" in foreign_refs {
         refs_of_a_flow_that_was_dropped, a_value_that_was_there_when_the_flow_was_dropped, a_ref_of_one_flow_is_nothing_to_another, refs_inside_of_values_of_two_flows,
     }
     "flow::values::shapes" in shapes {

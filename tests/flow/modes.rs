@@ -5,7 +5,7 @@ use std::cell::Cell;
 use mailring::flow::{Cause, Error, Flow, call_remote, node, nodes};
 use serde::{Deserialize, Serialize};
 
-use crate::help::{app, failed, one, two, worker_of};
+use crate::kit::{app, failed, one, two, worker_of};
 
 #[node]
 fn own_pid() -> u32 {
@@ -26,7 +26,7 @@ pub(crate) fn a_local_call_runs_here() {
     assert_eq!(own_pid(), std::process::id());
     let flow = two();
     assert_eq!(own_pid(), std::process::id());
-    assert_eq!(flow.stats().unwrap().tasks, 0, "a local call is no task");
+    assert_eq!(flow.stats().unwrap().tasks, 0, "a local call is not a task");
 }
 
 pub(crate) fn a_remote_call_runs_on_a_worker() {

@@ -1,11 +1,11 @@
-//! Options: how they merge, which worker they choose, and options that cannot be.
+//! Options: how they merge, which worker they choose, and invalid options.
 
 use std::time::Duration;
 
 use mailring::flow::{Cause, Error, Flow, Pending, Resources, Strategy, call_remote, node};
 
 use crate::common::kit::eventually;
-use crate::help::{
+use crate::kit::{
     Gate, Marks, failed, hold, infeasible, mark, one, pid_there, two, worker_of, workers,
 };
 
@@ -191,7 +191,7 @@ pub(crate) fn a_display_name_is_what_is_read() {
     assert_eq!(failed(refuses::remote_blocking(&flow, true)).name, "refuses", "not for ever");
 }
 
-// ---- options that cannot be ---------------------------------------------------------------------
+// ---- invalid options ---------------------------------------------------------------------
 
 pub(crate) fn quantities_that_cannot_be() {
     let flow = two();
@@ -299,7 +299,7 @@ pub(crate) fn what_can_never_run_is_refused_at_once() {
     assert!(why.contains("cpus 1"), "two workers of one cpu do not make one of two: {why}");
     let refused = pid_there::options().resource("board", 1.0).remote(&flow);
     let text = refused.unwrap_err().to_string();
-    assert!(text.contains("`flow::help::pid_there`") && text.contains("board 1"), "{text}");
+    assert!(text.contains("`flow::kit::pid_there`") && text.contains("board 1"), "{text}");
     assert!(text.contains("wait_infeasible"), "{text}");
     let stats = flow.stats().unwrap();
     assert_eq!((stats.tasks, stats.objects), (0, 0));

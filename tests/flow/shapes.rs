@@ -12,7 +12,7 @@ use mailring::flow::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::common::kit::eventually;
-use crate::help::{failed, one, two};
+use crate::kit::{failed, one, two};
 use crate::values::MIB;
 
 // ---- what serde derives -------------------------------------------------------------------------
@@ -512,7 +512,7 @@ pub(crate) fn refs_are_no_data() {
     assert!(read.iter().all(|answer| !answer.contains("ObjectRef")), "{read:?}");
     let refused = flow.put(&Forged(real.clone()));
     assert!(
-        matches!(&refused, Err(Error::Encode { why, .. }) if why.contains("no data")),
+        matches!(&refused, Err(Error::Encode { why, .. }) if why.contains("not data")),
         "{refused:?}"
     );
     // Real ones travel in whatever serde does with them.

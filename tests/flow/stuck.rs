@@ -8,7 +8,7 @@ use mailring::flow::{
     Error, Flow, ObjectRef, Pending, Resources, TrackedRef, WaitOptions, node, wait,
 };
 
-use crate::help::{Gate, hold, two};
+use crate::kit::{Gate, hold, two};
 use crate::wait::{all_of, ids, tracked, value, value_after};
 
 /// Two workers of two cpus, of each of which one is in use: a task of two cpus has to wait, though

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Error, Flow, ObjectRef, TrackedRef, WaitOptions, WaitSet, node, wait};
 
-use crate::help::{Gate, app, hold, one, two};
+use crate::kit::{Gate, app, hold, one, two};
 
 #[node]
 pub(crate) fn value(n: u64) -> u64 {

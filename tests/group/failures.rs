@@ -1,4 +1,4 @@
-//! Members that fail, die, hang; groups that are cancelled, late, poisoned.
+//! Members that fail, die, hang; groups that are cancelled, late, or fail with a producer.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};

@@ -105,7 +105,7 @@ pub(crate) fn a_dead_level_takes_all_below_with_it() {
     assert!(await_value(cell(&cells, 1), 1));
     let top = exec.worker_pids()[0] as i32;
     let below = chain(cell(&cells, 0).load(SeqCst) as i32, top);
-    // body, its nursery, the low level, its nursery
+    // body, its fork server, the low level, its fork server
     assert_eq!(below.len(), 4, "{below:?}");
     kill(top, libc::SIGKILL);
     let failed = failed_as(run.wait(None), FailureKind::WorkerDied);
@@ -134,7 +134,7 @@ pub(crate) fn nothing_below_outlives_the_attempt() {
         assert!(await_value(cell(&cells, 1), 1));
         let first = cell(&cells, 0).load(SeqCst) as i32;
         if round % 2 == 0 {
-            // Nurseries that do not see that their hosts died: somebody else must end them.
+            // Fork servers that do not see that their hosts died: somebody else must end them.
             let below = chain(first, exec.worker_pids()[0] as i32);
             kill(below[1], libc::SIGSTOP);
             kill(below[3], libc::SIGSTOP);
@@ -175,16 +175,16 @@ pub(crate) fn cancelling_above_reaches_below() {
 }
 
 /// A level that has failed as a whole is built again.
-pub(crate) fn a_nursery_below_dies() {
+pub(crate) fn a_fork_server_below_dies() {
     let (exec, down) = staying();
     let cells = exec.buffer::<u64>(4).unwrap();
     let (_, run) =
         exec.submit_run(|orch| orch.submit(down, TaskArgs::new().inout(&cells), config())).unwrap();
     assert!(await_value(cell(&cells, 1), 1));
     let below = chain(cell(&cells, 0).load(SeqCst) as i32, exec.worker_pids()[0] as i32);
-    kill(below[3], libc::SIGKILL); // the nursery of the middle level
+    kill(below[3], libc::SIGKILL); // the fork server of the middle level
     let failed = failure(run.wait(Some(Duration::from_secs(20))));
-    assert!(failed.message.contains("nursery process died"), "{failed}");
+    assert!(failed.message.contains("fork server process died"), "{failed}");
     eventually("the end of all below", || below.iter().all(|&pid| !is_alive(pid)));
     cell(&cells, 2).store(1, SeqCst);
     exec.run(|orch| orch.submit(down, TaskArgs::new().inout(&cells), config())).unwrap();
@@ -274,13 +274,13 @@ pub(crate) fn helpers_of_others_live_on() {
     exec.run(|orch| orch.submit_with(help, TaskArgs::new().inout(&cells), config(), &options))
         .unwrap();
     let pids = exec.worker_pids();
-    let nursery = parent_of(pids[0] as i32);
+    let fork_server = parent_of(pids[0] as i32);
     let orphans = || -> Vec<i32> {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let workers = exec.worker_pids();
         all.filter(|&pid: &i32| {
-            is_alive(pid) && parent_of(pid) == nursery && !workers.contains(&(pid as u32))
+            is_alive(pid) && parent_of(pid) == fork_server && !workers.contains(&(pid as u32))
         })
         .collect()
     };

@@ -255,7 +255,7 @@ pub(crate) fn names_and_numbers() {
     let again = level.register("each", |_, _, _, _| Ok(()));
     assert!(matches!(again, Err(BuildError::DuplicateFunction(name)) if name == "each"));
     let exec = top(Mode::Process, 1, level);
-    // 0 is no function, nor is one of another level, or of the executors of this one.
+    // 0 is not a function, nor is one of another level, or of the executors of this one.
     let (mut other, elsewhere) = adding(Mode::Process, 1, None);
     let second = other.register("second", |_, _, _, _| Ok(())).unwrap();
     let mut below = small(Mode::Process, 1);

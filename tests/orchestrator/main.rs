@@ -19,7 +19,7 @@ tests! {
     }
     "orchestrator::refuse" in refuse {
         too_many_dimensions, an_unknown_dtype, sizes_that_overflow, a_tensor_after_a_scalar,
-        more_arguments_than_a_letter_holds, addresses_of_nobody, null_where_nothing_is_allocated,
+        more_arguments_than_a_descriptor_holds, addresses_of_nobody, null_where_nothing_is_allocated,
         unknown_functions, pools_without_workers, a_scope_end_without_begin,
         a_failed_submit_leaves_no_trace, buffers_that_cannot_be, a_slab_that_is_gone,
         writes_that_overlap, writes_that_do_not_overlap, bytes_behind_the_end,

@@ -70,7 +70,7 @@ pub(crate) fn an_unknown_dtype() {
     for dtype in [9, 14, 255] {
         refused(
             |kit| args().inout(raw(kit, [1; 5], 1, dtype)),
-            &format!("{dtype} is no data type"),
+            &format!("{dtype} is not a data type"),
         );
         assert_eq!(DataType::try_from(dtype), Err(AbiError::UnknownDtype(dtype)));
     }
@@ -100,7 +100,7 @@ pub(crate) fn a_tensor_after_a_scalar() {
     assert_eq!(late, args().scalar(1), "nothing is changed");
 }
 
-pub(crate) fn more_arguments_than_a_letter_holds() {
+pub(crate) fn more_arguments_than_a_descriptor_holds() {
     let many = |scalars: usize| {
         let mut all = args();
         (0..scalars).for_each(|i| _ = all.add_scalar(i as u64));
@@ -332,8 +332,8 @@ fn refused_quickly(bad: impl Fn(&Kit) -> TaskArgs) {
     assert_eq!(kit.exec.stats().submitted, 0);
 }
 
-/// What is no second write: a task in place, parts side by side, empty ones, NO_DEP, members of a
-/// group (they run at the same time, and share what they coordinate), compatible hazards.
+/// What is not a second write: a task in place, parts side by side, empty ones, NO_DEP, members of
+/// a group (they run at the same time, and share what they coordinate), compatible hazards.
 pub(crate) fn writes_that_do_not_overlap() {
     for mode in BOTH {
         let kit = kit(mode);

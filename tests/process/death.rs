@@ -378,15 +378,16 @@ pub(crate) fn kills_from_outside_lose_nothing() {
     assert!(exec.stats().deaths > 5);
 }
 
-/// Letters and edges are read-only in a worker: who writes there dies, and only its task fails.
+/// Task descriptors and edges are read-only in a worker: who writes there dies, and only its task
+/// fails.
 pub(crate) fn a_scribbler_dies_alone() {
     let mut builder = small(Mode::Process, 2);
     let scribble = builder
         .register("scribble", |args, _, _| {
             let tensors: *const _ = args.tensors().as_ptr();
-            let letter: *mut u8 = tensors.cast_mut().cast();
+            let descriptor: *mut u8 = tensors.cast_mut().cast();
             // SAFETY: it is not: the page is read-only here, and the kernel ends this process.
-            unsafe { letter.write_volatile(0xff) };
+            unsafe { descriptor.write_volatile(0xff) };
             Done::Ok(())
         })
         .unwrap();
@@ -483,8 +484,8 @@ pub(crate) fn long_text_is_cut_at_a_character() {
     assert!(failure.message.starts_with("xé") && failure.message.ends_with('é'));
 }
 
-/// Without the nursery nobody can be replaced: the run says so instead of hanging.
-pub(crate) fn the_nursery_dies() {
+/// Without the fork server nobody can be replaced: the run says so instead of hanging.
+pub(crate) fn the_fork_server_dies() {
     let mut builder = small(Mode::Process, 2);
     let nap = builder
         .register("nap", |_, _, _| {
@@ -494,19 +495,19 @@ pub(crate) fn the_nursery_dies() {
         .unwrap();
     let exec = builder.build().unwrap();
     let workers = exec.worker_pids();
-    let nursery = parent_of(workers[0] as i32);
-    assert_ne!(nursery, std::process::id() as i32);
+    let fork_server = parent_of(workers[0] as i32);
+    assert_ne!(fork_server, std::process::id() as i32);
     let error = exec
         .run(|orch| {
             for _ in 0..50 {
                 orch.submit(nap, args(), config())?;
             }
-            kill(nursery, libc::SIGKILL);
+            kill(fork_server, libc::SIGKILL);
             Ok(())
         })
         .unwrap_err();
     assert!(matches!(error, Error::Failed(_)), "{error}");
-    assert!(error.to_string().contains("nursery"), "{error}");
+    assert!(error.to_string().contains("fork server"), "{error}");
     eventually("workers go with it", || !workers.iter().any(|&pid| is_alive(pid as i32)));
     let error = exec.run(|_| Ok(())).unwrap_err();
     assert!(matches!(error, Error::Failed(_)), "{error}");

@@ -162,7 +162,7 @@ pub(crate) fn only_the_sub_kind() {
     }
 }
 
-/// A factory that works once and never again: the only worker is given up, and runs say why.
+/// A factory that works once and never again: the only worker is retired, and runs say why.
 pub(crate) fn refusing_later_gives_up() {
     static FLAG: OnceLock<std::path::PathBuf> = OnceLock::new();
     let directory = tempfile::tempdir().unwrap();
@@ -193,7 +193,7 @@ pub(crate) fn refusing_later_gives_up() {
     assert!(matches!(error, Error::Failed(_) | Error::Task(_)), "{error}");
     eventually(
         "the executor says so",
-        || matches!(exec.run(|_| Ok(())), Err(Error::Failed(why)) if why.contains("given up")),
+        || matches!(exec.run(|_| Ok(())), Err(Error::Failed(why)) if why.contains("retired")),
     );
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn built() -> (Executor, Callable) {
     (builder.build().unwrap(), add)
 }
 
-pub(crate) fn nursery(exec: &Executor) -> i32 {
+pub(crate) fn fork_server(exec: &Executor) -> i32 {
     parent_of(exec.worker_pids()[0] as i32)
 }
 

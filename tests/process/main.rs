@@ -1,5 +1,4 @@
-//! Workers die, parents die, and nothing hangs or is left. Covers defects D6, D7, D8 and D13 of
-//! the original.
+//! Death of workers and of parents: nothing hangs, and nothing is left behind.
 
 #[path = "../common/mod.rs"]
 #[macro_use]
@@ -9,16 +8,16 @@ mod shortage_kit;
 
 mod death;
 mod factories;
+mod fork_server;
 mod inherited;
 mod kit;
 mod life;
-mod older;
+mod other_processes;
 mod parent;
-mod places;
-mod relatives;
-mod scribbles;
 mod shortage;
 mod stopped;
+mod stray_writes;
+mod without_pidfds;
 
 tests! {
     "process::death" in death {
@@ -28,14 +27,14 @@ tests! {
         retries_are_counted, snapshot_restores_before_the_next_attempt,
         chained_load_loses_nothing, independent_load_loses_nothing, kills_from_outside_lose_nothing,
         a_scribbler_dies_alone, errors_keep_their_causes, a_panic_is_text,
-        long_text_is_cut_at_a_character, the_nursery_dies, stopped_worker_meets_its_deadline,
+        long_text_is_cut_at_a_character, the_fork_server_dies, stopped_worker_meets_its_deadline,
     }
     "process::stopped" in stopped {
         asleep_with_a_task_of_its_own, with_a_lease_before_the_body, inside_a_body,
         soak_stopped_anywhere,
     }
-    "process::scribbles" in scribbles {
-        lost_hints_are_found, each_word_has_an_end, a_run_that_is_polled_for_has_an_end,
+    "process::stray_writes" in stray_writes {
+        lost_queue_entries_are_found, each_word_has_an_end, a_run_that_is_polled_for_has_an_end,
         soak_here_and_there,
     }
     "process::parent" in parent {
@@ -43,16 +42,16 @@ tests! {
         exits_without_dropping, panics_without_dropping, killed_while_building,
         the_building_thread_may_end, a_forked_copy_is_inert,
     }
-    "process::places" in places {
+    "process::other_processes" in other_processes {
         a_child_inside_a_run_is_refused, a_child_that_leaves_the_run_and_drops_all,
         a_child_that_returns_into_the_run, a_buffer_in_a_worker_of_another_executor,
         a_child_of_a_body, a_view_of_memory_that_is_gone,
         views_of_memory_that_goes_meanwhile,
         a_view_of_memory_that_a_worker_has_not_mapped,
     }
-    "process::older" in older {
+    "process::without_pidfds" in without_pidfds {
         a_killed_worker_is_replaced, an_exit_is_noticed, kills_from_outside_lose_nothing,
-        a_stopped_worker_is_killed, the_nursery_dies, everything_goes_with_the_host,
+        a_stopped_worker_is_killed, the_fork_server_dies, everything_goes_with_the_host,
         executors_come_and_go, a_death_beside_a_forked_child_is_noticed,
     }
     "role" in parent { busy_host, idle_host, host_with_subprocesses, exiting_host, panicking_host,
@@ -82,8 +81,8 @@ tests! {
         a_stack_as_large_as_it_is_told, an_overflow_is_named, other_threads_are_named,
     }
     "role" in inherited { host_with_threads }
-    "process::relatives" in relatives {
-        a_host_that_waits_for_any_child, a_host_to_which_orphans_come, the_nursery_is_stopped,
+    "process::fork_server" in fork_server {
+        a_host_that_waits_for_any_child, a_host_to_which_orphans_come, the_fork_server_is_stopped,
         a_copy_in_the_middle_of_a_run, a_buffer_of_another_executor_in_a_body,
     }
 }

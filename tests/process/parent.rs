@@ -1,5 +1,5 @@
-//! The host dies, in every way: its workers, the nursery and their descendants are gone within a
-//! second. Also hosts that fork, and threads that build and end.
+//! The host dies, in every way: its workers, the fork server and their descendants are gone within
+//! a second. Also hosts that fork, and threads that build and end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};

@@ -1,5 +1,5 @@
 //! The machine has no descriptor or process for a while, or somebody kills whatever starts: no
-//! worker is there twice, none is given up, and errors name the limit.
+//! worker is there twice, none is retired, and errors name the limit.
 
 use std::time::{Duration, Instant};
 
@@ -8,26 +8,26 @@ use mailring::{FailureKind, Mode, WorkerKind};
 use crate::common::kit::{
     args, at, config, eventually, failed_as, is_alive, kill, open_fds, small,
 };
-use crate::kit::{built, nursery, there, works};
+use crate::kit::{built, fork_server, there, works};
 use crate::shortage_kit::{
     children, give_up_privileges, limit, open_up_to, storm, without_descriptors, without_forks,
 };
 
-fn living(nursery: i32) -> usize {
-    children(nursery).into_iter().filter(|&pid| is_alive(pid)).count()
+fn living(fork_server: i32) -> usize {
+    children(fork_server).into_iter().filter(|&pid| is_alive(pid)).count()
 }
 
 /// The host cannot receive what belongs to a replacement: no twins, no descriptors lost, and a task
 /// whose worker is killed later is run again.
 pub(crate) fn a_replacement_that_cannot_be_handed_over() {
     let (exec, add) = built();
-    let (nursery, fds) = (nursery(&exec), open_fds());
+    let (fork_server, fds) = (fork_server(&exec), open_fds());
     let count = exec.buffer::<u64>(2).unwrap();
     without_descriptors(|| {
         kill(exec.worker_pids()[0] as i32, libc::SIGKILL);
         for _ in 0..30 {
             std::thread::sleep(Duration::from_millis(10));
-            assert!(living(nursery) <= 2, "{} processes for two workers", living(nursery));
+            assert!(living(fork_server) <= 2, "{} processes for two workers", living(fork_server));
         }
     });
     let began = Instant::now();
@@ -43,7 +43,7 @@ pub(crate) fn a_replacement_that_cannot_be_handed_over() {
     .unwrap();
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!(count.to_vec(), [1, 1], "a body that was not killed ran once");
-    assert_eq!(living(nursery), 2);
+    assert_eq!(living(fork_server), 2);
     let more = open_fds() - fds; // those that were opened to use them up
     kill(exec.worker_pids()[0] as i32, libc::SIGKILL);
     eventually("another one", || exec.stats().respawns == exec.stats().deaths);
@@ -55,17 +55,17 @@ pub(crate) fn a_replacement_that_cannot_be_handed_over() {
 pub(crate) fn descriptors_run_out_and_come_back() {
     open_up_to(60);
     let (exec, add) = built();
-    let (nursery, fds) = (nursery(&exec), open_fds());
+    let (fork_server, fds) = (fork_server(&exec), open_fds());
     for round in 0..3 {
         let old = limit(0, libc::RLIMIT_NOFILE, 30 + round);
         for pid in exec.worker_pids() {
             kill(pid as i32, libc::SIGKILL);
         }
         std::thread::sleep(Duration::from_millis(100));
-        assert!(living(nursery) <= 2, "{} processes for two workers", living(nursery));
+        assert!(living(fork_server) <= 2, "{} processes for two workers", living(fork_server));
         limit(0, libc::RLIMIT_NOFILE, old);
         works(&exec, add);
-        assert_eq!((living(nursery), open_fds()), (2, fds));
+        assert_eq!((living(fork_server), open_fds()), (2, fds));
     }
 }
 
@@ -93,10 +93,10 @@ pub(crate) fn a_build_without_descriptors() {
 /// Whatever starts is killed, for a moment.
 pub(crate) fn a_storm_of_kills_is_survived() {
     let (exec, add) = built();
-    let (nursery, began) = (nursery(&exec), Instant::now());
+    let (fork_server, began) = (fork_server(&exec), Instant::now());
     // More than anybody was allowed before.
     while exec.stats().deaths < 14 {
-        storm(nursery, Duration::from_millis(100));
+        storm(fork_server, Duration::from_millis(100));
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", exec.stats());
     }
     println!("{:?} after {:?}", exec.stats(), began.elapsed());
@@ -107,10 +107,10 @@ pub(crate) fn a_storm_of_kills_is_survived() {
 pub(crate) fn soak_no_fork_for_a_while() {
     give_up_privileges();
     let (exec, add) = built();
-    let nursery = nursery(&exec);
+    let fork_server = fork_server(&exec);
     let count = exec.buffer::<u64>(1).unwrap();
     let one = || args().no_dep(at(&count, 0)).scalar(0);
-    without_forks(nursery, || {
+    without_forks(fork_server, || {
         kill(exec.worker_pids()[0] as i32, libc::SIGKILL);
         let began = Instant::now();
         let ended = exec.run(|orch| orch.submit_with(add, one(), config(), &there(0)).map(drop));
@@ -127,7 +127,7 @@ pub(crate) fn soak_no_fork_for_a_while() {
     works(&exec, add);
 }
 
-/// A factory that crashes is no refusal: it is tried again, and the build ends with an error.
+/// A factory that crashes is not a refusal: it is tried again, and the build ends with an error.
 pub(crate) fn a_factory_that_crashes_ends_the_build() {
     let began = Instant::now();
     let built = small(Mode::Process, 2)

@@ -85,12 +85,12 @@ pub(crate) fn waiting_has_an_end() {
 /// Nobody will ever make room: the submit says so instead of waiting.
 pub(crate) fn a_failed_executor_unblocks_a_submit() {
     let full = full(Mode::Process, None);
-    let nursery = parent_of(full.exec.worker_pids()[0] as i32);
+    let fork_server = parent_of(full.exec.worker_pids()[0] as i32);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             eventually("the first began", || cell(&full.state, 1).load(SeqCst) == 1);
             std::thread::sleep(Duration::from_millis(30));
-            kill(nursery, libc::SIGKILL);
+            kill(fork_server, libc::SIGKILL);
         });
         let error = full.exec.run(|orch| (0..3).try_for_each(|_| full.submit(orch))).unwrap_err();
         assert!(matches!(error, Error::Failed(_)), "{error}");

@@ -7,11 +7,11 @@ mod common;
 
 mod full;
 mod heap;
-mod steps;
+mod slot_states;
 mod window;
 
 use mailring::ring::dist_ring::Needs;
-use mailring::ring::slot::NO_CAUSE;
+use mailring::ring::slot::NO_FAILED_ROOT;
 use mailring::ring::word::SUBMITTER;
 use mailring::ring::{DistRing, Edge, Geometry, Slot, Table};
 
@@ -22,7 +22,7 @@ tests! {
     "ring::heap" in heap {
         slabs_are_aligned_and_distinct, more_than_the_heap_never_fits, a_heap_is_given_back_in_order, the_heap_wraps, a_skipped_end_is_free_again, a_drained_heap_is_rebased, the_last_byte_can_be_had, a_slab_is_found_by_address, spans_never_overlap, a_ring_without_bytes, a_slab_ends_where_it_was_asked_to,
     }
-    "ring::steps" in steps {
+    "ring::slot_states" in slot_states {
         an_index_is_cut_to_the_window, a_word_keeps_its_fields_apart, attempts_are_counted_for_ever, blasted_words_are_no_words, one_taker_of_many, a_closed_list_takes_no_edge, the_walk_releases_each_consumer, the_smallest_cause_wins, a_superseded_end_does_not_count, clearing_twice_is_once, of_another_lap_is_left_alone, watchers_are_told, a_dead_owners_slots_are_found,
     }
     "ring::full" in full {
@@ -59,7 +59,7 @@ impl Window {
 
     fn submit_with(&mut self, needs: Needs) -> Option<u64> {
         let at = self.ring.reserve(needs)?;
-        self.table().slot(at.slot).publish_ready(SUBMITTER, at.generation, NO_CAUSE);
+        self.table().slot(at.slot).publish_ready(SUBMITTER, at.generation, NO_FAILED_ROOT);
         Some(at.seq)
     }
 

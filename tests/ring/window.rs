@@ -2,7 +2,7 @@
 
 use mailring::ring::dist_ring::Needs;
 use mailring::ring::heap::ScopeRef;
-use mailring::ring::slot::NO_CAUSE;
+use mailring::ring::slot::NO_FAILED_ROOT;
 use mailring::ring::word::SUBMITTER;
 use mailring::ring::{DistRing, Geometry, RingError, Table};
 
@@ -90,7 +90,7 @@ pub(crate) fn a_word_that_cannot_be_stops_reclaim() {
     (0..3).for_each(|_| _ = window.submit());
     window.complete(0);
     let (slot, generation) = window.ring.place(1);
-    window.slots[slot as usize].publish_ready(SUBMITTER, generation + 5, NO_CAUSE);
+    window.slots[slot as usize].publish_ready(SUBMITTER, generation + 5, NO_FAILED_ROOT);
     let table = Table::new(&window.slots, &window.edges);
     let found = window.ring.reclaim(&table, u64::MAX, |_, _| ()).unwrap_err();
     assert_eq!(found.generation(), generation + 5);

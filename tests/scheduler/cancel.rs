@@ -1,4 +1,4 @@
-//! Cancelling tasks, scopes and runs; deadlines; options that cannot be.
+//! Cancelling tasks, scopes and runs; deadlines; invalid options.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Any number of producers and of consumers: more producers than a word has bits are joined.
+//! Any number of producers and of consumers: more producers than a word has bits are collected by
+//! fan-in nodes.
 
 use mailring::{Callable, Executor, Mode, TaskOptions};
 
@@ -60,7 +61,8 @@ pub(crate) fn in_of_hundreds() {
     }
 }
 
-/// More than 47 times 47: joins of joins. Also with a window that holds not nearly all of them.
+/// More than 47 times 47: fan-in nodes of fan-in nodes. Also with a window that holds not nearly
+/// all of them.
 pub(crate) fn in_of_thousands() {
     for mode in BOTH {
         fan_in(mode, 4096, 2300, 5);

@@ -1,5 +1,5 @@
 //! Tasks wait for what they must wait for and for nothing else; failures, cancels and deadlines
-//! reach whom they must. Covers defects D1, D2, D5, D6, D10, D11 and D14 of the original.
+//! reach whom they must.
 
 #[path = "../common/mod.rs"]
 #[macro_use]
@@ -10,7 +10,7 @@ mod cancel;
 mod close;
 mod fan;
 mod order;
-mod poison;
+mod propagation;
 mod runs;
 mod volume;
 
@@ -26,10 +26,10 @@ tests! {
         in_of_47_and_48, in_of_hundreds, in_of_thousands, out_of_thousands, all_to_all_layers,
         diamonds, in_from_the_past,
     }
-    "scheduler::poison" in poison {
+    "scheduler::propagation" in propagation {
         dependents_do_not_run, the_first_root_by_submission, mere_order_does_not_poison,
         overwriting_cures, from_beyond_the_window, not_into_the_next_run, the_smallest_root_of_two,
-        through_joins, a_hundred_roots, wait_tells_the_root, the_closures_own_error_comes_first,
+        through_fan_in_nodes, a_hundred_roots, wait_tells_the_root, the_closures_own_error_comes_first,
         a_panicking_closure_waits_for_its_tasks,
     }
     "scheduler::cancel" in cancel {

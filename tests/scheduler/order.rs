@@ -249,7 +249,7 @@ pub(crate) fn wait_inside_the_closure() {
                     let handle = orch.submit(add, args().inout(data.tensor()), config())?;
                     orch.wait(&handle)?;
                     assert_eq!(data.get(0), Some(n));
-                    orch.wait(&handle)?; // once more is no harm
+                    orch.wait(&handle)?; // once more is not a harm
                     last = Some(handle);
                 }
                 Ok(last.unwrap())

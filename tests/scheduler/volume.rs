@@ -25,7 +25,7 @@ fn adder(mode: Mode, workers: usize, window: usize) -> (Executor, Callable) {
     (builder.build().unwrap(), add)
 }
 
-/// D5: nor does the end of a run free what a worker still looks at: slots are only used again.
+/// Nor does the end of a run free what a worker still looks at: slots are only used again.
 pub(crate) fn ten_thousand_runs_stay_flat() {
     for mode in BOTH {
         let (exec, add) = adder(mode, 2, 256);
@@ -130,7 +130,7 @@ pub(crate) fn a_small_window_is_enough() {
             let data = exec.buffer::<u64>(5).unwrap();
             exec.run(|orch| {
                 for i in 0..5000 {
-                    // Joins need slots of the same window.
+                    // Fan-in nodes need slots of the same window.
                     orch.submit(
                         add,
                         args().inout(at(&data, i % 5)).input(data.tensor()),

@@ -65,7 +65,7 @@ pub(crate) struct Json {
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Arguments that cannot be: exit code 2.
+    /// Invalid arguments: exit code 2.
     Usage(String),
     /// Everything else: exit code 1.
     Failed(String),

@@ -109,9 +109,9 @@ pub unsafe extern "C" fn mr_buffer_import(
         let mut tensor = ContinuousTensor::new(0, &self::shape(dims)?, self::dtype(dtype)?)?;
         let bytes = tensor.nbytes()?;
         if fd < 0 {
-            return Err(Fail::argument(format!("{fd} is no descriptor")));
+            return Err(Fail::argument(format!("{fd} is not a descriptor")));
         }
-        // SAFETY: borrowed for the copy alone; a number that is no descriptor is its error.
+        // SAFETY: borrowed for the copy alone; a number that is not a descriptor is its error.
         let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
         let memory = copy.map_err(|e| Fail::new(MR_ERR_IMPORT, format!("descriptor {fd}: {e}")))?;
         // SAFETY: that nobody makes the file shorter is the caller's promise.

@@ -46,7 +46,7 @@ pub struct mr_failure {
     pub attempt: u32,
     /// On which worker; -1: it had not begun.
     pub worker: i32,
-    /// Which member of its group; -1: it is no group.
+    /// Which member of its group; -1: it is not a group.
     pub member: i32,
     /// Its name: its own, or its function's. Valid until the next failing call of this thread.
     pub name: *const c_char,

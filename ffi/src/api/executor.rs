@@ -1,4 +1,4 @@
-//! An executor: what can be asked of it, late functions, the end.
+//! An executor: what can be asked of it, dynamic functions, the end.
 
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
@@ -41,7 +41,7 @@ impl Shared for Engine {}
 pub struct mr_stats {
     /// Bytes of this structure, set by the caller.
     pub size: usize,
-    /// Tasks submitted up to the last closed run, internal joins included.
+    /// Tasks submitted up to the last closed run, internal fan-in nodes included.
     pub submitted: u64,
     /// Functions that workers ran to an end (members of groups count each).
     pub bodies: u64,
@@ -204,8 +204,8 @@ pub unsafe extern "C" fn mr_executor_stats(
 /// The function is known by what is in the file: the same content and symbol give the same
 /// callable, and a file that was changed since is refused by the workers.
 ///
-/// MR_ERR_LIBRARY: the file cannot be read, is no shared object, or does not have the symbol; 512
-/// are registered.
+/// MR_ERR_LIBRARY: the file cannot be read, is not a shared object, or does not have the symbol;
+/// 512 are registered.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn mr_register_library(

@@ -1,5 +1,5 @@
-//! What is behind the opaque pointers. A handle is no address: it is a place in a table, how often
-//! the place was used before, and the kind of what is there.
+//! What is behind the opaque pointers. A handle is not an address: it is a place in a table, how
+//! often the place was used before, and the kind of what is there.
 //!
 //! ```text
 //!  63    56 55    48 47           24 23        0
@@ -329,7 +329,7 @@ fn refuse(expected: Kind, handle: u64) -> Fail {
     } else {
         match Kind::of(handle >> 48 & 0xff).filter(|_| handle >> 56 == MARK) {
             Some(kind) => format!("{} was given where {expected} is expected", kind.name()),
-            None => format!("{handle:#x} is no handle of mailring; {expected} is expected"),
+            None => format!("{handle:#x} is not a handle of mailring; {expected} is expected"),
         }
     };
     Fail::new(MR_ERR_HANDLE, why)

@@ -158,7 +158,7 @@ pub unsafe extern "C" fn mr_set_log(
     guard(|| {
         let level = number(level);
         if level > MR_LOG_TRACE as u32 {
-            let why = format!("{level} is no level; see MR_LOG_OFF (0) to MR_LOG_TRACE (5)");
+            let why = format!("{level} is not a level; see MR_LOG_OFF (0) to MR_LOG_TRACE (5)");
             return Err(Fail::argument(why));
         }
         if TELLING.try_with(Cell::get).unwrap_or(true) {

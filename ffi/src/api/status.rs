@@ -45,7 +45,7 @@ pub const MR_ERR_ADDRESS: mr_status = -23;
 pub const MR_ERR_GROUP: mr_status = -24;
 /// There is no such worker, or none of that kind.
 pub const MR_ERR_WORKER: mr_status = -25;
-/// The callable is no registered function.
+/// The callable is not a registered function.
 pub const MR_ERR_FUNCTION: mr_status = -26;
 /// A function cannot be registered after the start.
 pub const MR_ERR_LIBRARY: mr_status = -27;

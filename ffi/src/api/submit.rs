@@ -42,7 +42,7 @@ impl mr_task {
         let place = usize::try_from(self.place).ok().filter(|_| self.run == handles::number(run));
         let task = place.and_then(|place| tasks.get(place)).filter(|task| task.id().0 == self.id);
         task.ok_or_else(|| {
-            let why = format!("mr_task {} is no task of this run", self.id);
+            let why = format!("mr_task {} is not a task of this run", self.id);
             Fail::new(MR_ERR_TASK_HANDLE, why)
         })
     }

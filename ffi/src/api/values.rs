@@ -140,7 +140,7 @@ pub struct mr_task_context {
     pub attempt: u32,
     /// Which member of its group, from 0.
     pub member: u32,
-    /// Members of its group; 0: it is no group.
+    /// Members of its group; 0: it is not a group.
     pub members: u32,
     /// 1 when the function should stop: cancelled, over its deadline, or another member of its
     /// group failed. What it returns after that is not looked at.
@@ -296,7 +296,9 @@ pub(super) fn dtype(given: MaybeUninit<mr_dtype>) -> Result<DataType, Fail> {
     let number = number(given);
     let known = u8::try_from(number).ok().and_then(|number| DataType::try_from(number).ok());
     known.ok_or_else(|| {
-        Fail::argument(format!("{number} is no element type; see MR_FLOAT32 (0) to MR_UINT64 (8)"))
+        Fail::argument(format!(
+            "{number} is not an element type; see MR_FLOAT32 (0) to MR_UINT64 (8)"
+        ))
     })
 }
 
@@ -310,14 +312,14 @@ pub(super) fn tag(given: MaybeUninit<mr_tag>) -> Result<TensorArgType, Fail> {
 
 #[cold]
 fn no_tag(number: u32) -> Fail {
-    Fail::argument(format!("{} is no tag; see MR_INPUT (0) to MR_NO_DEP (4)", number as i32))
+    Fail::argument(format!("{} is not a tag; see MR_INPUT (0) to MR_NO_DEP (4)", number as i32))
 }
 
 pub(super) fn kind(given: MaybeUninit<mr_worker_kind>) -> Result<mailring::WorkerKind, Fail> {
     let number = number(given);
     mailring::WorkerKind::ALL.into_iter().find(|&kind| kind as u32 == number).ok_or_else(|| {
         Fail::argument(format!(
-            "{number} is no kind of worker; see MR_NEXT_LEVEL (0) and MR_SUB (1)"
+            "{number} is not a kind of worker; see MR_NEXT_LEVEL (0) and MR_SUB (1)"
         ))
     })
 }

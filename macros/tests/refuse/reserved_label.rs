@@ -1,4 +1,4 @@
-// `GPU` is no label: use `cpus = ..`, these names are reserved
+// `GPU` is not a label: use `cpus = ..`, these names are reserved
 use mailring::flow::node;
 
 #[node(resources(GPU = 1))]

@@ -1,4 +1,4 @@
-// `gpus` is no option of a node; there are cpus, resources(..), max_retries, deadline, priority, name
+// `gpus` is not an option of a node; there are cpus, resources(..), max_retries, deadline, priority, name
 use mailring::flow::node;
 
 #[node(gpus = 1)]

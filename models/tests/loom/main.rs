@@ -2,24 +2,24 @@
 
 pub(crate) mod checker;
 
-#[path = "../shared/bedroom.rs"]
-pub(crate) mod bedroom;
+#[path = "../shared/call_cell.rs"]
+pub(crate) mod call_cell;
 #[path = "../shared/crash.rs"]
 pub(crate) mod crash;
-#[path = "../shared/desk.rs"]
-pub(crate) mod desk;
-#[path = "../shared/gang.rs"]
-pub(crate) mod gang;
-#[path = "../shared/hinted.rs"]
-pub(crate) mod hinted;
+#[path = "../shared/deadline_clock.rs"]
+pub(crate) mod deadline_clock;
+#[path = "../shared/group_pool.rs"]
+pub(crate) mod group_pool;
 #[path = "../shared/mailbox.rs"]
 pub(crate) mod mailbox;
+#[path = "../shared/queued.rs"]
+pub(crate) mod queued;
 #[path = "../shared/ring.rs"]
 pub(crate) mod ring;
+#[path = "../shared/sleepers.rs"]
+pub(crate) mod sleepers;
 #[path = "../shared/sync.rs"]
 pub(crate) mod sync;
-#[path = "../shared/watchman.rs"]
-pub(crate) mod watchman;
 #[path = "../shared/world.rs"]
 pub(crate) mod world;
 

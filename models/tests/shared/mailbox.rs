@@ -1,4 +1,4 @@
-//! The sources of the room `mailbox` that have atomics in them, as they are.
+//! The sources of the module `mailbox` that have atomics in them, as they are.
 #![allow(
     dead_code,
     missing_docs,
@@ -10,15 +10,15 @@ use super::sync;
 
 #[path = "../../../src/mailbox/alarm.rs"]
 pub mod alarm;
-#[path = "../../../src/mailbox/bell.rs"]
-pub mod bell;
 #[path = "../../../src/mailbox/bitmap.rs"]
 pub mod bitmap;
 #[path = "../../../src/mailbox/cell.rs"]
 pub mod cell;
-#[path = "../../../src/mailbox/door.rs"]
-pub mod door;
 #[path = "../../../src/mailbox/group.rs"]
 pub mod group;
-#[path = "../../../src/mailbox/hint.rs"]
-pub mod hint;
+#[path = "../../../src/mailbox/notifier.rs"]
+pub mod notifier;
+#[path = "../../../src/mailbox/parker.rs"]
+pub mod parker;
+#[path = "../../../src/mailbox/ready_queue.rs"]
+pub mod ready_queue;

@@ -1,4 +1,4 @@
-//! The sources of the room `ring` that have atomics in them, as they are.
+//! The sources of the module `ring` that have atomics in them, as they are.
 #![allow(
     dead_code,
     missing_docs,

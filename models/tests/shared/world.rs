@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::ring::slot::{GUARD, NO_CAUSE, Push, Slot};
+use super::ring::slot::{GUARD, NO_FAILED_ROOT, Push, Slot};
 use super::ring::table::{Edge, EdgeKind, Found, Released, Table, examine};
 use super::ring::word::{Phase, SUBMITTER, SUPERVISOR, Word};
 use super::sync::{Acquire, AtomicU64, Relaxed, Release};
@@ -14,7 +14,7 @@ use super::sync::{Acquire, AtomicU64, Relaxed, Release};
 /// Workers that a world has room for; numbers below this are worker ids.
 const WORKERS: usize = 4;
 
-/// What a body does: reads and writes values, and returns the cause with which it fails.
+/// What a body does: reads and writes values, and returns the root with which it fails.
 pub(crate) type Body = fn(&World, u32) -> Option<u64>;
 
 /// The failure whose root is the task of `slot`.
@@ -84,7 +84,7 @@ impl World {
 
     /// Publishes a task that waits for nobody.
     pub(crate) fn publish(&self, slot: u32, generation: u32) {
-        self.slot(slot).publish_ready(SUBMITTER, generation, NO_CAUSE);
+        self.slot(slot).publish_ready(SUBMITTER, generation, NO_FAILED_ROOT);
     }
 
     /// Publishes `slot` behind `producers` (slot, lap, kind). True when it was ready at once.
@@ -98,7 +98,7 @@ impl World {
     ) -> bool {
         let cell = self.slot(slot);
         let table = self.table();
-        cell.publish_pending(SUBMITTER, generation, producers.len() as u32, NO_CAUSE);
+        cell.publish_pending(SUBMITTER, generation, producers.len() as u32, NO_FAILED_ROOT);
         let mut finished = GUARD;
         for (bit, &(from, lap, kind)) in producers.iter().enumerate() {
             let index = edges + bit as u32;
@@ -109,7 +109,7 @@ impl World {
                 Push::Finished { failed } => {
                     finished |= 1 << bit;
                     if failed && kind == EdgeKind::Data {
-                        cell.poison(self.cause_of(from));
+                        cell.mark_failed_root(self.failed_root_of(from));
                     }
                 }
             }
@@ -117,10 +117,10 @@ impl World {
         cell.clear(finished, generation) && cell.make_ready(SUBMITTER, generation)
     }
 
-    fn cause_of(&self, slot: u32) -> u64 {
-        match self.slot(slot).cause() {
-            NO_CAUSE => root(slot),
-            cause => cause,
+    fn failed_root_of(&self, slot: u32) -> u64 {
+        match self.slot(slot).failed_root() {
+            NO_FAILED_ROOT => root(slot),
+            failed_root => failed_root,
         }
     }
 
@@ -147,12 +147,12 @@ impl World {
         let mut next = Some((slot, word));
         while let Some((slot, word)) = next.take() {
             let cell = self.slot(slot);
-            let cause = match cell.cause() {
-                NO_CAUSE if cell.load().cancelled() => Some(root(slot)),
-                NO_CAUSE => self.call(me, slot, word),
-                cause => Some(cause),
+            let failed_root = match cell.failed_root() {
+                NO_FAILED_ROOT if cell.load().cancelled() => Some(root(slot)),
+                NO_FAILED_ROOT => self.call(me, slot, word),
+                failed_root => Some(failed_root),
             };
-            let done = self.table().finish(slot, word, me, cause, |released| {
+            let done = self.table().finish(slot, word, me, failed_root, |released| {
                 self.released(me, released, &mut next, suggest);
             });
             if done.is_some() {
@@ -226,8 +226,8 @@ impl World {
 
     /// Walks and retires a completed slot of the supervisor.
     pub(crate) fn walk(&self, slot: u32, word: Word, suggest: &mut dyn FnMut(u32)) {
-        let cause = word.is_failed().then(|| self.cause_of(slot));
-        self.table().walk(word.head(), cause, |released| {
+        let failed_root = word.is_failed().then(|| self.failed_root_of(slot));
+        self.table().walk(word.head(), failed_root, |released| {
             if self.slot(released.slot).make_ready(SUPERVISOR, released.generation) {
                 suggest(released.slot);
             }

@@ -51,7 +51,7 @@ const _: () = {
     assert!(offset_of!(ChipHeader, config_name_len) == 464);
 };
 
-/// Where the storage begins: first the binary, then the children. It is no multiple of 8, so
+/// Where the storage begins: first the binary, then the children. It is not a multiple of 8, so
 /// whatever lies in it is copied before it is looked at.
 pub(super) const STORAGE: usize = size_of::<ChipHeader>();
 
@@ -162,8 +162,8 @@ impl<'a> ChipCallableView<'a> {
     /// its end is not looked at.
     ///
     /// # Errors
-    /// A count, name, direction or offset that cannot be, fewer bytes than the header says, a
-    /// child that overlaps another or the binary, or that is no core callable.
+    /// An invalid count, name, direction or offset, fewer bytes than the header says, a
+    /// child that overlaps another or the binary, or that is not a core callable.
     pub fn read(bytes: &'a [u8]) -> Result<Self, AbiError> {
         let parts = Parts::of(&header(WHAT, bytes)?)?;
         let (need, have) = (STORAGE + parts.binary, bytes.len());
@@ -175,7 +175,7 @@ impl<'a> ChipCallableView<'a> {
         for (index, &(_, offset)) in parts.children().iter().enumerate() {
             let wrong = |why| AbiError::ChildPlace { index, offset, why };
             if !offset.is_multiple_of(CALLABLE_ALIGN as u32) {
-                return Err(wrong("which is no multiple of 64"));
+                return Err(wrong("which is not a multiple of 64"));
             }
             let begin = offset as usize;
             let child = storage.get(begin..).ok_or(wrong("behind the end of the buffer"))?;

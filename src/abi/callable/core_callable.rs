@@ -111,7 +111,7 @@ impl<'a> CoreCallableView<'a> {
     /// its end is not looked at.
     ///
     /// # Errors
-    /// A count or a direction that cannot be, or fewer bytes than the header says.
+    /// An invalid count or direction, or fewer bytes than the header says.
     pub fn read(bytes: &'a [u8]) -> Result<Self, AbiError> {
         let header: CoreHeader = header(WHAT, bytes)?;
         let signature = Signature::read(WHAT, &header.signature, header.sig_count)?;

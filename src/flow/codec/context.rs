@@ -123,7 +123,7 @@ pub(in crate::flow) const FOREIGN: &str =
     "a ref of another flow means nothing here; get its value first";
 
 /// What is said of a ref that was made up.
-const FORGED: &str = "a ref is no data: it travels in arguments and values of its flow alone";
+const FORGED: &str = "a ref is not data: it travels in arguments and values of its flow alone";
 
 /// What is said of a ref in bytes from outside.
 const OUTSIDE: &str = "bytes from outside name a ref, which nothing holds; give the value";

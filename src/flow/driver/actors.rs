@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::State;
-use super::letters::Written;
 use super::objects::{Index, Value};
+use super::posting::Written;
 use super::processes::Doom;
 use super::tasks::{NewTask, Phase, Task, short_name};
 use crate::flow::args::Args;
@@ -42,7 +42,7 @@ pub(super) struct Actor {
     making: Option<Index>,
     /// By caller, each in order; and whose turn is next.
     queues: Vec<(u64, VecDeque<u64>)>,
-    turn: usize,
+    next_queue: usize,
 }
 
 impl Actor {
@@ -82,7 +82,7 @@ impl State {
             restarts: 0,
             making: None,
             queues: Vec::new(),
-            turn: 0,
+            next_queue: 0,
         });
         if let Err(error) = self.make_actor(number) {
             self.actors.pop();
@@ -280,7 +280,7 @@ impl State {
             };
             let actor = &mut self.actors[number as usize];
             let count = actor.queues.len();
-            let ready = (0..count).map(|k| (actor.turn + k) % count).find_map(|at| {
+            let ready = (0..count).map(|k| (actor.next_queue + k) % count).find_map(|at| {
                 let queue = &mut actor.queues[at].1;
                 while queue.front().is_some_and(|&id| waits(id).is_none()) {
                     queue.pop_front();
@@ -289,7 +289,7 @@ impl State {
                 ready.then_some((at, index))
             });
             let Some((at, index)) = ready else { return };
-            match self.write_letter(place, index) {
+            match self.write_descriptor(place, index) {
                 Written::Yes => {}
                 Written::NoRoom => return,
                 Written::Unfit => {
@@ -299,7 +299,7 @@ impl State {
             }
             let actor = &mut self.actors[number as usize];
             actor.queues[at].1.pop_front();
-            actor.turn = at + 1;
+            actor.next_queue = at + 1;
             self.post(place, index);
         }
     }

@@ -1,4 +1,4 @@
-//! Building a flow: map, fork, start the keeper.
+//! Building a flow: map, fork, start the driver thread.
 
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::State;
+use super::backend::{Backend, Threads};
 use super::host::Host;
-use super::keeper::Keeper;
-use super::nest::{Nest, Threads};
-use super::place::{Logical, Supply};
+use super::scheduler::{Logical, Supply};
 use super::signals;
+use super::thread::DriverThread;
 use crate::flow::error::Error;
 use crate::flow::memory::{Memory, Spill};
 use crate::flow::node;
@@ -21,7 +21,7 @@ use crate::flow::worker::life::{Workers, note_panics};
 use crate::flow::{Flow, Owner};
 use crate::limits::{DEFAULT_FLOW_PROCESSES, DEFAULT_SPILL_BYTES, MAX_FLOW_PROCESSES};
 use crate::sys::{descriptors, limits, machine, stack};
-use crate::worker::nursery::Nursery;
+use crate::worker::fork_server::ForkServer;
 use crate::worker::participant::WaitStrategy;
 use crate::worker::starts::Starts;
 
@@ -186,7 +186,7 @@ impl Builder {
     ///
     /// Calls, values, errors, resources, retries, waits, cancels and actors are the same. What
     /// needs a process is not there: a body that crashes or exits takes the program with it, and
-    /// one that goes on after its deadline, or after it was cancelled by force, is given up (its
+    /// one that goes on after its deadline, or after it was cancelled by force, is abandoned (its
     /// call fails at once, another thread takes its place) but runs until it returns. The guide
     /// (`docs/flows.md`, "In-process mode for debuggers") has the rest.
     #[must_use]
@@ -205,7 +205,7 @@ impl Builder {
     /// Forks the workers.
     ///
     /// # Errors
-    /// No workers, a quantity that cannot be, a name that is taken, or the system refuses.
+    /// No workers, an invalid quantity, a name that is taken, or the system refuses.
     pub fn build(self) -> Result<Flow, Error> {
         self.check()?;
         let bytes = self.memory.unwrap_or_else(|| {
@@ -218,55 +218,57 @@ impl Builder {
         let mut memory = memory.map_err(Error::system("mapping the memory of the flow"))?;
         memory.in_process = self.in_process;
         let memory = Arc::new(memory);
-        let keeper = descriptors::event().map_err(Error::system("making an eventfd"))?;
-        let tell = std::os::fd::AsFd::as_fd(&keeper)
+        let driver_thread = descriptors::event().map_err(Error::system("making an eventfd"))?;
+        let tell = std::os::fd::AsFd::as_fd(&driver_thread)
             .try_clone_to_owned()
             .map_err(Error::system("copying a descriptor"))?;
         // What threads print is the program's.
-        let (ear, mouth) = if self.output.any() && !self.in_process {
+        let (receiver, sender) = if self.output.any() && !self.in_process {
             output::new(self.output).map(Some).map_err(Error::system("making sockets"))?
         } else {
             None
         }
         .unzip();
-        let brood = Workers {
+        let handler = Workers {
             memory: Arc::clone(&memory),
-            keeper: Arc::new(tell),
+            driver_thread: Arc::new(tell),
             kept: self.kept.into(),
-            mouth,
+            sender,
             wait: self.wait,
         };
         node::prepare_names();
-        let nest = if self.in_process {
+        let backend = if self.in_process {
             note_panics();
-            let threads = Threads::new(brood, self.stack_size);
-            Nest::Threads(threads.map_err(Error::system("mapping the words of the workers"))?)
+            let threads = Threads::new(handler, self.stack_size);
+            Backend::Threads(threads.map_err(Error::system("mapping the words of the workers"))?)
         } else {
-            let nursery = Nursery::start(Arc::new(brood), self.stack_size);
-            Nest::Processes(nursery.map_err(Error::system("forking the nursery of the flow"))?)
+            let fork_server = ForkServer::start(Arc::new(handler), self.stack_size);
+            Backend::Processes(
+                fork_server.map_err(Error::system("forking the fork server of the flow"))?,
+            )
         };
         memory.not_for_children();
-        let host = Host::new(memory, self.patience, keeper, self.wait);
-        if let Some(ear) = &ear {
-            ear.start().map_err(Error::system("starting the thread that reads output"))?;
+        let host = Host::new(memory, self.patience, driver_thread, self.wait);
+        if let Some(receiver) = &receiver {
+            receiver.start().map_err(Error::system("starting the thread that reads output"))?;
         }
         let added = host.with(|state| {
-            state.ear = ear;
+            state.receiver = receiver;
             let mut groups = self.groups.iter();
             groups.try_for_each(|(group, count, each)| state.add_workers(group, *count, each))
         });
         if let Err(error) = added {
-            nest.shutdown();
+            backend.shutdown();
             return Err(error);
         }
         if self.signals {
-            signals::install(&host.keeper);
+            signals::install(&host.driver_thread);
         }
-        let keeper = Keeper::new(Arc::clone(&host), nest, self.grace);
+        let driver_thread = DriverThread::new(Arc::clone(&host), backend, self.grace);
         let thread = std::thread::Builder::new()
-            .name("mailring-keeper".to_owned())
-            .spawn(move || keeper.run())
-            .map_err(Error::system("starting the keeper"))?;
+            .name("mailring-driver".to_owned())
+            .spawn(move || driver_thread.run())
+            .map_err(Error::system("starting the driver thread"))?;
         Ok(Flow::of(Arc::new(Owner::new(host, thread))))
     }
 
@@ -381,17 +383,17 @@ impl State {
 impl Host {
     /// What workers have left is passed on; they have ended.
     pub(super) fn end_output(&self) {
-        let ear = self.lock().ear.clone();
-        if let Some(ear) = ear {
-            ear.stop();
+        let receiver = self.lock().receiver.clone();
+        if let Some(receiver) = receiver {
+            receiver.stop();
         }
     }
 
     /// Ends it all, and waits for that.
-    pub(in crate::flow) fn stop(&self, keeper: std::thread::JoinHandle<()>) {
+    pub(in crate::flow) fn stop(&self, driver_thread: std::thread::JoinHandle<()>) {
         self.stopping.store(true, SeqCst);
-        crate::worker::poke::ring(&self.keeper);
-        let _ = keeper.join();
+        crate::worker::wakeup::notify(&self.driver_thread);
+        let _ = driver_thread.join();
         self.end_output();
         self.with(|state| {
             state.closed.get_or_insert_with(|| "it was dropped".to_owned());

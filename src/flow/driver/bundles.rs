@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::State;
 use super::claims::{Standing, Who};
-use super::place::{Demand, Spot, Supply};
+use super::scheduler::{Demand, Spot, Supply};
 use crate::flow::error::Error;
 use crate::flow::placement::Packing;
 use crate::flow::resources::Resources;
@@ -87,9 +87,10 @@ impl State {
                 continue;
             }
             let group = &self.groups[at];
-            let turn = group.standing();
+            let standing = group.standing();
             let workers = self.workers.iter().enumerate();
-            let free = workers.map(|(at, worker)| self.left_for(turn, &worker.free, Spot::on(at)));
+            let free =
+                workers.map(|(at, worker)| self.left_for(standing, &worker.free, Spot::on(at)));
             let free: Vec<Supply> = free.collect();
             let Some(places) = self.fit(&group.bundles, group.packing, free) else { continue };
             for (bundle, worker) in self.groups[at].bundles.iter_mut().zip(places) {

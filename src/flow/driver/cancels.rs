@@ -13,9 +13,9 @@ use super::processes::Doom;
 use super::tasks::{Caller, Phase, Task};
 use crate::flow::cancel::{Cancel, CancelReport, EndedProcess, Found, Target};
 use crate::flow::error::{Cause, Error};
-use crate::flow::wire::Answer;
-use crate::sys::family::{self, Member};
+use crate::flow::wire::Response;
 use crate::sys::process;
+use crate::sys::process_tree::{self, Member};
 
 /// How long a forced cancel waits for the end of a worker that was killed.
 const ENDING: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(2);
 
 /// A cancel that a body has asked for.
-pub(super) struct CancelAsk {
+pub(super) struct CancelRequest {
     pub(super) place: u16,
     /// Which process of that number.
     pub(super) birth: u64,
@@ -88,7 +88,7 @@ impl State {
 
     /// Cancels what can be at once. The bodies that run have been told.
     fn begin_cancel(&mut self, target: &Target, cancel: Cancel) -> Result<Begun, Error> {
-        self.pump();
+        self.poll_completions();
         let targets = self.targets(target)?;
         let is_call = |index: Index| self.objects.task(index).is_some_and(|t| t.actor.is_some());
         if cancel.force
@@ -113,7 +113,7 @@ impl State {
             worker_ended: false,
         });
         let reports = reports.collect();
-        self.pump();
+        self.poll_completions();
         self.changed = true;
         Ok((reports, told))
     }
@@ -207,7 +207,7 @@ impl State {
 
     /// The attempt that has called these is over. They go on for as long as somebody holds them;
     /// but calls of actors are messages, which are heard in any case.
-    pub(super) fn give_up(&mut self, kids: Vec<u64>) {
+    pub(super) fn abandon_calls(&mut self, kids: Vec<u64>) {
         for kid in kids {
             let Some(index) = self.objects.find(kid) else { continue };
             let Some(task) = self.objects.task_mut(index) else { continue };
@@ -218,7 +218,8 @@ impl State {
         }
     }
 
-    /// Cancels what nobody wants any more. Bodies that run are told; the keeper sees to their end.
+    /// Cancels what nobody wants any more. Bodies that run are told; the driver thread sees to
+    /// their end.
     #[inline]
     pub(super) fn end_unwanted(&mut self) {
         if !self.objects.unwanted.is_empty() && !self.ending_unwanted {
@@ -240,7 +241,7 @@ impl State {
                 })
                 .collect();
             let told = self.cancel_tasks(&still);
-            self.poke |= !told.is_empty();
+            self.wakeup |= !told.is_empty();
             self.outlived.extend(told);
         }
         self.ending_unwanted = false;
@@ -286,8 +287,9 @@ impl State {
         phase == Some(Phase::Posted { place: told.place, seq: told.seq })
     }
 
-    /// Whether the process in which a body was told is gone (or the thread given up), with everything below it.
-    fn is_buried(&self, told: &Told) -> bool {
+    /// Whether the process in which a body was told is gone (or the thread abandoned), with
+    /// everything below it.
+    fn is_ended(&self, told: &Told) -> bool {
         let process = &self.procs[usize::from(told.place)];
         process.birth != told.birth || process.abandoned
     }
@@ -306,7 +308,7 @@ impl State {
         if process.birth == told.birth && process.cancels > 0 {
             process.cancels -= 1;
             if process.cancels == 0 && process.outstanding() == 0 {
-                self.after_letter(told.place);
+                self.after_posted(told.place);
             }
         }
     }
@@ -343,20 +345,20 @@ impl Host {
         let (asked, outlived) = self.with(|state| {
             (std::mem::take(&mut state.cancels), std::mem::take(&mut state.outlived))
         });
-        for CancelAsk { place, birth, number, target, cancel } in asked {
+        for CancelRequest { place, birth, number, target, cancel } in asked {
             let host = Arc::clone(self);
             let run = move || {
-                let reports = host.cancel(&target, cancel).map(Answer::Reports);
+                let reports = host.cancel(&target, cancel).map(Response::Reports);
                 host.with(|state| {
                     // Another process may have its number by now.
                     if state.procs[usize::from(place)].birth == birth {
-                        state.answer(place, number, reports);
+                        state.respond(place, number, reports);
                     }
                 });
             };
             if let Err(error) = thread(run) {
                 let refused = Error::system("starting a thread for a cancel")(error);
-                self.with(|state| state.answer(place, number, Err(refused)));
+                self.with(|state| state.respond(place, number, Err(refused)));
             }
         }
         if !outlived.is_empty() {
@@ -408,7 +410,7 @@ impl Host {
         // A worker whose body returns at once ends these itself.
         let mut before: Vec<(Member, String)> = Vec::new();
         if pid > 0 && !told.actor {
-            let all = family::descendants(pid).into_iter();
+            let all = process_tree::descendants(pid).into_iter();
             before.extend(all.filter(|m| !told.spared.contains(m)).map(|m| (m, m.name())));
         }
         // A body may be between its look at the flag and the call that blocks it.
@@ -426,7 +428,7 @@ impl Host {
         // A worker that is ended anyway is not waited for: it may start new ones all the time.
         let limit = if cancel.force { Duration::ZERO } else { LIMIT };
         let mut ended = self.end_family(pid, &told.spared, cancel.grace, limit);
-        let alive = if before.is_empty() { Vec::new() } else { family::descendants(pid) };
+        let alive = if before.is_empty() { Vec::new() } else { process_tree::descendants(pid) };
         before.retain(|(m, _)| !alive.contains(m) && ended.iter().all(|one| one.pid != m.pid));
         let gone = before.into_iter();
         ended.extend(gone.map(|(m, name)| EndedProcess { pid: m.pid, name, killed: false }));
@@ -435,7 +437,7 @@ impl Host {
         }
         let forced = cancel.force
             && self.with(|state| {
-                state.pump();
+                state.poll_completions();
                 let still = state.still_runs(told);
                 if still {
                     state.doom(told.place, Doom::Cancel);
@@ -443,9 +445,9 @@ impl Host {
                 still
             });
         if forced {
-            // The nursery ends these with their worker.
+            // The fork server ends these with their worker.
             let left =
-                family::descendants(pid).into_iter().filter(|one| !told.spared.contains(one));
+                process_tree::descendants(pid).into_iter().filter(|one| !told.spared.contains(one));
             let known: Vec<i32> = ended.iter().map(|one| one.pid).collect();
             let left = left.filter(|one| !known.contains(&one.pid));
             ended.extend(left.map(|one| EndedProcess {
@@ -455,18 +457,18 @@ impl Host {
             }));
             // Its body may have ended just before the kill: what counts is that all are gone.
             let until = Instant::now() + ENDING;
-            let _ = self.until(Some(until), |state| state.is_buried(told).then_some(()));
+            let _ = self.until(Some(until), |state| state.is_ended(told).then_some(()));
         }
         self.with(|state| state.cancel_is_through(told));
         (ended, forced)
     }
 
-    /// The process of a body, once the nursery has told its number; 0 when the body is over.
+    /// The process of a body, once the fork server has told its number; 0 when the body is over.
     fn pid_of(&self, told: &Told) -> i32 {
         let until = Instant::now() + ENDING;
         let known = self.until(Some(until), |state| {
-            let reins = state.procs[usize::from(told.place)].reins.as_ref();
-            if state.still_runs(told) { reins.map(|reins| reins.pid) } else { Some(0) }
+            let child = state.procs[usize::from(told.place)].child.as_ref();
+            if state.still_runs(told) { child.map(|child| child.pid) } else { Some(0) }
         });
         known.ok().flatten().unwrap_or(0)
     }
@@ -482,8 +484,8 @@ impl Host {
         if pid <= 0 {
             return Vec::new();
         }
-        let give_up = || self.stopping.load(SeqCst);
-        let ended = family::end_descendants(pid, spared, grace, limit, &give_up);
+        let abandon_calls = || self.stopping.load(SeqCst);
+        let ended = process_tree::end_descendants(pid, spared, grace, limit, &abandon_calls);
         let ended = ended.into_iter();
         ended.map(|e| EndedProcess { pid: e.pid, name: e.name, killed: e.killed }).collect()
     }

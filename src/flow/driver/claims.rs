@@ -1,5 +1,5 @@
-//! Whose turn it is: who has waited long for more than is free at once has what becomes free kept,
-//! while smaller ones wait behind it.
+//! Reservations: a task that has waited long for more than is free at once has what becomes free
+//! reserved, while smaller ones wait behind it.
 //!
 //! What is kept is never held by those who wait for it, and it is kept only as long as the rest will
 //! come by itself: all that is missing is held by bodies that run and do not wait. As soon as one
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::State;
 use super::objects::Index;
-use super::place::{ClassId, Demand, Spot, Supply};
+use super::order::{LANES, Lane};
 use super::processes::Lease;
+use super::scheduler::{ClassId, Demand, Spot, Supply};
 use super::tasks::Phase;
-use super::turns::{LANES, Lane};
 use crate::flow::options::Strategy;
 
 /// How long one waits before what becomes free is kept for it. Until then smaller ones pass.
@@ -44,7 +44,7 @@ impl Standing {
 
 /// What is kept for one: so much, of these.
 struct Claim {
-    turn: Standing,
+    standing: Standing,
     spots: Vec<(Spot, Demand)>,
 }
 
@@ -62,14 +62,14 @@ impl Claims {
 
     /// It has what it has waited for.
     pub(super) fn end(&mut self, who: Who) {
-        self.list.retain(|claim| claim.turn.who != who);
+        self.list.retain(|claim| claim.standing.who != who);
     }
 
     fn on(&self, spot: Spot) -> impl Iterator<Item = (&Standing, &Demand)> {
         let spots = self.list.iter().flat_map(|claim| {
-            claim.spots.iter().map(|(spot, demand)| (*spot, &claim.turn, demand))
+            claim.spots.iter().map(|(spot, demand)| (*spot, &claim.standing, demand))
         });
-        spots.filter(move |(on, ..)| *on == spot).map(|(_, turn, demand)| (turn, demand))
+        spots.filter(move |(on, ..)| *on == spot).map(|(_, standing, demand)| (standing, demand))
     }
 }
 
@@ -124,14 +124,14 @@ impl State {
         let before = std::mem::take(&mut self.claims.list);
         let given: Vec<Supply> =
             (0..self.workers.len()).map(|at| self.comes_by_itself(Spot::on(at))).collect();
-        for turn in late {
-            let old = before.iter().find(|claim| claim.turn.who == turn.who);
-            let spots = match turn.who {
+        for standing in late {
+            let old = before.iter().find(|claim| claim.standing.who == standing.who);
+            let spots = match standing.who {
                 Who::Task(index) => self.spot_to_keep(index, old, &given),
                 Who::Group(id) => self.workers_to_keep(id, old, &given),
             };
             if let Some(spots) = spots {
-                self.claims.list.push(Claim { turn, spots });
+                self.claims.list.push(Claim { standing, spots });
             }
         }
     }
@@ -154,7 +154,7 @@ impl State {
             Strategy::Placed { group, bundle } => self.bundles_of(*group, *bundle),
             Strategy::Worker { name, soft } => {
                 let all = 0..self.workers.len();
-                let named = |&at: &usize| super::place::is_named(&self.workers[at], name);
+                let named = |&at: &usize| super::scheduler::is_named(&self.workers[at], name);
                 let able = |at: usize| self.workers[at].total.covers(demand);
                 let any = *soft && !all.clone().any(|at| named(&at) && able(at));
                 all.filter(|at| any || named(at)).map(Spot::on).collect()
@@ -250,12 +250,12 @@ impl State {
     }
 
     /// What of `free` is there for one who stands here: not what is kept for those before it.
-    pub(super) fn left_for(&self, turn: Standing, free: &Supply, spot: Spot) -> Supply {
+    pub(super) fn left_for(&self, standing: Standing, free: &Supply, spot: Spot) -> Supply {
         let mut left = free.clone();
         for (before, kept) in self.claims.on(spot) {
-            if before.who != turn.who
-                && before.key() < turn.key()
-                && !self.serves_holder(turn, spot, kept)
+            if before.who != standing.who
+                && before.key() < standing.key()
+                && !self.serves_holder(standing, spot, kept)
             {
                 left.add(kept, -1);
             }
@@ -263,23 +263,23 @@ impl State {
         left
     }
 
-    /// Whether what stands behind a process's letters would keep its lease from others.
+    /// Whether what stands behind a process's tasks would keep its lease from others.
     #[inline]
     pub(super) fn keeps_from(&self, lease: Option<Lease>, index: Index) -> bool {
         if self.claims.is_empty() {
             return false;
         }
         let Some(lease) = lease else { return false };
-        let turn = self.standing_of(index);
+        let standing = self.standing_of(index);
         let mut before = self.claims.on(lease.spot);
-        before.any(|(before, _)| before.key() < turn.key())
+        before.any(|(before, _)| before.key() < standing.key())
     }
 
     /// Whether a task that has waited for long itself was called, at however many removes, by a
     /// body that holds a part of what is kept: that body may be looking for its value again and
     /// again without waiting, and nothing comes back before it is through.
-    fn serves_holder(&self, turn: Standing, spot: Spot, kept: &Demand) -> bool {
-        let Who::Task(index) = turn.who else { return false };
+    fn serves_holder(&self, standing: Standing, spot: Spot, kept: &Demand) -> bool {
+        let Who::Task(index) = standing.who else { return false };
         let Some(task) = self.objects.task(index) else { return false };
         let fronts = self.classes.at(task.class).fronts;
         let id = self.objects.id(index);
@@ -310,11 +310,11 @@ impl State {
     /// For whom what becomes free on a worker is kept, for messages.
     pub(super) fn kept_text(&self, worker: usize) -> String {
         let mut kept = self.claims.on(Spot::on(worker));
-        kept.next().map_or_else(String::new, |(turn, _)| match turn.who {
+        kept.next().map_or_else(String::new, |(standing, _)| match standing.who {
             Who::Task(index) => format!(
                 ", kept for `{}` (task {}), which waits longer or is higher",
                 self.name_of(index),
-                turn.number
+                standing.number
             ),
             Who::Group(_) => ", kept for a placement group that waits longer".to_owned(),
         })

@@ -9,22 +9,22 @@ use super::tasks::Phase;
 use crate::flow::error::{Cause, Error};
 use crate::mailbox::cell;
 
-/// How long a letter may stand first at a process without being begun.
+/// How long a posted task may stand first at a process without being begun.
 const UNATTENDED: Duration = Duration::from_secs(5);
 /// How long a process that is not needed stays.
 pub(super) const IDLE: Duration = Duration::from_secs(2);
 
 impl State {
-    /// The process is gone, with everything below it. Its letters are looked at, and given to
+    /// The process is gone, with everything below it. Its posted tasks are looked at, and given to
     /// others or failed; its holds are let go; another takes its place if need be.
-    pub(super) fn bury(&mut self, place: u16, how: &str) {
+    pub(super) fn process_ended(&mut self, place: u16, how: &str) {
         // What it had finished counts.
-        self.pump_one(place);
+        self.poll_process(place);
         if self.procs[usize::from(place)].abandoned {
             return self.vacate(place); // the rest has been done
         }
-        let reins = self.procs[usize::from(place)].reins.as_ref();
-        let how = &reins.map_or(how.to_owned(), |reins| reins.account(how.to_owned()));
+        let child = self.procs[usize::from(place)].child.as_ref();
+        let how = &child.map_or(how.to_owned(), |child| child.account(how.to_owned()));
         let process = &self.procs[usize::from(place)];
         let (worker, doom, actor) = (process.worker, process.doom, process.actor);
         let has_served = process.done > 1;
@@ -35,20 +35,20 @@ impl State {
         if doom.is_none() {
             tracing::warn!(worker = name, how, "a worker process died");
         }
-        let letters = self.letters_of(place);
+        let posted_tasks = self.posted_tasks_of(place);
         self.drop_waits(place);
         self.leave_worker(place);
-        // Before its letters go elsewhere: a worker that pauses makes no process for them.
+        // Before its posted tasks go elsewhere: a worker that pauses makes no process for them.
         let starts = &mut self.workers[worker].starts;
         if served {
             starts.came_up();
-        } else if matches!(doom, None | Some(Doom::Mad)) {
+        } else if matches!(doom, None | Some(Doom::ProtocolViolation)) {
             starts.failed(Instant::now(), how);
         }
-        // Last letter first, so that those that go back to the front of a queue are in order.
-        for (seq, begun) in letters.into_iter().rev() {
+        // Last posted task first, so that those that go back to the front of a queue are in order.
+        for (seq, begun) in posted_tasks.into_iter().rev() {
             self.witness = begun.then_some(place);
-            self.lose_letter(place, seq, begun, how, doom);
+            self.lose_posted(place, seq, begun, how, doom);
         }
         self.witness = None;
         self.let_go(place);
@@ -85,7 +85,7 @@ impl State {
         }
     }
 
-    /// Threads that would have been killed if they were processes are given up.
+    /// Threads that would have been killed if they were processes are abandoned.
     pub(super) fn abandon_doomed(&mut self) {
         if !self.memory.in_process {
             return;
@@ -93,31 +93,36 @@ impl State {
         for place in 0..self.procs.len() as u16 {
             let process = &self.procs[usize::from(place)];
             let doomed = !matches!(process.doom, None | Some(Doom::Idle | Doom::Gone));
-            if process.used && doomed && !process.abandoned && process.reins.is_some() {
+            if process.used && doomed && !process.abandoned && process.child.is_some() {
                 self.abandon(place);
             }
         }
     }
 
-    /// Gives a thread up: its letters are over as if it had died, and its worker has another. It
-    /// goes on until its body returns. What that may still look at (its arguments, the refs that it
-    /// has) stays, and so does its number, until the thread is buried.
+    /// Abandons a thread: its posted tasks are over as if it had died, and its worker has another.
+    /// It goes on until its body returns. What that may still look at (its arguments, the refs that
+    /// it has) stays, and so does its number, until the thread has ended.
     fn abandon(&mut self, place: u16) {
-        self.pump_one(place); // what it had finished counts
+        self.poll_process(place); // what it had finished counts
         let process = &self.procs[usize::from(place)];
         let (worker, doom) = (process.worker, process.doom);
         let name = self.worker_name(place);
-        tracing::warn!(worker = name, "a worker thread is given up; it ends when its body returns");
-        let how = "its thread was given up";
+        tracing::warn!(
+            worker = name,
+            "a worker thread is abandoned; it ends when its body returns"
+        );
+        let how = "its thread was abandoned";
         let entry = self.memory.entry(place);
         entry.leave.store(1, SeqCst);
-        // A letter that was taken is about to be begun, and nobody can stop that.
-        let letters: Vec<u64> = self.procs[usize::from(place)].open_letters().collect();
-        if let Some(&first) = letters.first() {
+        // A posted task that was taken is about to be begun, and nobody can stop that.
+        let posted_tasks: Vec<u64> = self.procs[usize::from(place)].open_tasks().collect();
+        if let Some(&first) = posted_tasks.first() {
             entry.cancelled.store(first + 1, SeqCst);
         }
-        for &seq in &letters {
-            let Some(index) = self.procs[usize::from(place)].letter(seq).object else { continue };
+        for &seq in &posted_tasks {
+            let Some(index) = self.procs[usize::from(place)].posted_task(seq).object else {
+                continue;
+            };
             let kids = self.kids_to_end(index);
             let told = self.cancel_tasks(&kids);
             self.outlived.extend(told);
@@ -127,26 +132,26 @@ impl State {
                 *self.proc_mut(place).kept.entry(dep).or_default() += 1;
             }
             let process = self.proc_mut(place);
-            let envelope = process.letter_mut(seq).envelope.take();
+            let envelope = process.posted_task_mut(seq).envelope.take();
             process.open.extend(envelope);
         }
         let actor = self.proc_mut(place).actor.take();
         self.proc_mut(place).abandoned = true;
         self.leave_worker(place);
-        self.end_waits(place, &given_up());
-        for seq in letters.into_iter().rev() {
-            self.lose_letter(place, seq, true, how, doom);
+        self.end_waits(place, &abandoned());
+        for seq in posted_tasks.into_iter().rev() {
+            self.lose_posted(place, seq, true, how, doom);
         }
         self.end_unwanted();
-        self.poke = true;
-        self.ring_worker(place);
+        self.wakeup = true;
+        self.unpark_worker(place);
         self.after_loss(place, worker, actor, how);
     }
 
     /// Objects of which a thread that has ended left handles to others, in a static, say: they stay
     /// for as long as the flow, since nobody tells when those are gone.
     pub(super) fn keep_for_good(&mut self, place: u16, named: &[u64]) {
-        self.pump_one(place); // what it has said last
+        self.poll_process(place); // what it has said last
         for &id in named {
             if let Some(index) = self.objects.find(id) {
                 self.proc_mut(place).kept.remove(&index);
@@ -154,7 +159,7 @@ impl State {
         }
     }
 
-    /// A thread that was given up has ended.
+    /// A thread that was abandoned has ended.
     fn vacate(&mut self, place: u16) {
         self.drop_waits(place);
         self.let_go(place);
@@ -165,19 +170,19 @@ impl State {
         self.schedule();
     }
 
-    /// The letters that are not over, and whether their bodies have begun.
-    fn letters_of(&self, place: u16) -> Vec<(u64, bool)> {
+    /// The tasks that are not over, and whether their bodies have begun.
+    fn posted_tasks_of(&self, place: u16) -> Vec<(u64, bool)> {
         let process = &self.procs[usize::from(place)];
         let begun = |seq| {
             let state = self.memory.cell(place, seq).state().look(seq);
-            // A word that cannot be: it may have begun.
+            // An invalid word: it may have begun.
             !matches!(state, Some(cell::Phase::Posted | cell::Phase::Taken | cell::Phase::Recalled))
         };
-        process.open_letters().map(|seq| (seq, begun(seq))).collect()
+        process.open_tasks().map(|seq| (seq, begun(seq))).collect()
     }
 
-    fn lose_letter(&mut self, place: u16, seq: u64, begun: bool, how: &str, doom: Option<Doom>) {
-        let Some(index) = self.end_letter(place, seq) else { return };
+    fn lose_posted(&mut self, place: u16, seq: u64, begun: bool, how: &str, doom: Option<Doom>) {
+        let Some(index) = self.end_posted(place, seq) else { return };
         let worker = Some(self.worker_name(place));
         let Some(task) = self.objects.task(index) else { return };
         if task.cancelled {
@@ -206,7 +211,7 @@ impl State {
         let process = self.proc_mut(place);
         let kept = std::mem::take(&mut process.kept);
         let blocks: Vec<_> =
-            process.pocket.take().into_iter().chain(process.open.drain(..)).collect();
+            process.bump_area.take().into_iter().chain(process.open.drain(..)).collect();
         let children = std::mem::take(&mut self.proc_mut(place).children);
         let kept = kept.into_iter().flat_map(|(index, count)| (0..count).map(move |_| index));
         for index in kept.chain(children) {
@@ -279,7 +284,7 @@ impl State {
     fn send_away(&mut self, place: u16) {
         self.proc_mut(place).doom = Some(Doom::Idle);
         self.memory.entry(place).leave.store(1, SeqCst);
-        self.ring_worker(place);
+        self.unpark_worker(place);
     }
 
     /// Processes that are there and do not begin what stands at them: stopped from outside, or
@@ -296,7 +301,7 @@ impl State {
                 !matches!(state, Some(cell::Phase::Posted | cell::Phase::Taken))
             };
             let oldest = process.oldest().map(|(seq, _)| seq).filter(|&seq| !begun(seq));
-            let forked = process.reins.is_some();
+            let forked = process.child.is_some();
             let Some(seq) = oldest.filter(|_| forked && process.doom.is_none()) else {
                 self.proc_mut(place).unbegun = None;
                 continue;
@@ -308,7 +313,7 @@ impl State {
             self.proc_mut(place).unbegun = Some((seq, since));
             if now.duration_since(since) >= UNATTENDED {
                 tracing::warn!(worker = self.worker_name(place), "a worker does not begin; ended");
-                self.doom(place, Doom::Mad);
+                self.doom(place, Doom::ProtocolViolation);
             } else {
                 next = Some(now + UNATTENDED / 5);
             }
@@ -326,10 +331,10 @@ impl State {
         for place in self.busy.clone() {
             let process = &self.procs[usize::from(place)];
             let timed = |seq| {
-                let index = process.letter(seq).object?;
+                let index = process.posted_task(seq).object?;
                 self.objects.task(index).map(|task| task.timed())
             };
-            any |= process.open_letters().any(|seq| timed(seq) == Some(true));
+            any |= process.open_tasks().any(|seq| timed(seq) == Some(true));
             let Some((seq, index)) = process.oldest() else { continue };
             let Some(limit) = self.objects.task(index).and_then(|task| task.deadline()) else {
                 continue;
@@ -363,8 +368,8 @@ impl State {
     }
 }
 
-/// What a body is told whose thread was given up.
-pub(super) fn given_up() -> Error {
+/// What a body is told whose thread was abandoned.
+pub(super) fn abandoned() -> Error {
     Error::Closed(
         "for this body: its task is over (a deadline, a cancel, the end of its actor); return"
             .to_owned(),

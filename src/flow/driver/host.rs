@@ -19,12 +19,12 @@ use crate::flow::node::NodeDesc;
 use crate::flow::options::Overrides;
 use crate::flow::reference::{Fill, Handle, Name, Side};
 use crate::flow::value::{Encoded, OWN_PAGES};
-use crate::mailbox::bell::{KEEPER, NOBODY, THREAD};
+use crate::mailbox::notifier::{DRIVER_THREAD, NOBODY, THREAD};
 use crate::sys::descriptors::Descriptor;
 use crate::sys::futex;
 use crate::sys::map::OwnMark;
 use crate::worker::participant::WaitStrategy;
-use crate::worker::poke::ring;
+use crate::worker::wakeup::notify;
 
 /// A sleep that nobody ends is looked at again after this long.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const RECHECK: Duration = Duration::from_secs(1);
 pub(in crate::flow) struct Host {
     state: Mutex<State>,
     pub(super) memory: Arc<Memory>,
-    pub(super) keeper: Descriptor,
+    pub(super) driver_thread: Descriptor,
     wait: WaitStrategy,
     pub(super) stopping: AtomicBool,
     /// The process in which it was built; a child of that has a copy, which is good for nothing.
@@ -60,14 +60,14 @@ impl Host {
     pub(super) fn new(
         memory: Arc<Memory>,
         patience: Duration,
-        keeper: Descriptor,
+        driver_thread: Descriptor,
         wait: WaitStrategy,
     ) -> Arc<Self> {
         let state = Mutex::new(State::new(Arc::clone(&memory), patience));
         let host = Arc::new(Self {
             state,
             memory,
-            keeper,
+            driver_thread,
             wait,
             stopping: AtomicBool::new(false),
             own: OwnMark::new(),
@@ -108,7 +108,7 @@ impl Host {
     }
 
     /// Before the lock is given back: whoever has to know is told, and if things are left that only
-    /// a worker's reply can move, somebody is to look at that.
+    /// a worker's completion can move, somebody is to look at that.
     pub(super) fn leave(&self, state: &mut State) {
         // Each round that finds nothing new is the last; a busy flow goes on with the next call.
         for round in 0..4 {
@@ -119,9 +119,9 @@ impl Host {
                     self.wake_threads();
                 }
             }
-            if state.poke {
-                state.poke = false;
-                ring(&self.keeper);
+            if state.wakeup {
+                state.wakeup = false;
+                notify(&self.driver_thread);
             }
             let want = if state.parked > 0 {
                 THREAD
@@ -130,41 +130,41 @@ impl Host {
                 || state.eager > 0
                 || !state.memory_waits.is_empty()
             {
-                KEEPER
+                DRIVER_THREAD
             } else {
                 NOBODY
             };
-            let bell = self.memory.bell();
-            if bell.wanted() == want {
+            let notifier = self.memory.notifier();
+            if notifier.wanted() == want {
                 return;
             }
             if want == NOBODY {
-                return bell.rest();
+                return notifier.rest();
             }
-            bell.want(want);
+            notifier.want(want);
             self.memory.fence_others();
             // A worker may go on to a longer task than was thought, and tell nobody.
-            if want == KEEPER && state.has_standing() {
-                ring(&self.keeper);
+            if want == DRIVER_THREAD && state.has_standing() {
+                notify(&self.driver_thread);
             }
-            let more = state.pump();
-            if !more && !state.changed && !state.poke {
+            let more = state.poll_completions();
+            if !more && !state.changed && !state.wakeup {
                 return;
             }
             if round == 3 {
-                state.poke = false;
-                ring(&self.keeper); // it goes on with the rest
+                state.wakeup = false;
+                notify(&self.driver_thread); // it goes on with the rest
             }
         }
     }
 
     pub(super) fn wake_threads(&self) {
-        self.memory.bell_word().fetch_add(1, SeqCst);
-        futex::wake(self.memory.bell_word(), i32::MAX);
+        self.memory.notifier_word().fetch_add(1, SeqCst);
+        futex::wake(self.memory.notifier_word(), i32::MAX);
     }
 
-    /// Waits until `ready` has something, doing meanwhile what replies make possible. `None` when
-    /// the time is over.
+    /// Waits until `ready` has something, doing meanwhile what completions make possible. `None`
+    /// when the time is over.
     pub(in crate::flow) fn until<R>(
         &self,
         until: Option<Instant>,
@@ -176,9 +176,9 @@ impl Host {
             let mut state = self.lock();
             // Somebody looks: nobody needs to be told.
             if state.parked == 0 {
-                self.memory.bell().rest();
+                self.memory.notifier().rest();
             }
-            state.pump();
+            state.poll_completions();
             if let Some(result) = ready(&mut state) {
                 self.leave(&mut state);
                 return Ok(Some(result));
@@ -192,23 +192,23 @@ impl Host {
                 self.leave(&mut state);
                 return Ok(None);
             }
-            if state.poke || state.changed {
+            if state.wakeup || state.changed {
                 self.leave(&mut state);
             }
             if self.wait.pause(round).is_some() {
                 round += 1;
                 continue;
             }
-            // Nothing for a while: sleep until somebody rings.
+            // Nothing for a while: sleep until notified.
             state.parked += 1;
-            let seen = self.memory.bell_word().load(Acquire);
-            self.memory.bell().want(THREAD);
+            let seen = self.memory.notifier_word().load(Acquire);
+            self.memory.notifier().want(THREAD);
             self.memory.fence_others();
-            state.pump();
+            state.poll_completions();
             let result = ready(&mut state);
             let asleep = result.is_none() && state.closed.is_none();
             if asleep {
-                if state.poke || state.changed {
+                if state.wakeup || state.changed {
                     // What was just done may concern others who sleep, and not us.
                     self.leave(&mut state);
                 }
@@ -216,9 +216,9 @@ impl Host {
                 let left =
                     until.map_or(RECHECK, |until| until.saturating_duration_since(Instant::now()));
                 let slept = Instant::now();
-                futex::wait(self.memory.bell_word(), seen, Some(left.min(RECHECK)));
+                futex::wait(self.memory.notifier_word(), seen, Some(left.min(RECHECK)));
                 if slept.elapsed() >= RECHECK {
-                    ring(&self.keeper); // somebody waits for long: is all well?
+                    notify(&self.driver_thread); // somebody waits for long: is all well?
                 }
                 state = self.lock();
             }
@@ -228,7 +228,7 @@ impl Host {
                 return Ok(Some(result));
             }
             if state.parked == 0 {
-                self.memory.bell().rest();
+                self.memory.notifier().rest();
             }
             round = 0;
         }
@@ -267,7 +267,7 @@ impl Host {
             let threads = state.parked > 0;
             if unwanted || threads || !state.memory_waits.is_empty() || state.memory_short {
                 state.relieve();
-                state.poke = true;
+                state.wakeup = true;
                 state.changed |= threads;
                 self.leave(&mut state);
             }
@@ -421,8 +421,8 @@ impl Host {
         if let Some(why) = &state.closed {
             return Err(Error::Closed(why.clone()));
         }
-        // A driver that only submits reads replies as well.
-        state.pump();
+        // A driver that only submits reads completions as well.
+        state.poll_completions();
         let actor = match actor {
             Some(id) => Some((state.find_actor(id)?, caller())),
             None => None,

@@ -1,62 +1,62 @@
 //! The driver's side of a flow: one table of everything, under one lock, in private memory.
 //!
-//! Workers are told one letter at a time what to run and never see the table, so none of them can
-//! spoil it, and the death of one loses nothing. Whoever waits in the driver does the work: a
-//! thread in `get` reads replies, completes tasks and posts what follows, without any hop through
-//! another thread. When none waits, the keeper does it.
+//! Workers are given one task at a time and never see the table, so none of them can spoil it, and
+//! the death of one loses nothing. Whoever waits in the driver does the work: a thread in `get`
+//! reads completions, completes tasks and posts what follows, without any hop through another
+//! thread. When none waits, the driver thread does it.
 
 mod actors;
-mod asks;
+mod admission;
+mod backend;
+mod block_allocator;
 mod build;
 mod bundles;
 mod cancels;
 mod claims;
+mod completions;
+mod deadlock_graph;
+mod deadlocks;
 mod deaths;
 mod host;
-mod keeper;
-mod knots;
-mod letters;
-mod nest;
 mod objects;
-mod pieces;
-mod place;
+mod order;
+mod posting;
 mod processes;
-mod replies;
-mod room;
-mod sets;
+mod requests;
+mod scheduler;
 mod signals;
 mod starts;
 mod store;
-mod stuck;
 mod tasks;
-mod turns;
+mod thread;
 mod views;
+mod wait_sets;
 mod waits;
 
 pub use build::Builder;
 pub(super) use host::{Host, current};
-pub(super) use letters::wire;
+pub(super) use posting::wire;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::memory::Memory;
-use super::output::Ear;
+use super::output::OutputReceiver;
 use super::pending::Pending;
 use crate::mailbox::cell;
 use actors::Actor;
+use admission::MemoryWait;
 use bundles::Group;
-use cancels::{CancelAsk, Told};
+use cancels::{CancelRequest, Told};
 use claims::Claims;
 use objects::{Index, Objects, Value};
-use place::{ClassId, Classes, Logical};
+use order::TaskOrder;
 use processes::Process;
-use room::MemoryWait;
-use sets::Sets;
+use scheduler::{ClassId, Classes, Logical};
 use store::Store;
 use tasks::Phase;
-use turns::Turns;
+use wait_sets::WaitSets;
 
 /// What is known of a node.
 #[derive(Clone, Copy, Default)]
@@ -82,13 +82,13 @@ pub(super) struct State {
     procs: Vec<Process>,
     free_places: Vec<u16>,
     births: u64,
-    /// Processes with letters.
+    /// Processes with posted tasks.
     busy: Vec<u16>,
     groups: Vec<Group>,
     /// What is kept for whom.
     claims: Claims,
     actors: Vec<Actor>,
-    sets: Sets,
+    wait_sets: WaitSets,
     /// Tasks so far.
     number: u64,
     /// How many numbers are those of values that were put.
@@ -99,11 +99,11 @@ pub(super) struct State {
     blocked: usize,
     /// Threads of the driver that sleep until something changes.
     parked: usize,
-    /// For the keeper.
+    /// For the driver thread.
     spawns: VecDeque<u16>,
     /// Processes that were forked and do not serve yet, as far as has been seen.
     starting: Vec<u16>,
-    cancels: Vec<CancelAsk>,
+    cancels: Vec<CancelRequest>,
     /// Bodies that nobody wants any more, and that have been told.
     outlived: Vec<Told>,
     /// Some are being told just now.
@@ -113,9 +113,9 @@ pub(super) struct State {
     memory_waits: VecDeque<MemoryWait>,
     memory_short: bool,
     short_since: Option<Instant>,
-    watch: stuck::Watch,
+    watch: deadlocks::Watch,
     /// Who asks for memory in which order, while there is little.
-    turns: Option<Turns>,
+    task_order: Option<TaskOrder>,
     /// Since when nobody is at work who could free memory that others wait for.
     starved_since: Option<Instant>,
     /// When one was last refused for that.
@@ -129,8 +129,8 @@ pub(super) struct State {
     freed_at: Instant,
     patience: Duration,
     any_timed: bool,
-    /// The keeper has something to do.
-    poke: bool,
+    /// The driver thread has something to do.
+    wakeup: bool,
     /// Something that a thread of the driver may sleep for has happened.
     changed: bool,
     /// Scratch of completing.
@@ -141,8 +141,8 @@ pub(super) struct State {
     made: Vec<u32>,
     reschedule: bool,
     /// Who hears what workers print.
-    ear: Option<Arc<Ear>>,
-    /// The process whose reply, or end, is being read: what it has said stands in errors.
+    receiver: Option<Arc<OutputReceiver>>,
+    /// The process whose completion, or end, is being read: what it has said stands in errors.
     witness: Option<u16>,
     /// Why there is nothing more to do.
     closed: Option<String>,
@@ -164,7 +164,7 @@ impl State {
             groups: Vec::new(),
             claims: Claims::default(),
             actors: Vec::new(),
-            sets: Sets::default(),
+            wait_sets: WaitSets::default(),
             number: 0,
             puts: 0,
             incomplete: 0,
@@ -181,8 +181,8 @@ impl State {
             memory_waits: VecDeque::new(),
             memory_short: false,
             short_since: None,
-            watch: stuck::Watch::default(),
-            turns: None,
+            watch: deadlocks::Watch::default(),
+            task_order: None,
             starved_since: None,
             refused_at: None,
             driver_bytes: None,
@@ -192,7 +192,7 @@ impl State {
             freed_at: Instant::now(),
             patience,
             any_timed: false,
-            poke: false,
+            wakeup: false,
             changed: false,
             ready: Vec::new(),
             failing: Vec::new(),
@@ -200,7 +200,7 @@ impl State {
             actors_to_serve: Vec::new(),
             made: Vec::new(),
             reschedule: false,
-            ear: None,
+            receiver: None,
             witness: None,
             closed: None,
         }

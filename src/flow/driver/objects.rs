@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::order::Rank;
 use super::store::{BlockId, Store};
 use super::tasks::{Caller, Task};
-use super::turns::Rank;
 use crate::flow::error::TaskError;
 use crate::flow::reference::Name;
 

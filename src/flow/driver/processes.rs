@@ -1,20 +1,20 @@
-//! Processes and what the host knows of each: its letters, what it holds, why it ends.
+//! Processes and what the host knows of each: its posted tasks, what it holds, why it ends.
 
 use std::collections::HashMap;
 
 use super::State;
 use super::objects::Index;
-use super::place::{ClassId, Part, Spot};
+use super::scheduler::{ClassId, Part, Spot};
 use super::store::BlockId;
 use crate::flow::memory::CELLS;
-use crate::worker::nursery::Reins;
+use crate::worker::fork_server::ChildHandle;
 
-/// A letter in a cell, as the host knows it.
+/// A task in a cell, as the host knows it.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Letter {
+pub(super) struct PostedTask {
     /// `None`: taken back, or over.
     pub(super) object: Option<Index>,
-    /// The oldest letter that was not over when this one was posted: it may look back so far.
+    /// The oldest task that was not over when this one was posted: it may look back so far.
     pub(super) floor: u64,
     /// Where its arguments are, if not in the cell.
     pub(super) envelope: Option<BlockId>,
@@ -35,7 +35,7 @@ pub(super) enum Doom {
     Deadline,
     Cancel,
     Actor,
-    Mad,
+    ProtocolViolation,
     Idle,
     /// It ended by itself.
     Gone,
@@ -49,25 +49,25 @@ pub(super) struct Process {
     pub(super) birth: u64,
     pub(super) worker: usize,
     pub(super) lease: Option<Lease>,
-    letters: Vec<Letter>,
-    /// The next letter, and the oldest that is not over.
+    posted_tasks: Vec<PostedTask>,
+    /// The next task, and the oldest that is not over.
     pub(super) next: u64,
     pub(super) done: u64,
     pub(super) actor: Option<u32>,
-    pub(super) reins: Option<Reins>,
+    pub(super) child: Option<ChildHandle>,
     /// Objects that its handles name, beyond what its task holds.
     pub(super) kept: HashMap<Index, u32>,
-    /// Named by the reply that comes next.
+    /// Named by the completion that comes next.
     pub(super) children: Vec<Index>,
     /// For small results; and for those of the present task that are large.
-    pub(super) pocket: Option<BlockId>,
+    pub(super) bump_area: Option<BlockId>,
     pub(super) open: Vec<BlockId>,
     /// Bytes that its present body was given.
     pub(super) given: u64,
     /// Waits of its body: number of the ask, and what it waits for.
     pub(super) waits: Vec<super::waits::Wait>,
     pub(super) doom: Option<Doom>,
-    /// A thread that was given up, and has not ended.
+    /// A thread that was abandoned, and has not ended.
     pub(super) abandoned: bool,
     /// Cancels of its bodies that are not through.
     pub(super) cancels: u32,
@@ -75,11 +75,11 @@ pub(super) struct Process {
     pub(super) alone: bool,
     /// Subprocesses that tasks have left on purpose.
     pub(super) spared: Vec<(i32, u64)>,
-    /// The oldest letter, if its body has not begun, and since when that was seen.
+    /// The oldest posted task, if its body has not begun, and since when that was seen.
     pub(super) unbegun: Option<(u64, std::time::Instant)>,
-    /// The letter with a deadline whose body runs, and since when.
+    /// The task with a deadline whose body runs, and since when.
     pub(super) begun: Option<(u64, std::time::Instant)>,
-    /// Where its body was when it panicked; its reply comes next.
+    /// Where its body was when it panicked; its completion comes next.
     pub(super) backtrace: Option<String>,
     /// Idle since.
     pub(super) idle_since: Option<std::time::Instant>,
@@ -91,7 +91,7 @@ impl Process {
             used: true,
             birth,
             worker,
-            letters: vec![Letter::default(); CELLS as usize],
+            posted_tasks: vec![PostedTask::default(); CELLS as usize],
             next: 1,
             done: 1,
             ..Self::default()
@@ -103,21 +103,22 @@ impl Process {
         self.next - self.done
     }
 
-    /// Letters that can be posted now.
+    /// Tasks that can be posted now.
     #[inline]
     pub(super) fn room(&self) -> u64 {
-        let floor = if self.done < self.next { self.letter(self.done).floor } else { self.next };
+        let floor =
+            if self.done < self.next { self.posted_task(self.done).floor } else { self.next };
         (floor + CELLS).saturating_sub(self.next)
     }
 
     #[inline]
-    pub(super) fn letter(&self, seq: u64) -> &Letter {
-        &self.letters[(seq % CELLS) as usize]
+    pub(super) fn posted_task(&self, seq: u64) -> &PostedTask {
+        &self.posted_tasks[(seq % CELLS) as usize]
     }
 
     #[inline]
-    pub(super) fn letter_mut(&mut self, seq: u64) -> &mut Letter {
-        &mut self.letters[(seq % CELLS) as usize]
+    pub(super) fn posted_task_mut(&mut self, seq: u64) -> &mut PostedTask {
+        &mut self.posted_tasks[(seq % CELLS) as usize]
     }
 
     /// Whether tasks of this class may stand behind those that are there.
@@ -131,20 +132,20 @@ impl Process {
             && self.waits.is_empty()
     }
 
-    /// The letter that was posted last, if it is not over.
+    /// The task that was posted last, if it is not over.
     pub(super) fn last_posted(&self) -> Option<Index> {
-        if self.outstanding() == 0 { None } else { self.letter(self.next - 1).object }
+        if self.outstanding() == 0 { None } else { self.posted_task(self.next - 1).object }
     }
 
-    /// The letters that are not over, oldest first.
-    pub(super) fn open_letters(&self) -> impl DoubleEndedIterator<Item = u64> + '_ {
-        (self.done..self.next).filter(|&seq| self.letter(seq).object.is_some())
+    /// The tasks that are not over, oldest first.
+    pub(super) fn open_tasks(&self) -> impl DoubleEndedIterator<Item = u64> + '_ {
+        (self.done..self.next).filter(|&seq| self.posted_task(seq).object.is_some())
     }
 
-    /// The oldest letter that is not over, and its object.
+    /// The oldest posted task that is not over, and its object.
     pub(super) fn oldest(&self) -> Option<(u64, Index)> {
-        let seq = self.open_letters().next()?;
-        Some((seq, self.letter(seq).object?))
+        let seq = self.open_tasks().next()?;
+        Some((seq, self.posted_task(seq).object?))
     }
 }
 
@@ -167,7 +168,7 @@ impl State {
         new
     }
 
-    /// A number for a process that the keeper will fork. Letters may be posted to it at once.
+    /// A number for a process that the driver thread will fork. Tasks may be posted to it at once.
     pub(super) fn new_process(&mut self, worker: usize) -> Option<u16> {
         let place = match self.free_places.pop() {
             Some(place) => place,
@@ -182,7 +183,7 @@ impl State {
         *self.proc_mut(place) = Process::new(worker, self.births);
         self.workers[worker].processes += 1;
         self.spawns.push_back(place);
-        self.poke = true;
+        self.wakeup = true;
         Some(place)
     }
 

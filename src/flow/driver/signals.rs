@@ -8,24 +8,25 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::sys::descriptors::Descriptor;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Flows whose keepers are told; of any further one the nursery cleans up, without a grace.
-const KEEPERS: usize = 64;
+/// Flows whose driver threads are told; of any further one the fork server cleans up, without a
+/// grace.
+const DRIVER_THREADS: usize = 64;
 
 /// The signal that came, if one did.
 static CAME: AtomicI32 = AtomicI32::new(0);
-/// Where keepers are told, plus one; 0: a free place.
-static TELL: [AtomicI32; KEEPERS] = [const { AtomicI32::new(0) }; KEEPERS];
+/// Where driver threads are told, plus one; 0: a free place.
+static TELL: [AtomicI32; DRIVER_THREADS] = [const { AtomicI32::new(0) }; DRIVER_THREADS];
 
 const ENDING: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
 
 extern "C" fn came(signal: i32) {
     let errno = nix::errno::Errno::last_raw();
-    let keepers = || TELL.iter().map(|tell| tell.load(SeqCst) - 1).filter(|fd| *fd >= 0);
-    if keepers().next().is_none() || CAME.swap(signal, SeqCst) != 0 {
+    let driver_threads = || TELL.iter().map(|tell| tell.load(SeqCst) - 1).filter(|fd| *fd >= 0);
+    if driver_threads().next().is_none() || CAME.swap(signal, SeqCst) != 0 {
         end(signal);
     }
     let one = 1u64;
-    for fd in keepers() {
+    for fd in driver_threads() {
         // SAFETY: eight bytes of a live local; allowed in a handler.
         unsafe { libc::write(fd, (&raw const one).cast(), 8) };
     }
@@ -34,8 +35,8 @@ extern "C" fn came(signal: i32) {
 
 /// Ends this process as the signal does by default. Only calls what a handler may.
 fn end(signal: i32) -> ! {
-    // SAFETY: the default action is no handler of ours, and all calls are allowed in a handler; the
-    // set is a live local.
+    // SAFETY: the default action is not a handler of ours, and all calls are allowed in a handler;
+    // the set is a live local.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
@@ -49,9 +50,9 @@ fn end(signal: i32) -> ! {
     }
 }
 
-/// Installs the handlers where the program has none. The keeper of this flow is told.
-pub(super) fn install(keeper: &Descriptor) {
-    let own = keeper.as_fd().as_raw_fd() + 1;
+/// Installs the handlers where the program has none. The driver thread of this flow is told.
+pub(super) fn install(driver_thread: &Descriptor) {
+    let own = driver_thread.as_fd().as_raw_fd() + 1;
     let _ = TELL.iter().find(|tell| tell.compare_exchange(0, own, SeqCst, SeqCst).is_ok());
     let ours = SigAction::new(SigHandler::Handler(came), SaFlags::SA_RESTART, SigSet::empty());
     for signal in ENDING {
@@ -73,9 +74,9 @@ pub(super) fn install(keeper: &Descriptor) {
     }
 }
 
-/// This keeper is not there any more. True when it was the last.
-pub(super) fn uninstall(keeper: &Descriptor) -> bool {
-    let own = keeper.as_fd().as_raw_fd() + 1;
+/// This driver thread is not there any more. True when it was the last.
+pub(super) fn uninstall(driver_thread: &Descriptor) -> bool {
+    let own = driver_thread.as_fd().as_raw_fd() + 1;
     let _ = TELL.iter().find(|tell| tell.compare_exchange(own, 0, SeqCst, SeqCst).is_ok());
     TELL.iter().all(|tell| tell.load(SeqCst) == 0)
 }
@@ -86,8 +87,8 @@ pub(super) fn pending() -> Option<i32> {
 }
 
 /// This flow is clean: when the last one is, the signal has its effect.
-pub(super) fn obey(keeper: &Descriptor, signal: i32) {
-    if uninstall(keeper) {
+pub(super) fn obey(driver_thread: &Descriptor, signal: i32) {
+    if uninstall(driver_thread) {
         CAME.store(0, SeqCst);
         end(signal);
     }

@@ -1,5 +1,5 @@
 //! Processes that are forked, and do not come up: by a machine that has no more, or by somebody who
-//! kills them. Nobody is given up for that; a worker pauses, and what only it could run fails when
+//! kills them. Nobody is retired for that; a worker pauses, and what only it could run fails when
 //! that lasts.
 
 use std::time::Instant;
@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::State;
 use super::tasks::Phase;
 use crate::flow::error::Cause;
-use crate::worker::nursery::Reins;
+use crate::worker::fork_server::ChildHandle;
+use crate::worker::start_progress::StartStep;
 use crate::worker::starts::{START, Starts, end_overdue, overdue_at};
-use crate::worker::steps::Step;
 
 impl State {
     /// The next process to be forked, if its worker does not pause.
@@ -28,15 +28,15 @@ impl State {
     }
 
     /// It was forked, and begins.
-    pub(super) fn spawned(&mut self, place: u16, reins: Reins) {
-        reins.begin();
+    pub(super) fn spawned(&mut self, place: u16, child: ChildHandle) {
+        child.begin();
         if self.procs[usize::from(place)].doom.is_some() {
-            reins.kill();
+            child.kill();
         }
-        self.proc_mut(place).reins = Some(reins);
+        self.proc_mut(place).child = Some(child);
         self.starting.retain(|&other| other != place);
         self.starting.push(place);
-        self.poke = true; // it is to be watched from now on
+        self.wakeup = true; // it is to be watched from now on
     }
 
     /// It could not be forked. What stands at it goes to others; an actor's keeps its place.
@@ -48,7 +48,7 @@ impl State {
             self.spawns.push_back(place);
             self.starts_of_mut(place).failed(Instant::now(), &how);
         } else {
-            self.bury(place, &how);
+            self.process_ended(place, &how);
         }
     }
 
@@ -60,15 +60,15 @@ impl State {
         for place in std::mem::take(&mut self.starting) {
             let process = &mut self.procs[usize::from(place)];
             let worker = process.worker;
-            let Some(reins) = process.reins.as_mut() else { continue };
-            if reins.step() >= Step::Live {
+            let Some(child) = process.child.as_mut() else { continue };
+            if child.step() >= StartStep::Live {
                 due |= self.workers[worker].starts.next().is_some();
                 self.workers[worker].starts.came_up();
                 continue;
             }
-            end_overdue(reins, START, now);
+            end_overdue(child, START, now);
             // Once it was killed, its death is seen by itself.
-            next.push(overdue_at(reins, START).filter(|_| reins.overdue.is_none()));
+            next.push(overdue_at(child, START).filter(|_| child.overdue.is_none()));
             self.starting.push(place);
         }
         for worker in &mut self.workers {
@@ -78,7 +78,7 @@ impl State {
         if due {
             self.fill_up();
             self.schedule();
-            self.poke = true; // for those that keep their place
+            self.wakeup = true; // for those that keep their place
         }
         next.push(self.fail_hopeless(now));
         next.into_iter().flatten().min()
@@ -112,8 +112,8 @@ impl State {
                 next = Some(next.map_or(at.max(now), |known| known.min(at.max(now))));
             }
             let serves = |process: &super::processes::Process| {
-                let reins = process.reins.as_ref();
-                process.worker == at && reins.is_some_and(|reins| reins.step() == Step::Live)
+                let child = process.child.as_ref();
+                process.worker == at && child.is_some_and(|child| child.step() == StartStep::Live)
             };
             let why = worker.starts.hopeless(now).filter(|_| !self.procs.iter().any(serves));
             hopeless.push(why.map(|why| format!("{}: {why}", worker.name)));

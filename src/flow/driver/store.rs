@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::pieces::Pieces;
+use super::block_allocator::BlockAllocator;
 use crate::flow::memory::Memory;
 use crate::sys::map::PAGE;
 
@@ -16,7 +16,7 @@ const SMALL: u64 = 64 << 10;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Area {
     Main,
-    /// Behind it: for small results, letters, and errors.
+    /// Behind it: for small results, long descriptors, and errors.
     Small,
     /// In the file.
     Spill,
@@ -45,9 +45,9 @@ pub(super) enum NoRoom {
 
 pub(super) struct Store {
     memory: Arc<Memory>,
-    main: Pieces,
-    small: Pieces,
-    spill: Option<Pieces>,
+    main: BlockAllocator,
+    small: BlockAllocator,
+    spill: Option<BlockAllocator>,
     blocks: Vec<Option<Block>>,
     free: Vec<BlockId>,
     capacity: u64,
@@ -65,12 +65,13 @@ impl Store {
         let [values, spill] = memory.ranges().map(|range| range.end - range.start);
         let set_aside = memory.set_aside();
         let main = values - set_aside;
-        let pieces =
-            |bytes: u64| Pieces::new(u32::try_from(bytes / PAGE as u64).unwrap_or(u32::MAX));
+        let allocator = |bytes: u64| {
+            BlockAllocator::new(u32::try_from(bytes / PAGE as u64).unwrap_or(u32::MAX))
+        };
         Self {
-            main: pieces(main),
-            small: pieces(set_aside),
-            spill: (spill > 0).then(|| pieces(spill)),
+            main: allocator(main),
+            small: allocator(set_aside),
+            spill: (spill > 0).then(|| allocator(spill)),
             memory,
             blocks: Vec::new(),
             free: Vec::new(),

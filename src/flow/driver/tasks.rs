@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use super::State;
 use super::objects::{Index, Value, Waiter};
-use super::place::ClassId;
-use super::turns::Lane;
+use super::order::Lane;
+use super::scheduler::ClassId;
 use crate::flow::args::{self, Arg, Args};
 use crate::flow::error::{Cause, Error, TaskError};
 use crate::flow::node::{NodeDesc, number_of};
@@ -83,7 +83,7 @@ impl Task {
         &self.held[..refs]
     }
 
-    /// Its hooks as they stand in a letter, if it has any.
+    /// Its hooks as they stand in a task descriptor, if it has any.
     pub(super) fn encoded_hooks(&self) -> Option<Vec<u8>> {
         let hooks = &self.overrides.as_ref()?.hooks;
         (hooks.setup.is_some() || hooks.cleanup.is_some()).then(|| args::encode(hooks).ok())?
@@ -174,7 +174,7 @@ impl State {
             makes,
         };
         self.objects.set_task(index, Box::new(task));
-        self.enter_turns(index);
+        self.enter_order(index);
         if let Some(parent) = parent {
             self.add_kid(parent, id);
         }
@@ -182,7 +182,7 @@ impl State {
             self.queue_at_actor(number, caller, index, false);
         }
         match (failed, actor) {
-            (Some(error), _) => self.poison(index, &error),
+            (Some(error), _) => self.fail_with_root(index, &error),
             (None, Some((number, _))) => self.serve_actor(number),
             (None, None) if remaining == 0 => self.enqueue(index),
             (None, None) => self.post_behind_its_producer(index),
@@ -248,9 +248,11 @@ impl State {
             cause,
             below: None,
             backtrace: of_panic.and_then(|place| self.procs[usize::from(place)].backtrace.clone()),
-            output: witness.zip(self.ear.as_ref()).map_or_else(Vec::new, |(place, ear)| {
-                ear.last_lines(place, self.objects.at(index).number)
-            }),
+            output: witness
+                .zip(self.receiver.as_ref())
+                .map_or_else(Vec::new, |(place, receiver)| {
+                    receiver.last_lines(place, self.objects.at(index).number)
+                }),
         }
     }
 
@@ -262,7 +264,7 @@ impl State {
     }
 
     /// A task does not run, because of another.
-    pub(super) fn poison(&mut self, index: Index, root: &Arc<TaskError>) {
+    pub(super) fn fail_with_root(&mut self, index: Index, root: &Arc<TaskError>) {
         let error = self.below(index, root);
         self.settle(index, Value::Failed(error));
     }
@@ -302,12 +304,12 @@ impl State {
         let task = object.task.take();
         self.incomplete -= 1;
         self.changed = true;
-        self.leave_turns(index);
+        self.leave_order(index);
         let object = self.objects.at_mut(index);
         if !object.waiters.is_empty() {
             for waiter in std::mem::take(&mut object.waiters) {
                 match waiter {
-                    Waiter::Process(place, ask) => self.told.push((place, ask)),
+                    Waiter::Process(place, request) => self.told.push((place, request)),
                     Waiter::Set(set, member) => self.add_ready(set, member),
                 }
             }
@@ -330,7 +332,7 @@ impl State {
             }
         }
         if let Some(mut task) = task {
-            self.give_up(std::mem::take(&mut task.kids));
+            self.abandon_calls(std::mem::take(&mut task.kids));
             if !matches!(task.phase, Phase::Posted { .. }) {
                 self.unposted -= 1;
             }
@@ -359,8 +361,8 @@ impl State {
         while let Some(index) = self.ready.pop() {
             self.enqueue(index);
         }
-        while let Some((place, ask)) = self.told.pop() {
-            self.look_at_wait(place, ask);
+        while let Some((place, request)) = self.told.pop() {
+            self.look_at_wait(place, request);
         }
         while let Some(actor) = self.made.pop() {
             self.maker_settled(actor);
@@ -387,14 +389,14 @@ impl State {
         if let Some(actor) = task.makes.filter(|_| charged) {
             self.is_made_again(actor);
         }
-        self.give_up(kids);
+        self.abandon_calls(kids);
         if let Some((actor, caller)) = actor {
             self.queue_at_actor(actor, caller, index, true);
             self.actors_to_serve.push(actor);
         } else if remaining == 0 {
             let lost = self.failed_argument(index);
             match lost {
-                Some(error) => self.poison(index, &error),
+                Some(error) => self.fail_with_root(index, &error),
                 None => self.enqueue(index),
             }
         }
@@ -418,9 +420,9 @@ impl State {
         let pause = BACKOFF * 2u32.saturating_pow(u32::from(task.attempt.min(16)) - 1);
         let at = Instant::now() + pause.min(BACKOFF_MOST);
         let kids = std::mem::take(&mut task.kids);
-        self.give_up(kids);
+        self.abandon_calls(kids);
         self.backoff.push((at, self.objects.id(index)));
-        self.poke = true;
+        self.wakeup = true;
     }
 
     /// Tasks whose pause is over.

@@ -17,7 +17,7 @@ use crate::flow::placement::Packing;
 use crate::flow::reference::{Handle, SAME, Side};
 use crate::flow::resources::Resources;
 use crate::flow::{FlowStats, TaskView, WorkerInfo};
-use crate::worker::nursery::Reins;
+use crate::worker::fork_server::ChildHandle;
 use smallvec::SmallVec;
 
 /// Bytes of a value that is kept in the table: so many of them fit an answer to a body.
@@ -55,7 +55,7 @@ impl Host {
         };
         nested.iter().for_each(|&child| state.objects.hold(child));
         state.objects.at_mut(index).children = nested;
-        // One that people see, as for a task; it is no task.
+        // One that people see, as for a task; it is not a task.
         state.number += 1;
         state.puts += 1;
         state.objects.at_mut(index).number = state.number;
@@ -68,7 +68,7 @@ impl Host {
     pub(in crate::flow) fn pending(&self, id: u64) -> Result<Pending, Error> {
         self.check()?;
         self.with(|state| {
-            state.pump();
+            state.poll_completions();
             state.find(id).map(|index| state.pending(index))
         })
     }
@@ -102,7 +102,7 @@ impl Host {
         each.check()?;
         check_group(group)?;
         self.with(|state| {
-            state.pump();
+            state.poll_completions();
             state.add_workers(group, count, each)?;
             state.changed = true;
             Ok(())
@@ -111,7 +111,7 @@ impl Host {
 
     pub(in crate::flow) fn tasks(&self) -> Vec<TaskView> {
         self.with(|state| {
-            state.pump();
+            state.poll_completions();
             let open = state.objects.indices().filter_map(|index| {
                 let task = state.objects.task(index)?;
                 Some(TaskView {
@@ -129,7 +129,7 @@ impl Host {
 
     pub(in crate::flow) fn workers(&self) -> Vec<WorkerInfo> {
         self.with(|state| {
-            state.pump();
+            state.poll_completions();
             let workers = state.workers.iter().enumerate();
             let info = workers.map(|(at, worker)| WorkerInfo {
                 name: worker.name.clone(),
@@ -143,7 +143,7 @@ impl Host {
 
     pub(in crate::flow) fn stats(&self) -> FlowStats {
         self.with(|state| {
-            state.pump();
+            state.poll_completions();
             let (memory, memory_used, spilled) = state.store.figures();
             FlowStats {
                 tasks: state.number - state.puts,
@@ -167,7 +167,7 @@ impl Host {
     ) -> Result<R, Error> {
         let set = self.new_set()?;
         let watched: Result<(), Error> = self.with(|state| {
-            state.pump();
+            state.poll_completions();
             (0..).zip(ids).try_for_each(|(member, &id)| state.watch(set, id, member))
         });
         let result = watched.and_then(|()| f(set));
@@ -230,7 +230,7 @@ impl Host {
     pub(in crate::flow) fn kill_actor(&self, id: u64) -> Result<(), Error> {
         self.check()?;
         self.with(|state| {
-            state.pump();
+            state.poll_completions();
             state.find_actor(id)?;
             state.kill_actor(id);
             state.changed = true;
@@ -241,11 +241,11 @@ impl Host {
     pub(in crate::flow) fn actor_info(&self, id: u64) -> Option<ActorInfo> {
         self.check().ok()?;
         self.with(|state| {
-            state.pump();
+            state.poll_completions();
             let number = state.find_actor(id).ok()?;
             let actor = &state.actors[number as usize];
             let process = actor.place.map(|place| &state.procs[usize::from(place)]);
-            let pid = process.and_then(|process| process.reins.as_ref()).map(shown);
+            let pid = process.and_then(|process| process.child.as_ref()).map(shown);
             let alive = !matches!(actor.life, Life::Dead(_));
             Some(ActorInfo { pid: pid.filter(|_| alive), alive, restarts: actor.restarts })
         })
@@ -255,18 +255,18 @@ impl Host {
 impl State {
     fn pids_of(&self, worker: usize) -> Vec<i32> {
         let own = self.procs.iter().filter(|process| process.used && process.worker == worker);
-        own.filter_map(|process| process.reins.as_ref().map(shown)).collect()
+        own.filter_map(|process| process.child.as_ref().map(shown)).collect()
     }
 
     fn could_be_placed(&self, id: u64, min_free: f64, demand_absent: bool) -> bool {
         let Some(index) = self.objects.find(id) else { return false };
         let Some(task) = self.objects.task(index) else { return false };
-        // While something is kept for others, what is free is no sign.
+        // While something is kept for others, what is free means nothing.
         if task.phase != Phase::Queued || !self.claims.is_empty() {
             return false;
         }
         let demand = &self.classes.at(task.class).demand;
-        let sum = |of: &dyn Fn(&super::place::Logical) -> i64| -> i64 {
+        let sum = |of: &dyn Fn(&super::scheduler::Logical) -> i64| -> i64 {
             self.workers.iter().map(of).sum()
         };
         let enough = |free: i64, total: i64, need: i64| {
@@ -294,6 +294,6 @@ impl State {
 }
 
 /// The process of a worker; that of the driver, if the worker is a thread of it.
-fn shown(reins: &Reins) -> i32 {
-    if reins.pid > 0 { reins.pid } else { std::process::id() as i32 }
+fn shown(child: &ChildHandle) -> i32 {
+    if child.pid > 0 { child.pid } else { std::process::id() as i32 }
 }

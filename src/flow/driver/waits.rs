@@ -7,11 +7,11 @@ use super::State;
 use super::objects::{Index, Value, Waiter};
 use crate::flow::error::{Cause, Error};
 use crate::flow::node::number_of;
-use crate::flow::wire::{Answer, WireValue};
+use crate::flow::wire::{Response, WireValue};
 
 /// A body that waits for values.
 pub(super) struct Wait {
-    ask: u64,
+    request: u64,
     pub(super) ids: Vec<Index>,
     /// How many must be complete.
     pub(super) need: usize,
@@ -31,7 +31,7 @@ impl State {
     pub(super) fn begin_wait(
         &mut self,
         place: u16,
-        ask: u64,
+        request: u64,
         ids: &[u64],
         need: usize,
         values: bool,
@@ -40,25 +40,25 @@ impl State {
         let found: Result<Vec<Index>, Error> = ids.iter().map(|&id| self.find(id)).collect();
         let ids = match found {
             Ok(ids) => ids,
-            Err(error) => return self.answer(place, ask, Err(error)),
+            Err(error) => return self.respond(place, request, Err(error)),
         };
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let wait = Wait { ask, ids, need, values, until };
-        if let Some(answer) = self.outcome(&wait) {
-            return self.answer(place, ask, Ok(answer));
+        let wait = Wait { request, ids, need, values, until };
+        if let Some(response) = self.outcome(&wait) {
+            return self.respond(place, request, Ok(response));
         }
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return self.answer(place, ask, Ok(self.timed_out(&wait)));
+            return self.respond(place, request, Ok(self.timed_out(&wait)));
         }
         if let Some(error) = self.told_to_stop(place) {
-            return self.answer(place, ask, Err(error));
+            return self.respond(place, request, Err(error));
         }
         for &index in &wait.ids {
             if self.objects.at(index).value.is_pending() {
-                self.objects.at_mut(index).waiters.push(Waiter::Process(place, ask));
+                self.objects.at_mut(index).waiters.push(Waiter::Process(place, request));
             }
         }
-        self.poke |= until.is_some(); // the keeper minds the time
+        self.wakeup |= until.is_some(); // the driver thread minds the time
         let pending = |index: &Index| self.objects.at(*index).value.is_pending();
         let awaited: Vec<Index> = wait.ids.iter().copied().filter(pending).collect();
         self.proc_mut(place).waits.push(wait);
@@ -89,7 +89,7 @@ impl State {
     }
 
     /// A wait's answer, if it is over.
-    fn outcome(&self, wait: &Wait) -> Option<Answer> {
+    fn outcome(&self, wait: &Wait) -> Option<Response> {
         let pending = |index: &Index| self.objects.at(*index).value.is_pending();
         if !wait.values {
             let ready = wait.ids.iter().filter(|index| !pending(index)).count();
@@ -101,35 +101,35 @@ impl State {
             _ => None,
         });
         if let Some(failed) = failed {
-            return Some(Answer::Values(vec![failed]));
+            return Some(Response::Values(vec![failed]));
         }
         let value = |&index: &Index| match &self.objects.at(index).value {
             Value::Inline(bytes) => Some(WireValue::Inline(bytes.to_vec())),
             &Value::Placed { address, len, .. } => Some(WireValue::Placed { address, len }),
             Value::Pending | Value::Failed(_) => None,
         };
-        wait.ids.iter().map(value).collect::<Option<Vec<_>>>().map(Answer::Values)
+        wait.ids.iter().map(value).collect::<Option<Vec<_>>>().map(Response::Values)
     }
 
-    fn settled(&self, wait: &Wait) -> Answer {
+    fn settled(&self, wait: &Wait) -> Response {
         let there = |&index: &Index| !self.objects.at(index).value.is_pending();
-        Answer::Settled(wait.ids.iter().map(there).collect())
+        Response::Settled(wait.ids.iter().map(there).collect())
     }
 
-    fn timed_out(&self, wait: &Wait) -> Answer {
-        if wait.values { Answer::TimedOut } else { self.settled(wait) }
+    fn timed_out(&self, wait: &Wait) -> Response {
+        if wait.values { Response::TimedOut } else { self.settled(wait) }
     }
 
     /// Something that a process waits for is complete.
-    pub(super) fn look_at_wait(&mut self, place: u16, ask: u64) {
+    pub(super) fn look_at_wait(&mut self, place: u16, request: u64) {
         let waits = &self.procs[usize::from(place)].waits;
-        let Some(at) = waits.iter().position(|wait| wait.ask == ask) else { return };
-        if let Some(answer) = self.outcome(&waits[at]) {
-            self.end_wait(place, at, Ok(answer));
+        let Some(at) = waits.iter().position(|wait| wait.request == request) else { return };
+        if let Some(response) = self.outcome(&waits[at]) {
+            self.end_wait(place, at, Ok(response));
         }
     }
 
-    pub(super) fn end_wait(&mut self, place: u16, at: usize, answer: Result<Answer, Error>) {
+    pub(super) fn end_wait(&mut self, place: u16, at: usize, response: Result<Response, Error>) {
         let wait = self.proc_mut(place).waits.swap_remove(at);
         self.blocked -= 1;
         self.leave_waiters(place, &wait);
@@ -138,7 +138,7 @@ impl State {
         {
             self.lend(place, false);
         }
-        self.answer(place, wait.ask, answer);
+        self.respond(place, wait.request, response);
     }
 
     /// Ends all waits of a body with this error, those for memory as well.
@@ -152,7 +152,7 @@ impl State {
     fn leave_waiters(&mut self, place: u16, wait: &Wait) {
         for &index in &wait.ids {
             let waiters = &mut self.objects.at_mut(index).waiters;
-            waiters.retain(|waiter| *waiter != Waiter::Process(place, wait.ask));
+            waiters.retain(|waiter| *waiter != Waiter::Process(place, wait.request));
         }
     }
 
@@ -167,8 +167,8 @@ impl State {
             while let Some(wait) = self.procs[usize::from(place)].waits.get(which) {
                 match wait.until {
                     Some(until) if until <= now => {
-                        let answer = self.timed_out(wait);
-                        self.end_wait(place, which, Ok(answer));
+                        let response = self.timed_out(wait);
+                        self.end_wait(place, which, Ok(response));
                         continue;
                     }
                     Some(until) => next = Some(next.map_or(until, |known| known.min(until))),

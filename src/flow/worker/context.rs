@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::client;
+use super::connection;
 use crate::flow::resources::ONE;
 use crate::flow::wire::About;
 
@@ -87,7 +87,7 @@ pub fn task() -> Option<TaskInfo> {
         told.clone().filter(own)
     });
     told.or_else(|| {
-        let about = client::current()?.about(running.task);
+        let about = connection::current()?.about(running.task);
         // A driver that is closing answers no more: then only what is known here.
         let known = about.is_ok();
         let about = about.unwrap_or_else(|_| About {
@@ -122,8 +122,8 @@ pub fn task() -> Option<TaskInfo> {
 /// Whether the task that this process runs has been cancelled. A body that takes long asks now and
 /// then, and returns; what it returns does not count any more. False in the driver.
 pub fn cancelled() -> bool {
-    let Some(client) = client::current() else { return false };
-    let entry = client.entry();
+    let Some(connection) = connection::current() else { return false };
+    let entry = connection.entry();
     let inside = entry.inside.load(Relaxed);
     inside != 0 && entry.cancelled.load(Relaxed) == inside
 }

@@ -1,4 +1,4 @@
-//! What the nursery of a flow raises, and the first steps of a worker.
+//! What the fork server of a flow runs, and the first steps of a worker.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -7,75 +7,77 @@ use std::sync::atomic::Ordering::{Release, SeqCst};
 
 use nix::unistd::Pid;
 
-use super::client::{self, Client};
+use super::connection::{self, DriverConnection};
 use super::context;
 use super::serve::serve;
 use crate::flow::memory::Memory;
-use crate::flow::output::Mouth;
+use crate::flow::output::OutputSender;
 use crate::sys::process;
+use crate::worker::fork_server::ForkServerHandler;
 use crate::worker::guard;
 use crate::worker::hook;
-use crate::worker::nursery::Brood;
 use crate::worker::orphans::end_subprocesses;
 use crate::worker::participant::WaitStrategy;
-use crate::worker::poke::ring;
-use crate::worker::steps::{Step, Steps};
+use crate::worker::start_progress::{StartProgress, StartStep};
+use crate::worker::wakeup::notify;
 use crate::worker::{output, panics};
 
 /// What every worker of a flow needs.
 pub(in crate::flow) struct Workers {
     pub(in crate::flow) memory: Arc<Memory>,
-    /// Where the keeper is told that there is something.
-    pub(in crate::flow) keeper: Arc<OwnedFd>,
+    /// Where the driver thread is told that there is something.
+    pub(in crate::flow) driver_thread: Arc<OwnedFd>,
     /// Descriptors of the host that workers keep.
     pub(in crate::flow) kept: Arc<[RawFd]>,
     /// Where they announce what they print, if somebody wants to hear of it.
-    pub(in crate::flow) mouth: Option<Mouth>,
+    pub(in crate::flow) sender: Option<OutputSender>,
     pub(in crate::flow) wait: WaitStrategy,
 }
 
 impl Workers {
     /// The line of a worker that is a thread of this process.
-    pub(in crate::flow) fn line(&self, place: u16) -> Client {
-        Client::new(Arc::clone(&self.memory), place, &self.keeper, self.wait)
+    pub(in crate::flow) fn line(&self, place: u16) -> DriverConnection {
+        DriverConnection::new(Arc::clone(&self.memory), place, &self.driver_thread, self.wait)
     }
 }
 
-impl Brood for Workers {
+impl ForkServerHandler for Workers {
     fn places(&self) -> usize {
         self.memory.places()
     }
 
     fn keeps(&self) -> Vec<RawFd> {
-        let mouth = self.mouth.as_ref().map(Mouth::descriptor);
-        self.kept.iter().copied().chain([self.keeper.as_raw_fd()]).chain(mouth).collect()
+        let sender = self.sender.as_ref().map(OutputSender::descriptor);
+        self.kept.iter().copied().chain([self.driver_thread.as_raw_fd()]).chain(sender).collect()
     }
 
     fn has_lines(&self) -> bool {
         false
     }
 
-    fn live(&self, place: u16, _line: Option<&OwnedFd>, steps: &Steps) -> ! {
-        steps.reach(place, Step::Confining);
-        // What tasks start comes to us, and not to the nursery, so that it can be told whose it is.
+    fn live(&self, place: u16, _line: Option<&OwnedFd>, progress: &StartProgress) -> ! {
+        progress.reach(place, StartStep::Confining);
+        // What tasks start comes to us, and not to the fork server, so that it can be told whose it
+        // is.
         process::adopt_orphans();
         process::can_be_interrupted();
         if !self.memory.join_fences() || self.memory.confine().is_err() {
             process::exit_now(98);
         }
         hook::serve(&PANIC);
-        let client = Client::new(Arc::clone(&self.memory), place, &self.keeper, self.wait);
-        let client = client::install(client);
-        steps.reach(place, Step::Live);
+        let connection =
+            DriverConnection::new(Arc::clone(&self.memory), place, &self.driver_thread, self.wait);
+        let connection = connection::install(connection);
+        progress.reach(place, StartStep::Live);
         self.memory.entry(place).live.store(1, Release);
-        client.tell(true);
-        let speech = self.mouth.as_ref().and_then(|mouth| mouth.open(place).ok());
-        serve(client, speech);
+        connection.tell(true);
+        let pipes = self.sender.as_ref().and_then(|sender| sender.open(place).ok());
+        serve(connection, pipes);
         output::flush();
         process::exit_now(0)
     }
 
-    fn bereaved(&self, living: &[Option<Pid>]) {
+    fn on_child_exit(&self, living: &[Option<Pid>]) {
         end_subprocesses(living);
     }
 }
@@ -83,9 +85,9 @@ impl Brood for Workers {
 /// A worker that is a thread of the driver's process.
 pub(in crate::flow) struct Here {
     pub(in crate::flow) place: u16,
-    pub(in crate::flow) client: Arc<Client>,
-    pub(in crate::flow) steps: Arc<Steps>,
-    /// Tells the keeper that it has ended.
+    pub(in crate::flow) connection: Arc<DriverConnection>,
+    pub(in crate::flow) progress: Arc<StartProgress>,
+    /// Tells the driver thread that it has ended.
     pub(in crate::flow) death: OwnedFd,
     pub(in crate::flow) ended: Arc<AtomicBool>,
 }
@@ -93,13 +95,13 @@ pub(in crate::flow) struct Here {
 impl Here {
     /// Its life. Nothing that is the process's is touched: signals, descriptors, memory, children.
     pub(in crate::flow) fn live(self) {
-        self.steps.await_host(self.place);
-        let _entered = client::enter(&self.client);
-        self.steps.reach(self.place, Step::Live);
-        self.client.entry().live.store(1, Release);
-        self.client.tell(true);
+        self.progress.await_host(self.place);
+        let _entered = connection::enter(&self.connection);
+        self.progress.reach(self.place, StartStep::Live);
+        self.connection.entry().live.store(1, Release);
+        self.connection.tell(true);
         // Panics of bodies do not come here; one in the destructor of an actor's value does.
-        if let Err(why) = guard(|| serve(&self.client, None)) {
+        if let Err(why) = guard(|| serve(&self.connection, None)) {
             eprintln!("mailring: a worker thread ended by a panic: {why}");
         }
     }
@@ -107,9 +109,9 @@ impl Here {
 
 impl Drop for Here {
     fn drop(&mut self) {
-        self.client.close();
+        self.connection.close();
         self.ended.store(true, SeqCst);
-        ring(&self.death);
+        notify(&self.death);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The loop of a worker: take a letter, run it with its hooks, reply.
+//! The loop of a worker: take a task, run it with its hooks, complete it.
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::client::{self, Client};
+use super::call::{CallContext, Kept};
+use super::connection::{self, DriverConnection};
 use super::context::{self, Running};
-use super::frame::{Frame, Kept};
 use crate::flow::args::decode;
 use crate::flow::codec::{ALIGN, Aligned, is_misplaced};
 use crate::flow::driver::wire;
 use crate::flow::error::{Cause, Raised};
-use crate::flow::memory::{CellRef, Head, Reply, SHORT_REPLY, flags, reply};
+use crate::flow::memory::{CellRef, Completion, Head, SHORT_COMPLETION, completion, flags};
 use crate::flow::node::{NodeDesc, by_number};
 use crate::flow::options::{Hook, Hooks};
-use crate::flow::output::Speech;
-use crate::flow::wire::Ask;
-use crate::mailbox::bell::KEEPER;
+use crate::flow::output::OutputPipes;
+use crate::flow::wire::Request;
 use crate::mailbox::cell::{Phase, Take};
-use crate::mailbox::door;
-use crate::sys::family::{self, Member};
+use crate::mailbox::notifier::DRIVER_THREAD;
+use crate::mailbox::parker;
 use crate::sys::futex;
+use crate::sys::process_tree::{self, Member};
 use crate::worker::panics::{self, Noted};
 use crate::worker::participant::monotonic_ns;
 use crate::worker::{guard, output};
@@ -43,32 +43,32 @@ const LIMIT: Duration = Duration::from_secs(3);
 type Parts<'a> = SmallVec<[&'a [u8]; 8]>;
 
 struct Server<'s> {
-    client: &'s Client,
+    connection: &'s DriverConnection,
     /// Subprocesses that tasks have left on purpose.
     spared: Vec<Member>,
-    /// When the last body ended, if another letter was there at once.
+    /// When the last body ended, if another task was there at once.
     clock: u64,
-    /// The driver was not told of a reply, since another letter seemed to be there.
+    /// The driver was not told of a completion, since another task seemed to be there.
     unsaid: bool,
     /// Where arguments go that do not lie as they have to.
     room: Aligned,
     /// Where it says whose text comes.
-    speech: Option<Speech>,
+    pipes: Option<OutputPipes>,
 }
 
 /// Serves until it is told to leave.
-pub(super) fn serve(client: &Client, speech: Option<Speech>) {
+pub(super) fn serve(connection: &DriverConnection, pipes: Option<OutputPipes>) {
     let actor = RefCell::new(None);
     let mut server = Server {
-        client,
+        connection,
         spared: Vec::new(),
         clock: 0,
         unsaid: false,
         room: Aligned::default(),
-        speech,
+        pipes,
     };
-    let (memory, place) = (client.memory(), client.place());
-    let entry = client.entry();
+    let (memory, place) = (connection.memory(), connection.place());
+    let entry = connection.entry();
     let mut next = 1;
     let mut round = 0;
     loop {
@@ -87,26 +87,26 @@ pub(super) fn serve(client: &Client, speech: Option<Speech>) {
             Take::NotYet => {}
         }
         if std::mem::take(&mut server.unsaid) {
-            client.tell(false); // the letter was taken back
+            connection.tell(false); // the task was taken back
         }
         server.clock = 0;
         if entry.leave.load(Acquire) != 0 {
             return;
         }
-        if client.wait_strategy().pause(round).is_some() {
+        if connection.wait_strategy().pause(round).is_some() {
             round += 1;
             continue;
         }
-        entry.door.store(door::ASLEEP, SeqCst);
+        entry.parker.store(parker::ASLEEP, SeqCst);
         memory.fence_others();
         let nothing = || {
             let posted = cell.state().look(next).is_some();
             !posted && entry.leave.load(Acquire) == 0
         };
         if nothing() {
-            futex::wait(&entry.door, door::ASLEEP, Some(RECHECK));
+            futex::wait(&entry.parker, parker::ASLEEP, Some(RECHECK));
         }
-        entry.door.store(door::AWAKE, SeqCst);
+        entry.parker.store(parker::AWAKE, SeqCst);
         round = 0;
     }
 }
@@ -114,55 +114,55 @@ pub(super) fn serve(client: &Client, speech: Option<Speech>) {
 impl Server<'_> {
     fn run(&mut self, actor: &Kept, cell: CellRef, seq: u64) {
         let head = cell.head();
-        let entry = self.client.entry();
+        let entry = self.connection.entry();
         let mut room = std::mem::take(&mut self.room);
-        let mut reply = {
+        let mut completion = {
             let arguments = self.arguments(cell, &head);
             match arguments {
                 _ if entry.cancelled.load(Relaxed) == seq + 1 => {
-                    Reply { kind: reply::UNRUN, ..Reply::default() }
+                    Completion { kind: completion::UNRUN, ..Completion::default() }
                 }
                 Some((mut parts, hooks)) => {
                     cell.state().start(seq);
                     align(&mut parts, &mut room);
                     self.call(actor, cell, seq, &head, &parts, hooks)
                 }
-                None => Reply { kind: reply::UPSTREAM, ..Reply::default() },
+                None => Completion { kind: completion::UPSTREAM, ..Completion::default() },
             }
         };
         self.room = room;
-        self.client.keep_all();
-        reply.asks = entry.asks_written.load(Relaxed) as u32;
-        cell.write_reply(reply);
+        self.connection.keep_all();
+        completion.requests = entry.requests_written.load(Relaxed) as u32;
+        cell.write_completion(completion);
         cell.state().done(seq);
-        self.ring(seq, reply.duration_ns);
+        self.notify_driver(seq, completion.duration_ns);
     }
 
     /// Tells the driver, if it wants to know. One who only minds what is left need not be told by
-    /// a worker that goes on to another letter of the same kind.
-    fn ring(&mut self, seq: u64, duration_ns: u32) {
-        let bell = self.client.memory().bell();
-        let asked = bell.asked();
-        if asked == KEEPER && u64::from(duration_ns) < SHORT {
-            let next = self.client.memory().cell(self.client.place(), seq + 1);
+    /// a worker that goes on to another task of the same kind.
+    fn notify_driver(&mut self, seq: u64, duration_ns: u32) {
+        let notifier = self.connection.memory().notifier();
+        let asked = notifier.asked();
+        if asked == DRIVER_THREAD && u64::from(duration_ns) < SHORT {
+            let next = self.connection.memory().cell(self.connection.place(), seq + 1);
             if next.state().look(seq + 1) == Some(Phase::Posted) {
                 self.unsaid = true;
                 return;
             }
         }
-        self.client.tell(false);
+        self.connection.tell(false);
     }
 
     /// The encoded arguments, each where it is, and the hooks. `None`: one of them is the value
-    /// of an earlier letter that has none.
+    /// of an earlier task that has none.
     fn arguments<'a>(&self, cell: CellRef, head: &Head) -> Option<(Parts<'a>, Option<Hooks>)> {
-        // SAFETY: the area was written before the letter was posted, and stays until the reply.
+        // SAFETY: the area was written before the task was posted, and stays until the completion.
         let mut bytes: &'static [u8] =
             unsafe { std::slice::from_raw_parts(cell.args(), head.args_len as usize) };
-        let memory = self.client.memory();
+        let memory = self.connection.memory();
         if head.flags & flags::ENVELOPE != 0 {
             let (address, len) = (take_u64(&mut bytes)?, take_u64(&mut bytes)?);
-            // SAFETY: the envelope is the letter's, until the reply.
+            // SAFETY: the envelope is the task's, until the completion.
             bytes = unsafe { memory.bytes(address, len) }?;
         }
         let mut parts = Parts::new();
@@ -181,7 +181,7 @@ impl Server<'_> {
                 }
                 _ => {
                     let earlier = take_u64(&mut bytes)?;
-                    earlier_value(self.client, earlier)?
+                    earlier_value(self.connection, earlier)?
                 }
             };
             parts.push(part);
@@ -201,33 +201,36 @@ impl Server<'_> {
         head: &Head,
         parts: &Parts<'_>,
         hooks: Option<Hooks>,
-    ) -> Reply {
-        let entry = self.client.entry();
+    ) -> Completion {
+        let entry = self.connection.entry();
         let started = if self.clock == 0 { monotonic_ns() } else { self.clock };
         if head.flags & flags::TIMED != 0 {
-            self.client.tell(true); // the keeper minds the clock from now on
+            self.connection.tell(true); // the driver thread minds the clock from now on
         }
         entry.inside.store(seq + 1, Relaxed);
         let Some(desc) = by_number(head.node) else {
-            return Reply { kind: reply::UPSTREAM, ..Reply::default() };
+            return Completion { kind: completion::UPSTREAM, ..Completion::default() };
         };
         let attempt = u32::from(head.attempt) + 1;
         context::enter(Some(Running { task: head.task, attempt, node: desc.name }));
-        if let Some(speech) = &self.speech {
-            speech.begin();
+        if let Some(pipes) = &self.pipes {
+            pipes.begin();
         }
         let hooks = hooks.unwrap_or_default();
-        let mut frame = Frame::new(desc, parts, actor, Some((cell, self.client)));
+        let mut call_context = CallContext::new(desc, parts, actor, Some((cell, self.connection)));
         let prepared = hooks.setup.as_ref().map_or(Ok(()), |hook| run_hook(actor, hook));
         let ready = prepared.is_ok();
         let mut outcome = match prepared {
-            Ok(()) => run_guarded(desc, &mut frame),
+            Ok(()) => run_guarded(desc, &mut call_context),
             Err(cause) => Err(Cause::Setup(Box::new(cause))),
         };
         self.clock = monotonic_ns();
         let duration = self.clock.saturating_sub(started);
         // The children of the driver's process are not of our bodies alone.
-        if duration > TOO_SHORT_TO_FORK && !self.client.is_in_process() && family::has_children() {
+        if duration > TOO_SHORT_TO_FORK
+            && !self.connection.is_in_process()
+            && process_tree::has_children()
+        {
             self.look_after_children(actor, outcome.is_err());
         }
         entry.inside.store(0, Relaxed); // the cleanup is not what was cancelled
@@ -239,18 +242,18 @@ impl Server<'_> {
             eprintln!("mailring: a cleanup hook of task {} {cause}", head.task);
         }
         context::enter(None);
-        if !self.client.is_in_process() {
+        if !self.connection.is_in_process() {
             output::flush();
         }
-        if outcome.is_ok() && frame.written().is_none() {
-            outcome = Err(Cause::Codec("it returned without a reply".to_owned()));
+        if outcome.is_ok() && call_context.written().is_none() {
+            outcome = Err(Cause::Codec("it returned without a completion".to_owned()));
         }
         if let Err(cause) = &outcome {
-            frame.fail(cause);
+            call_context.fail(cause);
         }
-        let mut reply = frame.written().unwrap_or_default();
-        reply.duration_ns = u32::try_from(duration).unwrap_or(u32::MAX);
-        reply
+        let mut completion = call_context.written().unwrap_or_default();
+        completion.duration_ns = u32::try_from(duration).unwrap_or(u32::MAX);
+        completion
     }
 
     /// A body that has failed takes what it started with it; one that has returned may leave it.
@@ -258,24 +261,25 @@ impl Server<'_> {
     fn look_after_children(&mut self, actor: &Kept, failed: bool) {
         let own = std::process::id() as i32;
         if failed {
-            let entry = self.client.entry();
+            let entry = self.connection.entry();
             let give_up = || entry.leave.load(Relaxed) != 0;
-            family::end_descendants(own, &self.spared, GRACE, LIMIT, &give_up);
+            process_tree::end_descendants(own, &self.spared, GRACE, LIMIT, &give_up);
         }
-        let spared = family::descendants(own);
+        let spared = process_tree::descendants(own);
         if spared != self.spared {
             self.spared = spared;
             let members = self.spared.iter().map(|one| (one.pid, one.start)).collect();
-            self.client.say(Ask::Spare { members });
+            self.connection.say(Request::Spare { members });
         }
         if actor.borrow().is_none() {
             // What nobody waits for any more. An actor may keep children and wait for them.
-            family::reap_ended();
+            process_tree::reap_ended();
         }
     }
 }
 
-/// Values that have to lie at a multiple of 64 and do not, as short ones in letters, are copied.
+/// Values that have to lie at a multiple of 64 and do not, as short ones in task descriptors, are
+/// copied.
 #[inline]
 fn align<'a>(parts: &mut Parts<'a>, room: &'a mut Aligned) {
     let lines = |value: &[u8]| value.len().next_multiple_of(ALIGN);
@@ -299,42 +303,42 @@ fn run_hook(actor: &Kept, hook: &Hook) -> Result<(), Cause> {
     align(&mut parts, &mut room);
     let desc = by_number(hook.node);
     let desc = desc.ok_or_else(|| Cause::Codec("names no node".to_owned()))?;
-    run_guarded(desc, &mut Frame::new(desc, &parts, actor, None))
+    run_guarded(desc, &mut CallContext::new(desc, &parts, actor, None))
 }
 
-fn run_guarded(desc: &'static NodeDesc, frame: &mut Frame<'_>) -> Result<(), Cause> {
-    match guard(|| (desc.run)(frame)) {
+fn run_guarded(desc: &'static NodeDesc, call_context: &mut CallContext<'_>) -> Result<(), Cause> {
+    match guard(|| (desc.run)(call_context)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(raised)) => Err(Raised::at_node(raised, desc.file, desc.line).0),
         Err(message) => {
             let Noted { at, backtrace } = panics::take();
-            if let Some((text, client)) = backtrace.zip(client::current()) {
-                client.say(Ask::Backtrace { text });
+            if let Some((text, connection)) = backtrace.zip(connection::current()) {
+                connection.say(Request::Backtrace { text });
             }
             Err(Cause::Panicked { message, at })
         }
     }
 }
 
-/// The value of an earlier letter of this worker, where it is.
-fn earlier_value(client: &Client, seq: u64) -> Option<&'static [u8]> {
-    let memory = client.memory();
-    let cell = memory.cell(client.place(), seq);
+/// The value of an earlier task of this worker, where it is.
+fn earlier_value(connection: &DriverConnection, seq: u64) -> Option<&'static [u8]> {
+    let memory = connection.memory();
+    let cell = memory.cell(connection.place(), seq);
     if cell.state().look(seq) != Some(Phase::Done) {
         return None;
     }
-    let reply = cell.reply();
-    match reply.kind {
-        reply::VALUE => {
-            let len = reply.len as usize;
-            let first = if len <= SHORT_REPLY { cell.short() } else { cell.long() };
-            // SAFETY: our own reply, in a cell that is not used again while this letter, which
+    let completion = cell.completion();
+    match completion.kind {
+        completion::VALUE => {
+            let len = completion.len as usize;
+            let first = if len <= SHORT_COMPLETION { cell.short() } else { cell.long() };
+            // SAFETY: our own completion, in a cell that is not used again while this task, which
             // looks back at it, is not over.
             Some(unsafe { std::slice::from_raw_parts(first, len) })
         }
-        reply::PLACED => {
-            let [address, len] = reply.short;
-            // SAFETY: our own value, which the task of this letter holds.
+        completion::PLACED => {
+            let [address, len] = completion.short;
+            // SAFETY: our own value, which this task holds.
             unsafe { memory.bytes(address, len) }
         }
         _ => None,

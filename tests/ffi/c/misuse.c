@@ -311,8 +311,8 @@ static void numbers(void) {
     FAILS(MR_ERR_DUPLICATE, "`same`", mr_register(living[BUILDER], "same", body, NULL, &callable));
 
     /* Tensors. */
-    FAILS(MR_ERR_ARGUMENT, "9 is no element type", mr_tensor_init(&tensor, NULL, 9, NULL, 0));
-    FAILS(MR_ERR_ARGUMENT, "256 is no element", mr_tensor_init(&tensor, NULL, 256, NULL, 0));
+    FAILS(MR_ERR_ARGUMENT, "9 is not an element type", mr_tensor_init(&tensor, NULL, 9, NULL, 0));
+    FAILS(MR_ERR_ARGUMENT, "256 is not an element", mr_tensor_init(&tensor, NULL, 256, NULL, 0));
     FAILS(MR_ERR_ARGUMENT, "at most 5", mr_tensor_init(&tensor, NULL, MR_INT8, huge, 6));
     FAILS(MR_ERR_ARGUMENT, "at most 5", mr_tensor_init(&tensor, NULL, MR_INT8, huge, SIZE_MAX));
     FAILS(MR_ERR_ARGS, "64 bits", mr_tensor_init(&tensor, NULL, MR_INT8, huge, 3));
@@ -327,19 +327,19 @@ static void numbers(void) {
     other.dtype = 77;
     FAILS(MR_ERR_ARGS, "77", mr_tensor_bytes(&other, &number));
     FAILS(MR_ERR_ARGS, "77", mr_args_add_tensor(living[ARGS], &other, MR_INPUT));
-    FAILS(MR_ERR_ARGUMENT, "5 is no tag", mr_args_add_tensor(living[ARGS], &tensor, 5));
-    FAILS(MR_ERR_ARGUMENT, "-1 is no tag", mr_args_add_tensor(living[ARGS], &tensor, -1));
+    FAILS(MR_ERR_ARGUMENT, "5 is not a tag", mr_args_add_tensor(living[ARGS], &tensor, 5));
+    FAILS(MR_ERR_ARGUMENT, "-1 is not a tag", mr_args_add_tensor(living[ARGS], &tensor, -1));
     OK(mr_args_add_scalar(living[ARGS], 1));
     FAILS(MR_ERR_ARGS, "after a scalar", mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
     OK(mr_args_clear(living[ARGS]));
 
     /* The executor and its buffers. */
-    FAILS(MR_ERR_ARGUMENT, "2 is no kind", mr_executor_workers(living[EXECUTOR], 2, &size));
+    FAILS(MR_ERR_ARGUMENT, "2 is not a kind", mr_executor_workers(living[EXECUTOR], 2, &size));
     FAILS(MR_ERR_ARGUMENT, "no worker 1", mr_executor_busy(living[EXECUTOR], 1, &flag));
     FAILS(MR_ERR_ARGUMENT, "no worker", mr_executor_busy(living[EXECUTOR], ~0u, &flag));
-    FAILS(MR_ERR_ARGUMENT, "no element type",
+    FAILS(MR_ERR_ARGUMENT, "not an element type",
           mr_buffer_new(living[EXECUTOR], 9, NULL, 0, &buffer));
-    FAILS(MR_ERR_ARGUMENT, "-1 is no descriptor",
+    FAILS(MR_ERR_ARGUMENT, "-1 is not a descriptor",
           mr_buffer_import(living[EXECUTOR], -1, MR_INT8, NULL, 0, &buffer));
     FAILS(MR_ERR_IMPORT, "descriptor 9999",
           mr_buffer_import(living[EXECUTOR], 9999, MR_INT8, NULL, 0, &buffer));
@@ -351,7 +351,7 @@ static void numbers(void) {
           mr_buffer_new(living[EXECUTOR], MR_INT8, huge, 1, &buffer));
     FAILS(MR_ERR_LIBRARY, "/none",
           mr_register_library(living[EXECUTOR], "/none", "x", &callable));
-    FAILS(MR_ERR_LIBRARY, "no shared object",
+    FAILS(MR_ERR_LIBRARY, "not a shared object",
           mr_register_library(living[EXECUTOR], "/etc/passwd", "x", &callable));
     FAILS(MR_ERR_FUNCTION, "0x63", mr_unregister(living[EXECUTOR], 99));
 
@@ -359,9 +359,9 @@ static void numbers(void) {
     FAILS(MR_ERR_MISUSE, "inside a run",
           mr_run_begin(living[EXECUTOR], (mr_run_handle **)&size));
     FAILS(MR_ERR_MISUSE, "inside a run", mr_run(living[EXECUTOR], fill, NULL));
-    FAILS(MR_ERR_TASK_HANDLE, "no task of this run", mr_wait(living[RUN], &task));
-    FAILS(MR_ERR_TASK_HANDLE, "no task of this run", mr_cancel(living[RUN], &task, NULL));
-    FAILS(MR_ERR_TASK_HANDLE, "no task", mr_task_tensor(living[RUN], &task, 0, &tensor));
+    FAILS(MR_ERR_TASK_HANDLE, "not a task of this run", mr_wait(living[RUN], &task));
+    FAILS(MR_ERR_TASK_HANDLE, "not a task of this run", mr_cancel(living[RUN], &task, NULL));
+    FAILS(MR_ERR_TASK_HANDLE, "not a task", mr_task_tensor(living[RUN], &task, 0, &tensor));
     FAILS(MR_ERR_SCOPE, "scope", mr_scope_end(living[RUN]));
     FAILS(MR_ERR_FUNCTION, "0x1", mr_submit_args(living[RUN], 1, living[ARGS], NULL, NULL, NULL));
     FAILS(MR_ERR_GROUP, "at least one", mr_submit_group(living[RUN], body_, NULL, 0, NULL, NULL, NULL));
@@ -372,7 +372,7 @@ static void numbers(void) {
            mr_submit_group(living[RUN], body_, (const mr_args *const *)living, 2, NULL, NULL, NULL)));
     FAILS(MR_ERR_RING, "heap_bytes", mr_alloc(living[RUN], MR_INT8, huge, 1, &tensor));
     FAILS(MR_ERR_ARGUMENT, "at most 5", mr_alloc(living[RUN], MR_INT8, huge, 6, &tensor));
-    FAILS(MR_ERR_ARGUMENT, "no element type", mr_alloc(living[RUN], 9, NULL, 0, &tensor));
+    FAILS(MR_ERR_ARGUMENT, "not an element type", mr_alloc(living[RUN], 9, NULL, 0, &tensor));
     tensor = at(0);
     OK(mr_args_add_tensor(living[ARGS], &tensor, MR_INPUT));
     FAILS(MR_ERR_ADDRESS, "null", mr_submit_args(living[RUN], body_, living[ARGS], NULL, NULL, NULL));
@@ -389,7 +389,7 @@ static void numbers(void) {
     OK(mr_args_clear(living[ARGS]));
 }
 
-/* Freeing nothing is no error, and does not hide the one before. */
+/* Freeing nothing is not an error, and does not hide the one before. */
 static void free_nothing(void) {
     mr_builder *builder = NULL;
     FAILS(MR_ERR_NULL, "options", mr_builder_new(NULL, &builder));
@@ -438,9 +438,9 @@ static void submissions(void) {
     tensor.dtype = MR_INT8, tensor.ndims = 6;
     FAILS(MR_ERR_ARGS, "5 dimensions", mr_submit(run, &task, NULL));
     tensor.ndims = 0, tag = (mr_tag)5;
-    FAILS(MR_ERR_ARGUMENT, "5 is no tag", mr_submit(run, &task, NULL));
+    FAILS(MR_ERR_ARGUMENT, "5 is not a tag", mr_submit(run, &task, NULL));
     tag = (mr_tag)-1;
-    FAILS(MR_ERR_ARGUMENT, "-1 is no tag", mr_submit(run, &task, NULL));
+    FAILS(MR_ERR_ARGUMENT, "-1 is not a tag", mr_submit(run, &task, NULL));
     tag = MR_INPUT, task.tensor_count = SIZE_MAX;
     FAILS(MR_ERR_ARGS_TOO_LARGE, "2097152", mr_submit(run, &task, NULL));
     task = none, task.scalar_count = 1;
@@ -492,7 +492,7 @@ static void others(void) {
     mr_builder *builder = living[BUILDER];
     FAILS(MR_ERR_NULL, "name", mr_register_with(builder, NULL, body, NULL, never, &callable));
     FAILS(MR_ERR_DUPLICATE, "same", mr_register_with(builder, "same", body, NULL, never, &callable));
-    FAILS(MR_ERR_ARGUMENT, "6 is no level", mr_set_log((mr_log_level)6, logs, NULL));
+    FAILS(MR_ERR_ARGUMENT, "6 is not a level", mr_set_log((mr_log_level)6, logs, NULL));
     FAILS(MR_ERR_NULL, "runtime", mr_builder_chips(builder, NULL));
     FAILS(MR_ERR_NULL, "host_runtime", mr_builder_chips(builder, &chips));
     chips.host_runtime = "/none.so", chips.device_count = 1;
@@ -510,7 +510,7 @@ static void others(void) {
     program.file = NULL;
     FAILS(MR_ERR_NULL, "file", mr_register_chip(builder, "x", &program, &callable));
     program.file = "/dev/zero";
-    FAILS(MR_ERR_ARGS, "no regular file", mr_register_chip(builder, "x", &program, &callable));
+    FAILS(MR_ERR_ARGS, "not a regular file", mr_register_chip(builder, "x", &program, &callable));
     program.file = "/etc/passwd", program.signature = &odd, program.signature_count = 1;
     FAILS(MR_ERR_ARGS, "4", mr_register_chip(builder, "x", &program, &callable));
     program.signature_count = 17;
@@ -529,7 +529,7 @@ static void task_options(void) {
     OK(mr_task_options_init(&options));                                                           \
     options.member = value;                                                                       \
     FAILS(status, part, mr_submit_args(living[RUN], body_, living[ARGS], NULL, &options, NULL));
-    TASK(kind, 2, MR_ERR_ARGUMENT, "2 is no kind");
+    TASK(kind, 2, MR_ERR_ARGUMENT, "2 is not a kind");
     TASK(kind, MR_SUB, MR_ERR_WORKER, "no SUB workers");
     TASK(priority, 2, MR_ERR_ARGUMENT, "priority 2");
     TASK(worker, 1, MR_ERR_WORKER, "worker 1");

@@ -187,7 +187,7 @@ static void outputs_and_scopes(mr_executor *exec) {
     OK(mr_run_end(run)); /* and with it the scopes */
     FAILS(MR_ERR_HANDLE, "closed", mr_wait(run, &task));
     OK(mr_run_begin(exec, &run));
-    FAILS(MR_ERR_TASK_HANDLE, "no task of this run", mr_wait(run, &task));
+    FAILS(MR_ERR_TASK_HANDLE, "not a task of this run", mr_wait(run, &task));
     OK(mr_run_end(run));
     OK(mr_buffer_free(buffer));
 }
@@ -450,36 +450,36 @@ static void late(mr_executor *exec, const char *library, const char *place) {
     mr_tensor cell = at((uint64_t)(uintptr_t)data);
     FILE *file;
 
-    OK(mr_register_library(exec, library, "late_triple", &triple));
-    OK(mr_register_library(exec, library, "late_triple", &again));
+    OK(mr_register_library(exec, library, "dynamic_triple", &triple));
+    OK(mr_register_library(exec, library, "dynamic_triple", &again));
     CHECK(triple == again && triple != add_);
-    OK(mr_register_library(exec, library, "late_complain", &complain));
+    OK(mr_register_library(exec, library, "dynamic_complain", &complain));
     CHECK(complain != triple);
     FAILS(MR_ERR_LIBRARY, "no such symbol",
-          mr_register_library(exec, library, "late_missing", &again));
+          mr_register_library(exec, library, "dynamic_missing", &again));
     FAILS(MR_ERR_LIBRARY, "a symbol 1 to", mr_register_library(exec, library, "", &again));
     *data = 7;
     OK(mr_run_begin(exec, &run));
     OK(mr_submit_args(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
     OK(mr_submit_args(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
     OK(mr_submit_args(run, complain, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
-    FAILS(MR_ERR_TASK, "`late_complain`) failed", mr_run_end(run));
+    FAILS(MR_ERR_TASK, "`dynamic_complain`) failed", mr_run_end(run));
     CHECK(*data == 63 && strstr(mr_last_error(), "of its own (it returned 4)") != NULL);
 
     OK(mr_unregister(exec, triple));
-    FAILS(MR_ERR_FUNCTION, "no registered function", mr_unregister(exec, triple));
+    FAILS(MR_ERR_FUNCTION, "not a registered function", mr_unregister(exec, triple));
     OK(mr_run_begin(exec, &run));
-    FAILS(MR_ERR_FUNCTION, "no registered function",
+    FAILS(MR_ERR_FUNCTION, "not a registered function",
           mr_submit_args(run, triple, one(cell, MR_INOUT, -1), NULL, NULL, NULL));
     OK(mr_run_end(run));
 
-    /* What is no function, and what is no file. */
-    FAILS(MR_ERR_LIBRARY, "no function", mr_register_library(exec, library, "late_number", &again));
-    FAILS(MR_ERR_LIBRARY, "no regular file", mr_register_library(exec, "/dev/zero", "x", &again));
-    FAILS(MR_ERR_LIBRARY, "no regular file", mr_register_library(exec, place, "x", &again));
+    /* What is not a function, and what is not a file. */
+    FAILS(MR_ERR_LIBRARY, "not a function", mr_register_library(exec, library, "dynamic_number", &again));
+    FAILS(MR_ERR_LIBRARY, "not a regular file", mr_register_library(exec, "/dev/zero", "x", &again));
+    FAILS(MR_ERR_LIBRARY, "not a regular file", mr_register_library(exec, place, "x", &again));
     snprintf(path, sizeof path, "%s/pipe", place);
     CHECK(mkfifo(path, 0600) == 0 || errno == EEXIST);
-    FAILS(MR_ERR_LIBRARY, "no regular file", mr_register_library(exec, path, "x", &again));
+    FAILS(MR_ERR_LIBRARY, "not a regular file", mr_register_library(exec, path, "x", &again));
     snprintf(path, sizeof path, "%s/sparse", place);
     file = fopen(path, "w");
     CHECK(file != NULL && ftruncate(fileno(file), (off_t)1 << 40) == 0 && fclose(file) == 0);
@@ -490,7 +490,7 @@ static void late(mr_executor *exec, const char *library, const char *place) {
     snprintf(path, sizeof path, "%s/broken.so", place);
     file = fopen(path, "w");
     CHECK(file != NULL && fputs("no ELF at all", file) >= 0 && fclose(file) == 0);
-    FAILS(MR_ERR_LIBRARY, "no shared object", mr_register_library(exec, path, "x", &again));
+    FAILS(MR_ERR_LIBRARY, "not a shared object", mr_register_library(exec, path, "x", &again));
     OK(mr_buffer_free(buffer));
 }
 

@@ -40,7 +40,7 @@ static pthread_barrier_t meet;
 static void *own_error(void *which) {
     char part[32];
     CHECK(strcmp(mr_last_error(), "") == 0);
-    snprintf(part, sizeof part, "%d is no tag", 100 + (int)(intptr_t)which);
+    snprintf(part, sizeof part, "%d is not a tag", 100 + (int)(intptr_t)which);
     for (int i = 0; i < 200; i++) {
         mr_tensor tensor = at(0);
         mr_args *args;

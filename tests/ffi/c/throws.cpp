@@ -82,7 +82,7 @@ void in_mode(bool threads) {
     failed = caught<mailring::task_error>([&] {
         exec.run([&](mailring::run &run) { run.submit(throws, mailring::args()); });
     });
-    CHECK(failed.message == "an exception that is no std::exception (it returned 1)");
+    CHECK(failed.message == "an exception that is not a std::exception (it returned 1)");
 
     // One that leaves the function of a run: its tasks end first, then it arrives as it is.
     buffer[0] = 0;

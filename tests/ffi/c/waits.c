@@ -312,7 +312,7 @@ static void order(mr_executor *exec, uint64_t *data) {
     CHECK(mr_run_end(run) == MR_ERR_TASK);
     OK(mr_run_begin(exec, &run));
     options.after = &old;
-    FAILS(MR_ERR_TASK_HANDLE, "no task of this run",
+    FAILS(MR_ERR_TASK_HANDLE, "not a task of this run",
           submit(run, append_, data, MR_NO_DEP, 4, &options, NULL));
     OK(mr_run_end(run));
 }

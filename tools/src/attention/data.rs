@@ -108,7 +108,7 @@ pub(crate) fn max_abs_error(values: &[f32], answer: &[f64]) -> f64 {
     differences.fold(0.0, worse)
 }
 
-/// The greater of two errors. Not `f64::max`, which passes over what is no number.
+/// The greater of two errors. Not `f64::max`, which passes over what is not a number.
 pub(crate) fn worse(a: f64, b: f64) -> f64 {
     if b > a || b.is_nan() { b } else { a }
 }

@@ -190,7 +190,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
                 "idle_cpu_percent",
                 Unit::Percent,
                 "process mode, of one core",
-                "workers, nursery and host threads",
+                "workers, fork server and host threads",
             ),
             entry(
                 "thread.idle_cpu_percent",
@@ -213,7 +213,7 @@ impl Figures {
     pub(super) fn add(&mut self, key: &str, value: f64) {
         let mut known = SECTIONS.iter().flat_map(|(_, entries)| *entries);
         let Some(entry) = known.find(|entry| entry.key == key) else {
-            debug_assert!(false, "{key} is no figure");
+            debug_assert!(false, "{key} is not a figure");
             return;
         };
         match self.measured.iter_mut().find(|(known, _)| *known == entry.key) {

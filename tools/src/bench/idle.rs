@@ -9,7 +9,7 @@ use crate::system::{cpu_ns, own_threads, parent_of};
 /// After this long everybody sleeps who is going to.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// Percent of one core, all workers, the nursery and the threads of this process together.
+/// Percent of one core, all workers, the fork server and the threads of this process together.
 pub(super) fn cpu_percent(exec: &Executor, over: Duration) -> f64 {
     std::thread::sleep(SETTLE);
     let tasks = tasks_of(exec);
@@ -23,8 +23,8 @@ pub(super) fn cpu_percent(exec: &Executor, over: Duration) -> f64 {
 /// Folders of `/proc`, one for each thread that belongs to the executor or may work for it.
 fn tasks_of(exec: &Executor) -> Vec<String> {
     let workers: Vec<u32> = exec.worker_pids().into_iter().filter(|&pid| pid != 0).collect();
-    let nursery = workers.first().and_then(|&pid| parent_of(pid));
-    let processes = workers.into_iter().chain(nursery).map(|pid| format!("/proc/{pid}"));
+    let fork_server = workers.first().and_then(|&pid| parent_of(pid));
+    let processes = workers.into_iter().chain(fork_server).map(|pid| format!("/proc/{pid}"));
     let threads = own_threads().into_iter().map(|thread| format!("/proc/self/task/{thread}"));
     processes.chain(threads).collect()
 }

@@ -134,14 +134,15 @@ fn parse_signature(text: &str) -> Result<Signature, String> {
 fn parse_direction(word: &str) -> Result<ArgDirection, String> {
     let known = ArgDirection::ALL.into_iter().find(|d| d.name().eq_ignore_ascii_case(word.trim()));
     known.ok_or_else(|| {
-        format!("`{word}` is no direction; the known ones are in, out, inout, scalar")
+        format!("`{word}` is not a direction; the known ones are in, out, inout, scalar")
     })
 }
 
 fn parse_child(text: &str) -> Result<Child, String> {
     let (id, rest) = text.split_once('=').ok_or("a child is ID=FILE or ID=FILE:SIGNATURE")?;
     let func_id = id.trim().parse();
-    let func_id = func_id.map_err(|_| format!("`{id}` is no function id: a 32-bit integer is"))?;
+    let func_id =
+        func_id.map_err(|_| format!("`{id}` is not a function id: a 32-bit integer is"))?;
     // A file may have a colon in its name.
     let (file, signature) = match rest.rsplit_once(':') {
         Some((file, signature)) if !Path::new(rest).exists() => (file, parse_signature(signature)?),

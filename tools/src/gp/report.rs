@@ -57,7 +57,7 @@ impl Report {
 
     pub(crate) fn residual(&self) -> f64 {
         let ways = [Some(self.serial), self.process, self.thread];
-        // Not `f64::max`, which would pass over a residual that is no number.
+        // Not `f64::max`, which would pass over a residual that is not a number.
         ways.iter().flatten().map(|way| way.residual).fold(0.0, |worst, residual| {
             if residual > worst || residual.is_nan() { residual } else { worst }
         })

@@ -1,7 +1,7 @@
 //! Sleeping until a deadline.
 
+use super::super::deadline_clock::Flaw;
 use super::super::model::alarms::{first_of_all, one_after_another};
-use super::super::watchman::Flaw;
 use super::caught;
 
 #[test]

@@ -1,12 +1,12 @@
 //! Calls of a flow.
 
-use super::super::desk::Flaw;
-use super::super::model::calls::{recall, reply, seen_or_told, worker_dies};
+use super::super::call_cell::Flaw;
+use super::super::model::calls::{completion, recall, seen_or_told, worker_dies};
 use super::{caught, caught_with_a_death};
 
 #[test]
 fn done_before_the_reply() {
-    caught("done before the reply", 3, || reply(Flaw::DoneFirst));
+    caught("done before the completion", 3, || completion(Flaw::DoneFirst));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Groups and the recovery of their members.
 
-use super::super::gang::Flaw;
+use super::super::group_pool::Flaw;
 use super::super::model::groups::{one_member_dies, two};
 use super::{caught, caught_with_a_death};
 
 #[test]
 fn start_that_rings_nobody() {
-    caught("the starter rings nobody", 3, || two(Flaw::StartsQuietly));
+    caught("the starter wakes nobody", 3, || two(Flaw::StartsQuietly));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn recovery_that_forgets_the_last() {
 
 #[test]
 fn new_attempt_that_rings_nobody() {
-    caught_with_a_death("a new attempt rings nobody", 2, |kill| {
+    caught_with_a_death("a new attempt wakes nobody", 2, |kill| {
         one_member_dies(kill, Flaw::RingsNobody);
     });
 }

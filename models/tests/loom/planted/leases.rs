@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed as Counting};
 
 use super::super::checker::spawn;
 use super::super::crash::mortal;
-use super::super::ring::slot::{Completion, NO_CAUSE, Slot};
+use super::super::ring::slot::{Completion, NO_FAILED_ROOT, Slot};
 use super::super::ring::word::{Phase, SUBMITTER};
 use super::super::world::World;
 use super::{caught, caught_with_a_death};
@@ -16,7 +16,7 @@ fn kill_before_condemn() {
     caught("kill before condemn", 3, || {
         let slots = Arc::new([Slot::new(), Slot::new()]);
         for slot in &*slots {
-            slot.publish_ready(SUBMITTER, 1, NO_CAUSE);
+            slot.publish_ready(SUBMITTER, 1, NO_FAILED_ROOT);
         }
         let inside = Arc::new(AtomicU32::new(0));
         let lease = slots[0].take(1).unwrap();

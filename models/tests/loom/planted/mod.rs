@@ -5,10 +5,10 @@
 
 mod alarms;
 mod calls;
-mod doors;
 mod groups;
-mod hints;
 mod leases;
+mod parking;
+mod ready_queue;
 mod release;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

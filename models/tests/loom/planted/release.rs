@@ -109,20 +109,24 @@ fn two_words_without_a_root() {
 
 /// Publishes the slot before what belongs to it.
 #[test]
-fn publish_before_the_letter() {
-    caught("publish before the letter", 3, || {
+fn publish_before_the_descriptor() {
+    caught("publish before the task descriptor", 3, || {
         let state = Arc::new(AtomicU64::new(0));
-        let letter = Arc::new(AtomicU64::new(0));
+        let descriptor = Arc::new(AtomicU64::new(0));
         let taker = {
-            let (state, letter) = (Arc::clone(&state), Arc::clone(&letter));
+            let (state, descriptor) = (Arc::clone(&state), Arc::clone(&descriptor));
             spawn(move || {
                 if state.load(Acquire) == RUNNING {
-                    assert_eq!(letter.load(Relaxed), 7, "the taker reads an old letter");
+                    assert_eq!(
+                        descriptor.load(Relaxed),
+                        7,
+                        "the taker reads an old task descriptor"
+                    );
                 }
             })
         };
         state.store(RUNNING, Release);
-        letter.store(7, Relaxed);
+        descriptor.store(7, Relaxed);
         taker.join().unwrap();
     });
 }

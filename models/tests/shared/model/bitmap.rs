@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::{Kill, mortal};
 use super::super::mailbox::bitmap::Bitmap;
-use super::super::ring::slot::{NO_CAUSE, Slot};
+use super::super::ring::slot::{NO_FAILED_ROOT, Slot};
 use super::super::ring::word::{Phase, SUBMITTER};
 use super::super::sync::{AtomicU64, SeqCst};
 
@@ -25,14 +25,14 @@ pub(crate) enum Cleaning {
 }
 
 /// Two slots of the same leaf.
-struct Set {
+struct ReadySet {
     cleaning: Cleaning,
     slots: [Slot; 2],
     summary: [AtomicU64; 1],
     leaves: [AtomicU64; 1],
 }
 
-impl Set {
+impl ReadySet {
     fn new(cleaning: Cleaning) -> Self {
         Self {
             cleaning,
@@ -47,7 +47,7 @@ impl Set {
     }
 
     fn make_ready(&self, slot: u32, generation: u32) {
-        self.slots[slot as usize].publish_ready(SUBMITTER, generation, NO_CAUSE);
+        self.slots[slot as usize].publish_ready(SUBMITTER, generation, NO_FAILED_ROOT);
         self.map().set(slot);
     }
 
@@ -111,7 +111,7 @@ impl Set {
 
 /// Two takers; the slot of the first task is reused, and another one of the same leaf comes.
 pub(crate) fn takers(kill: Option<&Kill>, another: bool, cleaning: Cleaning) {
-    let set = Arc::new(Set::new(cleaning));
+    let set = Arc::new(ReadySet::new(cleaning));
     set.make_ready(0, 1);
     let first = {
         let (set, kill) = (Arc::clone(&set), kill.cloned());
@@ -161,7 +161,7 @@ fn death_of_a_cleaner() {
 #[test]
 fn death_of_a_setter() {
     explore_kills("bitmap, death of the setter", ALL, |kill| {
-        let set = Arc::new(Set::new(Cleaning::Proper));
+        let set = Arc::new(ReadySet::new(Cleaning::Proper));
         set.make_ready(0, 1);
         let setter = {
             let (set, kill) = (Arc::clone(&set), kill.clone());

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::mortal;
-use super::super::ring::slot::{Completion, NO_CAUSE, Slot};
+use super::super::ring::slot::{Completion, NO_FAILED_ROOT, Slot};
 use super::super::ring::word::{Phase, SUBMITTER};
 use super::super::world::World;
 
 fn leased() -> (Arc<Slot>, super::super::ring::word::Word) {
     let slot = Arc::new(Slot::new());
-    slot.publish_ready(SUBMITTER, 1, NO_CAUSE);
+    slot.publish_ready(SUBMITTER, 1, NO_FAILED_ROOT);
     let lease = slot.take(1).unwrap();
     (slot, lease)
 }
@@ -41,7 +41,7 @@ fn condemn_or_complete() {
 fn cancel_and_take() {
     explore("leases, cancel", ALL, || {
         let slot = Arc::new(Slot::new());
-        slot.publish_ready(SUBMITTER, 1, NO_CAUSE);
+        slot.publish_ready(SUBMITTER, 1, NO_FAILED_ROOT);
         let worker = {
             let slot = Arc::clone(&slot);
             spawn(move || {
@@ -49,7 +49,7 @@ fn cancel_and_take() {
                 let seen = lease.cancelled() || slot.load().cancelled();
                 let end = slot.complete(lease, 1, !seen);
                 assert!(matches!(end, Completion::Retired { .. }), "{end:?}");
-                slot.publish_ready(SUBMITTER, 2, NO_CAUSE);
+                slot.publish_ready(SUBMITTER, 2, NO_FAILED_ROOT);
                 seen
             })
         };
@@ -92,7 +92,7 @@ fn condemn_reaches_no_other_task() {
     explore("leases, next task", ALL, || {
         let world = Arc::new([Slot::new(), Slot::new()]);
         for slot in &*world {
-            slot.publish_ready(SUBMITTER, 1, NO_CAUSE);
+            slot.publish_ready(SUBMITTER, 1, NO_FAILED_ROOT);
         }
         let lease = world[0].take(1).unwrap();
         let worker = {

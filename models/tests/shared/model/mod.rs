@@ -3,10 +3,10 @@
 pub(crate) mod alarms;
 pub(crate) mod bitmap;
 pub(crate) mod calls;
-pub(crate) mod doors;
 pub(crate) mod groups;
-mod hints;
 mod leases;
+pub(crate) mod parking;
+mod ready_queue;
 mod reclaim;
 mod slots;
 mod watch;

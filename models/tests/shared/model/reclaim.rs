@@ -1,4 +1,4 @@
-//! A window of two slots whose hints outlive the tasks they were for.
+//! A window of two slots whose queue entries outlive the tasks they were for.
 //!
 //! Checked: no lap of a slot runs twice, a reused slot is never released by an old walk, and the
 //! tasks of the second lap see what those of the first wrote.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::checker::{explore, explore_kills, spawn};
 use super::super::crash::{Kill, mortal};
-use super::super::mailbox::hint::HintRing;
+use super::super::mailbox::ready_queue::ReadyQueue;
 use super::super::ring::table::EdgeKind;
 use super::super::sync::AtomicU64;
 use super::super::world::World;
@@ -19,26 +19,26 @@ fn body(world: &World, slot: u32) -> Option<u64> {
     None
 }
 
-struct Hints {
+struct EntryQueue {
     head: AtomicU64,
     tail: AtomicU64,
     entries: Vec<AtomicU64>,
 }
 
-impl Hints {
+impl EntryQueue {
     fn new() -> Self {
         let entries = (0..2).map(|_| AtomicU64::new(0)).collect();
         Self { head: AtomicU64::new(0), tail: AtomicU64::new(0), entries }
     }
 
-    fn ring(&self) -> HintRing<'_> {
-        HintRing::new(&self.head, &self.tail, &self.entries)
+    fn ring(&self) -> ReadyQueue<'_> {
+        ReadyQueue::new(&self.head, &self.tail, &self.entries)
     }
 }
 
-/// Takes one task by its hint and runs it with what it releases.
-fn serve(world: &World, hints: &Hints, me: u16) {
-    let taken = hints.ring().take(
+/// Takes one task by its queue entry and runs it with what it releases.
+fn serve(world: &World, ready_queues: &EntryQueue, me: u16) {
+    let taken = ready_queues.ring().take(
         |slot| {
             let word = world.slot(slot).take(me)?;
             world.leased(slot, word);
@@ -51,41 +51,42 @@ fn serve(world: &World, hints: &Hints, me: u16) {
     }
 }
 
-/// Two workers on the hints of slot 0, whose second lap is published as soon as its first has
-/// retired, behind slot 1, whose own hint is slot 0's release.
+/// Two workers on the entries of slot 0, whose second lap is published as soon as its first has
+/// retired, behind slot 1, whose own entry is slot 0's release.
 fn two_laps(kill: Option<&Kill>) {
     let world = Arc::new(World::new(2, body));
-    let hints = Arc::new(Hints::new());
-    let mut cursor = hints.ring().writer();
+    let ready_queues = Arc::new(EntryQueue::new());
+    let mut cursor = ready_queues.ring().writer();
     world.publish(0, 1);
     world.wire(1, 1, &[(0, 1, EdgeKind::Data)], 0);
-    assert!(hints.ring().push(&mut cursor, 0));
+    assert!(ready_queues.ring().push(&mut cursor, 0));
     let first = {
-        let (world, hints, kill) = (Arc::clone(&world), Arc::clone(&hints), kill.cloned());
+        let (world, ready_queues, kill) =
+            (Arc::clone(&world), Arc::clone(&ready_queues), kill.cloned());
         spawn(move || match kill {
-            Some(kill) => mortal(&kill, || serve(&world, &hints, 1)).is_some(),
+            Some(kill) => mortal(&kill, || serve(&world, &ready_queues, 1)).is_some(),
             None => {
-                serve(&world, &hints, 1);
+                serve(&world, &ready_queues, 1);
                 true
             }
         })
     };
     let second = {
-        let (world, hints) = (Arc::clone(&world), Arc::clone(&hints));
+        let (world, ready_queues) = (Arc::clone(&world), Arc::clone(&ready_queues));
         spawn(move || {
-            serve(&world, &hints, 2);
-            serve(&world, &hints, 2);
+            serve(&world, &ready_queues, 2);
+            serve(&world, &ready_queues, 2);
         })
     };
     // The owner of the ring asks once, and again when all is over.
-    let mut reused = reuse(&world, &hints, &mut cursor);
+    let mut reused = reuse(&world, &ready_queues, &mut cursor);
     if !first.join().unwrap() {
         world.recover(1, true, &mut |_| {});
     }
     second.join().unwrap();
     world.drain(3);
     if !reused {
-        reused = reuse(&world, &hints, &mut cursor);
+        reused = reuse(&world, &ready_queues, &mut cursor);
         world.drain(3);
     }
     assert!(reused);
@@ -102,19 +103,23 @@ fn two_laps(kill: Option<&Kill>) {
 }
 
 /// Publishes the second lap of slot 0, if the first has retired.
-fn reuse(world: &World, hints: &Hints, cursor: &mut super::super::mailbox::hint::Cursor) -> bool {
+fn reuse(
+    world: &World,
+    ready_queues: &EntryQueue,
+    cursor: &mut super::super::mailbox::ready_queue::Cursor,
+) -> bool {
     if !world.slot(0).load().is_retired() {
         return false;
     }
     if world.wire(0, 2, &[(1, 1, EdgeKind::Data)], 1) {
         // A full ring: whoever drains finds it by its state.
-        let _ = hints.ring().push(cursor, 0);
+        let _ = ready_queues.ring().push(cursor, 0);
     }
     true
 }
 
 #[test]
-fn stale_hint_of_an_older_lap() {
+fn stale_entry_of_an_older_lap() {
     explore("reclaim", 3, || two_laps(None));
 }
 

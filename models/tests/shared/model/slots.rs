@@ -1,7 +1,7 @@
 //! Two producers, one of which fails, and a consumer that is wired while they run.
 //!
 //! Checked: no attempt is leased twice, the consumer's body sees what its producers wrote, it is
-//! poisoned exactly if a producer of data failed, and everything retires, whoever dies where.
+//! failed exactly if a producer of data failed, and everything retires, whoever dies where.
 
 use std::sync::Arc;
 
@@ -38,14 +38,14 @@ fn wire(world: &World, kind: EdgeKind) {
 /// `lost`: the good producer was failed because its worker died.
 fn check(world: &World, kind: EdgeKind, lost: bool) {
     let consumer = world.retired(CONSUMER);
-    let poisoned = lost || kind == EdgeKind::Data;
-    assert_eq!(consumer.is_failed(), poisoned, "consumer ended as {consumer:?}");
+    let must_fail = lost || kind == EdgeKind::Data;
+    assert_eq!(consumer.is_failed(), must_fail, "consumer ended as {consumer:?}");
     assert_eq!(world.retired(GOOD).is_failed(), lost);
     assert!(world.retired(BAD).is_failed());
-    if poisoned {
-        let cause = if lost { root(GOOD) } else { root(BAD) };
-        assert_eq!(world.slot(CONSUMER).cause(), cause, "the smallest root speaks");
-        assert_eq!(world.runs(CONSUMER, 1), 0, "a poisoned task was run");
+    if must_fail {
+        let failed_root = if lost { root(GOOD) } else { root(BAD) };
+        assert_eq!(world.slot(CONSUMER).failed_root(), failed_root, "the smallest root wins");
+        assert_eq!(world.runs(CONSUMER, 1), 0, "a task with a failed producer was run");
     }
     for slot in [GOOD, BAD, CONSUMER] {
         assert!(world.completions(slot, 1) <= 1, "slot {slot} completed twice");
@@ -71,7 +71,7 @@ fn nobody_dies(kind: EdgeKind) {
 }
 
 #[test]
-fn poisoned_consumer() {
+fn failed_producer() {
     explore("slots, data edge", 4, || nobody_dies(EdgeKind::Data));
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::checker::{ALL, explore, explore_kills, spawn};
 use super::super::crash::mortal;
-use super::super::ring::slot::{NO_CAUSE, Watch};
+use super::super::ring::slot::{NO_FAILED_ROOT, Watch};
 use super::super::ring::table::EdgeKind;
 use super::super::ring::word::SUBMITTER;
 use super::super::world::World;
@@ -28,7 +28,7 @@ fn watched(with_consumer: bool) {
     let armed = world.slot(0).watch(1) == Watch::Armed;
     let seen = world.slot(0).load().is_retired();
     let told = worker.join().unwrap();
-    assert!(seen || told || !armed, "armed, not retired, and nobody rings");
+    assert!(seen || told || !armed, "armed, not retired, and nobody wakes");
     assert!(armed || seen, "not armed although it had not retired");
     assert_eq!(armed, told, "told although nobody asked, or asked and not told");
 }
@@ -49,7 +49,7 @@ fn watch_of_another_lap() {
             let world = Arc::clone(&world);
             spawn(move || {
                 world.work(1, 0, &mut |_| {});
-                world.slot(0).publish_ready(SUBMITTER, 2, NO_CAUSE);
+                world.slot(0).publish_ready(SUBMITTER, 2, NO_FAILED_ROOT);
             })
         };
         let armed = world.slot(0).watch(1) == Watch::Armed;
@@ -59,7 +59,7 @@ fn watch_of_another_lap() {
     });
 }
 
-/// Whoever dies between completing and retiring, the supervisor retires and rings.
+/// Whoever dies between completing and retiring, the supervisor retires and wakes.
 #[test]
 fn watch_and_death() {
     explore_kills("watch, death", ALL, |kill| {

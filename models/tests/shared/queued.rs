@@ -1,0 +1,141 @@
+//! Slots, a ready queue of two entries, and a ready set beside it for what does not fit.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::mailbox::bitmap::Bitmap;
+use super::mailbox::ready_queue::{Cursor, ReadyQueue};
+use super::ring::slot::{NO_FAILED_ROOT, Slot};
+use super::ring::table::{Edge, Found, Table, examine};
+use super::ring::word::{Phase, SUBMITTER, SUPERVISOR, Word};
+use super::sync::{Acquire, AtomicU64};
+
+const SLOTS: usize = 4;
+const CAPACITY: usize = 2;
+
+/// The ring, the set, and who took what.
+pub(crate) struct Queued {
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) head: AtomicU64,
+    pub(crate) tail: AtomicU64,
+    pub(crate) entries: Vec<AtomicU64>,
+    summary: Vec<AtomicU64>,
+    leaves: Vec<AtomicU64>,
+    /// Slot and attempt of every lease.
+    leases: Mutex<Vec<(u32, u16)>>,
+}
+
+impl Queued {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| Slot::new()).collect(),
+            head: AtomicU64::new(0),
+            tail: AtomicU64::new(0),
+            entries: (0..CAPACITY).map(|_| AtomicU64::new(0)).collect(),
+            summary: vec![AtomicU64::new(0)],
+            leaves: vec![AtomicU64::new(0)],
+            leases: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn ring(&self) -> ReadyQueue<'_> {
+        ReadyQueue::new(&self.head, &self.tail, &self.entries)
+    }
+
+    pub(crate) fn set(&self) -> Bitmap<'_> {
+        Bitmap::new(&self.summary, &self.leaves)
+    }
+
+    /// Publishes a task and suggests it, in the set when the ring is full.
+    pub(crate) fn offer(&self, cursor: &mut Cursor, slot: u32) {
+        self.slots[slot as usize].publish_ready(SUBMITTER, 1, NO_FAILED_ROOT);
+        if !self.ring().push(cursor, slot) {
+            self.set().set(slot);
+        }
+    }
+
+    /// Leases `slot`; no attempt is leased twice.
+    pub(crate) fn lease(&self, me: u16, slot: u32) -> Option<Word> {
+        let word = self.slots[slot as usize].take(me)?;
+        let lease = (slot, word.attempt());
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!leases.contains(&lease), "{lease:?} leased twice");
+        leases.push(lease);
+        Some(word)
+    }
+
+    /// Takes one task by its queue entry and completes it.
+    pub(crate) fn take(&self, me: u16) -> bool {
+        let taken = self.ring().take(|slot| Some((slot, self.lease(me, slot)?)), |_| {});
+        if let Some((slot, word)) = taken {
+            let _ = self.slots[slot as usize].complete(word, me, true);
+        }
+        taken.is_some()
+    }
+
+    /// What `Recovery::pass` does here.
+    pub(crate) fn recover(&self, dead: u16) {
+        let edges = [Edge::new()];
+        let table = Table::new(&self.slots, &edges);
+        for slot in 0..SLOTS as u32 {
+            match examine(&table, slot, dead, SUPERVISOR) {
+                Found::Ready(_) => self.set().set(slot),
+                Found::Leased(word)
+                    if self.slots[slot as usize].revoke(word, Phase::Ready).is_some() =>
+                {
+                    self.set().set(slot);
+                }
+                _ => {}
+            }
+        }
+        self.set().repair();
+    }
+
+    /// Takes everything that can be found by its queue entry or in the set, and only that.
+    pub(crate) fn drain(&self, me: u16) {
+        loop {
+            while self.take(me) {}
+            let found = self.set().find(|slot| {
+                let word = self.lease(me, slot);
+                if word.is_some() || !self.is_ready(slot) {
+                    self.set().remove(slot, || self.is_ready(slot));
+                }
+                word.map(|word| (slot, word))
+            });
+            let Some((slot, word)) = found else { return };
+            let _ = self.slots[slot as usize].complete(word, me, true);
+        }
+    }
+
+    fn is_ready(&self, slot: u32) -> bool {
+        self.slots[slot as usize].load().is(Phase::Ready)
+    }
+
+    /// Every ready task has its entry between head and tail, or its bit.
+    pub(crate) fn all_ready_are_visible(&self) {
+        for slot in (0..SLOTS as u32).filter(|&slot| self.is_ready(slot)) {
+            let head = self.head.load(Acquire);
+            let queued = (head..head + CAPACITY as u64).any(|position| {
+                let entry = self.entries[position as usize % CAPACITY].load(Acquire);
+                let lap = position / CAPACITY as u64 + 1;
+                entry == lap << 32 | u64::from(slot)
+            });
+            let in_set = self.leaves[0].load(Acquire) >> slot & 1 == 1
+                && self.summary[0].load(Acquire) & 1 == 1;
+            assert!(queued || in_set, "slot {slot} is ready and nobody can see it");
+        }
+    }
+
+    /// All of the first `tasks` are through.
+    pub(crate) fn all_taken(&self, tasks: u32) {
+        for slot in &self.slots[..tasks as usize] {
+            assert!(slot.load().is_retired(), "lost: {:?}", slot.load());
+        }
+    }
+
+    /// All that were published are through.
+    pub(crate) fn all_published_taken(&self) {
+        for word in self.slots.iter().map(Slot::load) {
+            assert!(word.is_retired() || word.is(Phase::Free), "lost: {word:?}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The allocator of buffers: what is free, what is held, what waits for its last task.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, fence};
+use std::sync::{Arc, PoisonError};
+
+use super::shared::Shared;
+use crate::graph::TensorMap;
+use crate::segment::Arena;
+use crate::sys::map::PAGE;
+
+/// Buffers begin at multiples of this.
+const ALIGN: u64 = 64;
+
+/// The pages of freed buffers of at least this size go back to the machine.
+const GIVE_BACK: u64 = 1 << 20;
+
+/// A range of bytes that somebody holds.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) bytes: Range<u64>,
+    /// Where what was asked for ends; the rest is rounding, which nobody names.
+    end: u64,
+    /// Grows with every buffer that is made.
+    id: u64,
+    /// The last task that names it, plus one.
+    pub(super) last_use: AtomicU64,
+    /// Its place among the imports, if it is one.
+    pub(super) import: Option<u32>,
+}
+
+impl Record {
+    #[inline]
+    fn holds(&self, bytes: &Range<u64>) -> bool {
+        self.bytes.start <= bytes.start && bytes.end <= self.end
+    }
+}
+
+/// Which part of the address space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pool {
+    /// The arena's part for buffers.
+    Arena,
+    /// The window for memory that came later.
+    Window,
+}
+
+/// Free addresses, in first-fit order.
+struct Free {
+    capacity: u64,
+    align: u64,
+    /// By first address; neighbours are merged.
+    ranges: BTreeMap<u64, u64>,
+    /// Everything beyond was never used.
+    touched: u64,
+}
+
+impl Free {
+    fn new(bytes: Range<u64>, align: u64) -> Self {
+        let capacity = bytes.end - bytes.start;
+        let ranges =
+            if capacity > 0 { BTreeMap::from([(bytes.start, bytes.end)]) } else { BTreeMap::new() };
+        Self { capacity, align, ranges, touched: bytes.start }
+    }
+
+    /// The range, and the part of it that was used before.
+    fn take(&mut self, bytes: u64) -> Option<(Range<u64>, Range<u64>)> {
+        let need = bytes.max(1).checked_next_multiple_of(self.align)?;
+        let (&start, &end) = self.ranges.iter().find(|&(&s, &e)| e - s >= need)?;
+        self.ranges.remove(&start);
+        if start + need < end {
+            self.ranges.insert(start + need, end);
+        }
+        let used_before = start..(start + need).min(self.touched).max(start);
+        self.touched = self.touched.max(start + need);
+        Some((start..start + need, used_before))
+    }
+
+    fn give_back(&mut self, bytes: &Range<u64>) {
+        let Range { mut start, mut end } = *bytes;
+        if let Some((&before, &its_end)) = self.ranges.range(..start).next_back()
+            && its_end == start
+        {
+            self.ranges.remove(&before);
+            start = before;
+        }
+        if let Some(its_end) = self.ranges.remove(&end) {
+            end = its_end;
+        }
+        self.ranges.insert(start, end);
+    }
+
+    fn used(&self) -> u64 {
+        self.capacity - self.ranges.iter().map(|(s, e)| e - s).sum::<u64>()
+    }
+}
+
+/// Both parts, and everything that is held of them.
+pub(super) struct BufferAllocator {
+    free: [Free; 2],
+    /// Buffers made so far.
+    made: u64,
+    /// By first address.
+    held: Vec<Arc<Record>>,
+    leaving: Vec<Arc<Record>>,
+}
+
+impl BufferAllocator {
+    pub(super) fn new(arena: &Arena) -> Self {
+        let (base, bytes) = arena.buffers();
+        let free =
+            [Free::new(base..base + bytes, ALIGN), Free::new(arena.window().bytes(), PAGE as u64)];
+        Self { free, made: 0, held: Vec::new(), leaving: Vec::new() }
+    }
+
+    /// Takes a range; also the part of it that was used before.
+    pub(super) fn take(
+        &mut self,
+        pool: Pool,
+        bytes: u64,
+        import: Option<u32>,
+    ) -> Option<(Arc<Record>, Range<u64>)> {
+        let len = bytes;
+        let (bytes, used_before) = self.free[pool as usize].take(len)?;
+        let end = bytes.start + len;
+        let at = self.held.partition_point(|r| r.bytes.start < bytes.start);
+        let record =
+            Arc::new(Record { bytes, end, id: self.made, last_use: AtomicU64::new(0), import });
+        self.made += 1;
+        self.held.insert(at, Arc::clone(&record));
+        Some((record, used_before))
+    }
+
+    /// Frees what was dropped, once its last task has left the window of slots.
+    pub(super) fn collect(&mut self, shared: &Shared) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let tail = shared.health.tail.load(Acquire);
+        fence(SeqCst); // see `HeldBuffers::is_outdated`
+        let (free, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.leaving)
+            .into_iter()
+            .partition(|record| record.last_use.load(Acquire) <= tail);
+        self.leaving = stay;
+        for record in free {
+            let Range { start, end } = record.bytes;
+            let pool = match record.import {
+                Some(index) => {
+                    shared.imports.forget(&shared.arena, index, &record.bytes);
+                    Pool::Window
+                }
+                None => {
+                    if end - start >= GIVE_BACK {
+                        shared.arena.forget(start, (end - start) as usize);
+                    }
+                    Pool::Arena
+                }
+            };
+            self.free[pool as usize].give_back(&record.bytes);
+        }
+    }
+
+    pub(super) fn leave(&mut self, record: &Arc<Record>) {
+        self.held.retain(|held| !Arc::ptr_eq(held, record));
+        self.leaving.push(Arc::clone(record));
+    }
+
+    /// Bytes in use, and bytes there are.
+    pub(super) fn usage(&self, pool: Pool) -> (u64, u64) {
+        let free = &self.free[pool as usize];
+        (free.used(), free.capacity)
+    }
+}
+
+/// The submitter's own copy of what is held, so that a submit takes no lock.
+#[derive(Default)]
+pub(super) struct HeldBuffers {
+    version: u64,
+    known: bool,
+    /// Buffers made before the last look.
+    seen: u64,
+    held: Vec<Arc<Record>>,
+    last: usize,
+    /// Something that was noted since this was last reset is an import.
+    pub(super) imported: bool,
+}
+
+impl HeldBuffers {
+    #[inline]
+    pub(super) fn refresh(&mut self, shared: &Shared, map: &mut TensorMap) {
+        let version = shared.space_version.load(Acquire);
+        if version != self.version || !self.known {
+            let allocator = shared.buffer_allocator.lock().unwrap_or_else(PoisonError::into_inner);
+            self.version = shared.space_version.load(Relaxed);
+            self.held.clone_from(&allocator.held);
+            // New ones may lie where others were: what was known of those bytes is not theirs.
+            for record in self.held.iter().filter(|record| record.id >= self.seen) {
+                map.erase(&record.bytes);
+            }
+            self.seen = allocator.made;
+            self.last = 0;
+            self.known = true;
+        }
+    }
+
+    /// Whether a buffer came or went since the last look.
+    #[cold]
+    pub(super) fn is_outdated(&self, shared: &Shared) -> bool {
+        fence(SeqCst);
+        shared.space_version.load(SeqCst) != self.version
+    }
+
+    /// Takes `note_use` back for a task that was not submitted after all.
+    pub(super) fn unmark(&mut self, bytes: &Range<u64>, task: u64) {
+        let holder = self.held.iter().find(|record| record.holds(bytes));
+        if let Some(record) = holder
+            && record.last_use.load(Relaxed) == task + 1
+        {
+            record.last_use.store(task, Relaxed);
+        }
+    }
+
+    /// The buffer that holds all of the range; `task` is the next one that names it.
+    #[inline]
+    pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64) -> bool {
+        if !self.held.get(self.last).is_some_and(|record| record.holds(bytes)) {
+            let at = self.held.partition_point(|r| r.bytes.start <= bytes.start);
+            let Some(found) = at.checked_sub(1).filter(|&i| self.held[i].holds(bytes)) else {
+                return false;
+            };
+            self.last = found;
+        }
+        let record = &self.held[self.last];
+        record.last_use.store(task + 1, Relaxed); // numbers only grow
+        self.imported |= record.import.is_some();
+        true
+    }
+}

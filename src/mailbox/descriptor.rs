@@ -1,0 +1,445 @@
+//! The task descriptor: how a task lies in shared memory for whoever runs it: 192 bytes a slot, and
+//! a ring of payload for what does not fit. The submitter alone writes here; in worker processes it
+//! is mapped read-only, so a worker that writes there dies instead of deceiving others.
+//!
+//! ```text
+//! task descriptor, in 8-byte words:
+//!   0 seq | 1 callable | 2 config | 3 config, flags, kind, target | 4.. argument blob
+//! or, for what is rare (a group, a deadline, retries, a snapshot, more than 160 bytes of blob):
+//!   ...                                                           | 4 place in the payload ring
+//!
+//! payload, in 8-byte words from that place:
+//!   members, retries, deadline | group words | place of blob 0 ... N-1 | place of the saves or 0
+//!   | blobs ... | saves: address of the seal, ranges, (address, length, address of the copy) ...
+//! ```
+//!
+//! A task with two tensors and a scalar takes two cache lines.
+//!
+//! A task descriptor may be read while it is being rewritten: by whoever follows a stale entry of a
+//! queue, and finds out afterwards that it was another lap's. So the words that such a reader looks
+//! at (the first five of a task descriptor, and all of the payload, since a stale place may be any)
+//! are written and read one by one, as relaxed atomics; what they say counts only once the slot is
+//! held.
+
+use super::sync::{AtomicU64, Relaxed};
+use crate::abi::{CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
+use crate::ids::{Callable, WorkerKind};
+use crate::limits::INLINE_ARGS;
+
+/// Any worker of the kind may take the task.
+pub const ANYWHERE: u16 = u16::MAX;
+
+/// Runs no function: it only collects more producers than one fan-in word can name.
+pub const FAN_IN: u8 = 1;
+/// Goes before tasks without this flag.
+pub const URGENT: u8 = 2;
+/// The rest of the task descriptor is in the payload ring.
+pub const SPILLED: u8 = 4;
+/// Ranges are saved before the first attempt and restored before the others.
+pub const SNAPSHOT: u8 = 8;
+/// One node, several members.
+pub const GROUP: u8 = 16;
+/// Some tensor lies in memory that came after the fork.
+pub const IMPORTED: u8 = 32;
+
+/// Who may take a task: enough to leave a task alone that is not for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The pool, as [`WorkerKind`].
+    pub kind: u8,
+    /// [`FAN_IN`], [`URGENT`], [`SPILLED`], [`SNAPSHOT`], [`GROUP`], [`IMPORTED`].
+    pub flags: u8,
+    /// The one worker that may take it, or [`ANYWHERE`].
+    pub target: u16,
+}
+
+impl Route {
+    /// Whether `flag` is set.
+    #[inline(always)]
+    pub fn has(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The pool.
+    #[inline(always)]
+    pub fn pool(self) -> WorkerKind {
+        WorkerKind::from_index(self.kind)
+    }
+
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        Self { flags: (word >> 16) as u8, kind: (word >> 24) as u8, target: (word >> 32) as u16 }
+    }
+}
+
+/// What a task is, apart from its arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The task's number.
+    pub seq: u64,
+    /// What to run.
+    pub callable: u64,
+    /// Passed on to the worker.
+    pub config: CallConfig,
+    /// Who may take it.
+    pub route: Route,
+    /// First word in the payload ring, if spilled.
+    pub payload: u32,
+    /// Members of the group; 1 for a single task.
+    pub members: u16,
+    /// Further attempts after one that started and did not end by itself.
+    pub retries: u16,
+    /// Microseconds a body may take; 0: as long as it likes.
+    pub deadline_us: u32,
+    /// First word in the group ring.
+    pub group: u32,
+}
+
+impl Head {
+    /// Whether `flag` is set.
+    #[inline(always)]
+    pub fn has(&self, flag: u8) -> bool {
+        self.route.has(flag)
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> WorkerKind {
+        self.route.pool()
+    }
+
+    /// What to run.
+    pub fn callable(&self) -> Callable {
+        Callable(self.callable)
+    }
+
+    /// The words in front of every task descriptor.
+    #[inline(always)]
+    fn words(&self) -> [u64; HEAD_WORDS] {
+        let CallConfig {
+            block_dim, aicpu_thread_num, enable_profiling, enable_dump_tensor, ..
+        } = self.config;
+        let Route { kind, flags, target } = self.route;
+        [
+            self.seq,
+            self.callable,
+            u64::from(block_dim as u32) | u64::from(aicpu_thread_num as u32) << 32,
+            u64::from(enable_profiling)
+                | u64::from(enable_dump_tensor) << 8
+                | u64::from(flags) << 16
+                | u64::from(kind) << 24
+                | u64::from(target) << 32,
+        ]
+    }
+}
+
+const HEAD_WORDS: usize = 4;
+/// Words of a spilled task descriptor in front of the places of its blobs.
+const SPILL_HEAD: usize = 2;
+
+/// A slot's task descriptor.
+#[repr(C, align(64))]
+pub struct TaskDescriptor {
+    words: [u64; HEAD_WORDS + INLINE_ARGS / 8],
+}
+
+const _: () = assert!(size_of::<TaskDescriptor>() == 192);
+
+/// A range that a snapshot covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedRange {
+    /// First byte.
+    pub address: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Where the copy lies.
+    pub copy: u64,
+}
+
+/// All task descriptors of a window, and the payload ring.
+#[derive(Clone, Copy)]
+pub struct TaskDescriptors {
+    descriptors: *mut TaskDescriptor,
+    mask: u32,
+    payload: *mut u64,
+    payload_words: u32,
+}
+
+// SAFETY: the memory is shared between processes anyway; who may write when is the protocol's
+// matter (the submitter before it publishes the slot, nobody until the slot has retired).
+unsafe impl Send for TaskDescriptors {}
+// SAFETY: as above.
+unsafe impl Sync for TaskDescriptors {}
+
+impl TaskDescriptors {
+    /// Task descriptors at `descriptors` (a power of two of them), payload of `payload_words` at
+    /// `payload`.
+    ///
+    /// # Safety
+    /// Both areas are mapped for as long as the value or a copy of it is used, aligned, and
+    /// written by nobody but through this type.
+    pub unsafe fn new(
+        descriptors: *mut TaskDescriptor,
+        window: u32,
+        payload: *mut u64,
+        payload_words: u32,
+    ) -> Self {
+        Self { descriptors, mask: window - 1, payload, payload_words }
+    }
+
+    #[inline(always)]
+    fn descriptor(&self, slot: u32) -> *mut u64 {
+        // In bounds: the index is cut to the window.
+        self.descriptors.wrapping_add((slot & self.mask) as usize).cast()
+    }
+
+    /// Who may take the task of slot `slot`. May be another lap's unless the caller holds the slot.
+    #[inline(always)]
+    pub fn route(&self, slot: u32) -> Route {
+        // SAFETY: in bounds; every bit pattern is a route, and one of another lap is looked at
+        // again after the lease.
+        Route::from_word(unsafe { get(self.descriptor(slot).add(3)) })
+    }
+
+    /// The head of slot `slot`, copied.
+    ///
+    /// It is stable while the caller holds the slot, or a producer of it that has not retired.
+    #[inline]
+    pub fn head(&self, slot: u32) -> Head {
+        let descriptor = self.descriptor(slot);
+        // SAFETY: in bounds; a task descriptor that is being rewritten (a stale queue entry) gives
+        // a head that will not be used, so the place it names is checked before it is followed.
+        let word = |index: usize| unsafe { get(descriptor.add(index)) };
+        let (launch, last) = (word(2), word(3));
+        let mut config = CallConfig::default();
+        config.block_dim = launch as i32;
+        config.aicpu_thread_num = (launch >> 32) as i32;
+        config.enable_profiling = last as u8;
+        config.enable_dump_tensor = (last >> 8) as u8;
+        let mut head = Head {
+            seq: word(0),
+            callable: word(1),
+            config,
+            route: Route::from_word(last),
+            payload: 0,
+            members: 1,
+            retries: 0,
+            deadline_us: 0,
+            group: 0,
+        };
+        if head.has(SPILLED) {
+            let place = word(HEAD_WORDS);
+            if place < u64::from(self.payload_words) - SPILL_HEAD as u64 {
+                // SAFETY: in bounds by the check.
+                let rest = unsafe { get(self.payload.add(place as usize)) };
+                // SAFETY: as above.
+                let group = unsafe { get(self.payload.add(place as usize + 1)) };
+                head.payload = place as u32;
+                head.members = rest as u16;
+                head.retries = (rest >> 16) as u16;
+                head.deadline_us = (rest >> 32) as u32;
+                head.group = group as u32;
+            }
+        }
+        head
+    }
+
+    /// The lines of a task descriptor with a short blob, to prefetch them.
+    #[inline]
+    pub fn lines(&self, slot: u32) -> [*const u64; 2] {
+        let descriptor: *const u64 = self.descriptor(slot);
+        [descriptor, descriptor.wrapping_add(8)]
+    }
+
+    /// Whether a task needs nothing of the payload ring.
+    #[inline]
+    pub fn fits_inline(head: &Head, blobs: usize) -> bool {
+        blobs <= INLINE_ARGS
+            && head.retries == 0
+            && head.deadline_us == 0
+            && !head.has(GROUP | SNAPSHOT)
+    }
+
+    /// Writes the task descriptor of a single task with its arguments inside.
+    ///
+    /// # Safety
+    /// The caller is the submitter and has reserved the slot.
+    #[inline]
+    pub unsafe fn write_inline(&self, slot: u32, head: &Head, args: &TaskArgs) {
+        debug_assert!(Self::fits_inline(head, args.blob_len()));
+        let descriptor = self.descriptor(slot);
+        // SAFETY: in bounds, reserved; the blob fits by the check above.
+        unsafe {
+            for (index, word) in head.words().into_iter().enumerate() {
+                put(descriptor.add(index), word);
+            }
+            put_blob(descriptor.add(HEAD_WORDS), args);
+        }
+    }
+
+    /// Payload words that `args` (one a member) and `saved` ranges take.
+    pub fn spill_words(args: &[TaskArgs], saved: usize) -> usize {
+        let blobs: usize = args.iter().map(|a| a.blob_len() / 8).sum();
+        let table = if saved == 0 { 0 } else { 2 + 3 * saved };
+        SPILL_HEAD + args.len() + 1 + blobs + table
+    }
+
+    /// Writes a task descriptor whose arguments lie in the payload ring from word `head.payload`.
+    ///
+    /// # Safety
+    /// The caller is the submitter and has reserved the slot and
+    /// [`spill_words`](Self::spill_words) of payload.
+    pub unsafe fn write_spilled(
+        &self,
+        slot: u32,
+        head: &Head,
+        args: &[TaskArgs],
+        saved: &[SavedRange],
+        seal: u64,
+    ) {
+        let words = Self::spill_words(args, saved.len());
+        let from = head.payload as usize;
+        assert!(from + words <= self.payload_words as usize);
+        let places = from + SPILL_HEAD;
+        // SAFETY: in bounds by the assertion, reserved by the caller.
+        unsafe {
+            let descriptor = self.descriptor(slot);
+            for (index, word) in head.words().into_iter().enumerate() {
+                put(descriptor.add(index), word);
+            }
+            put(descriptor.add(HEAD_WORDS), from as u64);
+            let rest = u64::from(head.members)
+                | u64::from(head.retries) << 16
+                | u64::from(head.deadline_us) << 32;
+            put(self.payload.add(from), rest);
+            put(self.payload.add(from + 1), u64::from(head.group));
+            let mut at = places + args.len() + 1;
+            for (member, args) in args.iter().enumerate() {
+                put(self.payload.add(places + member), at as u64);
+                put_blob_by_words(self.payload.add(at), args);
+                at += args.blob_len() / 8;
+            }
+            let table = if saved.is_empty() { 0 } else { at };
+            put(self.payload.add(places + args.len()), table as u64);
+            if table != 0 {
+                put(self.payload.add(table), seal);
+                put(self.payload.add(table + 1), saved.len() as u64);
+                for (index, range) in saved.iter().enumerate() {
+                    let entry = self.payload.add(table + 2 + 3 * index);
+                    put(entry, range.address);
+                    put(entry.add(1), range.len);
+                    put(entry.add(2), range.copy);
+                }
+            }
+        }
+    }
+
+    /// The arguments of member `member`, in place.
+    ///
+    /// # Safety
+    /// The caller holds a lease on the slot for `'a`, and `head` is its task descriptor's.
+    #[inline]
+    pub unsafe fn args<'a>(&self, slot: u32, head: &Head, member: u16) -> TaskArgsView<'a> {
+        // SAFETY: the submitter wrote counts and places before it published the slot, and only
+        // it can write here; the lease keeps it from reusing the space.
+        unsafe {
+            let blob: *const u64 = if head.has(SPILLED) {
+                let place = head.payload as usize + SPILL_HEAD + usize::from(member);
+                self.payload.add(self.payload.add(place).read() as usize)
+            } else {
+                self.descriptor(slot).add(HEAD_WORDS)
+            };
+            let counts = blob.cast::<u32>();
+            let (tensors, scalars) = (counts.read() as usize, counts.add(1).read() as usize);
+            let tensor = blob.add(1).cast::<ContinuousTensor>();
+            TaskArgsView::from_slices(
+                std::slice::from_raw_parts(tensor, tensors),
+                std::slice::from_raw_parts(tensor.add(tensors).cast(), scalars),
+            )
+        }
+    }
+
+    /// The seal's address and the ranges of a task with a snapshot.
+    ///
+    /// # Safety
+    /// As [`args`](Self::args).
+    pub unsafe fn saved(&self, head: &Head) -> Option<(u64, Vec<SavedRange>)> {
+        if !head.has(SNAPSHOT) {
+            return None;
+        }
+        // SAFETY: as in `args`.
+        unsafe {
+            let place = head.payload as usize + SPILL_HEAD + usize::from(head.members);
+            let table = self.payload.add(self.payload.add(place).read() as usize);
+            let ranges = (0..table.add(1).read() as usize)
+                .map(|index| {
+                    let entry = table.add(2 + 3 * index);
+                    SavedRange {
+                        address: entry.read(),
+                        len: entry.add(1).read(),
+                        copy: entry.add(2).read(),
+                    }
+                })
+                .collect();
+            Some((table.read(), ranges))
+        }
+    }
+}
+
+/// Reads a word that may be rewritten meanwhile.
+///
+/// # Safety
+/// It is mapped and aligned.
+#[inline(always)]
+unsafe fn get(word: *mut u64) -> u64 {
+    // SAFETY: the caller's promise; whoever writes it meanwhile does so with `put`.
+    unsafe { AtomicU64::from_ptr(word).load(Relaxed) }
+}
+
+/// Writes a word that may be read meanwhile.
+///
+/// # Safety
+/// It is mapped and aligned, and the caller is the only one who writes it.
+#[inline(always)]
+unsafe fn put(word: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { AtomicU64::from_ptr(word).store(value, Relaxed) };
+}
+
+/// Writes a blob into the payload, where a stale reader may look at any word of it.
+///
+/// # Safety
+/// `out` has room for it.
+unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
+    let (tensors, scalars) = (args.tensors(), args.scalars());
+    let counts = tensors.len() as u64 | (scalars.len() as u64) << 32;
+    let words = bytemuck::cast_slice::<_, u64>(tensors).iter().chain(scalars);
+    for (at, &word) in std::iter::once(&counts).chain(words).enumerate() {
+        // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
+        unsafe { put(out.add(at), word) };
+    }
+}
+
+/// Writes a blob into a task descriptor. Tensors are five words each, so all parts are whole words.
+/// Of these only the first is where others may look (a spilled task descriptor has the place of its
+/// payload there).
+///
+/// # Safety
+/// `out` has room for it.
+#[inline]
+unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
+    let (tensors, scalars) = (args.tensors(), args.scalars());
+    // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
+    unsafe {
+        put(out, tensors.len() as u64 | (scalars.len() as u64) << 32);
+        // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
+        let mut at = out.add(1);
+        for tensor in tensors {
+            at.cast::<ContinuousTensor>().write(*tensor);
+            at = at.add(size_of::<ContinuousTensor>() / 8);
+        }
+        for scalar in scalars {
+            at.write(*scalar);
+            at = at.add(1);
+        }
+    }
+}

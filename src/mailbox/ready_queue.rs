@@ -1,0 +1,108 @@
+//! A ready queue: a ring with one writer, many takers, values that only *suggest* a slot.
+//!
+//! ```text
+//!   head (any taker moves it on)          tail (private to the writer)
+//!     ▼                                     ▼
+//!   | lap,slot | lap,slot | lap,slot | old lap ... |
+//! ```
+//!
+//! The state word of the slot is the truth, so an entry may be lost, doubled or stale. A taker
+//! reads the entry at the head, leases the slot it names, and only then moves the head on: a death
+//! between the two leaves a stale entry, never a task that nobody sees.
+
+use super::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
+
+/// The writer's own knowledge of its ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor {
+    tail: u64,
+    head_seen: u64,
+}
+
+/// The ring, wherever its words live.
+#[derive(Clone, Copy)]
+pub struct ReadyQueue<'a> {
+    head: &'a AtomicU64,
+    /// Where a new writer goes on after the death of the last one.
+    tail: &'a AtomicU64,
+    entries: &'a [AtomicU64],
+}
+
+impl<'a> ReadyQueue<'a> {
+    /// The number of entries is a power of two.
+    pub fn new(head: &'a AtomicU64, tail: &'a AtomicU64, entries: &'a [AtomicU64]) -> Self {
+        debug_assert!(entries.len().is_power_of_two());
+        Self { head, tail, entries }
+    }
+
+    #[inline]
+    fn entry(&self, position: u64) -> &'a AtomicU64 {
+        &self.entries[position as usize & (self.entries.len() - 1)]
+    }
+
+    #[inline]
+    fn lap(&self, position: u64) -> u64 {
+        ((position >> self.entries.len().trailing_zeros()) + 1) & 0xffff_ffff
+    }
+
+    /// Where a writer starts: at the shared tail, or behind an entry that the last writer had
+    /// stored when it died before it moved the tail on.
+    pub fn writer(&self) -> Cursor {
+        let mut tail = self.tail.load(Acquire);
+        while self.entry(tail).load(Acquire) >> 32 == self.lap(tail) {
+            tail = tail.wrapping_add(1);
+        }
+        Cursor { tail, head_seen: self.head.load(Acquire) }
+    }
+
+    /// Suggests `slot`. False when the ring is full.
+    #[inline]
+    #[must_use]
+    pub fn push(&self, at: &mut Cursor, slot: u32) -> bool {
+        let capacity = self.entries.len() as u64;
+        if at.tail.wrapping_sub(at.head_seen) >= capacity {
+            // Only now, since the line of the head belongs to the takers.
+            at.head_seen = self.head.load(Acquire);
+            if at.tail.wrapping_sub(at.head_seen) >= capacity {
+                return false;
+            }
+        }
+        self.entry(at.tail).store(self.lap(at.tail) << 32 | u64::from(slot), Release);
+        at.tail = at.tail.wrapping_add(1);
+        self.tail.store(at.tail, Release);
+        true
+    }
+
+    /// Leases the oldest suggested slot that `lease` accepts, passing stale entries. `ahead` is
+    /// told the slot that will be looked at next, to prefetch it.
+    #[inline]
+    pub fn take<T>(
+        &self,
+        mut lease: impl FnMut(u32) -> Option<T>,
+        mut ahead: impl FnMut(u32),
+    ) -> Option<T> {
+        // Bounded: another taker moves the head on as well, and the writer may keep up with us.
+        for _ in 0..=self.entries.len() {
+            let position = self.head.load(Acquire);
+            let entry = self.entry(position).load(Acquire);
+            if entry >> 32 != self.lap(position) {
+                return None;
+            }
+            let next = position.wrapping_add(1); // an overwritten head is any number
+            ahead(self.entry(next).load(Relaxed) as u32);
+            let taken = lease(entry as u32);
+            let _ = self.head.compare_exchange(position, next, AcqRel, Relaxed);
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
+    }
+
+    /// Whether an entry is visible (it may be stale).
+    #[inline]
+    pub fn has_some(&self) -> bool {
+        let position = self.head.load(Acquire);
+        self.entry(position).load(Acquire) >> 32 == self.lap(position)
+    }
+}

@@ -1,0 +1,149 @@
+//! The fork server among the host's processes: no child of it, stopped, orphaned, with a host to
+//! which orphans come.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use mailring::{Error, FailureKind, Mode};
+
+use crate::common::kit::{
+    args, at, config, eventually, failed_as, is_alive, kill, parent_of, small,
+};
+use crate::kit::{built, fork_server, there, works};
+use crate::shortage_kit::children;
+
+fn wait_any() -> (i32, i32) {
+    let mut status = 0;
+    // SAFETY: the status is a live local.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+pub(crate) fn a_host_that_waits_for_any_child() {
+    let (exec, add) = built();
+    works(&exec, add);
+    let fork_server = fork_server(&exec);
+    assert_ne!(parent_of(fork_server), std::process::id() as i32);
+    assert_eq!(wait_any(), (-1, libc::ECHILD), "the host has no child");
+    drop(exec);
+    assert_eq!(wait_any(), (-1, libc::ECHILD));
+    // One that waits all the time, and takes what comes, does not disturb a build.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(SeqCst) {
+                wait_any();
+            }
+        });
+        for _ in 0..20 {
+            let (exec, add) = built();
+            works(&exec, add);
+        }
+        stop.store(true, SeqCst);
+    });
+    eventually("no child is left", || children(std::process::id() as i32).is_empty());
+}
+
+fn adopt_orphans() {
+    // SAFETY: passes no pointers.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+pub(crate) fn a_host_to_which_orphans_come() {
+    adopt_orphans();
+    let own = std::process::id() as i32;
+    for _ in 0..3 {
+        let (exec, add) = built();
+        works(&exec, add);
+        drop(exec);
+        assert_eq!(children(own), [0; 0]);
+    }
+    let (exec, _) = built();
+    kill(fork_server(&exec), libc::SIGKILL);
+    eventually("the executor has failed", || exec.run(|_| Ok(())).is_err());
+    eventually("no zombie is left", || children(own).is_empty());
+    drop(exec);
+}
+
+/// The fork server is stopped: deaths, deadlines and drops go on.
+pub(crate) fn the_fork_server_is_stopped() {
+    let (exec, add) = built();
+    let fork_server = fork_server(&exec);
+    let count = exec.buffer::<u64>(1).unwrap();
+    let one = |millis| args().no_dep(at(&count, 0)).scalar(millis);
+    for _ in 0..3 {
+        kill(fork_server, libc::SIGSTOP);
+        kill(exec.worker_pids()[0] as i32, libc::SIGKILL);
+        let began = Instant::now();
+        let ended = exec.run(|orch| {
+            let late = there(1).deadline(Duration::from_millis(50));
+            orch.submit_with(add, one(20_000), config(), &late).map(drop)
+        });
+        failed_as(ended, FailureKind::Deadline);
+        exec.run(|orch| {
+            orch.submit_with(add, one(0), config(), &there(0))?;
+            orch.submit_with(add, one(0), config(), &there(1)).map(drop)
+        })
+        .unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+    let pids = exec.worker_pids();
+    kill(fork_server, libc::SIGSTOP);
+    let began = Instant::now();
+    drop(exec);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(!is_alive(fork_server) && pids.iter().all(|&pid| !is_alive(pid as i32)));
+}
+
+/// In a child that the host forks in the middle of a run: everything is refused, and nothing faults.
+pub(crate) fn a_copy_in_the_middle_of_a_run() {
+    let (exec, add) = built();
+    let data = exec.buffer::<u64>(2).unwrap();
+    data.set(0, 5).unwrap();
+    exec.run(|orch| {
+        // SAFETY: the child uses no lock that another thread may hold but the allocator's, which is
+        // made for that, and ends with `_exit`; the alarm ends it if it hangs.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: passes no pointers.
+            unsafe { libc::alarm(10) };
+            let one = || args().no_dep(at(&data, 0)).scalar(0);
+            let tries = [
+                data.get(0).is_none(),
+                data.set(0, 1).is_err(),
+                data.copy_from_slice(&[1, 2]).is_err(),
+                data.to_vec().is_empty(),
+                matches!(orch.submit(add, one(), config()), Err(Error::Misuse(_))),
+                matches!(exec.run(|_| Ok(())), Err(Error::Misuse(_))),
+                exec.buffer::<u64>(1).is_err(),
+            ];
+            let bits = (0..).zip(tries).map(|(bit, held)| i32::from(!held) << bit).sum();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(bits) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for our own child; the status is a live local.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(status, 0, "status {status:#x}");
+        orch.submit(add, args().no_dep(at(&data, 0)).scalar(0), config()).map(drop)
+    })
+    .unwrap();
+    assert_eq!(data.to_vec(), [6, 0]);
+}
+
+/// What another executor's buffer is to a worker: memory that is not there.
+pub(crate) fn a_buffer_of_another_executor_in_a_body() {
+    let (exec, _) = built();
+    let data = std::sync::Arc::new(exec.buffer::<u64>(2).unwrap());
+    let theirs = std::sync::Arc::clone(&data);
+    let mut builder = small(Mode::Process, 1);
+    let look = builder
+        .register("look", move |_, _, _| {
+            let refused = theirs.set(0, 1).is_err() && theirs.get(0).is_none();
+            if refused { Ok(()) } else { Err("it had the memory") }
+        })
+        .unwrap();
+    let other = builder.build().unwrap();
+    other.run(|orch| orch.submit(look, args(), config()).map(drop)).unwrap();
+    assert_eq!(data.to_vec(), [0, 0]);
+}
