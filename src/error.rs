@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::abi::AbiError;
+use crate::abi::{AbiError, DataType};
 use crate::ids::{Shown, TaskId, WorkerId, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS, MAX_SCOPE_DEPTH, MAX_WORKERS};
 use crate::ring::RingError;
@@ -262,6 +262,9 @@ pub enum ArgumentFault {
     /// More dimensions than there can be, or another size that no tensor has.
     #[error(transparent)]
     Tensor(#[from] AbiError),
+    /// A tensor of another data type, of no possible shape, or at an address that is not aligned.
+    #[error("it is no tensor of {} at an aligned address", .0.name())]
+    Elements(DataType),
     /// Memory of another executor.
     #[error("it is memory of another executor; use one of the executor that runs the task")]
     OtherExecutor,

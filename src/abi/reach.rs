@@ -94,7 +94,7 @@ thread_local! {
 
 /// Touches the bytes, if all of them may be touched; they stay where they are meanwhile.
 #[inline]
-pub(super) fn within<R>(start: u64, len: u64, touch: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn within<R>(start: u64, len: u64, touch: impl FnOnce() -> R) -> Option<R> {
     let (base, size) = STAYS.get();
     let offset = start.wrapping_sub(base);
     if offset < size && len <= size - offset {
@@ -154,7 +154,7 @@ fn leave_seats_of_others() {
 
 /// Whether all of the bytes may be touched.
 #[inline]
-pub(crate) fn holds(start: u64, len: u64) -> bool {
+fn holds(start: u64, len: u64) -> bool {
     let within = |place: &Place| {
         let size = place.size.load(Acquire);
         let offset = start.wrapping_sub(place.base.load(Relaxed));

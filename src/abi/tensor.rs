@@ -184,6 +184,17 @@ impl ContinuousTensor {
         &self.shapes[..(self.ndims as usize).min(MAX_DIMS)]
     }
 
+    /// Whether this is its element type.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, dtype: DataType) -> bool {
+        self.dtype == dtype as u8
+    }
+
+    /// All words of the shape, whatever the dimensions.
+    pub(crate) fn shapes(&self) -> &[u32; MAX_DIMS] {
+        &self.shapes
+    }
+
     /// The element type.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod rings;
 mod run;
 mod shared;
 mod sizes;
+mod slices;
 mod submit;
 mod submit_lock;
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::options::{After, TaskOptions};
 use super::orchestrator::Orchestrator;
+use super::slices::among_members;
 use crate::abi::{AbiError, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
 use crate::error::Error;
-use crate::graph::{Access, Hazards, written_twice};
+use crate::graph::{Access, Hazards, shared_and_written, written_twice};
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
 use crate::mailbox::descriptor::SavedRange;
@@ -21,8 +22,8 @@ pub(super) struct Request<'r> {
     pub(super) config: CallConfig,
     pub(super) options: &'r TaskOptions,
     pub(super) group: bool,
-    /// The typed front has made the arguments, and has checked that they do not overlap.
-    pub(super) typed: bool,
+    /// For arguments of the typed front, which become slices: the parameter of each tensor.
+    pub(super) slices: Option<&'r [u8]>,
     pub(super) deadline_us: u32,
 }
 
@@ -51,7 +52,7 @@ impl Orchestrator {
         config: CallConfig,
         options: &'r TaskOptions,
         members: Option<usize>,
-        typed: bool,
+        slices: Option<&'r [u8]>,
     ) -> Result<Request<'r>, Error> {
         if !self.shared.is_fit() {
             self.shared.check_process()?;
@@ -63,6 +64,7 @@ impl Orchestrator {
         if pool == 0 {
             return Err(Error::NoWorkers(kind));
         }
+        let typed = slices.is_some();
         match &self.shared.callable_names[kind.index()] {
             Some(known) if known.has(callable) => {
                 if callable.is_typed() != typed {
@@ -105,7 +107,7 @@ impl Orchestrator {
             None => 0,
             Some(deadline) => micros(deadline)?,
         };
-        Ok(Request { callable, config, options, group: members.is_some(), typed, deadline_us })
+        Ok(Request { callable, config, options, group: members.is_some(), slices, deadline_us })
     }
 
     /// Whether workers of this kind call the function, which was registered after the start.
@@ -170,7 +172,11 @@ impl Orchestrator {
 
     /// Checks every tensor, notes what it names, and adds up what is to be allocated.
     #[inline]
-    pub(super) fn plan(&mut self, request: &Request<'_>, args: &[TaskArgs]) -> Result<Plan, Error> {
+    pub(super) fn plan(
+        &mut self,
+        request: &Request<'_>,
+        members: &[TaskArgs],
+    ) -> Result<Plan, Error> {
         let mut plan = Plan::default();
         self.accesses.clear();
         self.buffers.refresh(&self.shared, &mut self.map);
@@ -178,7 +184,7 @@ impl Orchestrator {
         let task = self.ring.next();
         let strict = self.map.hazards() == Hazards::Strict;
         let mut index = 0;
-        for args in args {
+        for args in members {
             args.check_order()?;
             plan.blobs += args.blob_len();
             let own = self.accesses.len();
@@ -206,13 +212,21 @@ impl Orchestrator {
                 }
                 index += 1;
             }
-            if strict
-                && !request.typed
-                && self.accesses.len() > own + 1
-                && let Some(twice) = written_twice(&self.accesses[own..])
-            {
-                return Err(overlapping(index, args, &twice));
+            if strict && self.accesses.len() > own + 1 {
+                let own = &self.accesses[own..];
+                if let Some(parameters) = request.slices {
+                    if shared_and_written(own) {
+                        return Err(self.overlapping_slices(request, members, parameters));
+                    }
+                } else if let Some(twice) = written_twice(own) {
+                    return Err(overlapping(index, args, &twice));
+                }
             }
+        }
+        if let Some(parameters) = request.slices.filter(|_| request.group)
+            && among_members(members).is_some()
+        {
+            return Err(self.overlapping_slices(request, members, parameters));
         }
         if plan.blobs > MAX_ARGS_BYTES {
             return Err(Error::ArgsTooLarge(plan.blobs));

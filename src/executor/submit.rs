@@ -80,7 +80,7 @@ impl Orchestrator {
         config: CallConfig,
         options: &TaskOptions,
     ) -> Result<TaskHandle, Error> {
-        let request = self.check(callable.into(), config, options, None, false)?;
+        let request = self.check(callable.into(), config, options, None, None)?;
         self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
     }
 
@@ -96,7 +96,7 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Box<Refused>> {
         let options = TaskOptions::default();
         let submitted =
-            self.check(callable.into(), config, &options, None, false).and_then(|request| {
+            self.check(callable.into(), config, &options, None, None).and_then(|request| {
                 self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Refuse)
             });
         submitted.map_err(|error| Box::new(Refused { error, args }))
@@ -140,14 +140,13 @@ impl Orchestrator {
         config: CallConfig,
         options: &TaskOptions,
     ) -> Result<TaskHandle, Error> {
-        let request = self.check(callable.into(), config, options, Some(args.len()), false)?;
+        let request = self.check(callable.into(), config, options, Some(args.len()), None)?;
         self.submit_checked(&request, &mut args, Patience::Wait)
     }
 
-    /// Submits what the typed front has made of its arguments: a task, or a group.
-    ///
-    /// The caller has checked that no bytes that one of the arguments writes are those of another
-    /// one, unless they are NO_DEP.
+    /// Submits what the typed front has made of its arguments: a task, or a group. `parameters` has
+    /// the parameter (from 1) of each tensor. Bytes that one of the arguments writes are those of no
+    /// other one, of no other member either, unless they are NO_DEP: else it is refused.
     #[inline]
     pub(crate) fn submit_typed(
         &mut self,
@@ -155,6 +154,7 @@ impl Orchestrator {
         args: &mut [TaskArgs],
         options: &TaskOptions,
         group: bool,
+        parameters: &[u8],
     ) -> Result<TaskHandle, Error> {
         if self.map.hazards() != Hazards::Strict {
             return Err(Error::Misuse(
@@ -163,7 +163,8 @@ impl Orchestrator {
             ));
         }
         let members = group.then_some(args.len());
-        let request = self.check(callable, CallConfig::default(), options, members, true)?;
+        let config = CallConfig::default();
+        let request = self.check(callable, config, options, members, Some(parameters))?;
         self.submit_checked(&request, args, Patience::Wait)
     }
 

@@ -8,6 +8,6 @@ mod ranges;
 mod scope;
 mod tensor_map;
 
-pub use overlap::written_twice;
+pub use overlap::{shared_and_written, written_twice};
 pub use scope::{Scope, ScopeError, ScopeStack};
 pub use tensor_map::{Access, Dependencies, Hazards, Producer, TensorMap};

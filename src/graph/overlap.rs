@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::tensor_map::Access;
+use crate::abi::TensorArgType;
 
 /// Up to this many writes are compared each with each.
 const FEW: usize = 8;
@@ -21,6 +22,21 @@ pub fn written_twice(accesses: &[Access]) -> Option<Range<u64>> {
         }
     }
     None
+}
+
+/// Two of these accesses that share bytes which one of them writes. What is not ordered does not
+/// count.
+#[inline]
+pub fn shared_and_written(accesses: &[Access]) -> bool {
+    accesses.iter().enumerate().skip(1).any(|(at, one)| {
+        accesses[..at].iter().any(|other| {
+            let apart = one.bytes.end <= other.bytes.start || other.bytes.end <= one.bytes.start;
+            !apart
+                && (one.tag.writes() || other.tag.writes())
+                && one.tag != TensorArgType::NoDep
+                && other.tag != TensorArgType::NoDep
+        })
+    })
 }
 
 #[inline]

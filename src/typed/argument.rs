@@ -2,14 +2,17 @@
 
 use bytemuck::Pod;
 
-use super::param::{In, InOut, Out, word_of};
+use super::param::{In, InOut, Out, Param, word_of};
 use super::view::View;
-use crate::abi::{ContinuousTensor, Element, TaskArgs, TensorArgType};
+use crate::abi::{Element, TaskArgs, TensorArgType};
 use crate::error::ArgumentFault;
 use crate::executor::{Buffer, Orchestrator};
 
 /// The most parameters that a task has.
-pub(super) const MOST: usize = 12;
+const MOST: usize = 12;
+
+/// In a box, since it is rare, and large.
+pub(super) type Fault = Box<ArgumentFault>;
 
 /// An argument for a parameter `P`.
 #[diagnostic::on_unimplemented(
@@ -32,7 +35,7 @@ pub trait Arguments<P>: sealed::Arguments<P> {}
 impl<A: sealed::Arguments<P>, P> Arguments<P> for A {}
 
 mod sealed {
-    use super::{ArgumentFault, Packer};
+    use super::{Fault, Packer};
 
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is not an argument for the parameter `{P}`",
@@ -41,7 +44,7 @@ mod sealed {
                 type"
     )]
     pub trait Argument<P> {
-        fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault>;
+        fn add(self, to: &mut Packer<'_>) -> Result<(), Fault>;
     }
 
     #[diagnostic::on_unimplemented(
@@ -51,8 +54,11 @@ mod sealed {
                 `(&buffer,)`"
     )]
     pub trait Arguments<P> {
+        /// The parameters (from 1) that take a slice.
+        const PARAMETERS: &'static [u8];
+
         /// Adds all; if one cannot be, which (from 1), and why.
-        fn add_all(self, to: &mut Packer<'_>) -> Result<(), (usize, ArgumentFault)>;
+        fn add_all(self, to: &mut Packer<'_>) -> Result<(), (usize, Fault)>;
     }
 }
 
@@ -60,52 +66,38 @@ mod sealed {
 pub struct Packer<'o> {
     orchestrator: &'o Orchestrator,
     args: TaskArgs,
-    /// The parameter that is added, from 1, and that of each tensor.
-    parameter: u8,
-    tensors: [u8; MOST],
 }
 
 impl<'o> Packer<'o> {
+    #[inline]
     pub(super) fn new(orchestrator: &'o Orchestrator) -> Self {
-        Self { orchestrator, args: TaskArgs::new(), parameter: 0, tensors: [0; MOST] }
-    }
-
-    /// The arguments, and the parameter of each tensor among them.
-    pub(super) fn finish(self) -> (TaskArgs, [u8; MOST]) {
-        (self.args, self.tensors)
+        Self { orchestrator, args: TaskArgs::new() }
     }
 
     #[inline]
-    fn push(&mut self, tensor: ContinuousTensor, tag: TensorArgType) {
-        self.tensors[self.args.tensors().len()] = self.parameter;
-        self.args.push_tensor(tensor, tag);
+    pub(super) fn finish(self) -> TaskArgs {
+        self.args
     }
 
     #[inline]
-    fn buffer<T: Element>(
-        &mut self,
-        buffer: &Buffer<T>,
-        tag: TensorArgType,
-    ) -> Result<(), ArgumentFault> {
+    fn buffer<T: Element>(&mut self, buffer: &Buffer<T>, tag: TensorArgType) -> Result<(), Fault> {
         const { assert!(size_of::<T>() == T::DTYPE.size(), "`Element` describes another size") };
         const { assert!(align_of::<T>() <= 64, "buffers are aligned to 64 bytes") };
         if buffer.executor() != self.orchestrator.executor() {
-            return Err(ArgumentFault::OtherExecutor);
+            return Err(Box::new(ArgumentFault::OtherExecutor));
         }
         if buffer.is_foreign() {
-            return Err(ArgumentFault::Imported);
+            return Err(Box::new(ArgumentFault::Imported));
         }
-        self.push(buffer.tensor(), tag);
+        self.args.push_tensor(buffer.tensor(), tag);
         Ok(())
     }
 
-    fn view<T: Element>(
-        &mut self,
-        view: &View<'_, T>,
-        tag: TensorArgType,
-    ) -> Result<(), ArgumentFault> {
-        let (tensor, ordered) = view.resolve(self.orchestrator)?;
-        self.push(tensor, if ordered { tag } else { TensorArgType::NoDep });
+    #[inline(always)]
+    fn view<T: Element>(&mut self, view: &View<'_, T>, tag: TensorArgType) -> Result<(), Fault> {
+        view.check(self.orchestrator)?;
+        self.args
+            .push_tensor(view.tensor(), if view.is_ordered() { tag } else { TensorArgType::NoDep });
         Ok(())
     }
 }
@@ -115,14 +107,14 @@ macro_rules! slices {
     ($($name:ident as $tag:ident),*) => { $(
         impl<T: Element> sealed::Argument<$name<'static, T>> for &Buffer<T> {
             #[inline]
-            fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault> {
+            fn add(self, to: &mut Packer<'_>) -> Result<(), Fault> {
                 to.buffer(self, TensorArgType::$tag)
             }
         }
 
         impl<T: Element> sealed::Argument<$name<'static, T>> for View<'_, T> {
             #[inline]
-            fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault> {
+            fn add(self, to: &mut Packer<'_>) -> Result<(), Fault> {
                 to.view(&self, TensorArgType::$tag)
             }
         }
@@ -132,26 +124,43 @@ slices!(In as Input, Out as OutputExisting, InOut as InOut);
 
 impl<S: Pod> sealed::Argument<S> for S {
     #[inline]
-    fn add(self, to: &mut Packer<'_>) -> Result<(), ArgumentFault> {
+    fn add(self, to: &mut Packer<'_>) -> Result<(), Fault> {
         to.args.add_scalar(word_of(self));
         Ok(())
     }
+}
+
+/// The numbers (from 1) of those that are true, one after the other.
+const fn numbers(slices: &[bool]) -> [u8; MOST] {
+    let (mut numbers, mut at, mut found) = ([0; MOST], 0, 0);
+    while at < slices.len() {
+        if slices[at] {
+            numbers[found] = at as u8 + 1;
+            found += 1;
+        }
+        at += 1;
+    }
+    numbers
 }
 
 macro_rules! arguments {
     ($($P:ident $A:ident)*) => {
         impl<$($P, $A,)*> sealed::Arguments<($($P,)*)> for ($($A,)*)
         where
-            $($A: Argument<$P>,)*
+            $($P: Param, $A: Argument<$P>,)*
         {
+            const PARAMETERS: &'static [u8] = &numbers(&[$($P::SLICE),*]);
+
             #[inline]
             #[allow(non_snake_case, reason = "the names of the types")]
-            fn add_all(self, _to: &mut Packer<'_>) -> Result<(), (usize, ArgumentFault)> {
+            #[allow(unused_assignments, unused_mut, unused_variables, reason = "maybe none")]
+            fn add_all(self, to: &mut Packer<'_>) -> Result<(), (usize, Fault)> {
                 let ($($A,)*) = self;
+                let mut parameter = 0;
                 $(
-                    _to.parameter += 1;
-                    if let Err(fault) = $A.add(_to) {
-                        return Err((usize::from(_to.parameter), fault));
+                    parameter += 1;
+                    if let Err(fault) = $A.add(to) {
+                        return Err((parameter, fault));
                     }
                 )*
                 Ok(())

@@ -5,7 +5,7 @@ use std::slice::{ChunksExact, ChunksExactMut, from_raw_parts, from_raw_parts_mut
 
 use bytemuck::Pod;
 
-use crate::abi::{Element, TaskArgsView, reach};
+use crate::abi::{AbiError, Element, TaskArgsView, reach};
 use crate::worker::BoxError;
 
 /// A slice that the task reads.
@@ -137,6 +137,9 @@ pub(super) mod sealed {
         /// The same as handles of tasks name it.
         type Spec;
 
+        /// Whether it takes a slice.
+        const SLICE: bool;
+
         /// Takes the next argument.
         ///
         /// # Safety
@@ -167,22 +170,42 @@ impl<'a> Source<'a> {
         const { assert!(size_of::<T>() == T::DTYPE.size(), "`Element` describes another size") };
         let index = self.tensors;
         self.tensors += 1;
-        let checked = || {
+        self.quick_elements(index).ok_or_else(|| self.explain(&self.why_not::<T>(index)))
+    }
+
+    #[inline(always)]
+    fn quick_elements<T: Element>(&self, index: usize) -> Option<(*mut T, usize, &'a [u32])> {
+        let tensor = self.args.tensors().get(index).filter(|tensor| tensor.is_of(T::DTYPE))?;
+        let bytes = tensor.quick_nbytes()?;
+        let (address, count) = (tensor.data(), bytes as usize / size_of::<T>());
+        if count == 0 {
+            return Some((std::ptr::dangling_mut(), 0, tensor.shape()));
+        }
+        // What is mapped stays so: the task holds it until it is through.
+        let fits = address != 0
+            && address.is_multiple_of(align_of::<T>() as u64)
+            && reach::within(address, bytes, || ()).is_some();
+        let first = std::ptr::with_exposed_provenance_mut(address as usize);
+        fits.then_some((first, count, tensor.shape()))
+    }
+
+    /// Why there is no slice of elements of this type.
+    #[cold]
+    fn why_not<T: Element>(&self, index: usize) -> String {
+        let why = || {
             let tensor = self.args.tensor(index)?;
-            let dtype = tensor.dtype()?;
+            let (bytes, dtype) = (tensor.nbytes()?, tensor.dtype()?);
             if dtype != T::DTYPE {
                 let (is, takes) = (dtype.name(), T::DTYPE.name());
-                return Err(format!("its elements are {is}, the body takes {takes}").into());
+                return Ok(format!("its elements are {is}, the body takes {takes}"));
             }
-            let (first, count) = self.args.elements::<T>(index)?;
-            let bytes = count as u64 * size_of::<T>() as u64;
-            if count > 0 && !reach::holds(first as u64, bytes) {
-                let text = format!("its {bytes} bytes at {first:p} are no memory of an executor");
-                return Err(text.into());
+            let address = tensor.data();
+            if address == 0 || !address.is_multiple_of(align_of::<T>() as u64) {
+                return Ok(format!("its address, {address:#x}, is null or misaligned"));
             }
-            Ok((first, count, tensor.shape()))
+            Ok(format!("its {bytes} bytes at {address:#x} are no memory of an executor"))
         };
-        checked().map_err(|why: BoxError| self.explain(&why.to_string()))
+        why().unwrap_or_else(|error: AbiError| error.to_string())
     }
 
     /// What is wrong with the parameter that was read last.
@@ -198,6 +221,8 @@ macro_rules! read {
         impl<T: Element> sealed::Param for $name<'_, T> {
             type At<'a> = $name<'a, T>;
             type Spec = $name<'static, T>;
+
+            const SLICE: bool = true;
 
             #[inline]
             unsafe fn read<'a>(from: &mut Source<'a>) -> Result<$name<'a, T>, BoxError> {
@@ -219,6 +244,8 @@ read!(InOut, from_raw_parts_mut);
 impl<S: Pod> sealed::Param for S {
     type At<'a> = S;
     type Spec = S;
+
+    const SLICE: bool = false;
 
     #[inline]
     unsafe fn read<'a>(from: &mut Source<'a>) -> Result<S, BoxError> {
@@ -261,7 +288,7 @@ mod tests {
         let here = words.as_ptr() as u64;
         for (tensor, says) in [
             (raw(here, 8), "no memory of an executor"),
-            (raw(u64::MAX - 7, 8), "no memory of an executor"),
+            (raw(u64::MAX - 7, 8), "end of the address space"),
             (raw(here, 7), "its elements are INT64, the body takes UINT64"),
             (raw(here, 200), "200 is not a data type"),
             (raw(here + 1, 8), "misaligned"),

@@ -4,12 +4,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-use super::argument::{Arguments, MOST, Packer};
+use super::argument::{Arguments, Packer};
 use super::body::{Body, Call};
 use super::view::View;
-use crate::abi::{Element, TaskArgs, TensorArgType};
+use crate::abi::Element;
 use crate::error::{ArgumentError, ArgumentFault, BuildError, Error};
 use crate::executor::{Builder, Orchestrator, TaskHandle, TaskOptions};
 use crate::ids::Callable;
@@ -92,19 +90,12 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Error> {
         let mut packer = Packer::new(self);
         let added = args.add_all(&mut packer);
-        let (mut packed, tensors) = packer.finish();
-        let shared = match added {
-            Ok(()) => shared_bytes(&packed),
-            Err((parameter, fault)) => {
-                return Err(self.refuse(task, options, parameter, None, fault));
-            }
-        };
-        if let Some((first, second, bytes)) = shared {
-            let number = |tensor: usize| usize::from(tensors[tensor]);
-            let fault = ArgumentFault::Overlap { parameter: number(second), member: None, bytes };
-            return Err(self.refuse(task, options, number(first), None, fault));
+        let mut args = packer.finish();
+        if let Err((parameter, fault)) = added {
+            return Err(self.refuse(task, options, parameter, None, *fault));
         }
-        self.submit_typed(task.callable, std::slice::from_mut(&mut packed), options, false)
+        let args = std::slice::from_mut(&mut args);
+        self.submit_typed(task.callable, args, options, false, A::PARAMETERS)
     }
 
     /// Submits one node with a member for each tuple of arguments, each run by another worker of
@@ -132,26 +123,14 @@ impl Orchestrator {
         options: &TaskOptions,
     ) -> Result<TaskHandle, Error> {
         let mut packed = Vec::new();
-        let mut tensors = [0; MOST]; // the same for all members
         for (member, args) in members.into_iter().enumerate() {
             let mut packer = Packer::new(self);
             if let Err((parameter, fault)) = args.add_all(&mut packer) {
-                return Err(self.refuse(task, options, parameter, Some(member), fault));
+                return Err(self.refuse(task, options, parameter, Some(member), *fault));
             }
-            let (args, numbers) = packer.finish();
-            packed.push(args);
-            tensors = numbers;
+            packed.push(packer.finish());
         }
-        if let Some((first, second, bytes)) = shared_among(&packed) {
-            let number = |tensor: usize| usize::from(tensors[tensor]);
-            let fault = ArgumentFault::Overlap {
-                parameter: number(second.1),
-                member: (first.0 != second.0).then_some(second.0),
-                bytes,
-            };
-            return Err(self.refuse(task, options, number(first.1), Some(first.0), fault));
-        }
-        self.submit_typed(task.callable, &mut packed, options, true)
+        self.submit_typed(task.callable, &mut packed, options, true, A::PARAMETERS)
     }
 
     /// Memory for tasks of the innermost scope, as an argument: it lives until the scope has
@@ -164,6 +143,7 @@ impl Orchestrator {
         Ok(View::in_scope(tensor, self))
     }
 
+    /// The parameter (from 1) of a member whose argument cannot be, and why not.
     #[cold]
     fn refuse<P>(
         &self,
@@ -177,79 +157,4 @@ impl Orchestrator {
         let task = options.own_name().map_or_else(registered, str::to_owned);
         Error::Argument(Box::new(ArgumentError { task, parameter, member, fault }))
     }
-}
-
-/// The bytes of a tensor argument, and whether the task writes them.
-#[derive(Clone, Copy)]
-struct Named {
-    start: u64,
-    end: u64,
-    writes: bool,
-}
-
-impl Named {
-    /// Bytes that it shares with the other one, where one of the two is written.
-    #[inline]
-    fn conflict(&self, other: &Self) -> Option<u64> {
-        let (start, end) = (self.start.max(other.start), self.end.min(other.end));
-        (start < end && (self.writes || other.writes)).then(|| end - start)
-    }
-}
-
-#[inline]
-fn named(args: &TaskArgs) -> impl Iterator<Item = Named> {
-    args.tensors().iter().zip(args.tags()).map(|(tensor, &tag)| {
-        // What is not ordered is the caller's promise; what has no size is refused by the submit.
-        let checked = tag != TensorArgType::NoDep;
-        let bytes = tensor.quick_nbytes().filter(|_| checked).unwrap_or(0);
-        let start = tensor.data();
-        Named { start, end: start + bytes, writes: tag.writes() }
-    })
-}
-
-/// Two tensors of a task that share bytes which one of them writes.
-#[inline]
-fn shared_bytes(args: &TaskArgs) -> Option<(usize, usize, u64)> {
-    if args.tensors().len() < 2 {
-        return None;
-    }
-    let all: SmallVec<[Named; MOST]> = named(args).collect();
-    for (second, one) in all.iter().enumerate().skip(1) {
-        for (first, other) in all[..second].iter().enumerate() {
-            if let Some(bytes) = one.conflict(other) {
-                return Some((first, second, bytes));
-            }
-        }
-    }
-    None
-}
-
-/// A tensor argument of a group: its member, and which of the member's it is.
-type Place = (usize, usize);
-
-/// The same for all members of a group together.
-fn shared_among(members: &[TaskArgs]) -> Option<(Place, Place, u64)> {
-    let mut all: Vec<(Named, Place)> = Vec::new();
-    for (member, args) in members.iter().enumerate() {
-        all.extend(named(args).enumerate().map(|(tensor, named)| (named, (member, tensor))));
-    }
-    all.retain(|(named, _)| named.start < named.end);
-    all.sort_unstable_by_key(|(named, _)| named.start);
-    // Of those that begin before this one, the two that end last: of all, and of those that write.
-    let [mut any, mut written]: [Option<(Named, Place)>; 2] = [None, None];
-    for &one in &all {
-        for other in [written, any].into_iter().flatten() {
-            if let Some(bytes) = one.0.conflict(&other.0) {
-                return Some((other.1.min(one.1), other.1.max(one.1), bytes));
-            }
-        }
-        let later = |last: Option<(Named, Place)>| last.is_none_or(|l| l.0.end < one.0.end);
-        if later(any) {
-            any = Some(one);
-        }
-        if one.0.writes && later(written) {
-            written = Some(one);
-        }
-    }
-    None
 }

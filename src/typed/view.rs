@@ -33,23 +33,27 @@ use crate::ring::heap::ScopeRef;
 /// # }
 /// ```
 pub struct View<'b, T> {
-    tensor: Result<ContinuousTensor, Bad>,
+    // In one piece, as it travels: moving it right after it was put together would stall.
+    tensor: ContinuousTensor,
+    executor: u64,
+    scope: u64,
+    depth: u16,
     memory: Memory,
     ordered: bool,
+    /// What is wrong with it; the words of the tensor are then the figures that say it.
+    bad: Option<Bad>,
     of: PhantomData<&'b [T]>,
 }
 
+const _: () = assert!(size_of::<View<'_, u64>>() == 64, "a cache line");
+
 /// Whose memory it is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Memory {
-    Buffer {
-        executor: u64,
-        foreign: bool,
-    },
-    Scope {
-        executor: u64,
-        scope: ScopeRef,
-    },
+    Buffer,
+    /// Others may have it as well.
+    Imported,
+    Scope,
     /// Somebody has promised that it is right.
     Promised,
 }
@@ -57,31 +61,16 @@ enum Memory {
 /// Why there is no such view.
 #[derive(Clone, Copy)]
 enum Bad {
-    Range { first: usize, end: usize, len: usize },
-    Shape { shape: [u32; MAX_DIMS], dims: usize, len: u64 },
-    Dims(usize),
-    Long(usize),
+    /// Elements from the address to what the first two words of the shape say, of as many as the next
+    /// two say.
+    Range,
+    /// The shape, of as many elements as the address.
+    Shape,
+    /// As many dimensions as the address.
+    Dims,
+    /// As many elements as the address.
+    Long,
     Element,
-}
-
-impl From<Bad> for ArgumentFault {
-    fn from(bad: Bad) -> Self {
-        match bad {
-            Bad::Range { first, end, len } => Self::OutOfRange { first, end, len },
-            Bad::Shape { shape, dims, len } => Self::Shape { shape: shape[..dims].to_vec(), len },
-            Bad::Dims(dims) => AbiError::TooManyDims(dims).into(),
-            Bad::Long(count) => {
-                let (field, limit) = ("elements in one dimension", u32::MAX as usize);
-                AbiError::TooMany { what: "a part", field, count, limit }.into()
-            }
-            Bad::Element => AbiError::ElementType {
-                index: 0,
-                size: 0,
-                why: "its data type is another one, or its address is misaligned",
-            }
-            .into(),
-        }
-    }
 }
 
 impl<T> Clone for View<'_, T> {
@@ -92,29 +81,43 @@ impl<T> Clone for View<'_, T> {
 
 impl<T> Copy for View<'_, T> {}
 
-impl<T> fmt::Debug for View<'_, T> {
+impl<T: Element> fmt::Debug for View<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.tensor {
-            Ok(tensor) => f.debug_tuple("View").field(tensor).finish(),
-            Err(bad) => f.debug_tuple("View").field(&ArgumentFault::from(*bad)).finish(),
+        match self.fault() {
+            None => f.debug_tuple("View").field(&self.tensor).finish(),
+            Some(fault) => f.debug_tuple("View").field(&fault).finish(),
         }
     }
 }
 
 impl<T: Element> Buffer<T> {
     /// A part of it, as an argument of a typed task.
+    #[inline]
     pub fn part(&self, elements: impl RangeBounds<usize>) -> View<'_, T> {
-        let memory = Memory::Buffer { executor: self.executor(), foreign: self.is_foreign() };
-        View { tensor: Ok(self.tensor()), memory, ordered: true, of: PhantomData }.part(elements)
+        let memory = if self.is_foreign() { Memory::Imported } else { Memory::Buffer };
+        let (executor, scope) = (self.executor(), ScopeRef::default());
+        View::new(self.tensor(), memory, executor, scope).part(elements)
     }
 }
 
 impl<'b, T: Element> View<'b, T> {
+    #[inline]
+    fn new(tensor: ContinuousTensor, memory: Memory, executor: u64, scope: ScopeRef) -> Self {
+        let ScopeRef { depth, id: scope } = scope;
+        View { tensor, executor, scope, depth, memory, ordered: true, bad: None, of: PhantomData }
+    }
+
+    /// No view, for a reason that these figures tell.
+    #[cold]
+    fn bad(self, why: Bad, figure: u64, more: [u32; MAX_DIMS], dims: usize) -> Self {
+        let tensor = ContinuousTensor::from_raw(figure, more, dims as u32, T::DTYPE as u8);
+        Self { tensor, bad: Some(why), ..self }
+    }
+
     /// Memory of the innermost scope.
     pub(super) fn in_scope(tensor: ContinuousTensor, orchestrator: &Orchestrator) -> Self {
         let (executor, scope) = (orchestrator.executor(), orchestrator.current_scope());
-        let memory = Memory::Scope { executor, scope };
-        View { tensor: Ok(tensor), memory, ordered: true, of: PhantomData }
+        Self::new(tensor, Memory::Scope, executor, scope)
     }
 
     /// A view of what a tensor names: for imported buffers, outputs of untyped tasks, and memory of a
@@ -128,8 +131,8 @@ impl<'b, T: Element> View<'b, T> {
         let fits = tensor.dtype() == Ok(T::DTYPE)
             && tensor.data().is_multiple_of(align_of::<T>() as u64)
             && tensor.quick_nbytes().is_some();
-        let tensor = if fits { Ok(tensor) } else { Err(Bad::Element) };
-        View { tensor, memory: Memory::Promised, ordered: true, of: PhantomData }
+        let view = Self::new(tensor, Memory::Promised, 0, ScopeRef::default());
+        Self { bad: (!fits).then_some(Bad::Element), ..view }
     }
 
     /// The same bytes, not looked at for dependencies or overlaps (NO_DEP).
@@ -144,8 +147,13 @@ impl<'b, T: Element> View<'b, T> {
     }
 
     /// Elements; 0 where there is no such view.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.tensor.ok().and_then(|tensor| tensor.elements().ok()).unwrap_or(0) as usize
+        match self.bad {
+            // As many as the tensor had, so they can be counted.
+            None => self.tensor.shape().iter().map(|&n| n as usize).product(),
+            Some(_) => 0,
+        }
     }
 
     /// Whether it has no elements.
@@ -154,9 +162,12 @@ impl<'b, T: Element> View<'b, T> {
     }
 
     /// A part of it, in one dimension.
+    #[inline]
     #[must_use]
     pub fn part(self, elements: impl RangeBounds<usize>) -> Self {
-        let Ok(tensor) = self.tensor else { return self };
+        if self.bad.is_some() {
+            return self;
+        }
         let len = self.len();
         let first = match elements.start_bound() {
             Bound::Included(&first) => first,
@@ -168,64 +179,98 @@ impl<'b, T: Element> View<'b, T> {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => len,
         };
-        let tensor = if first > end || end > len {
-            Err(Bad::Range { first, end, len })
-        } else {
-            let address = tensor.data() + first as u64 * size_of::<T>() as u64;
-            flat::<T>(address, end - first)
+        if first > end || end > len {
+            let [end, len] = [end, len].map(|n| [n as u32, (n as u64 >> 32) as u32]);
+            let figures = [end[0], end[1], len[0], len[1], 0];
+            return self.bad(Bad::Range, first as u64, figures, 0);
+        }
+        let Ok(count) = u32::try_from(end - first) else {
+            return self.bad(Bad::Long, (end - first) as u64, [0; MAX_DIMS], 0);
         };
-        Self { tensor, ..self }
+        let address = self.tensor.data() + first as u64 * size_of::<T>() as u64;
+        let dtype = T::DTYPE as u8;
+        Self { tensor: ContinuousTensor::from_raw(address, [count, 0, 0, 0, 0], 1, dtype), ..self }
     }
 
     /// The same elements with another shape, row by row.
     #[must_use]
     pub fn shaped(self, shape: &[u32]) -> Self {
-        let Ok(tensor) = self.tensor else { return self };
-        Self { tensor: shaped::<T>(tensor, shape, self.len() as u64), ..self }
+        if self.bad.is_some() {
+            return self;
+        }
+        let (dims, len) = (shape.len(), self.len() as u64);
+        let mut shapes = [0; MAX_DIMS];
+        let Some(part) = shapes.get_mut(..dims) else {
+            return self.bad(Bad::Dims, dims as u64, shapes, 0);
+        };
+        part.copy_from_slice(shape);
+        let count = |elements: u64, &n: &u32| elements.checked_mul(u64::from(n));
+        if shape.iter().try_fold(1, count) != Some(len) {
+            return self.bad(Bad::Shape, len, shapes, dims);
+        }
+        let (address, dtype) = (self.tensor.data(), T::DTYPE as u8);
+        Self { tensor: ContinuousTensor::from_raw(address, shapes, dims as u32, dtype), ..self }
     }
 
-    /// The tensor, if the orchestrator's executor can give it to a task now; and whether it is
-    /// ordered by its bytes.
-    pub(super) fn resolve(
-        &self,
-        orchestrator: &Orchestrator,
-    ) -> Result<(ContinuousTensor, bool), ArgumentFault> {
+    /// Whether tasks that name it are ordered by its bytes.
+    #[inline]
+    pub(super) fn is_ordered(&self) -> bool {
+        self.ordered
+    }
+
+    /// The tensor of a view that is not bad.
+    #[inline]
+    pub(super) fn tensor(&self) -> ContinuousTensor {
+        self.tensor
+    }
+
+    /// Whether the orchestrator's executor can give it to a task now.
+    #[inline]
+    pub(super) fn check(&self, orchestrator: &Orchestrator) -> Result<(), Box<ArgumentFault>> {
         const { assert!(size_of::<T>() == T::DTYPE.size(), "`Element` describes another size") };
         const { assert!(align_of::<T>() <= 64, "shared memory is aligned to 64 bytes") };
-        let ours = orchestrator.executor();
-        match self.memory {
-            Memory::Buffer { executor, .. } | Memory::Scope { executor, .. }
-                if executor != ours =>
-            {
-                return Err(ArgumentFault::OtherExecutor);
+        let ours = self.executor == orchestrator.executor();
+        let there = match self.memory {
+            Memory::Buffer => ours,
+            Memory::Scope => {
+                let scope = ScopeRef { depth: self.depth, id: self.scope };
+                ours && orchestrator.is_open(scope)
             }
-            Memory::Buffer { foreign: true, .. } => return Err(ArgumentFault::Imported),
-            Memory::Scope { scope, .. } if !orchestrator.is_open(scope) => {
-                return Err(ArgumentFault::ScopeClosed);
-            }
-            _ => {}
-        }
-        Ok((self.tensor?, self.ordered))
+            Memory::Promised => true,
+            Memory::Imported => false,
+        };
+        if there && self.bad.is_none() { Ok(()) } else { Err(self.refuse(ours)) }
     }
-}
 
-fn flat<T: Element>(address: u64, len: usize) -> Result<ContinuousTensor, Bad> {
-    let count = u32::try_from(len).map_err(|_| Bad::Long(len))?;
-    Ok(ContinuousTensor::from_raw(address, [count, 0, 0, 0, 0], 1, T::DTYPE as u8))
-}
+    #[cold]
+    fn refuse(&self, ours: bool) -> Box<ArgumentFault> {
+        Box::new(match self.memory {
+            Memory::Promised => self.fault().unwrap_or(ArgumentFault::Imported),
+            _ if !ours => ArgumentFault::OtherExecutor,
+            Memory::Imported => ArgumentFault::Imported,
+            _ => self.fault().unwrap_or(ArgumentFault::ScopeClosed),
+        })
+    }
 
-fn shaped<T: Element>(
-    tensor: ContinuousTensor,
-    shape: &[u32],
-    len: u64,
-) -> Result<ContinuousTensor, Bad> {
-    let mut shapes = [0; MAX_DIMS];
-    let dims = shapes.get_mut(..shape.len()).ok_or(Bad::Dims(shape.len()))?;
-    dims.copy_from_slice(shape);
-    let shaped =
-        ContinuousTensor::from_raw(tensor.data(), shapes, shape.len() as u32, T::DTYPE as u8);
-    match shaped.elements() {
-        Ok(elements) if elements == len => Ok(shaped),
-        _ => Err(Bad::Shape { shape: shapes, dims: shape.len(), len }),
+    /// What is wrong with it, if anything.
+    fn fault(&self) -> Option<ArgumentFault> {
+        let figure = self.tensor.data() as usize;
+        Some(match self.bad? {
+            Bad::Range => {
+                let words = self.tensor.shapes();
+                let wide = |at: usize| u64::from(words[at]) | u64::from(words[at + 1]) << 32;
+                let (end, len) = (wide(0) as usize, wide(2) as usize);
+                ArgumentFault::OutOfRange { first: figure, end, len }
+            }
+            Bad::Shape => {
+                ArgumentFault::Shape { shape: self.tensor.shape().to_vec(), len: figure as u64 }
+            }
+            Bad::Dims => AbiError::TooManyDims(figure).into(),
+            Bad::Long => {
+                let (field, limit) = ("elements in one dimension", u32::MAX as usize);
+                AbiError::TooMany { what: "a part", field, count: figure, limit }.into()
+            }
+            Bad::Element => ArgumentFault::Elements(T::DTYPE),
+        })
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn members_that_overlap() {
         assert_eq!(error.fault, other);
         let groups = [
             [(part(0..4), part(0..4), part(8..9)), (part(0..9), part(0..4), part(9..10))],
-            [(part(5..6), part(0..1), part(8..9)), (part(0..1), part(0..1), part(0..8))],
+            [(part(5..6), part(0..1), part(8..9)), (part(9..10), part(9..10), part(0..8))],
         ];
         for group in groups {
             let error = fault(s.spawn_group(add, group));
@@ -321,7 +321,7 @@ pub(crate) fn misaligned_promises() {
             // SAFETY: none of them becomes a slice.
             let error = fault(s.spawn(both, (data.part(8..), unsafe { View::of(bad) })));
             assert_eq!(error.parameter, 2);
-            assert!(matches!(error.fault, ArgumentFault::Tensor(_)), "{error}");
+            assert_eq!(error.fault, ArgumentFault::Elements(DataType::Uint64));
         }
         // SAFETY: as above.
         let error = s.spawn(both, (&data, unsafe { View::of(null) })).unwrap_err();
