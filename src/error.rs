@@ -263,7 +263,7 @@ pub enum ArgumentFault {
     #[error(transparent)]
     Tensor(#[from] AbiError),
     /// A tensor of another data type, of no possible shape, or at an address that is not aligned.
-    #[error("it is no tensor of {} at an aligned address", .0.name())]
+    #[error("it is not a tensor of {} at an aligned address", .0.name())]
     Elements(DataType),
     /// Memory of another executor.
     #[error("it is memory of another executor; use one of the executor that runs the task")]

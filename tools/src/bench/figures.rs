@@ -139,6 +139,25 @@ const SECTIONS: &[(&str, &[Entry])] = &[
         ],
     ),
     (
+        "typed tasks (ratios are to the same without types, in turns)",
+        &[
+            entry(
+                "typed.submit_ns",
+                Unit::Ns,
+                "submit of a task",
+                "2 buffers and a scalar, until spawn returns",
+            ),
+            entry("ratio_typed_submit", Unit::Ratio, "", "typed.submit_ns / submit of TaskArgs"),
+            entry(
+                "typed.add_ns",
+                Unit::Ns,
+                "adding two vectors of 4096 f64",
+                "inside a body, slices of In and Out",
+            ),
+            entry("ratio_typed_add", Unit::Ratio, "", "typed.add_ns / the same loop on Vecs"),
+        ],
+    ),
+    (
         "flows (ratios are to the engine in process mode)",
         &[
             entry("flow.rtt_ns", Unit::Ns, "a call and its value", "remote, then get, of a no-op"),

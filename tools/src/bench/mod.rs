@@ -13,6 +13,7 @@ mod flow;
 mod idle;
 mod roundtrip;
 mod throughput;
+mod typed;
 
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ impl Plan {
     }
 
     fn steps(&self) -> usize {
-        5 * self.rounds + self.kills + 2 * self.idle_rounds
+        6 * self.rounds + self.kills + 2 * self.idle_rounds
     }
 }
 
@@ -169,6 +170,9 @@ fn round(
     bar.set_message("c");
     through_c(plan, here, figures)?;
     bar.inc(1);
+    bar.set_message("typed");
+    typed_tasks(plan, here, figures)?;
+    bar.inc(1);
     bar.set_message("flow");
     flows(plan, here, there, process, figures).map_err(Failure::of("a measurement of flows"))?;
     bar.inc(1);
@@ -190,6 +194,21 @@ fn through_c(plan: &Plan, here: usize, figures: &mut Figures) -> Result<(), Fail
         figures.add(&format!("c.{what}_ns"), both.c);
         figures.add(&format!("ratio_c_{what}"), both.ratio());
     }
+    Ok(())
+}
+
+/// Tasks with typed parameters, beside the same without types.
+fn typed_tasks(plan: &Plan, here: usize, figures: &mut Figures) -> Result<(), Failure> {
+    let typed = typed::Typed::build(Mode::Process, true);
+    let typed = typed.map_err(Failure::of("building the executor"))?;
+    let _pinned = Pinned::to(here);
+    let failed = || Failure::of("a measurement of typed tasks");
+    let submit = typed.submit(plan.tasks / 4).map_err(failed())?;
+    let add = typed.add(plan.trips / 100).map_err(failed())?;
+    figures.add("typed.submit_ns", submit.typed);
+    figures.add("ratio_typed_submit", submit.ratio());
+    figures.add("typed.add_ns", add.typed);
+    figures.add("ratio_typed_add", add.ratio());
     Ok(())
 }
 

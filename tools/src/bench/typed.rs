@@ -1,0 +1,163 @@
+//! Tasks with typed parameters beside the same without types, in turns.
+
+use std::error::Error as StdError;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use mailring::abi::{AbiError, CallConfig, TaskArgs};
+use mailring::prelude::*;
+use mailring::{Callable, Mode};
+
+use crate::stats::Spread;
+
+/// Buffers of one element, half of them inputs and half outputs.
+const CELLS: usize = 64;
+/// Tasks of a burst: fewer than the window holds, so that no submit waits.
+const BURST: usize = 1 << 10;
+/// How long the worker stays away from a burst, and how long it may take to begin with that.
+const AWAY: Duration = Duration::from_micros(600);
+const BEGIN: Duration = Duration::from_micros(50);
+/// Elements of a vector, and how often they are added in a turn.
+const ELEMENTS: usize = 4096;
+const REPEATS: usize = 16;
+
+type Empty = Task<(In<'static, u64>, Out<'static, u64>, u64)>;
+type Add = Task<(In<'static, f64>, In<'static, f64>, Out<'static, f64>, Out<'static, u64>, u64)>;
+
+/// One worker beside the submitter.
+pub(super) struct Typed {
+    exec: Executor,
+    untyped: Callable,
+    typed: Empty,
+    add: Add,
+    away: Task<()>,
+    cells: Vec<Buffer<u64>>,
+}
+
+/// Nanoseconds with types and without.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside {
+    pub(super) typed: f64,
+    pub(super) plain: f64,
+}
+
+impl Beside {
+    pub(super) fn ratio(self) -> f64 {
+        self.typed / self.plain
+    }
+
+    /// The medians of what was measured in turns.
+    fn of(typed: &[f64], plain: &[f64]) -> Self {
+        let median = |values| Spread::of(values).map_or(f64::NAN, |spread| spread.median);
+        Self { typed: median(typed), plain: median(plain) }
+    }
+}
+
+impl Typed {
+    pub(super) fn build(mode: Mode, pin: bool) -> Result<Self, Box<dyn StdError>> {
+        let mut builder = Executor::builder()
+            .name("mailring-bench")
+            .mode(mode)
+            .workers(1)
+            .pin_cpus(pin)
+            .heap_bytes(1 << 20)
+            .buffer_bytes(1 << 20);
+        let untyped = builder.register("untyped", |_, _, _| Ok::<(), AbiError>(()))?;
+        let typed = builder.task("typed", |_: In<u64>, _: Out<u64>, _: u64| ())?;
+        let add = builder.task("add", add)?;
+        let away = builder.task("away", || std::thread::sleep(AWAY))?;
+        let exec = builder.build()?;
+        let cells: Result<_, _> = (0..CELLS).map(|_| exec.buffer(1)).collect();
+        Ok(Self { untyped, typed, add, away, cells: cells?, exec })
+    }
+
+    /// A submit, until it returns, while the worker does something else.
+    pub(super) fn submit(&self, tasks: usize) -> Result<Beside, Error> {
+        let (inputs, outputs) = self.cells.split_at(CELLS / 2);
+        let pair = |task: usize| (&inputs[task % (CELLS / 2)], &outputs[task % (CELLS / 2)]);
+        let (mut typed, mut plain) = (Vec::new(), Vec::new());
+        for _ in 0..(tasks / BURST).max(2) {
+            plain.push(self.burst(|s, task| {
+                let (x, y) = pair(task);
+                let args = TaskArgs::new().input(x).output(y).scalar(task as u64);
+                s.submit(self.untyped, args, CallConfig::default())
+            })?);
+            typed.push(self.burst(|s, task| {
+                let (x, y) = pair(task);
+                s.spawn(self.typed, (x, y, task as u64))
+            })?);
+        }
+        Ok(Beside::of(&typed, &plain))
+    }
+
+    fn burst(
+        &self,
+        submit: impl Fn(&mut Orchestrator, usize) -> Result<TaskHandle, Error>,
+    ) -> Result<f64, Error> {
+        self.exec.run(|s| {
+            s.spawn(self.away, ())?;
+            std::thread::sleep(BEGIN);
+            let begin = Instant::now();
+            for task in 0..BURST {
+                submit(s, task)?;
+            }
+            Ok(begin.elapsed().as_nanos() as f64 / BURST as f64)
+        })
+    }
+
+    /// Adding two vectors: in slices of a task, and in vectors of the same body.
+    pub(super) fn add(&self, turns: usize) -> Result<Beside, Error> {
+        let [x, y, z] = [(); 3].map(|()| self.exec.buffer::<f64>(ELEMENTS));
+        let (x, y, z, times) = (x?, y?, z?, self.exec.buffer::<u64>(2 * turns)?);
+        x.copy_from_slice(&[1.0; ELEMENTS])?;
+        y.copy_from_slice(&[2.0; ELEMENTS])?;
+        self.exec.run(|s| s.spawn(self.add, (&x, &y, &z, &times, turns as u64)))?;
+        if z.to_vec() != [3.0; ELEMENTS] {
+            return Err(Error::other("the sum of two vectors is wrong"));
+        }
+        let times = times.to_vec();
+        let part = |from: usize| -> Vec<f64> {
+            times.iter().skip(from).step_by(2).map(|&ns| ns as f64 / REPEATS as f64).collect()
+        };
+        Ok(Beside::of(&part(0), &part(1)))
+    }
+}
+
+fn add(x: In<'_, f64>, y: In<'_, f64>, mut z: Out<'_, f64>, mut times: Out<'_, u64>, turns: u64) {
+    let (a, b, mut c) = (x.to_vec(), y.to_vec(), vec![0.0; z.len()]);
+    let timed = |add: &mut dyn FnMut()| {
+        let begin = Instant::now();
+        (0..REPEATS).for_each(|_| add());
+        begin.elapsed()
+    };
+    let nanoseconds = |time: Duration| time.as_nanos() as u64;
+    for turn in 0..turns as usize {
+        let slices = timed(&mut || {
+            for ((z, x), y) in z.iter_mut().zip(x.iter()).zip(y.iter()) {
+                *z = x + y;
+            }
+            black_box(&mut z[..]);
+        });
+        let vectors = timed(&mut || {
+            for ((c, a), b) in c.iter_mut().zip(a.iter()).zip(b.iter()) {
+                *c = a + b;
+            }
+            black_box(&mut c[..]);
+        });
+        times[2 * turn] = nanoseconds(slices);
+        times[2 * turn + 1] = nanoseconds(vectors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_are_measured() {
+        let typed = Typed::build(Mode::Thread, false).expect("build");
+        let submit = typed.submit(4 * BURST).expect("run");
+        let add = typed.add(3).expect("run");
+        assert!(submit.ratio() > 0.0 && add.ratio() > 0.0, "{submit:?}, {add:?}");
+    }
+}
