@@ -186,7 +186,7 @@ pub(crate) fn nodes_of_one_name_are_told_apart() {
     match flow.call_by_name::<u64>("the same name", &[]) {
         Err(Error::Invalid(why)) => {
             assert!(
-                why.contains("several") && why.matches("regress_values.rs:").count() == 2,
+                why.contains("several") && why.matches("value_limits.rs:").count() == 2,
                 "{why}"
             );
         }
