@@ -63,7 +63,17 @@ fn three_want_two_places() {
 /// Its claim must not drive out a member of the next attempt.
 #[test]
 fn late_join_of_an_older_attempt() {
-    explore("groups, older attempt", 3, || {
+    late_join(2);
+}
+
+#[test]
+#[ignore = "for the fault tier"]
+fn soak_late_join_of_an_older_attempt() {
+    late_join(3);
+}
+
+fn late_join(bound: usize) {
+    explore("groups, older attempt", bound, || {
         let pool = Arc::new(GroupPool::new(Flaw::None));
         let late = attend!(pool, 0);
         // The supervisor starts the attempt anew while it assembles; then worker 1 joins.
@@ -109,5 +119,11 @@ pub(crate) fn one_member_dies(kill: &Kill, flaw: Flaw) {
 
 #[test]
 fn death_of_a_member() {
-    explore_kills("groups, death", 2, |kill| one_member_dies(kill, Flaw::None));
+    explore_kills("groups, death", 1, |kill| one_member_dies(kill, Flaw::None));
+}
+
+#[test]
+#[ignore = "for the fault tier"]
+fn soak_death_of_a_member() {
+    explore_kills("groups, death", 3, |kill| one_member_dies(kill, Flaw::None));
 }

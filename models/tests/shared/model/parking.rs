@@ -42,7 +42,17 @@ fn set_and_park() {
 
 #[test]
 fn two_sleepers_two_tasks() {
-    explore("parking, two and two", 2, || {
+    two_and_two(1);
+}
+
+#[test]
+#[ignore = "for the fault tier"]
+fn soak_two_sleepers_two_tasks() {
+    two_and_two(2);
+}
+
+fn two_and_two(bound: usize) {
+    explore("parking, two and two", bound, || {
         let workers = Arc::new(Sleepers::new(Flaw::None));
         let sleepers = [sleeper!(workers, 0), sleeper!(workers, 1)];
         workers.push(0);

@@ -13,7 +13,17 @@ const TASKS: u32 = 3;
 
 #[test]
 fn wrap_with_two_takers() {
-    explore("ready queue, wrap", 2, || {
+    wrap(1);
+}
+
+#[test]
+#[ignore = "for the fault tier"]
+fn soak_wrap_with_two_takers() {
+    wrap(2);
+}
+
+fn wrap(bound: usize) {
+    explore("ready queue, wrap", bound, || {
         let place = Arc::new(Queued::new());
         let takers = [1, 2].map(|me| {
             let place = Arc::clone(&place);

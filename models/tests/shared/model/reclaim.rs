@@ -125,5 +125,11 @@ fn stale_entry_of_an_older_lap() {
 
 #[test]
 fn death_around_reuse() {
+    explore_kills("reclaim, death", 1, |kill| two_laps(Some(kill)));
+}
+
+#[test]
+#[ignore = "for the fault tier"]
+fn soak_death_around_reuse() {
     explore_kills("reclaim, death", 2, |kill| two_laps(Some(kill)));
 }
