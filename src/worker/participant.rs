@@ -31,6 +31,10 @@ use crate::segment::{Arena, BODY, Code, Origin, PREPARING};
 use crate::sync::{prefetch_read, prefetch_write};
 use crate::sys::{futex, process};
 
+/// Rounds of waiting in which [`WaitStrategy::Adaptive`] spins, and up to which it then yields.
+const SPIN_UNTIL: u32 = 300;
+const YIELD_UNTIL: u32 = 340;
+
 /// How those who have nothing to do wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum WaitStrategy {
@@ -50,8 +54,8 @@ impl WaitStrategy {
         match self {
             Self::Spin if round % 64 == 63 => std::thread::yield_now(),
             Self::Spin => std::hint::spin_loop(),
-            Self::Adaptive if round < 300 => std::hint::spin_loop(),
-            Self::Adaptive if round < 340 => std::thread::yield_now(),
+            Self::Adaptive if round < SPIN_UNTIL => std::hint::spin_loop(),
+            Self::Adaptive if round < YIELD_UNTIL => std::thread::yield_now(),
             Self::Adaptive => return None,
             Self::Park => return None,
         }
@@ -64,7 +68,9 @@ impl WaitStrategy {
     #[inline]
     pub(crate) fn pause_briefly(self, round: u32) -> Option<()> {
         match self {
-            Self::Adaptive if (300..340).contains(&round) => yield_if_short().then_some(()),
+            Self::Adaptive if (SPIN_UNTIL..YIELD_UNTIL).contains(&round) => {
+                yield_if_short().then_some(())
+            }
             _ => self.pause(round),
         }
     }

@@ -6,8 +6,8 @@ use mailring::flow::{Cancel, Cancelled, Cause, Error, Flow, ObjectRef, Resources
 
 use crate::common::kit::{eventually, is_alive};
 use crate::kit::{
-    Files, append, assert_soon, await_lines, await_number, cause, fall, flow, lines, open_gate,
-    pass_gate,
+    Files, append, assert_soon, await_lines, await_number, cause, depth, fall, flow, lines,
+    open_gate, pass_gate,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -279,19 +279,14 @@ pub(crate) fn what_the_driver_drops_goes_on() {
     nothing_runs(&flow);
 }
 
-#[node]
-fn deep(left: u32) -> Result<u32, Error> {
-    if left == 0 { Ok(0) } else { Ok(1 + deep::remote_blocking(&Flow::current()?, left - 1)?) }
-}
-
 /// What a body has called and given up does not start the next deadlock.
 pub(crate) fn after_a_deadlock_all_is_free() {
     let builder = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).memory(64 << 20);
     let flow = builder.max_processes(8).build().unwrap();
-    let error = deep::remote(&flow, 60u32).unwrap().get_timeout(LONG).unwrap_err();
+    let error = depth::remote(&flow, 60u32).unwrap().get_timeout(LONG).unwrap_err();
     assert!(error.to_string().contains("processes"), "{error}");
     let since = Instant::now();
-    assert_eq!(deep::remote(&flow, 5u32).unwrap().get_timeout(LONG), Ok(5));
+    assert_eq!(depth::remote(&flow, 5u32).unwrap().get_timeout(LONG), Ok(5));
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     nothing_runs(&flow);
 }

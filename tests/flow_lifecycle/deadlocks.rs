@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cause, Error, Flow, ObjectRef, Packing, Resources, actor, node};
 
-use crate::kit::{Files, append, await_lines, failed, open_gate, pass_gate};
+use crate::kit::{Files, append, await_lines, depth, failed, open_gate, pass_gate};
 
 const LONG: Duration = Duration::from_secs(20);
 /// For what is found at once. A loaded machine needs more than a moment.
@@ -162,14 +162,6 @@ pub(crate) fn a_label_that_a_group_holds() {
     assert!(matches!(early, Err(Error::Timeout(..))), "the driver may drop the group: {early:?}");
     drop(group);
     assert_eq!(waiter.get_timeout(LONG), Ok(1));
-}
-
-#[node]
-fn depth(left: u32) -> Result<u32, Error> {
-    if left == 0 {
-        return Ok(0);
-    }
-    Ok(1 + depth::remote_blocking(&Flow::current()?, left - 1)?)
 }
 
 /// All who cannot go on are told at once, and the limit is named.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mailring::flow::{Cause, Error, Flow, Resources, TaskError};
+use mailring::flow::{Cause, Error, Flow, Resources, TaskError, node};
 
 use crate::common::kit::eventually;
 
@@ -16,6 +16,15 @@ pub(crate) const SOON: Duration = Duration::from_secs(5);
 pub(crate) fn flow(workers: usize) -> Flow {
     let builder = Flow::builder().workers("cpu", workers, Resources::cpus(1.0));
     builder.memory(64 << 20).build().unwrap()
+}
+
+/// Calls itself until nothing is left, and waits each time: so many bodies wait at once.
+#[node]
+pub(crate) fn depth(left: u32) -> Result<u32, Error> {
+    if left == 0 {
+        return Ok(0);
+    }
+    Ok(1 + depth::remote_blocking(&Flow::current()?, left - 1)?)
 }
 
 /// The processes of each worker: at least one, as soon as the flow knows it.

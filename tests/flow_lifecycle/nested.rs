@@ -5,17 +5,9 @@ use std::time::{Duration, Instant};
 use mailring::flow::{Cause, Error, Flow, ObjectRef, Resources, actor, node};
 
 use crate::common::kit::eventually;
-use crate::kit::{assert_soon, cause, failed, flow};
+use crate::kit::{assert_soon, cause, depth, failed, flow};
 
 const LONG: Duration = Duration::from_secs(20);
-
-#[node]
-fn depth(left: u32) -> Result<u32, Error> {
-    if left == 0 {
-        return Ok(0);
-    }
-    Ok(1 + depth::remote_blocking(&Flow::current()?, left - 1)?)
-}
 
 pub(crate) fn fifty_deep_on_one_cpu() {
     let flow = flow(1);
