@@ -1,14 +1,11 @@
 //! A crate outside the workspace depends on this one by path, and builds and runs the example of
 //! the front page.
 
-#[macro_use]
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-tests! {
+testkit::tests! {
     "dependent_crate" in crate { soak_the_example_runs_in_a_crate_of_its_own }
 }
 

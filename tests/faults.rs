@@ -5,24 +5,15 @@
 //! `MAILRING_KILLS` says how many kills there are at least, in all; `MAILRING_SEED` runs one graph
 //! again and again.
 
-#[macro_use]
-mod common;
-#[path = "common/bench.rs"]
-mod bench;
-#[path = "common/graphs.rs"]
-mod graphs;
-
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use mailring::{Hazards, Mode};
+use testkit::graphs::{Bench, Deaths, Kind};
+use testkit::{Random, eventually, kill};
 
-use bench::Bench;
-use common::kit::{Random, eventually, kill};
-use graphs::{Deaths, Kind};
-
-tests! {
+testkit::tests! {
     "faults" in crate { three_workers, two_workers, in_a_small_window }
 }
 

@@ -2,16 +2,13 @@
 //! errors, large values and options, run on workers and computed here one by one; both must
 //! agree, value for value and error for error.
 
-#[macro_use]
-mod common;
-
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use common::kit::{Random, kill, mix};
 use mailring::flow::{Cause, Error, Flow, ObjectRef, Resources, gather, node};
+use testkit::{Random, kill, mix};
 
-tests! {
+testkit::tests! {
     "flow::random" in crate {
         random_flows_agree_with_a_sequential_run, soak_random_flows, they_do_while_workers_die,
     }

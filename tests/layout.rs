@@ -1,14 +1,11 @@
 //! The layers of the crate, and which of them may use which. Read from the source, since a compiler
 //! allows every direction inside one crate.
 
-#[macro_use]
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-tests! {
+testkit::tests! {
     "layout" in crate {
         layers_use_only_what_they_may, every_layer_has_a_rule, only_the_front_knows_the_executor,
         the_lock_free_layers_use_the_facade,

@@ -2,24 +2,15 @@
 //!
 //! `MAILRING_GRAPHS` says how many are drawn in all; `MAILRING_SEED` replays one.
 
-#[macro_use]
-mod common;
-#[path = "common/bench.rs"]
-mod bench;
-#[path = "common/graphs.rs"]
-mod graphs;
-
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mailring::Hazards;
+use testkit::BOTH;
+use testkit::graphs::{Bench, Deaths, Kind};
 
-use bench::Bench;
-use common::kit::BOTH;
-use graphs::{Deaths, Kind};
-
-tests! {
+testkit::tests! {
     "random_graphs" in crate {
         one_worker, two_workers, three_workers, four_workers, in_a_small_window,
         compatible_whole_blocks, with_kills, soak_more_graphs_of_each_kind,

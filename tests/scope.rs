@@ -1,8 +1,5 @@
 //! Scopes: how they open and close, and which heap bytes they hold for how long.
 
-#[macro_use]
-mod common;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -10,10 +7,9 @@ use std::time::{Duration, Instant};
 use mailring::abi::{ContinuousTensor, DataType};
 use mailring::graph::{ScopeError, ScopeStack};
 use mailring::{Callable, Error, Executor, Mode, Orchestrator, PinnedHeap, TaskOptions};
+use testkit::{BOTH, args, atom, await_value, cell, config, eventually, small};
 
-use common::kit::{BOTH, args, atom, await_value, cell, config, eventually, small};
-
-tests! {
+testkit::tests! {
     "scope" in crate {
         none_at_first, ending_none_is_an_error, first_opened_last_closed, an_empty_scope,
         sixty_four_and_no_more, a_scope_is_never_mistaken_for_another, heap_ring_by_depth,

@@ -1,17 +1,13 @@
 //! Which earlier tasks a task waits for. Strict: by every byte. Compatible: by the tag table of
 //! simpler (`docs/compatibility.md`).
 
-#[macro_use]
-mod common;
-
 use mailring::abi::TensorArgType::{self, InOut, Input, NoDep, Output, OutputExisting};
 use mailring::abi::{ContinuousTensor, DataType};
 use mailring::graph::{Access, Dependencies, Producer, TensorMap};
 use mailring::{Error, Hazards, Mode};
+use testkit::{BOTH, Random, args, at, config, failure, small};
 
-use common::kit::{BOTH, Random, args, at, config, failure, small};
-
-tests! {
+testkit::tests! {
     "tensormap" in crate {
         empty_knows_nobody, a_writer_is_found, the_last_writer_wins, erase_forgets_a_range_only,
         erasing_nothing, a_hundred_ranges, many_ranges_are_swept,

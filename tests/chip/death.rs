@@ -7,8 +7,8 @@ use mailring::{
     Error, Executor, FailureKind, Mode, TaskFailure, TaskOptions, WaitStrategy, WorkerId,
 };
 
-use crate::common::kit::{args, eventually, failed_as, kill, small};
 use crate::kit::{InOut, Lab, Scalar, set, simulated};
+use testkit::{args, eventually, failed_as, kill, small};
 
 /// Longest time that a failure may take to be noticed.
 const BOUND: Duration = Duration::from_secs(10);

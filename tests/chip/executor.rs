@@ -6,8 +6,8 @@ use mailring::abi::{CallConfig, ContinuousTensor, DataType};
 use mailring::chip::ChipRuntime;
 use mailring::{BuildError, Error, FailureKind, Mode, TaskOptions, WorkerId, WorkerKind};
 
-use crate::common::kit::{BOTH, args, at, failed_as, small};
 use crate::kit::{In, InOut, Lab, Out, Scalar, empty, runtime, set, simulated};
+use testkit::{BOTH, args, at, failed_as, small};
 
 fn on(worker: u16) -> TaskOptions {
     TaskOptions::new().on(WorkerId(worker))

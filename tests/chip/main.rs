@@ -1,9 +1,5 @@
 //! Workers that drive chips: the six functions of a runtime, the simulated chip, executors on it.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod death;
 mod executor;
 mod kit;
@@ -12,7 +8,7 @@ mod raw;
 mod sim;
 mod worker;
 
-tests! {
+testkit::tests! {
     "chip::worker" in worker {
         config_has_its_defaults, begins_without_runtime_and_device, run_before_set_device,
         set_device_before_init, reset_device_is_idempotent, finalize_is_idempotent,

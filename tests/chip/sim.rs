@@ -7,11 +7,11 @@ use mailring::abi::{
 };
 use mailring::chip::ChipWorker;
 
-use crate::common::kit::open_fds;
 use crate::kit::{
     Cells, In, InOut, Lab, Out, Scalar, code_of, run, run_with, set, simulated, simulated_worker,
     words,
 };
+use testkit::open_fds;
 
 pub(crate) fn add() {
     let lab = Lab::new();

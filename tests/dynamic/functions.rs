@@ -6,8 +6,7 @@ use std::process::Command;
 use mailring::abi::TaskArgs;
 use mailring::{Callable, Error, Executor, FailureKind, Mode, TaskOptions, Worker, WorkerKind};
 use tempfile::TempDir;
-
-use crate::common::kit::{BOTH, config, failed_as, failure, small};
+use testkit::{BOTH, config, failed_as, failure, small};
 
 /// What the shared objects of these tests begin with.
 const PRELUDE: &str = r#"

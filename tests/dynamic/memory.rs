@@ -7,8 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs};
 use mailring::{Callable, Error, Executor, Mode, TaskOptions};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-
-use crate::common::kit::{
+use testkit::{
     BOTH, at, atom, await_value, cell, config, eventually, failure, kill, open_fds, small,
 };
 
@@ -364,7 +363,7 @@ pub(crate) fn not_in_processes_of_other_executors() {
     let _cells = exec.import::<u64>(memfd(4096), 8).unwrap();
     let other = bench(Mode::Process, 1).exec;
     let worker = other.worker_pids()[0];
-    let fork_server = crate::common::kit::parent_of(worker as i32) as u32;
+    let fork_server = testkit::parent_of(worker as i32) as u32;
     for pid in [worker, fork_server] {
         let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
         let links = fds.map(|fd| std::fs::read_link(fd.path()).unwrap_or_default());

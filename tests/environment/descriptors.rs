@@ -9,9 +9,9 @@ use mailring::abi::{CallConfig, TaskArgs};
 use mailring::flow::{self, node};
 use mailring::{BuildError, Executor, Mode};
 
-use crate::common::again;
-use crate::common::kit::{BOTH, small};
 use crate::kit::{ask, builder, flow, storing};
+use testkit::harness::again;
+use testkit::{BOTH, small};
 
 /// What a descriptor is, as far as /proc tells.
 fn target(fd: RawFd) -> String {
@@ -259,9 +259,9 @@ pub(crate) fn the_host_closes_ours() {
             settle();
         }
         close_all();
-        let before = crate::common::kit::cpu_time(std::process::id());
+        let before = testkit::cpu_time(std::process::id());
         std::thread::sleep(Duration::from_millis(1500));
-        let used = crate::common::kit::cpu_time(std::process::id()) - before;
+        let used = testkit::cpu_time(std::process::id()) - before;
         assert!(used < Duration::from_millis(500), "it spins: {used:?}");
         // Either may answer; what counts is that both do.
         let _ =

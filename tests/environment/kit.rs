@@ -3,8 +3,7 @@
 use mailring::abi::{CallConfig, TaskArgs};
 use mailring::flow::{Flow, Resources};
 use mailring::{Builder, Callable, Executor, Mode};
-
-use crate::common::kit::small;
+use testkit::small;
 
 /// An executor of one worker, and a function that stores a number.
 pub(crate) fn storing(

@@ -5,9 +5,9 @@ use std::os::unix::process::CommandExt;
 use mailring::flow::{Flow, Resources};
 use mailring::{Executor, Mode};
 
-use crate::common::again;
-use crate::common::kit::small;
 use crate::kit::builder;
+use testkit::harness::again;
+use testkit::small;
 
 /// Runs a role below a limit; what it says.
 fn below(role: &str, resource: libc::__rlimit_resource_t, limit: u64) -> String {

@@ -1,10 +1,6 @@
 //! What a worker process inherits and what it does not, and what a body and its author see of it:
 //! descriptors, terminals, signals, limits, output.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod descriptors;
 mod kit;
 mod limits;
@@ -12,7 +8,7 @@ mod output;
 mod task;
 mod terminal;
 
-tests! {
+testkit::tests! {
     "environment::descriptors" in descriptors {
         ours_leave_the_standard_streams_alone, standard_streams_of_workers_are_open, a_listening_socket_is_not_held, a_pipe_ends, what_is_kept_is_there, a_kept_one_must_be_open, levels_below_hold_nothing_of_ours, a_system_without_close_range, threads_need_none, the_host_closes_ours, a_body_closes_ours, ours_that_were_closed_are_not_closed_again,
     }

@@ -8,9 +8,9 @@ use mailring::abi::{CallConfig, TaskArgs};
 use mailring::flow::{Cause, node};
 use mailring::{FailureKind, Mode};
 
-use crate::common::again;
-use crate::common::kit::{failed_as, small};
 use crate::kit::{ask, flow, storing};
+use testkit::harness::again;
+use testkit::{failed_as, small};
 
 fn run(role: &str, backtrace: &str) -> (Output, String, String) {
     let mut command = again(role);
@@ -186,7 +186,7 @@ fn say_and_fail(lines: u32, how: &str) -> Result<u32, String> {
     match how {
         "panic" => panic!("as asked"),
         "abort" => std::process::abort(),
-        "kill" => crate::common::kit::kill(std::process::id() as i32, libc::SIGKILL),
+        "kill" => testkit::kill(std::process::id() as i32, libc::SIGKILL),
         "hang" => std::thread::sleep(Duration::from_secs(1000)),
         _ => {}
     }
@@ -260,17 +260,17 @@ pub(crate) fn an_error_has_the_last_lines() {
 
 pub(crate) fn host_with_much_output() {
     let flow = crate::kit::builder(2).prefix_output(true).capture_output(2).build().unwrap();
-    crate::common::kit::eventually("both processes", || {
+    testkit::eventually("both processes", || {
         let workers = flow.workers().unwrap();
         workers.iter().all(|one| !one.pids.is_empty()) && say::remote_blocking(&flow, 0, "").is_ok()
     });
     std::thread::sleep(Duration::from_millis(100));
-    let before = crate::common::kit::open_fds();
+    let before = testkit::open_fds();
     let all: Vec<_> = (0..20).map(|_| say::remote(&flow, 20_000, "much").unwrap()).collect();
     // The driver is busy with something else.
     std::thread::sleep(Duration::from_millis(500));
     assert!(all.iter().all(|one| one.get().is_ok()));
-    assert!(crate::common::kit::open_fds() <= before + 4);
+    assert!(testkit::open_fds() <= before + 4);
     drop((all, flow));
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use mailring::Mode;
 use mailring::flow::node;
 
-use crate::common::again;
-use crate::common::kit::{eventually, kill};
 use crate::kit::{ask, flow, storing};
+use testkit::harness::again;
+use testkit::{eventually, kill};
 
 /// What a body finds at its standard input.
 fn input() -> String {

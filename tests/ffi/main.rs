@@ -1,16 +1,12 @@
 //! The C interface: programs in C and C++ against the installed library and header, the examples,
 //! the exported names, and all of it once more under valgrind.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod library;
 mod programs;
 mod symbols;
 
 use std::process::ExitCode;
-
-use common::Test;
+use testkit::harness::{self, Test};
 
 const TESTS: &[Test] = &[
     Test { name: "ffi::misuse_is_refused", body: programs::misuse },
@@ -45,14 +41,14 @@ const TESTS: &[Test] = &[
 fn main() -> ExitCode {
     // Built before any test, since a test has less time than a build takes; and only if one of
     // these tests is to run, since every test command starts this program.
-    if common::is_one_test() {
-        return common::run(TESTS);
+    if harness::is_one_test() {
+        return harness::run(TESTS);
     }
-    if common::chosen(TESTS)
+    if harness::chosen(TESTS)
         && let Err(why) = library::build()
     {
         eprintln!("libmailring could not be built and installed:\n{why}");
         return ExitCode::from(101);
     }
-    common::run(TESTS)
+    harness::run(TESTS)
 }

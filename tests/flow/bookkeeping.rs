@@ -2,8 +2,8 @@
 
 use mailring::flow::{Error, Flow, ObjectRef, Packing, Resources, node};
 
-use crate::common::kit::own_kib;
 use crate::kit::{infeasible, one};
+use testkit::own_kib;
 
 #[node]
 fn nothing() {}

@@ -5,8 +5,8 @@ use std::time::Duration;
 use mailring::flow::{Cancel, Cause, Error, Flow, ObjectRef, Pending, gather, node, nodes};
 use serde::{Deserialize, Serialize};
 
-use crate::common::kit::eventually;
 use crate::kit::{Gate, Marks, app, await_marks, failed, hold, mark, one, two};
+use testkit::eventually;
 
 #[node]
 fn plus(a: u64, b: u64) -> u64 {

@@ -6,8 +6,8 @@ use mailring::flow::{
     ActorOptions, Error, Flow, ObjectRef, Packing, Pending, Resources, actor, node,
 };
 
-use crate::common::kit::eventually;
 use crate::kit::all_free;
+use testkit::eventually;
 
 const LONG: Duration = Duration::from_secs(15);
 

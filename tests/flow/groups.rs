@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mailring::flow::{Cause, Error, Flow, Packing, Pending, PlacementGroup, Resources};
 
-use crate::common::kit::eventually;
 use crate::kit::{Gate, all_free, failed, hold, infeasible, pid_there, worker_of};
+use testkit::eventually;
 
 /// Workers with so many cpus each: `w0/0`, `w1/0`, ...
 fn with_cpus(each: &[f64]) -> Flow {

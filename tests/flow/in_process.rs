@@ -12,8 +12,8 @@ use mailring::flow::{
     WaitSet, actor, cancelled, gather, node,
 };
 
-use crate::common::kit::eventually;
 use crate::kit::{all_free, app, failed, pid_there};
+use testkit::eventually;
 
 /// Ten times what is usual, and more.
 const LONG: Duration = Duration::from_secs(20);

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{AppError, Cause, Error, Flow, Resources, TaskError, cancelled, node};
 use tempfile::TempDir;
-
-use crate::common::kit::eventually;
+use testkit::eventually;
 
 /// Two workers of one cpu each.
 pub(crate) fn two() -> Flow {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use mailring::flow::{Cancel, Cause, Flow, Pending, Resources, node};
 use serde::{Deserialize, Serialize};
 
-use crate::common::kit::eventually;
 use crate::kit::{Gate, Marks, all_free, failed, hold, mark, marks_at, one};
+use testkit::eventually;
 
 pub(crate) fn ten_tenths_are_one_cpu() {
     let flow = one();

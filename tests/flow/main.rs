@@ -1,9 +1,5 @@
 //! Flows: calls, refs, options, values, waits.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod bookkeeping;
 mod chain;
 mod fairness;
@@ -21,7 +17,7 @@ mod stuck;
 mod values;
 mod wait;
 
-tests! {
+testkit::tests! {
     "flow::modes" in modes {
         a_local_call_runs_here, a_remote_call_runs_on_a_worker, blocking_is_remote_and_get, a_direct_call_in_a_body_runs_in_the_body, a_receiver_is_a_copy, a_receiver_by_value_and_none, the_functional_form, a_call_by_name, unknown_names_are_no_nodes, wrong_bytes_by_name_are_refused, all_kinds_of_arguments, all_kinds_of_values, names_of_nodes, nodes_inside_of_functions,
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use mailring::flow::{Cause, Error, Flow, Pending, Resources, Strategy, call_remote, node};
 
-use crate::common::kit::eventually;
 use crate::kit::{
     Gate, Marks, failed, hold, infeasible, mark, one, pid_there, two, worker_of, workers,
 };
+use testkit::eventually;
 
 /// A worker with both labels, one with another, one without any.
 fn labelled() -> Flow {

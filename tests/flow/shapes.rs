@@ -11,9 +11,9 @@ use mailring::flow::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::common::kit::eventually;
 use crate::kit::{failed, one, two};
 use crate::values::MIB;
+use testkit::eventually;
 
 // ---- what serde derives -------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use mailring::flow::{Cause, Error, Flow, ObjectRef, actor, node};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::common::kit::{eventually, kill};
 use crate::kit::{Gate, failed, hold, one, two};
+use testkit::{eventually, kill};
 
 pub(crate) const MIB: usize = 1 << 20;
 /// What two workers may keep for small values of the future.

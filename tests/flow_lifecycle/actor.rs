@@ -8,11 +8,11 @@ use mailring::flow::{
     ActorOptions, Cancel, Cause, Error, Flow, Found, ObjectRef, Pending, Resources, actor, node,
 };
 
-use crate::common::kit::{eventually, is_alive};
 use crate::kit::{
     Files, SOON, append, assert_soon, await_lines, cause, failed, fall, flow, lines, open_gate,
     pass_gate,
 };
+use testkit::{eventually, is_alive};
 
 /// Keeps all numbers that it is given.
 pub struct Log {

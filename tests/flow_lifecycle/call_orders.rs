@@ -11,8 +11,8 @@ use mailring::flow::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::common::kit::eventually;
 use crate::kit::{Files, append, await_lines, cause, failed, flow, lines, open_gate, pass_gate};
+use testkit::eventually;
 
 const LONG: Duration = Duration::from_secs(20);
 

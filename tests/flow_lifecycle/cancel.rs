@@ -7,11 +7,11 @@ use mailring::flow::{
     cancelled, node,
 };
 
-use crate::common::kit::{eventually, is_alive, stat};
 use crate::kit::{
     Files, append, assert_soon, await_lines, await_number, cause, failed, fall, flow, lines,
     open_gate, pass_gate, worker_pids,
 };
+use testkit::{eventually, is_alive, stat};
 
 #[node]
 fn note(path: &str) {

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cancel, Cancelled, Cause, Error, Flow, ObjectRef, Resources, actor, node};
 
-use crate::common::kit::{eventually, is_alive};
 use crate::kit::{
     Files, append, assert_soon, await_lines, await_number, cause, depth, fall, flow, lines,
     open_gate, pass_gate,
 };
+use testkit::{eventually, is_alive};
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cause, Error, Flow, Resources, node};
 
-use crate::common::kit::{Random, kill};
 use crate::kit::{
     Files, append, assert_soon, await_lines, cause, failed, fall, flow, lines, open_gate, pass_gate,
 };
+use testkit::{Random, kill};
 
 /// Dies as often as it is run, up to `deaths` times; then its number of runs.
 #[node]

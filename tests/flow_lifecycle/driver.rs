@@ -10,11 +10,11 @@ use mailring::flow::{
     Cancel, Error, Flow, ObjectRef, Resources, TrackedRef, WaitOptions, WaitSet, node,
 };
 
-use crate::common::again;
-use crate::common::kit::{cpu_time, eventually, is_alive, kill, open_fds, parent_of};
 use crate::kit::{
     Files, SOON, append, assert_soon, await_lines, await_number, flow, lines, worker_pids,
 };
+use testkit::harness::again;
+use testkit::{cpu_time, eventually, is_alive, kill, open_fds, parent_of};
 
 /// Where a host and its test share files.
 const PLACE: &str = "MAILRING_TEST_FILES";

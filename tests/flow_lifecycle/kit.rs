@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mailring::flow::{Cause, Error, Flow, Resources, TaskError, node};
-
-use crate::common::kit::eventually;
+use testkit::eventually;
 
 /// For what happens at once. A loaded machine needs more than a moment.
 pub(crate) const SOON: Duration = Duration::from_secs(5);

@@ -1,11 +1,5 @@
 //! Flows: how tasks, workers and drivers end; actors; bodies that call nodes.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-#[path = "../common/shortage.rs"]
-mod shortage_kit;
-
 mod actor;
 mod call_orders;
 mod cancel;
@@ -25,7 +19,7 @@ mod stray_writes;
 mod subprocesses;
 mod value_limits;
 
-tests! {
+testkit::tests! {
     "flow::cancel" in cancel {
         queued_never_runs, a_running_body_is_told, a_sleep_ends_early, a_blocking_call_is_interrupted, what_is_complete_stays, force_replaces_the_worker, what_depends_on_it_fails, what_the_body_called_is_cancelled_too, from_inside_another_body, a_wait_for_a_ref_ends, never_tried_again, a_thousand_queued, many_at_once_in_any_order, all_of_a_flow, many_from_a_body, by_number, force_returns_when_all_are_gone, what_others_hold_is_not_cancelled_with_its_caller,
     }

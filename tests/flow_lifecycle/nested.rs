@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cause, Error, Flow, ObjectRef, Resources, actor, node};
 
-use crate::common::kit::eventually;
 use crate::kit::{assert_soon, cause, depth, failed, flow};
+use testkit::eventually;
 
 const LONG: Duration = Duration::from_secs(20);
 

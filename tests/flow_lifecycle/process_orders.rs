@@ -13,11 +13,11 @@ use mailring::flow::{
     Cancel, Cancelled, Cause, Error, Flow, Found, ObjectRef, Resources, actor, node,
 };
 
-use crate::common::kit::{eventually, is_alive, kill};
 use crate::driver::{all_gone, announce, shared, start};
 use crate::kit::{
     Files, append, assert_soon, await_lines, await_number, cause, flow, lines, open_gate, pass_gate,
 };
+use testkit::{eventually, is_alive, kill};
 
 const LONG: Duration = Duration::from_secs(20);
 

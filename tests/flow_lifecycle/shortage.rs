@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cause, Flow, ObjectRef, Resources, node};
 
-use crate::common::kit::{eventually, is_alive, kill, parent_of};
 use crate::kit::{Files, append, await_lines, cause, flow, lines, worker_pids};
-use crate::shortage_kit::{
+use testkit::shortage::{
     children, give_up_privileges, limit, storm, without_descriptors, without_forks,
 };
+use testkit::{eventually, is_alive, kill, parent_of};
 
 #[node]
 fn noted(path: &str, millis: u64) -> i32 {

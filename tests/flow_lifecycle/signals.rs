@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Flow, Resources, node};
 
-use crate::common::kit::{eventually, is_alive, kill};
 use crate::driver::{all_gone, announce, script, shared, start};
 use crate::kit::{Files, assert_soon, await_lines, await_number, flow, lines, worker_pids};
+use testkit::{eventually, is_alive, kill};
 
 /// With a grace that nobody should need.
 fn patient() -> Flow {

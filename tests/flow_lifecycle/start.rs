@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cancel, Cause, Error, Flow, Resources, node};
 
-use crate::common::again;
-use crate::common::kit::{eventually, is_alive, kill, parent_of};
 use crate::kit::{
     Files, append, assert_soon, await_lines, await_number, cause, failed, flow, worker_pids,
 };
-use crate::shortage_kit::{children, refuse_calls};
+use testkit::harness::again;
+use testkit::shortage::{children, refuse_calls};
+use testkit::{eventually, is_alive, kill, parent_of};
 
 #[node]
 fn square(n: u64) -> u64 {

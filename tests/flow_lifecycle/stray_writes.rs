@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Error, Flow, ObjectRef, node};
 
-use crate::common::kit::{Random, mix};
 use crate::kit::flow;
+use testkit::{Random, mix};
 
 /// Where this process has the flow's control memory.
 fn control() -> (usize, usize) {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cancel, CancelReport, Cause, EndedProcess, Flow, Found, ObjectRef, node};
 
-use crate::common::kit::{eventually, is_alive, kill, stat};
 use crate::kit::{
     Files, append, assert_soon, await_lines, await_number, cause, flow, lines, worker_pids,
 };
+use testkit::{eventually, is_alive, kill, stat};
 
 /// Says its number in the file, and goes on for long. Quoted for use inside of other scripts.
 fn sleeper(pid: &str) -> String {

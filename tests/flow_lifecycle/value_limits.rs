@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use mailring::flow::{Cause, Error, Flow, ObjectRef, Resources, Shared, gather, node};
 
-use crate::common::kit::eventually;
 use crate::kit::{assert_soon, cause, flow};
+use testkit::eventually;
 
 const LONG: Duration = Duration::from_secs(20);
 

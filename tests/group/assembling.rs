@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 
 use mailring::{Error, TaskOptions, WorkerId, WorkerKind};
 
-use crate::common::kit::{
-    BOTH, Done, args, at, atom, await_value, cell, config, eventually, small,
-};
 use crate::{BoxError, barrier_body, members};
+use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, eventually, small};
 
 /// Refused when it is submitted, and nothing is changed.
 pub(crate) fn larger_than_the_pool_is_refused() {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Callable, Error, Executor, FailureKind, Mode, TaskOptions};
 
-use crate::common::kit::{
+use crate::{BoxError, barrier_body, raise, run_group};
+use testkit::{
     BOTH, Done, args, at, atom, await_value, cell, config, eventually, failed_as, small,
 };
-use crate::{BoxError, barrier_body, raise, run_group};
 
 struct Failing {
     exec: Executor,

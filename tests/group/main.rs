@@ -1,10 +1,6 @@
 //! Groups: one node, N members, N different workers at the same time. A group larger than its pool
 //! is refused, and groups and single tasks do not block each other.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod assembling;
 mod failures;
 mod fairness;
@@ -16,10 +12,9 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use mailring::abi::{CallConfig, TaskArgs, TaskArgsView};
 use mailring::{Callable, Error, Executor, TaskContext};
+use testkit::{atom, config};
 
-use common::kit::{atom, config};
-
-tests! {
+testkit::tests! {
     "group::members" in members {
         members_run_at_the_same_time, each_on_another_worker, index_size_and_shared_bytes, shared_bytes_begin_as_zeros, many_barriers, each_has_its_own_arguments, a_group_of_one, one_of_all_workers,
     }

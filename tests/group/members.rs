@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::common::kit::{BOTH, args, at, atom, await_value, config, small};
 use crate::{BoxError, members, run_group};
+use testkit::{BOTH, args, at, atom, await_value, config, small};
 
 pub(crate) fn members_run_at_the_same_time() {
     for mode in BOTH {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use mailring::{Mode, TaskOptions, WorkerId};
 
-use crate::common::kit::{args, atom, await_value, cell, config, eventually, kill, small};
 use crate::{BoxError, raise};
+use testkit::{args, atom, await_value, cell, config, eventually, kill, small};
 
 /// A group of three of which one place stays empty, since worker 2 is busy; workers 0 and 1 join
 /// and are killed in turn, `deaths` times. Then the gate opens.

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use mailring::abi::{AbiError, TaskArgs};
 use mailring::{Callable, Executor, FailureKind, Level, Mode, TaskOptions};
-
-use crate::common::again;
-use crate::common::kit::{
+use testkit::harness::again;
+use testkit::{
     atom, await_value, cell, config, eventually, failed_as, failure, is_alive, kill, parent_of,
     small,
 };

@@ -2,8 +2,7 @@
 
 use mailring::abi::{ContinuousTensor, TaskArgs};
 use mailring::{BuildError, Builder, Callable, Error, Executor, FailureKind, Level, Mode};
-
-use crate::common::kit::{BOTH, at, atom, config, failed_as, failure, small};
+use testkit::{BOTH, at, atom, config, failed_as, failure, small};
 
 /// A level whose function `each` adds one to every element of its tensor, in one task an element,
 /// by workers that are executors of `below` themselves if there is one.

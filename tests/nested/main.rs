@@ -1,13 +1,9 @@
 //! Executors as workers of executors: results, failures and deaths through up to four levels.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod deaths;
 mod levels;
 
-tests! {
+testkit::tests! {
     "nested::levels" in levels {
         two_levels_in_all_modes, three_levels_in_all_modes, four_levels_of_processes, a_level_sees_the_memory_above, a_slab_of_the_level_above, levels_are_used_again, many_tasks_on_two_levels_at_once, an_error_comes_up_with_its_words, a_panic_of_an_orchestration_function, an_orchestration_function_that_gives_up, unknown_addresses_are_unknown_below_too, names_and_numbers, a_level_that_cannot_be_built,
     }

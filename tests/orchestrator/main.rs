@@ -1,13 +1,9 @@
 //! What a submit does with its arguments, and what it refuses. A failed submit changes nothing.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod refuse;
 mod submit;
 
-tests! {
+testkit::tests! {
     "orchestrator" in submit {
         an_independent_task_is_ready, a_dependent_task_waits, a_consumed_producer_is_forgotten,
         no_dep_makes_no_edge, outputs_are_allocated_in_the_heap, inout_waits_for_its_creator,

@@ -3,8 +3,7 @@
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TensorArgType};
 use mailring::{Buffer, Callable, Error, Executor, Mode, Orchestrator, WorkerKind};
-
-use crate::common::kit::{BOTH, Done, args, at, config, small};
+use testkit::{BOTH, Done, args, at, config, small};
 
 struct Kit {
     exec: Executor,

@@ -4,10 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use mailring::abi::{ContinuousTensor, DataType, TaskArgs};
 use mailring::{Buffer, Callable, Error, Executor, Hazards, Mode};
-
-use crate::common::kit::{
-    BOTH, Done, args, at, atom, await_value, cell, config, eventually, failure, small,
-};
+use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, eventually, failure, small};
 
 struct Kit {
     exec: Executor,

@@ -4,8 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{Error, FailureKind, Mode, TaskOptions, WorkerId};
-
-use crate::common::kit::{
+use testkit::{
     Done, args, at, atom, cell, config, eventually, failed_as, is_alive, kill, parent_of, small,
 };
 
@@ -431,7 +430,7 @@ impl std::error::Error for Outer {
 
 /// An error is never dropped; it comes with task, worker, attempt and everything behind it.
 pub(crate) fn errors_keep_their_causes() {
-    for mode in crate::common::kit::BOTH {
+    for mode in testkit::BOTH {
         let mut builder = small(mode, 1);
         let read = builder
             .register("read", |_, _, _| "twelve".parse::<u64>().map(drop).map_err(Outer))
@@ -452,7 +451,7 @@ pub(crate) fn errors_keep_their_causes() {
 
 /// A body that panics ends neither its worker nor anything else.
 pub(crate) fn a_panic_is_text() {
-    for mode in crate::common::kit::BOTH {
+    for mode in testkit::BOTH {
         let mut builder = small(mode, 1);
         let fall = builder
             .register("fall", |args, _, _| {

@@ -11,10 +11,7 @@ use mailring::{
     BuildError, Error, Executor, FailureKind, Mode, TaskContext, TaskOptions, Worker, WorkerId,
     WorkerKind,
 };
-
-use crate::common::kit::{
-    BOTH, Done, args, at, atom, config, eventually, failed_as, kill, own_kib, small,
-};
+use testkit::{BOTH, Done, args, at, atom, config, eventually, failed_as, kill, own_kib, small};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -213,9 +210,9 @@ pub(crate) fn bad_numbers_are_refused() {
             other => panic!("window {window}: {:?}", other.err()),
         }
     }
-    assert_eq!(crate::common::kit::open_fds(), {
+    assert_eq!(testkit::open_fds(), {
         let _ = of(0, 0);
-        crate::common::kit::open_fds()
+        testkit::open_fds()
     });
 }
 

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use mailring::{Error, FailureKind, Mode};
 
-use crate::common::kit::{
-    args, at, config, eventually, failed_as, is_alive, kill, parent_of, small,
-};
 use crate::kit::{built, fork_server, there, works};
-use crate::shortage_kit::children;
+use testkit::shortage::children;
+use testkit::{args, at, config, eventually, failed_as, is_alive, kill, parent_of, small};
 
 fn wait_any() -> (i32, i32) {
     let mut status = 0;

@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use mailring::{Executor, FailureKind, Mode, TaskOptions, WorkerId};
-
-use crate::common::kit::{BOTH, Done, args, config, eventually, failed_as, kill, small};
+use testkit::{BOTH, Done, args, config, eventually, failed_as, kill, small};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -184,7 +183,7 @@ pub(crate) fn soak_many_builds_beside_such_threads() {
 /// Threads that were there before are named on standard error, once.
 pub(crate) fn other_threads_are_named() {
     let run = |quiet: bool| {
-        let mut role = crate::common::again("role::host_with_threads");
+        let mut role = testkit::harness::again("role::host_with_threads");
         if quiet {
             role.env("MAILRING_QUIET", "1");
         }

@@ -4,8 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring::{Callable, Executor, Mode, TaskOptions, WorkerId};
-
-use crate::common::kit::{Done, args, at, atom, cell, config, parent_of, small};
+use testkit::{Done, args, at, atom, cell, config, parent_of, small};
 
 /// Two workers with a body that adds one, and takes as long as it is told.
 pub(crate) fn built() -> (Executor, Callable) {

@@ -7,8 +7,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use mailring::{Error, Executor, Mode, TaskOptions, WorkerId, WorkerKind};
-
-use crate::common::kit::{
+use testkit::{
     BOTH, Done, args, at, atom, await_value, cell, config, cpu_time, eventually, is_alive, kill,
     open_fds, parent_of, small,
 };

@@ -1,11 +1,5 @@
 //! Death of workers and of parents: nothing hangs, and nothing is left behind.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-#[path = "../common/shortage.rs"]
-mod shortage_kit;
-
 mod death;
 mod factories;
 mod fork_server;
@@ -19,7 +13,7 @@ mod stopped;
 mod stray_writes;
 mod without_pidfds;
 
-tests! {
+testkit::tests! {
     "process::death" in death {
         by_sigkill, by_segfault, by_sigabrt, by_sigterm, by_illegal_instruction, by_exit_0,
         by_exit_1, by_abort, by_stack_overflow, dependents_of_the_dead_do_not_run,

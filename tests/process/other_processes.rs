@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TaskArgsView};
 use mailring::{Buffer, Error, Executor, Mode, Orchestrator};
-
-use crate::common::kit::{BOTH, Done, args, at, config, small};
+use testkit::{BOTH, Done, args, at, config, small};
 
 /// Forks; the child ends with the number of the first check that does not hold, or 0.
 fn in_a_child(checks: impl FnOnce() -> Vec<bool>) {

@@ -7,11 +7,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{Error, Executor, Mode, TaskOptions};
-
-use crate::common::again;
-use crate::common::kit::{
-    Done, args, at, atom, cell, config, eventually, is_alive, kill, parent_of, small,
-};
+use testkit::harness::again;
+use testkit::{Done, args, at, atom, cell, config, eventually, is_alive, kill, parent_of, small};
 
 /// The promise is one second; a loaded machine gets more.
 const GONE: Duration = Duration::from_secs(5);
@@ -195,8 +192,8 @@ pub(crate) fn killed_while_building() {
     let mark = std::env::var("MAILRING_TEST_MARK").unwrap();
     let mark = format!("MAILRING_TEST_MARK={mark}");
     let since = Instant::now();
-    while !crate::common::marked(&mark).is_empty() {
-        assert!(since.elapsed() < GONE, "left: {:?}", crate::common::marked(&mark));
+    while !testkit::harness::marked(&mark).is_empty() {
+        assert!(since.elapsed() < GONE, "left: {:?}", testkit::harness::marked(&mark));
         std::thread::sleep(Duration::from_millis(2));
     }
 }

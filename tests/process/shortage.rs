@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 
 use mailring::{FailureKind, Mode, WorkerKind};
 
-use crate::common::kit::{
-    args, at, config, eventually, failed_as, is_alive, kill, open_fds, small,
-};
 use crate::kit::{built, fork_server, there, works};
-use crate::shortage_kit::{
+use testkit::shortage::{
     children, give_up_privileges, limit, open_up_to, storm, without_descriptors, without_forks,
 };
+use testkit::{args, at, config, eventually, failed_as, is_alive, kill, open_fds, small};
 
 fn living(fork_server: i32) -> usize {
     children(fork_server).into_iter().filter(|&pid| is_alive(pid)).count()

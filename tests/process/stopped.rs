@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{FailureKind, Mode, TaskOptions, WorkerId};
-
-use crate::common::kit::{
+use testkit::{
     args, at, atom, await_value, cell, config, eventually, failed_as, kill, small, stat,
 };
 
@@ -146,7 +145,7 @@ pub(crate) fn soak_stopped_anywhere() {
         .unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer::<u64>(8).unwrap();
-    let mut random = crate::common::kit::Random(0x570B);
+    let mut random = testkit::Random(0x570B);
     let options = TaskOptions::new().idempotent().retries(60).deadline(Duration::from_millis(300));
     let (mut stops, mut to) = (0, 0);
     let until = Instant::now() + Duration::from_secs(30);

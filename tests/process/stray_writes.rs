@@ -9,8 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{Error, Executor, Mode, TaskContext, TaskOptions, WaitStrategy, WorkerId};
-
-use crate::common::kit::{Done, Random, args, at, cell, config, eventually, small};
+use testkit::{Done, Random, args, at, cell, config, eventually, small};
 
 /// The shared part of the arena called `name`, as words.
 fn words(name: &str) -> &'static [AtomicU64] {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use mailring::{FailureKind, Mode};
 
-use crate::common::kit::{Done, args, config, failed_as, kill, small};
-use crate::shortage_kit::refuse_calls;
 use crate::{death, life, parent};
+use testkit::shortage::refuse_calls;
+use testkit::{Done, args, config, failed_as, kill, small};
 
 /// From here on the system answers ENOSYS to what an older one does not have.
 fn forget_new_calls() {

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mailring::{Error, FailureKind, Mode, TaskOptions, WorkerId};
-
-use crate::common::kit::{Done, Random, args, config, small};
+use testkit::{Done, Random, args, config, small};
 
 const DEADLINE: Duration = Duration::from_millis(6);
 

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use mailring::abi::AbiError;
 use mailring::{BuildError, Error, Executor, FailureKind, Mode, WorkerKind};
 
-use crate::common::kit::{BOTH, Done, args, atom, config, failure, small};
 use crate::{BoxError, within};
+use testkit::{BOTH, Done, args, atom, config, failure, small};
 
 #[derive(Debug)]
 struct NoText;

@@ -10,7 +10,7 @@ use mailring::{
 };
 
 use crate::BoxError;
-use crate::common::kit::{BOTH, Random, args, at, config, kill, mix, small};
+use testkit::{BOTH, Random, args, at, config, kill, mix, small};
 
 const CELLS: usize = 64;
 

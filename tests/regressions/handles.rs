@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use mailring::{Error, FailureKind, Mode, RunHandle, TaskContext, WaitStrategy};
 
-use crate::common::kit::{
-    BOTH, Done, args, at, atom, cell, config, eventually, failed_as, is_alive, small,
-};
 use crate::{BoxError, within};
+use testkit::{BOTH, Done, args, at, atom, cell, config, eventually, failed_as, is_alive, small};
 
 fn until_cancelled(context: &TaskContext<'_>) -> bool {
     let until = Instant::now() + Duration::from_secs(20);
@@ -271,7 +269,7 @@ fn holds_in_a_child(f: impl FnOnce() -> bool) -> bool {
     while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
         if Instant::now() > until {
             println!("the child hangs");
-            crate::common::kit::kill(child, libc::SIGKILL);
+            testkit::kill(child, libc::SIGKILL);
             // SAFETY: as above.
             unsafe { libc::waitpid(child, &raw mut status, 0) };
             return false;

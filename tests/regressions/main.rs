@@ -1,10 +1,6 @@
 //! What once went wrong, each under a name that says how. Small executors, and bounds in seconds:
 //! a fault of these shows as a hang, a wrong failure, or none at all.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod deadlines;
 mod errors;
 mod groups;
@@ -18,7 +14,7 @@ use std::time::{Duration, Instant};
 use mailring::abi::{CallConfig, ContinuousTensor, DataType, TaskArgsView};
 use mailring::{Error, TaskContext, Worker, WorkerId};
 
-tests! {
+testkit::tests! {
     "regressions::submits" in submits {
         a_failed_submit_leaves_no_mark_on_a_slab, a_failed_submit_leaves_no_mark_in_its_own_run, a_failed_submit_leaves_no_mark_on_a_buffer, an_argument_that_fills_the_ring_is_refused_at_once,
     }
@@ -80,7 +76,7 @@ impl Worker for Fragile {
     ) -> Result<(), BoxError> {
         match callable {
             1 => args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)?,
-            2 if !common::kit::await_value(common::kit::atom(&args, 0, 0), 1) => {
+            2 if !testkit::await_value(testkit::atom(&args, 0, 0), 1) => {
                 return Err("nobody opened the gate".into());
             }
             // SAFETY: passes no pointers.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use mailring::abi::DataType;
 use mailring::{Callable, Executor, FailureKind, Mode};
 
-use crate::common::kit::{BOTH, args, config, failed_as, small};
 use crate::{new_kib, within};
+use testkit::{BOTH, args, config, failed_as, small};
 
 const SLAB: u32 = 40;
 

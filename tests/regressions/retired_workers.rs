@@ -9,8 +9,8 @@ use mailring::{
 };
 use tempfile::TempDir;
 
-use crate::common::kit::{args, at, cell, config, eventually, failed_as, kill, small};
 use crate::{Fragile, is_no_worker_option, within};
+use testkit::{args, at, cell, config, eventually, failed_as, kill, small};
 
 struct Kit {
     exec: Executor,

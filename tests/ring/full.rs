@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use mailring::abi::{ContinuousTensor, DataType};
 use mailring::ring::RingError;
 use mailring::{Error, Mode};
-
-use crate::common::kit::{
+use testkit::{
     BOTH, Done, args, atom, await_value, cell, config, eventually, kill, parent_of, small,
 };
 

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use mailring::ring::HeapRing;
 use mailring::ring::heap::{Owner, ScopeRef, align_up};
 use mailring::ring::span::SpanRing;
-
-use crate::common::kit::Random;
+use testkit::Random;
 
 fn heap(bytes: u64) -> HeapRing {
     HeapRing::new(bytes)

@@ -1,10 +1,6 @@
 //! The ring of slots and the heap rings: numbering, order, laps, reclaim, leases, and what a
 //! submitter meets when they are full.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod full;
 mod heap;
 mod slot_states;
@@ -15,7 +11,7 @@ use mailring::ring::slot::NO_FAILED_ROOT;
 use mailring::ring::word::SUBMITTER;
 use mailring::ring::{DistRing, Edge, Geometry, Slot, Table};
 
-tests! {
+testkit::tests! {
     "ring::window" in window {
         numbers_only_grow, a_window_without_a_heap, a_slot_serves_one_task_a_lap, the_oldest_leaves_first, windows_that_cannot_be, edges_are_counted, payload_and_group_space_come_back, a_word_that_cannot_be_stops_reclaim,
     }

@@ -8,10 +8,7 @@ use mailring::abi::TaskArgs;
 use mailring::{
     Buffer, Callable, Error, Executor, FailureKind, Mode, Orchestrator, TaskHandle, TaskOptions,
 };
-
-use crate::common::kit::{
-    BOTH, args, atom, await_value, cell, config, eventually, failed_as, small,
-};
+use testkit::{BOTH, args, atom, await_value, cell, config, eventually, failed_as, small};
 
 /// Bodies that draw a number when they begin: element `scalar 0` of the order. Nothing else links
 /// them.
@@ -262,7 +259,7 @@ pub(crate) fn foreign_handles_are_refused() {
 /// Chains with failures in them, in a window that they go round many times.
 pub(crate) fn random_orders() {
     let kit = kit(Mode::Process);
-    let mut random = crate::common::kit::Random(0xAF7E5);
+    let mut random = testkit::Random(0xAF7E5);
     for _ in 0..40 {
         kit.reset();
         kit.open();

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Callable, Error, Executor, FailureKind, Mode, TaskOptions};
-
-use crate::common::kit::{BOTH, Done, args, at, atom, await_value, cell, config, failed_as, small};
+use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, failed_as, small};
 
 struct Kit {
     exec: Executor,
@@ -101,7 +100,7 @@ pub(crate) fn a_timeout_names_what_still_runs() {
     }
     // 100 ms, and a grace of 300.
     assert!(took < Duration::from_millis(650), "took {took:?}");
-    assert!(pids.iter().all(|&pid| !crate::common::kit::is_alive(pid as i32)));
+    assert!(pids.iter().all(|&pid| !testkit::is_alive(pid as i32)));
     assert!(handle.wait(Some(Duration::from_secs(5))).is_err());
     assert_eq!(data.get(0), Some(1), "what was not hung was done");
 }

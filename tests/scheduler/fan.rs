@@ -2,8 +2,7 @@
 //! fan-in nodes.
 
 use mailring::{Callable, Executor, Mode, TaskOptions};
-
-use crate::common::kit::{BOTH, args, at, config, small};
+use testkit::{BOTH, args, at, config, small};
 
 struct Adder {
     exec: Executor,

@@ -1,10 +1,6 @@
 //! Tasks wait for what they must wait for and for nothing else; failures, cancels and deadlines
 //! reach whom they must.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod after;
 mod cancel;
 mod close;
@@ -14,7 +10,7 @@ mod propagation;
 mod runs;
 mod volume;
 
-tests! {
+testkit::tests! {
     "scheduler::order" in order {
         independent_tasks_in_submission_order, a_dependent_comes_after_its_producer,
         producers_that_finish_during_wiring, urgent_goes_before_normal, pinned_to_a_worker,

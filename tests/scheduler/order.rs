@@ -7,10 +7,7 @@ use mailring::{
     Buffer, Callable, Error, Executor, Mode, Orchestrator, Priority, TaskOptions, WaitStrategy,
     WorkerId, WorkerKind,
 };
-
-use crate::common::kit::{
-    BOTH, Done, args, at, atom, await_value, cell, config, eventually, small,
-};
+use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, eventually, small};
 
 /// An executor whose tasks write the number in their first scalar behind what was written before.
 struct Log {

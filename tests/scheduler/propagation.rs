@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring::{Callable, Error, Executor, FailureKind, Mode, TaskOptions};
-
-use crate::common::kit::{BOTH, args, at, atom, config, failed_as, failure, small};
+use testkit::{BOTH, args, at, atom, config, failed_as, failure, small};
 
 struct Kit {
     exec: Executor,

@@ -6,8 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Callable, Error, Executor, FailureKind, Mode};
-
-use crate::common::kit::{
+use testkit::{
     BOTH, Done, args, at, atom, await_value, cell, config, eventually, failed_as, small,
 };
 

@@ -6,10 +6,7 @@ use std::time::{Duration, Instant};
 use mailring::abi::DataType;
 use mailring::abi::{ContinuousTensor, TaskArgs};
 use mailring::{Callable, Error, Executor, Mode, Orchestrator};
-
-use crate::common::kit::{
-    BOTH, args, at, atom, await_value, cell, config, eventually, own_kib, small,
-};
+use testkit::{BOTH, args, at, atom, await_value, cell, config, eventually, own_kib, small};
 
 /// Memory that host and workers have for themselves, in KiB.
 fn own(exec: &Executor) -> u64 {

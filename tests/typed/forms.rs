@@ -6,8 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use mailring::abi::Element;
 use mailring::prelude::*;
 use mailring::{FailureKind, Level, WorkerId};
-
-use crate::common::kit::{BOTH, args, cell, config, failed_as, small};
+use testkit::{BOTH, args, cell, config, failed_as, small};
 
 pub(crate) fn slices_and_scalars() {
     for mode in BOTH {

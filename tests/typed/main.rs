@@ -2,15 +2,11 @@
 //! programs against a sequential run. What must not compile is asserted by the documentation tests
 //! of `mailring::typed`.
 
-#[path = "../common/mod.rs"]
-#[macro_use]
-mod common;
-
 mod forms;
 mod random;
 mod refuse;
 
-tests! {
+testkit::tests! {
     "typed" in forms {
         slices_and_scalars, no_parameters, twelve_parameters, every_scalar, every_element,
         the_context_comes_first, results_and_panics, functions_are_bodies, parts_and_shapes,

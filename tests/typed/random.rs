@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use mailring::prelude::*;
-
-use crate::common::kit::{BOTH, Random, small};
+use testkit::{BOTH, Random, small};
 
 const ELEMENTS: usize = 24;
 const BUFFERS: usize = 3;

@@ -3,8 +3,7 @@
 use mailring::abi::{AbiError, ContinuousTensor, DataType};
 use mailring::prelude::*;
 use mailring::{ArgumentError, ArgumentFault, Callable, FailureKind, Hazards};
-
-use crate::common::kit::{BOTH, args, config, failed_as, small};
+use testkit::{BOTH, args, config, failed_as, small};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Add = Task<(In<'static, u64>, In<'static, u64>, Out<'static, u64>)>;

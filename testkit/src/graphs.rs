@@ -4,12 +4,13 @@
 //! Bodies mix all bytes they may read into all bytes they write, so a task that came too early, too
 //! late, twice or with other arguments shows.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+mod bench;
 
 use mailring::Hazards;
 use mailring::abi::{AbiError, TaskArgsView, TensorArgType};
 
-use crate::common::kit::{Random, mix};
+pub use self::bench::Bench;
+use crate::{Random, mix};
 
 /// Bytes that all graphs of an executor work on; the last quarter is only read, under NO_DEP.
 pub(crate) const BYTES: usize = 512;
@@ -54,17 +55,23 @@ pub(crate) enum Step {
     Wait,
 }
 
+/// What graphs are drawn, and what runs them.
 #[derive(Clone, Copy)]
-pub(crate) struct Kind {
-    pub(crate) workers: usize,
-    pub(crate) hazards: Hazards,
-    pub(crate) window: usize,
-    pub(crate) deaths: Deaths,
+pub struct Kind {
+    /// Workers of the executor, beside one SUB worker.
+    pub workers: usize,
+    /// How the executor infers dependencies; the graphs rest on no more.
+    pub hazards: Hazards,
+    /// Slots of the window.
+    pub window: usize,
+    /// Who ends workers meanwhile.
+    pub deaths: Deaths,
 }
 
 /// Who ends workers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deaths {
+pub enum Deaths {
+    /// Nobody does.
     Nobody,
     /// Some bodies do, in their first attempt; never members of groups.
     Bodies,

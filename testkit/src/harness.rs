@@ -4,10 +4,6 @@
 //! A test binary is started again with the name of one test in its environment. Whatever descends
 //! from it inherits a mark in that environment, by which survivors are found in `/proc`.
 
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
-
-pub(crate) mod kit;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -16,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::{is_alive, kill};
 
 /// Names the test that this process is to run.
 const TEST: &str = "MAILRING_TEST";
@@ -29,18 +27,20 @@ const SOAK_WATCHDOG: Duration = Duration::from_secs(600);
 const LEAVE: Duration = Duration::from_secs(2);
 
 /// A test, or with a name in `role::` a helper process that a test starts.
-pub(crate) struct Test {
-    pub(crate) name: &'static str,
-    pub(crate) body: fn(),
+pub struct Test {
+    /// Labels and name, as it is selected on the command line.
+    pub name: &'static str,
+    /// What is run.
+    pub body: fn(),
 }
 
 /// Lists the tests of a binary and makes its `main`: the part of the name in front, the module
 /// (or `crate`) that holds the functions, and their names.
-#[allow(unused_macros, reason = "a binary that has to prepare something writes its own `main`")]
+#[macro_export]
 macro_rules! tests {
     ($($label:literal in $module:ident { $($name:ident),+ $(,)? })+) => {
         fn main() -> std::process::ExitCode {
-            common::run(&[$($(common::Test {
+            $crate::harness::run(&[$($($crate::harness::Test {
                 name: concat!($label, "::", stringify!($name)),
                 body: $module::$name,
             }),+),+])
@@ -48,7 +48,8 @@ macro_rules! tests {
     };
 }
 
-pub(crate) fn run(tests: &'static [Test]) -> ExitCode {
+/// Runs the tests that the command line selects, or the one that the environment names.
+pub fn run(tests: &'static [Test]) -> ExitCode {
     if let Ok(name) = std::env::var(TEST) {
         let Some(test) = tests.iter().find(|test| test.name == name) else {
             eprintln!("no test is called {name}");
@@ -76,12 +77,12 @@ fn is_soak(name: &str) -> bool {
 }
 
 /// Whether this process is to run a single test or role.
-pub(crate) fn is_one_test() -> bool {
+pub fn is_one_test() -> bool {
     std::env::var_os(TEST).is_some()
 }
 
 /// Whether the arguments of this binary ask for any of these tests to be run.
-pub(crate) fn chosen(tests: &[Test]) -> bool {
+pub fn chosen(tests: &[Test]) -> bool {
     let args = Arguments::from_args();
     let fits = |name: &str, filter: &String| {
         if args.exact { name == filter.as_str() } else { name.contains(filter.as_str()) }
@@ -94,7 +95,7 @@ pub(crate) fn chosen(tests: &[Test]) -> bool {
 }
 
 /// This binary once more, to run one test or role.
-pub(crate) fn again(name: &str) -> Command {
+pub fn again(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the path of this binary"));
     command.env(TEST, name).stdin(Stdio::null());
     command
@@ -166,7 +167,7 @@ fn segments() -> BTreeSet<String> {
 }
 
 /// Living processes with this `NAME=value` in the environment they were started with.
-pub(crate) fn marked(mark: &str) -> Vec<i32> {
+pub fn marked(mark: &str) -> Vec<i32> {
     let own = std::process::id() as i32;
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -174,7 +175,7 @@ pub(crate) fn marked(mark: &str) -> Vec<i32> {
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         pid != own
             && environ.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes())
-            && kit::is_alive(pid)
+            && is_alive(pid)
     })
     .collect()
 }
@@ -203,7 +204,7 @@ fn kill_all(mark: &str) {
             return;
         }
         for pid in left {
-            kit::kill(pid, libc::SIGKILL);
+            kill(pid, libc::SIGKILL);
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::common::kit::kill;
+use crate::kill;
 
 /// Sets the soft limit of a process; what it was.
-pub(crate) fn limit(pid: i32, resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
+pub fn limit(pid: i32, resource: libc::__rlimit_resource_t, soft: u64) -> u64 {
     let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: only asks; writes one live local.
     assert_eq!(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &raw mut old) }, 0);
@@ -17,13 +17,13 @@ pub(crate) fn limit(pid: i32, resource: libc::__rlimit_resource_t, soft: u64) ->
 }
 
 /// Opens files until the next one has this number.
-pub(crate) fn open_up_to(number: i32) {
+pub fn open_up_to(number: i32) {
     // SAFETY: a path that is text, and the descriptor is kept for good.
     while unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_CLOEXEC) } < number {}
 }
 
 /// No descriptor is free in this process while `f` runs.
-pub(crate) fn without_descriptors<R>(f: impl FnOnce() -> R) -> R {
+pub fn without_descriptors<R>(f: impl FnOnce() -> R) -> R {
     let highest = fs::read_dir("/proc/self/fd").unwrap().flatten();
     let highest = highest.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).max();
     open_up_to(highest.unwrap_or(0));
@@ -35,13 +35,13 @@ pub(crate) fn without_descriptors<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// The children of a process, zombies too.
-pub(crate) fn children(pid: i32) -> Vec<i32> {
+pub fn children(pid: i32) -> Vec<i32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Kills every child of a fork server, again and again.
-pub(crate) fn storm(fork_server: i32, length: Duration) -> usize {
+pub fn storm(fork_server: i32, length: Duration) -> usize {
     let until = Instant::now() + length;
     let mut kills = 0;
     while Instant::now() < until {
@@ -54,7 +54,7 @@ pub(crate) fn storm(fork_server: i32, length: Duration) -> usize {
 }
 
 /// Limits of processes hold for users without privileges only: become one, if this is none.
-pub(crate) fn give_up_privileges() {
+pub fn give_up_privileges() {
     const NOBODY: u32 = 61_007;
     // SAFETY: no pointers are passed.
     unsafe {
@@ -67,7 +67,7 @@ pub(crate) fn give_up_privileges() {
 }
 
 /// This process, by number, can fork nothing while `f` runs.
-pub(crate) fn without_forks<R>(pid: i32, f: impl FnOnce() -> R) -> R {
+pub fn without_forks<R>(pid: i32, f: impl FnOnce() -> R) -> R {
     let old = limit(pid, libc::RLIMIT_NPROC, 1);
     let result = f();
     limit(pid, libc::RLIMIT_NPROC, old);
@@ -76,7 +76,7 @@ pub(crate) fn without_forks<R>(pid: i32, f: impl FnOnce() -> R) -> R {
 
 /// From here on the system answers with this error to these calls: to this process, and to all that
 /// descend from it.
-pub(crate) fn refuse_calls(calls: &[i64], errno: i32) {
+pub fn refuse_calls(calls: &[i64], errno: i32) {
     let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
     // Loads the number of the call; answers so to those, and allows the others.
     let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];

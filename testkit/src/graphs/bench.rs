@@ -7,17 +7,16 @@ use mailring::{
     Buffer, Callable, Error, Executor, Mode, Orchestrator, TaskContext, TaskHandle, TaskOptions,
 };
 
-use crate::common::kit::{atom, config, mix, small};
-use crate::graphs::{
-    BYTES, Deaths, Kind, Place, Serial, Step, draw, is_repeatable, tag_bits, task,
-};
+use super::{BYTES, Deaths, Kind, Place, Serial, Step, draw, is_repeatable, tag_bits, task};
+use crate::{atom, config, mix, small};
 
 /// Members that a graph may have in all, where they are counted.
 const MEMBERS: usize = 1024;
 
 /// An executor that runs drawn graphs.
-pub(crate) struct Bench {
-    pub(crate) exec: Executor,
+pub struct Bench {
+    /// The executor, for its numbers and its workers.
+    pub exec: Executor,
     mixer: Callable,
     data: Buffer<u8>,
     /// Where kills come from outside: for each member the attempts that began, a bit each; then
@@ -27,7 +26,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(kind: Kind, mode: Mode) -> Self {
+    /// An executor for graphs of this kind.
+    pub fn new(kind: Kind, mode: Mode) -> Self {
         let mut builder = small(mode, kind.workers)
             .sub_workers(1)
             .slot_window(kind.window)
@@ -59,7 +59,7 @@ impl Bench {
     }
 
     /// Runs the graph both ways and compares.
-    pub(crate) fn check(&self, seed: u64, mode: Mode) {
+    pub fn check(&self, seed: u64, mode: Mode) {
         let steps = draw(seed, self.kind);
         let bytes: Vec<u8> = (0..BYTES as u64).map(|i| mix(seed ^ i) as u8).collect();
         self.data.copy_from_slice(&bytes).unwrap();

@@ -1,0 +1,14 @@
+//! What the tests of the workspace share: the harness that runs every test in a process of its own
+//! ([`tests!`]), small executors, ways to wait, to look at processes and to end them, shortages of
+//! what the system gives, and random graphs with a sequential run to compare with.
+
+mod executor;
+pub mod graphs;
+pub mod harness;
+mod process;
+mod random;
+pub mod shortage;
+
+pub use executor::*;
+pub use process::*;
+pub use random::*;
