@@ -255,6 +255,13 @@ impl Worker for ChipWorker {
             }
         }
     }
+
+    fn return_code(&self, error: &(dyn Error + 'static)) -> Option<i32> {
+        match error.downcast_ref() {
+            Some(ChipError::Run { code, .. }) => Some(*code),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for ChipWorker {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::native::Returned;
 use super::{TaskContext, Worker};
 use crate::abi::{CallConfig, TaskArgsView};
-use crate::chip::ChipError;
 use crate::ids::{Callable, WorkerId};
 use crate::segment::Detail;
 
@@ -114,12 +113,10 @@ impl Words {
         Self { text, detail: Detail::None }
     }
 
-    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
+    /// What `worker` says of an error of its own.
+    pub(crate) fn of(worker: &dyn Worker, error: &(dyn Error + 'static)) -> Self {
         let returned = error.downcast_ref::<Returned>().map(|returned| returned.code);
-        let returned = returned.or_else(|| match error.downcast_ref::<ChipError>() {
-            Some(ChipError::Run { code, .. }) => Some(*code),
-            _ => None,
-        });
+        let returned = returned.or_else(|| worker.return_code(error));
         let detail = returned.map_or(Detail::None, Detail::Returned);
         Self { text: describe(error), detail }
     }

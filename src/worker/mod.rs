@@ -53,6 +53,14 @@ pub trait Worker {
         context: &TaskContext<'_>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
+    /// The number behind an error of [`run`](Self::run), where the callable returned one:
+    /// [`TaskFailure::returned`](crate::TaskFailure::returned). A worker that wraps another one
+    /// passes the question on.
+    fn return_code(&self, error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+        let _ = error;
+        None
+    }
+
     /// Runs a callable on arguments in their encoded form, outside of any task: a loop of one's
     /// own that receives blobs, or a test.
     ///

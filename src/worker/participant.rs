@@ -419,7 +419,7 @@ impl<'a> Participant<'a> {
         // The text of an error is the user's code as well.
         let run = || {
             let result = worker.run(head.callable, args, &head.config, &context);
-            result.map_err(|error| (Code::Error, Words::of(error.as_ref())))
+            result.map_err(|error| (Code::Error, Words::of(worker, error.as_ref())))
         };
         let result = guard(run).unwrap_or_else(|text| {
             panics::tell(&format!("task {} on worker {}", head.seq, self.me), &text);
