@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         members.push(TaskArgs::new().input(part).output(&shares));
     }
     exec.run(|orch| orch.submit_group(share, members, CallConfig::default()).map(drop))?;
-    println!("shares in per cent: {:?}", shares.to_vec());
-    assert_eq!(shares.to_vec(), [11, 33, 55]);
+    println!("shares in per cent: {:?}", shares.to_vec()?);
+    assert_eq!(shares.to_vec()?, [11, 33, 55]);
     Ok(())
 }

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         s.spawn(fill, (&b, 100))?;
         s.spawn(add, (&a, &b, &sum)) // waits for both `fill`s: it reads what they write
     })?;
-    println!("sum[0] = {}, sum[999] = {}", sum.to_vec()[0], sum.to_vec()[999]);
-    assert_eq!(sum.to_vec()[999], 2099);
+    println!("sum[0] = {}, sum[999] = {}", sum.to_vec()?[0], sum.to_vec()?[999]);
+    assert_eq!(sum.to_vec()?[999], 2099);
     Ok(())
 }

@@ -36,9 +36,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "{TASKS} deposits of 2, {} workers died on the way, the account holds {}",
         stats.deaths,
-        account.to_vec()[0]
+        account.to_vec()?[0]
     );
-    assert_eq!(account.to_vec(), [2 * TASKS]);
+    assert_eq!(account.to_vec()?, [2 * TASKS]);
     assert_eq!(stats.deaths, TASKS / 10);
     Ok(())
 }

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         orch.submit(add, TaskArgs::new().input(&a).input(&b).output(&sum), config)?;
         Ok(()) // `add` waits for both `fill`s: it names the bytes that they write
     })?;
-    println!("sum[0] = {}, sum[999] = {}", sum.to_vec()[0], sum.to_vec()[999]);
-    assert_eq!(sum.to_vec()[999], 2099);
+    println!("sum[0] = {}, sum[999] = {}", sum.to_vec()?[0], sum.to_vec()?[999]);
+    assert_eq!(sum.to_vec()?[999], 2099);
     Ok(())
 }

@@ -30,7 +30,7 @@
 //!     s.spawn(fill, (&b, 100))?;
 //!     s.spawn(add, (&a, &b, &sum)) // waits for both: it reads what they write
 //! })?;
-//! assert_eq!(sum.to_vec(), [101; 1000]);
+//! assert_eq!(sum.to_vec()?, [101; 1000]);
 //! # Ok(())
 //! # }
 //! ```

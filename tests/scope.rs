@@ -464,7 +464,7 @@ fn snapshots_are_held_by_their_tasks_alone() {
                 Ok(())
             })
             .unwrap();
-        assert_eq!(data.to_vec(), [9; 3000]);
+        assert_eq!(data.to_vec().unwrap(), [9; 3000]);
     }
 }
 

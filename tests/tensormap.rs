@@ -404,7 +404,7 @@ fn overlaps_through_a_run() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(data.to_vec(), expected);
+        assert_eq!(data.to_vec().unwrap(), expected);
     }
 }
 
@@ -432,7 +432,7 @@ fn compatible_has_no_edge_through_a_run() {
                 mark(args().input(at(&data, 5)), 1)?;
                 mark(args().input(three[2]), 2)
             }));
-            assert_eq!(ran.to_vec(), expected, "{mode:?} {hazards:?}");
+            assert_eq!(ran.to_vec().unwrap(), expected, "{mode:?} {hazards:?}");
         }
     }
 }

@@ -17,8 +17,7 @@ use crate::error::Error;
 ///
 /// The memory is there in the process that built the executor, and in its workers under the
 /// tensors of their tasks. A function of another executor that has captured the buffer, and a
-/// child that the host forked by itself, do not have it: writes are refused there, and reads give
-/// nothing.
+/// child that the host forked by itself, do not have it: reading and writing are refused there.
 pub struct Buffer<T: Element> {
     shared: Arc<Shared>,
     record: Arc<Record>,
@@ -123,10 +122,10 @@ impl<T: Element> Buffer<T> {
     ///
     /// # Errors
     /// There are more values than elements; this process does not have the memory.
-    pub fn copy_from_slice(&self, values: &[T]) -> Result<(), AbiError> {
+    pub fn copy_from_slice(&self, values: &[T]) -> Result<(), Error> {
         if values.len() > self.len {
             let (index, count) = (values.len(), self.len);
-            return Err(AbiError::OutOfRange { what: "element", index, count });
+            return Err(AbiError::OutOfRange { what: "element", index, count }.into());
         }
         self.is_here()?;
         for (index, &value) in values.iter().enumerate() {
@@ -136,28 +135,33 @@ impl<T: Element> Buffer<T> {
         Ok(())
     }
 
-    /// A copy of all elements; none in a process that does not have the memory.
-    pub fn to_vec(&self) -> Vec<T> {
-        let len = if self.shared.is_own() { self.len } else { 0 };
+    /// A copy of all elements.
+    ///
+    /// # Errors
+    /// This process does not have the memory.
+    pub fn to_vec(&self) -> Result<Vec<T>, Error> {
+        self.is_here()?;
         // SAFETY: inside the buffer, which is mapped here.
-        (0..len).map(|i| unsafe { cells::load(self.as_mut_ptr().add(i)) }).collect()
+        Ok((0..self.len).map(|i| unsafe { cells::load(self.as_mut_ptr().add(i)) }).collect())
     }
 
-    /// A copy of element `index`; `None` also in a process that does not have the memory.
-    pub fn get(&self, index: usize) -> Option<T> {
-        // SAFETY: as in `to_vec`.
-        (index < self.len && self.shared.is_own())
-            .then(|| unsafe { cells::load(self.as_mut_ptr().add(index)) })
+    /// A copy of element `index`.
+    ///
+    /// # Errors
+    /// There is no such element; this process does not have the memory.
+    pub fn get(&self, index: usize) -> Result<T, Error> {
+        self.check_index(index)?;
+        self.is_here()?;
+        // SAFETY: inside the buffer, which is mapped here.
+        Ok(unsafe { cells::load(self.as_mut_ptr().add(index)) })
     }
 
     /// Writes element `index`.
     ///
     /// # Errors
     /// There is no such element; this process does not have the memory.
-    pub fn set(&self, index: usize, value: T) -> Result<(), AbiError> {
-        if index >= self.len {
-            return Err(AbiError::OutOfRange { what: "element", index, count: self.len });
-        }
+    pub fn set(&self, index: usize, value: T) -> Result<(), Error> {
+        self.check_index(index)?;
         self.is_here()?;
         // SAFETY: inside the buffer, which is mapped here.
         unsafe { cells::store(self.as_mut_ptr().add(index), value) };
@@ -165,10 +169,18 @@ impl<T: Element> Buffer<T> {
     }
 
     #[inline]
-    fn is_here(&self) -> Result<(), AbiError> {
+    fn is_here(&self) -> Result<(), Error> {
         match self.shared.is_own() {
             true => Ok(()),
-            false => Err(AbiError::NotMapped),
+            false => Err(AbiError::NotMapped.into()),
+        }
+    }
+
+    #[inline]
+    fn check_index(&self, index: usize) -> Result<(), Error> {
+        match index < self.len {
+            true => Ok(()),
+            false => Err(AbiError::OutOfRange { what: "element", index, count: self.len }.into()),
         }
     }
 }

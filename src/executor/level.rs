@@ -50,7 +50,7 @@ type Body = dyn Fn(&mut Orchestrator, TaskArgsView<'_>, &CallConfig, &TaskContex
 /// let exec = Executor::builder().next_level(1, level).build()?;
 /// let cell = exec.buffer::<u64>(1)?;
 /// exec.run(|orch| orch.submit(three, TaskArgs::new().inout(&cell), CallConfig::default()))?;
-/// assert_eq!(cell.to_vec(), [3]);
+/// assert_eq!(cell.to_vec()?, [3]);
 /// # Ok(())
 /// # }
 /// ```

@@ -72,7 +72,7 @@ use submit_lock::SubmitLock;
 ///     }
 ///     Ok(())
 /// })?;
-/// assert_eq!(data.to_vec(), [8, 16, 24, 32]);
+/// assert_eq!(data.to_vec()?, [8, 16, 24, 32]);
 /// # Ok(())
 /// # }
 /// ```

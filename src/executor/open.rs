@@ -24,7 +24,7 @@ use crate::error::Error;
 /// let mut run = exec.begin()?;
 /// run.submit(set, TaskArgs::new().output(&cell), CallConfig::default())?;
 /// run.end()?;
-/// assert_eq!(cell.to_vec(), [7]);
+/// assert_eq!(cell.to_vec()?, [7]);
 /// # Ok(())
 /// # }
 /// ```

@@ -20,7 +20,7 @@
 //!     s.spawn(fill, (&b, 100))?;
 //!     s.spawn(add, (&a, &b, &sum)) // waits for both: it reads what they write
 //! })?;
-//! assert_eq!(sum.get(999), Some(2099));
+//! assert_eq!(sum.get(999)?, 2099);
 //! # Ok(())
 //! # }
 //! ```

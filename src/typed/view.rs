@@ -28,7 +28,7 @@ use crate::ring::heap::ScopeRef;
 /// data.copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0])?;
 /// let matrix = data.part(..6).shaped(&[2, 3]);
 /// exec.run(|s| s.spawn(sums, (matrix, data.part(6..))))?;
-/// assert_eq!(data.to_vec()[6..], [6.0, 15.0]);
+/// assert_eq!(data.to_vec()?[6..], [6.0, 15.0]);
 /// # Ok(())
 /// # }
 /// ```

@@ -34,7 +34,7 @@ fn run(exec: &Executor, callable: u64, scalar: u64, options: &TaskOptions) -> Re
         let args = args().inout(&x).scalar(scalar);
         orch.submit_with(callable, args, CallConfig::default(), options).map(drop)
     })?;
-    Ok(x.to_vec()[0])
+    Ok(x.to_vec().unwrap()[0])
 }
 
 #[track_caller]

@@ -68,7 +68,7 @@ pub(crate) fn run_in_both_modes_and_kinds() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(cell.to_vec(), [40]);
+        assert_eq!(cell.to_vec().unwrap(), [40]);
         assert_eq!((exec.worker_pids(), exec.stats().deaths), (pids, 0), "nobody was restarted");
     }
 }
@@ -92,7 +92,7 @@ pub(crate) fn the_same_twice_is_the_same() {
     let cell = exec.buffer::<u64>(1).unwrap();
     let run = || exec.run(|o| o.submit(moved, TaskArgs::new().inout(&cell).scalar(1), config()));
     run().unwrap();
-    assert_eq!(cell.to_vec(), [1]);
+    assert_eq!(cell.to_vec().unwrap(), [1]);
 }
 
 pub(crate) fn what_was_unregistered() {
@@ -109,7 +109,7 @@ pub(crate) fn what_was_unregistered() {
     // Again: the same function.
     assert_eq!(register(&exec, &library, "add").unwrap(), add);
     run().unwrap();
-    assert_eq!(cell.to_vec(), [1]);
+    assert_eq!(cell.to_vec().unwrap(), [1]);
 }
 
 pub(crate) fn tasks_in_flight_still_run() {
@@ -124,7 +124,7 @@ pub(crate) fn tasks_in_flight_still_run() {
         exec.unregister(add)
     })
     .unwrap();
-    assert_eq!(cell.to_vec(), [200]);
+    assert_eq!(cell.to_vec().unwrap(), [200]);
 }
 
 pub(crate) fn refused_at_once() {
@@ -160,7 +160,7 @@ pub(crate) fn a_changed_file_is_refused_by_workers() {
     let new = register(&exec, &library, "add").unwrap();
     assert_ne!(new, add);
     run(new).unwrap();
-    assert_eq!(cell.to_vec(), [1000]);
+    assert_eq!(cell.to_vec().unwrap(), [1000]);
 }
 
 /// The loader of the system knows objects by name, and would give the old one.
@@ -177,7 +177,7 @@ pub(crate) fn a_replaced_file_is_the_new_one() {
             let callable = register(&exec, &library, "version").unwrap();
             for _ in 0..8 {
                 run(callable).unwrap(); // on whichever worker
-                assert_eq!(cell.to_vec(), [version]);
+                assert_eq!(cell.to_vec().unwrap(), [version]);
             }
         }
     }
@@ -218,7 +218,7 @@ BODY(all) {
         let cells = exec.buffer::<u64>(2).unwrap();
         let member = |index| TaskArgs::new().output(cells.view(index, &[1]).unwrap());
         exec.run(|orch| orch.submit_group(all, vec![member(0), member(1)], config())).unwrap();
-        assert_eq!(cells.to_vec(), [31, 31]);
+        assert_eq!(cells.to_vec().unwrap(), [31, 31]);
     }
 }
 
@@ -232,7 +232,7 @@ BODY(crash) { if (CELLS[0]++ == 0) *(volatile int *)8 = 1; return 0; }";
     let options = TaskOptions::new().retries(1).idempotent();
     let args = || TaskArgs::new().inout(&cell);
     exec.run(|orch| orch.submit_with(crash, args(), config(), &options)).unwrap();
-    assert_eq!((cell.to_vec(), exec.stats().deaths), (vec![2], 1));
+    assert_eq!((cell.to_vec().unwrap(), exec.stats().deaths), (vec![2], 1));
     cell.set(0, 0).unwrap();
     let failed =
         failed_as(exec.run(|o| o.submit(crash, args(), config())), FailureKind::WorkerDied);
@@ -259,10 +259,10 @@ pub(crate) fn the_table_fills_and_is_used_again() {
     let last = register(&exec, &library, &symbol(most)).unwrap();
     assert!(all.iter().all(|&one| one != last));
     run(last).unwrap();
-    assert_eq!(cell.to_vec(), [most as u64]);
+    assert_eq!(cell.to_vec().unwrap(), [most as u64]);
     assert!(matches!(run(all[17]), Err(Error::UnknownFunction(_))));
     run(all[16]).unwrap();
-    assert_eq!(cell.to_vec(), [16]);
+    assert_eq!(cell.to_vec().unwrap(), [16]);
 }
 
 struct Mute;
@@ -307,6 +307,6 @@ pub(crate) fn not_those_of_another_executor() {
         assert!(matches!(second.unregister(add), Err(Error::UnknownFunction(_))));
         cell.set(0, 4).unwrap();
         run(twice).unwrap();
-        assert_eq!(cell.get(0), Some(8));
+        assert_eq!(cell.get(0).unwrap(), 8);
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn ask(exec: &Executor, function: Callable) -> u64 {
     let cell = exec.buffer::<u64>(1).expect("room");
     let args = TaskArgs::new().output(&cell);
     exec.run(|run| run.submit(function, args, CallConfig::default()).map(drop)).expect("a run");
-    cell.to_vec()[0]
+    cell.to_vec().unwrap()[0]
 }
 
 /// A flow of so many workers of one cpu each.

@@ -67,7 +67,7 @@ pub(crate) fn an_error_fails_the_group() {
             assert_eq!(failure.member, Some(1), "{failure}");
             assert_eq!(failure.message, "the second is unwell");
             assert!(failure.to_string().contains("member 1"), "{failure}");
-            assert_eq!(kit.state.to_vec(), [3 * round, 2 * round, round, 0]);
+            assert_eq!(kit.state.to_vec().unwrap(), [3 * round, 2 * round, round, 0]);
         }
         assert_eq!(kit.exec.stats().deaths, 0, "members that stop when told are not killed");
     }
@@ -86,8 +86,8 @@ pub(crate) fn the_others_see_cancelled() {
     for mode in BOTH {
         let kit = Failing::new(mode, |_| Err("no".into()));
         failed_as(kit.run(&TaskOptions::new()), FailureKind::Error);
-        assert_eq!(kit.state.get(1), Some(2));
-        assert_eq!(kit.state.get(3), Some(0));
+        assert_eq!(kit.state.get(1).unwrap(), 2);
+        assert_eq!(kit.state.get(3).unwrap(), 0);
     }
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn a_barrier_does_not_wait_for_the_failed() {
             let all = vec![args().no_dep(seen.tensor()); 3];
             let failure = failed_as(run_group(&exec, body, all), FailureKind::Error);
             assert_eq!(failure.message, "will not come");
-            assert_eq!(seen.get(0), Some(2));
+            assert_eq!(seen.get(0).unwrap(), 2);
         }
     }
 }
@@ -127,7 +127,7 @@ pub(crate) fn a_killed_member_fails_the_group() {
         assert!(began.elapsed() < Duration::from_secs(10));
         assert_eq!(failure.member, Some(1), "{failure}");
         assert!(failure.message.contains("SIGKILL"), "{failure}");
-        assert_eq!(kit.state.to_vec(), [3 * round, 2 * round, round, 0]);
+        assert_eq!(kit.state.to_vec().unwrap(), [3 * round, 2 * round, round, 0]);
         assert_eq!(kit.exec.stats().deaths, round, "the others stopped when told");
     }
 }
@@ -175,7 +175,7 @@ pub(crate) fn retried_as_a_whole() {
     let options = TaskOptions::new().retries(2).idempotent();
     for round in 1..=10 {
         kit.run(&options).unwrap();
-        assert_eq!(kit.state.to_vec(), [9 * round, 4 * round, 3 * round, 3 * round]);
+        assert_eq!(kit.state.to_vec().unwrap(), [9 * round, 4 * round, 3 * round, 3 * round]);
         assert_eq!(kit.exec.stats().deaths, 2 * round);
     }
 }
@@ -188,7 +188,7 @@ pub(crate) fn retried_until_there_are_no_more() {
     let options = TaskOptions::new().retries(2).idempotent();
     let failure = failed_as(kit.run(&options), FailureKind::WorkerDied);
     assert_eq!((failure.attempt, failure.member), (3, Some(1)));
-    assert_eq!(kit.state.to_vec(), [9, 6, 3, 0]);
+    assert_eq!(kit.state.to_vec().unwrap(), [9, 6, 3, 0]);
     // An error of its own is final.
     let kit = Failing::new(Mode::Process, |_| Err("no".into()));
     let failure = failed_as(kit.run(&options), FailureKind::Error);
@@ -217,7 +217,7 @@ pub(crate) fn poisoned_groups_do_not_run() {
             );
             assert_eq!(failure.name, "fail");
         }
-        assert_eq!(count.get(0), Some(0), "{mode:?}");
+        assert_eq!(count.get(0).unwrap(), 0, "{mode:?}");
     }
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn a_group_poisons_its_dependents() {
             FailureKind::Error,
         );
         assert_eq!(failure.member, Some(1));
-        assert_eq!(kit.state.get(2), Some(1), "the second group did not run");
+        assert_eq!(kit.state.get(2).unwrap(), 1, "the second group did not run");
     }
 }
 
@@ -272,7 +272,7 @@ pub(crate) fn cancelled_before_it_begins() {
             FailureKind::Cancelled,
         );
         assert_eq!(failure.name, "body");
-        assert_eq!(count.get(0), Some(2), "{mode:?}: the second group ran, the first did not");
+        assert_eq!(count.get(0).unwrap(), 2, "{mode:?}: the second group ran, the first did not");
     }
 }
 
@@ -330,9 +330,9 @@ pub(crate) fn a_deadline_ends_all_members() {
         })
     };
     failed_as(run(&short), FailureKind::Deadline);
-    assert_eq!(count.get(0), Some(2));
+    assert_eq!(count.get(0).unwrap(), 2);
     run(&short.retries(1).idempotent()).unwrap();
-    assert_eq!(count.get(0), Some(6));
+    assert_eq!(count.get(0).unwrap(), 6);
 }
 
 /// A member that returns, as if all were well, does not keep those waiting that meet later.

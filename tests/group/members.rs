@@ -23,7 +23,7 @@ pub(crate) fn members_run_at_the_same_time() {
         for round in 1..=50 {
             count.set(1, round).unwrap();
             run_group(&exec, meet, members(4, &args().no_dep(count.tensor()))).unwrap();
-            assert_eq!(count.get(0), Some(4 * round));
+            assert_eq!(count.get(0).unwrap(), 4 * round);
         }
     }
 }
@@ -74,7 +74,7 @@ pub(crate) fn index_size_and_shared_bytes() {
             let seen = exec.buffer::<u64>(4).unwrap();
             run_group(&exec, body, members(size, &args().no_dep(seen.tensor()))).unwrap();
             let expected: Vec<u64> = (0..4).map(|i| if i < size { size } else { 0 }).collect();
-            assert_eq!(seen.to_vec(), expected);
+            assert_eq!(seen.to_vec().unwrap(), expected);
         }
     }
 }
@@ -119,7 +119,7 @@ pub(crate) fn many_barriers() {
         let exec = builder.build().unwrap();
         let rounds = exec.buffer::<u64>(3).unwrap();
         run_group(&exec, body, members(3, &args().no_dep(rounds.tensor()))).unwrap();
-        assert_eq!(rounds.to_vec(), [500; 3]);
+        assert_eq!(rounds.to_vec().unwrap(), [500; 3]);
     }
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn each_has_its_own_arguments() {
             one
         });
         run_group(&exec, copy, all.collect()).unwrap();
-        assert_eq!(to.to_vec(), [20, 33, 60]);
+        assert_eq!(to.to_vec().unwrap(), [20, 33, 60]);
     }
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn a_group_of_one() {
             })
         })
         .unwrap();
-        assert_eq!(count.get(0), Some(100));
+        assert_eq!(count.get(0).unwrap(), 100);
     }
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn one_of_all_workers() {
         let count = exec.buffer::<u64>(1).unwrap();
         for round in 1..=5 {
             run_group(&exec, body, vec![args().no_dep(count.tensor()); 24]).unwrap();
-            assert_eq!(count.get(0), Some(round * 120));
+            assert_eq!(count.get(0).unwrap(), round * 120);
         }
     }
 }

@@ -70,7 +70,7 @@ fn random_load(mode: Mode, seed: u64, kills: bool) {
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{mode:?}, seed {seed}: {error}"));
-        assert_eq!(data.to_vec(), sums, "{mode:?}, seed {seed}");
+        assert_eq!(data.to_vec().unwrap(), sums, "{mode:?}, seed {seed}");
     }
 }
 

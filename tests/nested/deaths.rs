@@ -73,14 +73,14 @@ pub(crate) fn a_death_below_is_an_error_above() {
     }
     // The level lives: it has replaced its worker.
     run().unwrap();
-    assert_eq!((count.to_vec(), exec.stats().deaths), (vec![2], 0));
+    assert_eq!((count.to_vec().unwrap(), exec.stats().deaths), (vec![2], 0));
 }
 
 pub(crate) fn a_death_below_heals_below() {
     let (exec, down) = dying(TaskOptions::new().retries(1).idempotent());
     let count = exec.buffer::<u64>(1).unwrap();
     exec.run(|orch| orch.submit(down, TaskArgs::new().inout(&count), config())).unwrap();
-    assert_eq!((count.to_vec(), exec.stats().deaths), (vec![2], 0));
+    assert_eq!((count.to_vec().unwrap(), exec.stats().deaths), (vec![2], 0));
 }
 
 /// The processes from the lowest body up to (not including) the worker of the top.
@@ -116,7 +116,7 @@ pub(crate) fn a_dead_level_takes_all_below_with_it() {
     // The replacement is a whole level again.
     cell(&cells, 2).store(1, SeqCst);
     exec.run(|orch| orch.submit(down, TaskArgs::new().inout(&cells), config())).unwrap();
-    assert_eq!(cells.get(3), Some(1));
+    assert_eq!(cells.get(3).unwrap(), 1);
 }
 
 /// The same with a retry: when it begins, nothing of the first attempt runs any more.
@@ -143,7 +143,7 @@ pub(crate) fn nothing_below_outlives_the_attempt() {
         assert!(!is_alive(first), "both attempts run");
         cell(&cells, 2).store(1, SeqCst);
         run.wait(None).unwrap();
-        assert_eq!(cells.get(3), Some(1), "the first attempt came through as well");
+        assert_eq!(cells.get(3).unwrap(), 1, "the first attempt came through as well");
     }
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn a_deadline_above_ends_what_is_below() {
     assert!(began.elapsed() < Duration::from_secs(10));
     let lowest = cell(&cells, 0).load(SeqCst) as i32;
     assert!(lowest != 0 && !is_alive(lowest));
-    assert_eq!(cells.get(3), Some(0));
+    assert_eq!(cells.get(3).unwrap(), 0);
 }
 
 pub(crate) fn cancelling_above_reaches_below() {
@@ -169,7 +169,7 @@ pub(crate) fn cancelling_above_reaches_below() {
     assert!(await_value(cell(&cells, 1), 1));
     assert_eq!(run.cancel(), 1);
     failed_as(run.wait(Some(Duration::from_secs(20))), FailureKind::Cancelled);
-    assert_eq!(cells.get(3), Some(1), "the body saw it and left by itself");
+    assert_eq!(cells.get(3).unwrap(), 1, "the body saw it and left by itself");
     assert_eq!(exec.stats().deaths, 0);
 }
 
@@ -187,7 +187,7 @@ pub(crate) fn a_fork_server_below_dies() {
     eventually("the end of all below", || below.iter().all(|&pid| !is_alive(pid)));
     cell(&cells, 2).store(1, SeqCst);
     exec.run(|orch| orch.submit(down, TaskArgs::new().inout(&cells), config())).unwrap();
-    assert_eq!((cells.get(3), exec.stats().deaths), (Some(1), 0));
+    assert_eq!((cells.get(3).unwrap(), exec.stats().deaths), (1, 0));
 }
 
 pub(crate) fn host_to_be_killed() {
@@ -245,7 +245,7 @@ pub(crate) fn a_forked_child_below_has_no_memory_from_above() {
     let exec = small(PROCESS, 0).next_level(1, level).build().unwrap();
     let cells = exec.buffer::<u64>(2).unwrap();
     exec.run(|orch| orch.submit(down, TaskArgs::new().inout(&cells), config())).unwrap();
-    assert_eq!(cells.to_vec(), [2, 0]);
+    assert_eq!(cells.to_vec().unwrap(), [2, 0]);
 }
 
 /// A helper that a task left running belongs to its own worker: another one's death is nothing to
@@ -303,7 +303,7 @@ pub(crate) fn a_level_that_failed_while_idle_is_built_again() {
     eventually("the end of all below", || below.iter().all(|&pid| !is_alive(pid)));
     std::thread::sleep(Duration::from_millis(50));
     run().unwrap();
-    assert_eq!((cells.get(3), exec.stats().deaths), (Some(2), 0));
+    assert_eq!((cells.get(3).unwrap(), exec.stats().deaths), (2, 0));
 }
 
 /// An executor that a body built, and that outlives the one above: the memory it was lent stays.

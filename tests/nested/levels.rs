@@ -42,7 +42,7 @@ fn expect_ones(exec: &Executor, each: Callable) {
     let cells = exec.buffer::<u64>(6).unwrap();
     for round in 1..=3 {
         exec.run(|orch| orch.submit(each, TaskArgs::new().inout(&cells), config())).unwrap();
-        assert_eq!(cells.to_vec(), [round; 6]);
+        assert_eq!(cells.to_vec().unwrap(), [round; 6]);
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn a_level_sees_the_memory_above() {
         from.copy_from_slice(&[1, 2, 3]).unwrap();
         exec.run(|orch| orch.submit(pass, TaskArgs::new().input(&from).output(&to), config()))
             .unwrap();
-        assert_eq!(to.to_vec(), [10, 20, 30]);
+        assert_eq!(to.to_vec().unwrap(), [10, 20, 30]);
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn a_slab_of_the_level_above() {
     })
     .unwrap();
     let first = seen.get(0).unwrap();
-    assert_eq!(seen.to_vec(), [first; 4]);
+    assert_eq!(seen.to_vec().unwrap(), [first; 4]);
     assert_eq!(first & 0xFF, 2, "fresh memory is zero in a fresh ring");
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn levels_are_used_again() {
     for _ in 0..200 {
         exec.run(|orch| orch.submit(each, TaskArgs::new().inout(&cells), config())).unwrap();
     }
-    assert_eq!(cells.to_vec(), [200, 200]);
+    assert_eq!(cells.to_vec().unwrap(), [200, 200]);
     assert_eq!((exec.worker_pids(), exec.stats().deaths), (before, 0));
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn many_tasks_on_two_levels_at_once() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(cells.to_vec().iter().sum::<u64>(), 50 * 8);
+        assert_eq!(cells.to_vec().unwrap().iter().sum::<u64>(), 50 * 8);
     }
 }
 
@@ -209,9 +209,9 @@ pub(crate) fn a_panic_of_an_orchestration_function() {
         let failed = failed_as(failed, FailureKind::Panic);
         assert!(failed.message.contains("no such parity"), "{failed}");
         // What it had submitted is over: run or cancelled, it does not write from here on.
-        let now = cell.to_vec();
+        let now = cell.to_vec().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(120));
-        assert_eq!(cell.to_vec(), now);
+        assert_eq!(cell.to_vec().unwrap(), now);
         let failed = exec.run(|orch| orch.submit(odd, TaskArgs::new().inout(&cell), config()));
         failed_as(failed, FailureKind::Panic);
     }

@@ -208,7 +208,7 @@ pub(crate) fn members_have_their_own_arguments() {
                 orch.submit(sum, all, config()).map(drop)
             })
             .unwrap();
-            assert_eq!(data.to_vec(), [10, 21, 31]);
+            assert_eq!(data.to_vec().unwrap(), [10, 21, 31]);
         }
     }
 }
@@ -227,7 +227,7 @@ pub(crate) fn a_single_task_is_no_group() {
         orch.submit_group(check, vec![args().output(at(&data, 1))], config()).map(drop)
     })
     .unwrap();
-    assert_eq!(data.to_vec(), [1, 2]);
+    assert_eq!(data.to_vec().unwrap(), [1, 2]);
 }
 
 pub(crate) fn alloc_gives_memory_of_its_own() {
@@ -287,7 +287,7 @@ pub(crate) fn an_alloc_flows_from_task_to_task() {
         let (exec, put, add) = put_and_add(mode);
         let out = exec.buffer::<u64>(1).unwrap();
         flow(&exec, put, add, &out).unwrap();
-        assert_eq!(out.get(0), Some(5 * 63 * 32));
+        assert_eq!(out.get(0).unwrap(), 5 * 63 * 32);
     }
 }
 
@@ -297,7 +297,7 @@ pub(crate) fn eight_runs_with_allocs() {
         let out = exec.buffer::<u64>(1).unwrap();
         for round in 1..=8 {
             flow(&exec, put, add, &out).unwrap();
-            assert_eq!(out.get(0), Some(round * 5 * 63 * 32));
+            assert_eq!(out.get(0).unwrap(), round * 5 * 63 * 32);
         }
     }
 }
@@ -366,7 +366,7 @@ pub(crate) fn sub_tasks_get_arguments() {
             })
         })
         .unwrap();
-        assert_eq!(sum.get(0), Some(210));
+        assert_eq!(sum.get(0).unwrap(), 210);
     }
 }
 

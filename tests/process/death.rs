@@ -44,7 +44,7 @@ fn dies(how: fn(), says: &str) {
                 .try_for_each(|_| orch.submit(add, args().inout(at(&sum, 0)), config()).map(drop))
         })
         .unwrap();
-        assert_eq!(sum.get(0), Some(round * 21));
+        assert_eq!(sum.get(0).unwrap(), round * 21);
         assert_eq!(exec.stats().deaths, round);
         eventually("a replacement", || exec.stats().respawns == round);
     }
@@ -137,7 +137,7 @@ pub(crate) fn dependents_of_the_dead_do_not_run() {
         FailureKind::WorkerDied,
     );
     assert_eq!(failure.name, "die");
-    assert_eq!(ran.to_vec(), [0, 1]);
+    assert_eq!(ran.to_vec().unwrap(), [0, 1]);
 }
 
 /// Also while nothing is asked of it. The delay is measured, and bounded loosely.
@@ -210,7 +210,7 @@ pub(crate) fn all_workers_at_once() {
         Ok(())
     })
     .unwrap();
-    assert_eq!(count.to_vec(), [48, 16]);
+    assert_eq!(count.to_vec().unwrap(), [48, 16]);
     assert_eq!(exec.stats().deaths, 32);
 }
 
@@ -240,11 +240,11 @@ pub(crate) fn retries_are_counted() {
     };
     let failure = failed_as(run(die), FailureKind::WorkerDied);
     assert_eq!((failure.attempt, failure.name.as_str()), (4, "stubborn"));
-    assert_eq!(&count.to_vec()[..2], [4, 4]);
+    assert_eq!(&count.to_vec().unwrap()[..2], [4, 4]);
     // An error of its own is final.
     let failure = failed_as(run(wrong), FailureKind::Error);
     assert_eq!(failure.attempt, 1);
-    assert_eq!(count.get(2), Some(1));
+    assert_eq!(count.get(2).unwrap(), 1);
 }
 
 pub(crate) fn snapshot_restores_before_the_next_attempt() {
@@ -276,8 +276,8 @@ pub(crate) fn snapshot_restores_before_the_next_attempt() {
         Ok(())
     })
     .unwrap();
-    assert_eq!(a.to_vec(), (0..100).map(|i| i * 32).collect::<Vec<u64>>());
-    assert_eq!(b.to_vec(), [25; 100]);
+    assert_eq!(a.to_vec().unwrap(), (0..100).map(|i| i * 32).collect::<Vec<u64>>());
+    assert_eq!(b.to_vec().unwrap(), [25; 100]);
     assert_eq!(exec.stats().deaths, 10);
 }
 
@@ -321,11 +321,11 @@ fn load(chains: u64, links: u64, dies: fn(u64, u64) -> bool) {
         Ok(())
     })
     .unwrap();
-    assert_eq!(data.to_vec(), vec![links; chains as usize]);
+    assert_eq!(data.to_vec().unwrap(), vec![links; chains as usize]);
     let mut deaths = 0;
     for chain in 0..chains {
         let died = (0..links).filter(|&l| dies(chain, l)).count() as u64;
-        assert_eq!(ledger.get(chain as usize), Some(links + died), "bodies of chain {chain}");
+        assert_eq!(ledger.get(chain as usize).unwrap(), links + died, "bodies of chain {chain}");
         deaths += died;
     }
     assert_eq!(exec.stats().deaths, deaths);
@@ -370,7 +370,7 @@ pub(crate) fn kills_from_outside_lose_nothing() {
             })
             .unwrap();
         assert!(handle.wait(Some(Duration::from_secs(30))).unwrap(), "hangs");
-        assert_eq!(data.to_vec(), [LINKS; CHAINS as usize]);
+        assert_eq!(data.to_vec().unwrap(), [LINKS; CHAINS as usize]);
     }
     println!("{kills} kills, {:?}", exec.stats());
     eventually("all deaths are seen", || exec.stats().deaths == exec.stats().respawns);
@@ -410,7 +410,7 @@ pub(crate) fn a_scribbler_dies_alone() {
     );
     assert!(failure.message.contains("SIGSEGV"), "{failure}");
     assert_eq!(failure.name, "scribble");
-    assert_eq!(data.get(0), Some(100));
+    assert_eq!(data.get(0).unwrap(), 100);
 }
 
 #[derive(Debug)]

@@ -113,7 +113,7 @@ pub(crate) fn once_a_worker() {
                 Ok(())
             })
             .unwrap();
-            assert_eq!(seen.to_vec(), [0xbeef, 0, round, 5, 0xbeef, 1, round, 5]);
+            assert_eq!(seen.to_vec().unwrap(), [0xbeef, 0, round, 5, 0xbeef, 1, round, 5]);
         }
         let by_host: u64 = made.iter().map(|n| n.load(SeqCst)).sum();
         assert_eq!(by_host, if mode == Mode::Thread { 2 } else { 0 });
@@ -131,11 +131,11 @@ pub(crate) fn again_for_a_replacement() {
     };
     run(1).unwrap();
     run(2).unwrap();
-    assert_eq!(seen.get(2), Some(2));
+    assert_eq!(seen.get(2).unwrap(), 2);
     let failure = failed_as(run(0xdead), FailureKind::WorkerDied);
     assert_eq!(failure.name, "callable 0xdead");
     run(3).unwrap();
-    assert_eq!(seen.get(2), Some(1), "the replacement was made anew");
+    assert_eq!(seen.get(2).unwrap(), 1, "the replacement was made anew");
 }
 
 pub(crate) fn only_the_sub_kind() {
@@ -155,7 +155,7 @@ pub(crate) fn only_the_sub_kind() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(&seen.to_vec()[..2], [77, 1]);
+        assert_eq!(&seen.to_vec().unwrap()[..2], [77, 1]);
     }
 }
 
@@ -251,5 +251,5 @@ pub(crate) fn a_name_twice_is_refused() {
         Ok(())
     })
     .unwrap();
-    assert_eq!(out.to_vec(), [1, 3]);
+    assert_eq!(out.to_vec().unwrap(), [1, 3]);
 }

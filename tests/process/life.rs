@@ -149,7 +149,7 @@ pub(crate) fn dropped_with_running_tasks() {
         drop(exec);
         assert!(since.elapsed() < Duration::from_secs(8), "{mode:?}: {:?}", since.elapsed());
         // Buffers and handles outlive the executor.
-        assert_eq!(begun.get(0), Some(2));
+        assert_eq!(begun.get(0).unwrap(), 2);
         assert!(handle.done());
         assert!(handle.wait(None).is_err());
     }
@@ -194,7 +194,7 @@ pub(crate) fn thread_mode_drop_waits_for_bodies() {
         .unwrap();
     eventually("it began", || cell(&state, 0).load(SeqCst) >= 1);
     drop(exec);
-    assert_eq!(state.get(0), Some(2), "a thread cannot be ended, so its body is through");
+    assert_eq!(state.get(0).unwrap(), 2, "a thread cannot be ended, so its body is through");
 }
 
 /// Four bodies that each wait for the other three.
@@ -215,7 +215,7 @@ pub(crate) fn workers_run_at_the_same_time() {
             })
         })
         .unwrap();
-        assert_eq!(count.get(0), Some(4));
+        assert_eq!(count.get(0).unwrap(), 4);
     }
 }
 
@@ -244,7 +244,7 @@ pub(crate) fn two_executors_side_by_side() {
                 });
             }
         });
-        assert_eq!((sums[0].get(0), sums[1].get(0)), (Some(500), Some(500_000)));
+        assert_eq!((sums[0].get(0).unwrap(), sums[1].get(0).unwrap()), (500, 500_000));
         // One of them cannot use the memory of the other.
         let foreign = one
             .0
@@ -339,7 +339,7 @@ pub(crate) fn arena_name_in_maps() {
         orch.submit_with(look, args().output(at(&seen, 0)), config(), &plain).map(drop)
     })
     .unwrap();
-    assert_eq!(seen.get(0), Some(1));
+    assert_eq!(seen.get(0).unwrap(), 1);
 }
 
 /// The run that is open by hand has the orchestrator; its tasks are told all the same.

@@ -126,8 +126,8 @@ pub(crate) fn host_with_subprocesses() {
             Ok(())
         })
         .unwrap();
-    eventually("four children", || pids.to_vec().iter().all(|&pid| pid != 0));
-    let children: Vec<i32> = pids.to_vec().iter().map(|&pid| pid as i32).collect();
+    eventually("four children", || pids.to_vec().unwrap().iter().all(|&pid| pid != 0));
+    let children: Vec<i32> = pids.to_vec().unwrap().iter().map(|&pid| pid as i32).collect();
     announce(&exec, &children);
     std::thread::sleep(Duration::from_secs(50));
 }
@@ -223,7 +223,7 @@ pub(crate) fn the_building_thread_may_end() {
         (0..100).try_for_each(|_| orch.submit(add, args().inout(sum.tensor()), config()).map(drop))
     })
     .unwrap();
-    assert_eq!(sum.get(0), Some(100));
+    assert_eq!(sum.get(0).unwrap(), 100);
     assert_eq!(exec.worker_pids(), workers);
     assert_eq!(exec.stats().deaths, 0);
 }
@@ -256,7 +256,7 @@ pub(crate) fn a_forked_copy_is_inert() {
     // SAFETY: waits for our own child; the status is a live local.
     unsafe { libc::waitpid(child, &raw mut status, 0) };
     run().unwrap();
-    assert_eq!(sum.get(0), Some(2));
+    assert_eq!(sum.get(0).unwrap(), 2);
     assert!(!matches!(run(), Err(Error::Misuse(_))));
     assert!(exec.worker_pids().iter().all(|&pid| is_alive(pid as i32)));
 }

@@ -40,7 +40,7 @@ pub(crate) fn a_replacement_that_cannot_be_handed_over() {
     })
     .unwrap();
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    assert_eq!(count.to_vec(), [1, 1], "a body that was not killed ran once");
+    assert_eq!(count.to_vec().unwrap(), [1, 1], "a body that was not killed ran once");
     assert_eq!(living(fork_server), 2);
     let more = open_fds() - fds; // those that were opened to use them up
     kill(exec.worker_pids()[0] as i32, libc::SIGKILL);

@@ -47,7 +47,7 @@ pub(crate) fn asleep_with_a_task_of_its_own() {
         println!("round {round}: after {:?}", began.elapsed());
         assert_eq!(exec.stats().deaths, round + 1, "nothing was charged, one was replaced");
     }
-    assert_eq!(data.get(0), Some(4));
+    assert_eq!(data.get(0).unwrap(), 4);
 }
 
 /// Stopped with the lease in hand, before the body: the copy for the snapshot takes a while.
@@ -78,7 +78,7 @@ pub(crate) fn with_a_lease_before_the_body() {
         if pid == exec.worker_pids()[0] {
             kill(pid as i32, libc::SIGCONT);
         }
-        assert_eq!(data.get(0), Some(round + 1));
+        assert_eq!(data.get(0).unwrap(), round + 1);
     }
     println!("{before} of 2 stopped before the body, {:?}", exec.stats());
 }

@@ -88,7 +88,7 @@ impl Kit {
         self.exec.run(|orch| {
             (0..nodes).try_for_each(|_| self.submit(orch, &mut random, &mut expected, options))
         })?;
-        assert_eq!(self.data.to_vec(), expected, "seed {seed}");
+        assert_eq!(self.data.to_vec().unwrap(), expected, "seed {seed}");
         Ok(())
     }
 }

@@ -115,7 +115,7 @@ pub(crate) fn a_buffer_made_again_in_the_same_run_is_clean() {
                     let all = args().inout(buffer.view(5999, &[1])?);
                     let reader = orch.submit(read, all, config())?;
                     orch.wait(&reader).expect("not failed by a producer");
-                    assert_eq!(buffer.get(5999), Some(0), "zeroed");
+                    assert_eq!(buffer.get(5999).unwrap(), 0, "zeroed");
                 }
                 Ok(())
             })

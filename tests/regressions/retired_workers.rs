@@ -109,7 +109,7 @@ pub(crate) fn a_task_that_becomes_ready_later_fails() {
     });
     let failure = failed_as(ended, FailureKind::NoWorker);
     assert_eq!(failure.name, "late");
-    assert_eq!(&kit.data.to_vec()[2..5], [0, 0, 1]);
+    assert_eq!(&kit.data.to_vec().unwrap()[2..5], [0, 0, 1]);
 }
 
 pub(crate) fn a_group_that_becomes_too_large_fails() {
@@ -160,7 +160,7 @@ pub(crate) fn what_is_left_goes_on() {
         })
         .unwrap();
     }
-    assert_eq!(kit.data.get(2), Some(1000));
+    assert_eq!(kit.data.get(2).unwrap(), 1000);
     // Those that are left are still replaced.
     let before = kit.exec.stats().respawns;
     kit.kill(1);

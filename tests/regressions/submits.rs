@@ -143,7 +143,7 @@ pub(crate) fn a_failed_submit_leaves_no_mark_on_a_buffer() {
                 orch.submit(fill, args().output_existing(again.tensor()), config()).map(drop)
             })
             .unwrap();
-            assert_eq!(again.get(len - 1), Some(7));
+            assert_eq!(again.get(len - 1).unwrap(), 7);
         }
     }
 }

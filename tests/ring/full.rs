@@ -58,7 +58,7 @@ pub(crate) fn release_unblocks_a_submit() {
             full.exec.run(|orch| (0..3).try_for_each(|_| full.submit(orch))).unwrap();
             assert!(began.elapsed() >= Duration::from_millis(40), "the third had to wait");
         });
-        assert_eq!(full.state.get(1), Some(3));
+        assert_eq!(full.state.get(1).unwrap(), 3);
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn waiting_has_an_end() {
                 full.submit(orch)
             })
             .unwrap();
-        assert_eq!(full.state.get(1), Some(3));
+        assert_eq!(full.state.get(1).unwrap(), 3);
     }
 }
 

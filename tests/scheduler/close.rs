@@ -56,7 +56,7 @@ pub(crate) fn waits_for_detached_runs() {
         run.submit(nap, args().inout(at(&data, 0)).scalar(1), config()).unwrap();
         handles.push(run.detach());
         exec.close(Duration::from_secs(20)).unwrap();
-        assert_eq!(data.get(0), Some(21), "{mode:?}: everything that was accepted was done");
+        assert_eq!(data.get(0).unwrap(), 21, "{mode:?}: everything that was accepted was done");
         for handle in &handles {
             assert!(handle.done() && !handle.run_failed());
             assert!(handle.wait(None).unwrap());
@@ -102,7 +102,7 @@ pub(crate) fn a_timeout_names_what_still_runs() {
     assert!(took < Duration::from_millis(650), "took {took:?}");
     assert!(pids.iter().all(|&pid| !testkit::is_alive(pid as i32)));
     assert!(handle.wait(Some(Duration::from_secs(5))).is_err());
-    assert_eq!(data.get(0), Some(1), "what was not hung was done");
+    assert_eq!(data.get(0).unwrap(), 1, "what was not hung was done");
 }
 
 /// Dropped with a detached run that hangs: one grace.
@@ -120,7 +120,7 @@ pub(crate) fn dropping_takes_one_grace() {
     let took = began.elapsed();
     assert!(took < Duration::from_millis(550), "took {took:?} with a grace of 300 ms");
     assert!(handle.wait(Some(Duration::from_secs(5))).is_err());
-    assert_eq!(data.get(1), Some(1), "what waited for it was cancelled");
+    assert_eq!(data.get(1).unwrap(), 1, "what waited for it was cancelled");
 }
 
 pub(crate) fn with_a_run_still_open() {
@@ -151,5 +151,5 @@ pub(crate) fn with_a_run_still_open() {
         exec_to.send(()).unwrap();
         std::thread::spawn(move || exec.close(Duration::from_secs(10))).join().unwrap().unwrap();
     });
-    assert_eq!(data.get(0), Some(1));
+    assert_eq!(data.get(0).unwrap(), 1);
 }

@@ -57,7 +57,7 @@ impl Log {
     }
 
     fn seen(&self) -> Vec<u64> {
-        let all = self.lines.to_vec();
+        let all = self.lines.to_vec().unwrap();
         all[1..=all[0] as usize].to_vec()
     }
 }
@@ -95,7 +95,7 @@ pub(crate) fn a_dependent_comes_after_its_producer() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(data.to_vec(), [7; 8]);
+        assert_eq!(data.to_vec().unwrap(), [7; 8]);
     }
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn producers_that_finish_during_wiring() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(data.get(2), Some(2 * rounds - 1));
+        assert_eq!(data.get(2).unwrap(), 2 * rounds - 1);
     }
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn pinned_to_a_worker() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(seen.to_vec(), (0..300).map(|i| i % 5).collect::<Vec<u64>>());
+        assert_eq!(seen.to_vec().unwrap(), (0..300).map(|i| i % 5).collect::<Vec<u64>>());
         exec.run(|orch| {
             for (worker, options) in
                 [(3, TaskOptions::new()), (0, TaskOptions::sub()), (9, TaskOptions::new())]
@@ -245,7 +245,7 @@ pub(crate) fn wait_inside_the_closure() {
                 for n in 1..=100 {
                     let handle = orch.submit(add, args().inout(data.tensor()), config())?;
                     orch.wait(&handle)?;
-                    assert_eq!(data.get(0), Some(n));
+                    assert_eq!(data.get(0).unwrap(), n);
                     orch.wait(&handle)?; // once more is not a harm
                     last = Some(handle);
                 }
@@ -282,7 +282,7 @@ pub(crate) fn every_wait_strategy() {
                 .unwrap();
                 std::thread::sleep(Duration::from_millis(3)); // let them sleep
             }
-            assert_eq!(data.to_vec(), [250; 4], "{wait:?} {mode:?}");
+            assert_eq!(data.to_vec().unwrap(), [250; 4], "{wait:?} {mode:?}");
         }
     }
 }
@@ -364,7 +364,7 @@ pub(crate) fn pinned_processors() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(seen.to_vec(), [1, 1]);
+        assert_eq!(seen.to_vec().unwrap(), [1, 1]);
         assert_eq!(exec.workers(WorkerKind::NextLevel), 2);
     }
 }
@@ -402,7 +402,7 @@ pub(crate) fn readers_share_writers_wait() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(data.get(0), Some(1));
+        assert_eq!(data.get(0).unwrap(), 1);
     }
 }
 
@@ -442,7 +442,7 @@ pub(crate) fn config_and_scalars_arrive() {
                 orch.submit(check, all, config).map(drop)
             })
             .unwrap();
-            assert_eq!(data.get(0), Some(u64::from(tensors) * 1000 + scalars));
+            assert_eq!(data.get(0).unwrap(), u64::from(tensors) * 1000 + scalars);
         }
     }
 }

@@ -54,12 +54,12 @@ pub(crate) fn done_and_wait() {
             .unwrap();
         assert_eq!(value, "value");
         assert!(!handle.done());
-        assert_eq!(data.get(0), Some(0));
+        assert_eq!(data.get(0).unwrap(), 0);
         cell(&kit.open, 0).store(1, SeqCst);
         assert!(handle.wait(None).unwrap());
         assert!(handle.done());
         assert!(handle.wait(Some(Duration::ZERO)).unwrap());
-        assert_eq!(data.get(0), Some(10));
+        assert_eq!(data.get(0).unwrap(), 10);
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn handles_in_other_threads() {
                 let data = &data;
                 scope.spawn(move || {
                     assert!(handle.wait(None).unwrap());
-                    assert_eq!(data.get(i), Some(50));
+                    assert_eq!(data.get(i).unwrap(), 50);
                 });
             }
         });
@@ -164,7 +164,7 @@ pub(crate) fn many_runs_in_flight() {
             assert!(handle.wait(None).unwrap());
         }
         assert!(handles.iter().all(|handle| handle.done()));
-        assert_eq!(data.get(0), Some(3000));
+        assert_eq!(data.get(0).unwrap(), 3000);
     }
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn a_later_run_waits_for_an_earlier_one() {
             })
             .unwrap();
         assert!(!second.wait(Some(Duration::from_millis(30))).unwrap());
-        assert_eq!(data.get(0), Some(0));
+        assert_eq!(data.get(0).unwrap(), 0);
         cell(&kit.open, 0).store(1, SeqCst);
         assert!(second.wait(None).unwrap());
         assert!(first.done());
@@ -211,7 +211,7 @@ pub(crate) fn a_run_inside_a_run_is_refused() {
         kit.exec
             .run(|orch| orch.submit(kit.add, args().inout(data.tensor()), config()).map(drop))
             .unwrap();
-        assert_eq!(data.get(0), Some(2));
+        assert_eq!(data.get(0).unwrap(), 2);
     }
 }
 
@@ -235,7 +235,7 @@ pub(crate) fn runs_of_two_threads_take_turns() {
                 });
             }
         });
-        assert_eq!(data.get(0), Some(2000));
+        assert_eq!(data.get(0).unwrap(), 2000);
     }
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn the_executor_inside_a_body_is_refused() {
     drop(exec);
     let data = outer.buffer::<u64>(1).unwrap();
     outer.run(|orch| orch.submit(add, args().inout(data.tensor()), config()).map(drop)).unwrap();
-    assert_eq!(data.get(0), Some(1));
+    assert_eq!(data.get(0).unwrap(), 1);
 }
 
 /// Workers may drive executors of their own.
@@ -307,7 +307,7 @@ pub(crate) fn an_executor_inside_a_body() {
                 data.set(0, 0).unwrap();
                 exec.run(|orch| orch.submit(nest, args().inout(data.tensor()), config()).map(drop))
                     .unwrap();
-                assert_eq!(data.get(0), Some(100), "{outer:?} {inner:?}");
+                assert_eq!(data.get(0).unwrap(), 100, "{outer:?} {inner:?}");
             }
         }
     }

@@ -99,7 +99,8 @@ pub(crate) fn programs_agree_with_a_sequential_run() {
         let (mut taken, mut refused) = (0, 0);
         for seed in 0..150 {
             let mut random = Random(seed);
-            let mut memory: Vec<Vec<u64>> = buffers.iter().map(Buffer::to_vec).collect();
+            let mut memory: Vec<Vec<u64>> =
+                buffers.iter().map(|buffer| buffer.to_vec().unwrap()).collect();
             memory.resize(BUFFERS + ARRAYS, vec![0; ELEMENTS]);
             exec.run(|s| {
                 let arrays: Vec<View<'_, u64>> =
@@ -142,12 +143,12 @@ pub(crate) fn programs_agree_with_a_sequential_run() {
             })
             .unwrap();
             for (at, buffer) in buffers.iter().enumerate() {
-                assert_eq!(buffer.to_vec(), memory[at], "seed {seed}, buffer {at}");
+                assert_eq!(buffer.to_vec().unwrap(), memory[at], "seed {seed}, buffer {at}");
             }
             for (at, result) in result.iter().enumerate() {
                 let mut expected = vec![0; ELEMENTS];
                 self::mix(&memory[BUFFERS + at], &memory[BUFFERS + at], &mut expected);
-                assert_eq!(result.to_vec(), expected, "seed {seed}, array {at}");
+                assert_eq!(result.to_vec().unwrap(), expected, "seed {seed}, array {at}");
             }
         }
         assert!(taken > 3000 && refused > 500, "{taken} taken, {refused} refused");

@@ -76,7 +76,7 @@ impl Bench {
         if let Err(error) = ran {
             panic!("{}: {error}\n{steps:#?}", replay());
         }
-        let got = self.data.to_vec();
+        let got = self.data.to_vec().unwrap();
         if let Some(at) = (0..BYTES).find(|&at| got[at] != serial.bytes[at]) {
             panic!("{}: byte {at} differs\n{steps:#?}", replay());
         }
@@ -88,7 +88,7 @@ impl Bench {
 
     /// Members of which no attempt came to an end, and attempts that began twice.
     fn count(&self, steps: &[Step]) -> (usize, u64) {
-        let ledger = self.ledger.to_vec();
+        let ledger = self.ledger.to_vec().unwrap();
         let sizes = steps.iter().map(|step| match step {
             Step::Task { members, .. } => members.len(),
             _ => 0,

@@ -268,7 +268,8 @@ impl Bench<'_> {
             {
                 *sum += after.saturating_sub(before);
             }
-            error = worse(error, max_abs_error(&matrices.o.to_vec(), self.answer));
+            let answer = matrices.o.to_vec().map_err(failed())?;
+            error = worse(error, max_abs_error(&answer, self.answer));
         }
         let whole = walls.iter().sum::<f64>() * 1e9;
         let busy = on_processor.into_iter().map(|ns: u64| ns as f64 / whole).collect();

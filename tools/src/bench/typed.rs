@@ -112,10 +112,10 @@ impl Typed {
         x.copy_from_slice(&[1.0; ELEMENTS])?;
         y.copy_from_slice(&[2.0; ELEMENTS])?;
         self.exec.run(|s| s.spawn(self.add, (&x, &y, &z, &times, turns as u64)))?;
-        if z.to_vec() != [3.0; ELEMENTS] {
+        if z.to_vec()? != [3.0; ELEMENTS] {
             return Err(Error::other("the sum of two vectors is wrong"));
         }
-        let times = times.to_vec();
+        let times = times.to_vec()?;
         let part = |from: usize| -> Vec<f64> {
             times.iter().skip(from).step_by(2).map(|&ns| ns as f64 / REPEATS as f64).collect()
         };

@@ -242,7 +242,7 @@ impl<'a> Bench<'a> {
         self.bar.finish_and_clear();
         self.serial.residual = model::residual(&self.matrix, &self.serial_factor);
         for lane in self.process.iter_mut().chain(&mut self.thread) {
-            lane.check(&self.matrix);
+            lane.check(&self.matrix)?;
             lane.compare(&self.serial_factor);
             lane.time_empty_graph(self.tasks)?;
         }
@@ -261,7 +261,7 @@ impl<'a> Bench<'a> {
             killer.plan((wanted - before).min(most), self.tasks);
             self.bar.set_message(format!("process, {before} of {wanted} kills"));
             lane.factorise(&self.bar, Some(&mut killer), self.tasks)?;
-            lane.check(&self.matrix);
+            lane.check(&self.matrix)?;
             factorisations += 1;
             fruitless = if killer.killed > before { 0 } else { fruitless + 1 };
         }
@@ -296,13 +296,14 @@ impl Lane {
     }
 
     /// Checks the factor of the last run.
-    fn check(&mut self, matrix: &Tiles) {
-        let factor = self.engine.factor();
+    fn check(&mut self, matrix: &Tiles) -> Result<(), Failure> {
+        let factor = self.engine.factor().map_err(Failure::of("reading the factor"))?;
         let residual = model::residual(matrix, &factor);
         if residual > self.tally.residual || residual.is_nan() {
             self.tally.residual = residual;
         }
         self.factor = Some(factor);
+        Ok(())
     }
 
     fn compare(&mut self, serial: &Tiles) {
