@@ -1,37 +1,17 @@
-//! The builder of a task's arguments: tensors with tags, then scalars.
+//! The builder of a task's arguments (tensors with tags, then scalars), and what they take as a
+//! blob.
 
 use super::pool::Pooled;
-use super::{AbiError, BLOB_HEADER, ContinuousTensor};
+use super::{AbiError, ContinuousTensor, TensorArgType};
 
-/// What a task does with a tensor.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[repr(i32)]
-pub enum TensorArgType {
-    /// Reads it.
-    #[default]
-    Input = 0,
-    /// Writes all of it without reading. Address 0: allocated from the heap ring.
-    Output = 1,
-    /// Reads and writes it.
-    InOut = 2,
-    /// Writes all of it without reading; never allocated.
-    OutputExisting = 3,
-    /// Not looked at for dependencies.
-    NoDep = 4,
-}
+/// Bytes of the two counts in front of a blob.
+pub const BLOB_HEADER: usize = 8;
 
-impl TensorArgType {
-    /// Whether the former bytes matter to the task.
-    #[inline]
-    pub fn reads(self) -> bool {
-        matches!(self, Self::Input | Self::InOut)
-    }
-
-    /// Whether the task changes bytes.
-    #[inline]
-    pub fn writes(self) -> bool {
-        matches!(self, Self::Output | Self::InOut | Self::OutputExisting)
-    }
+/// Bytes of a blob with this many tensors and scalars; `usize::MAX` if there cannot be so many.
+#[inline]
+pub const fn blob_len(tensors: usize, scalars: usize) -> usize {
+    let tensors = tensors.saturating_mul(size_of::<ContinuousTensor>());
+    BLOB_HEADER.saturating_add(tensors).saturating_add(scalars.saturating_mul(8))
 }
 
 /// Arguments of one task: tensors, each with a tag, then scalars.

@@ -8,24 +8,14 @@ use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::slice;
 
-use super::{AbiError, ContinuousTensor, Element, TaskArgs, cells, reach};
+use super::{AbiError, BLOB_HEADER, ContinuousTensor, Element, TaskArgs, cells, reach};
 use crate::limits::MAX_ARGS_BYTES;
-
-/// Bytes of the two counts in front.
-pub const BLOB_HEADER: usize = 8;
 
 /// What errors call it.
 const WHAT: &str = "blob";
 /// More of either fit into no submit.
 const MAX_TENSORS: usize = MAX_ARGS_BYTES / size_of::<ContinuousTensor>();
 const MAX_SCALARS: usize = MAX_ARGS_BYTES / 8;
-
-/// Bytes of a blob with this many tensors and scalars; `usize::MAX` if there cannot be so many.
-#[inline]
-pub const fn blob_len(tensors: usize, scalars: usize) -> usize {
-    let tensors = tensors.saturating_mul(size_of::<ContinuousTensor>());
-    BLOB_HEADER.saturating_add(tensors).saturating_add(scalars.saturating_mul(8))
-}
 
 /// Arguments as the function of a worker sees them: borrowed from shared memory, 24 bytes.
 ///

@@ -13,16 +13,18 @@ mod chip;
 mod config;
 mod pool;
 pub(crate) mod reach;
+mod tag;
 mod tensor;
 
-pub use args::{TaskArgs, TensorArgType};
-pub use blob::{BLOB_HEADER, TaskArgsView, blob_len, read_blob, write_blob};
+pub use args::{BLOB_HEADER, TaskArgs, blob_len};
+pub use blob::{TaskArgsView, read_blob, write_blob};
 pub use callable::{
     ArgDirection, Children, ChipCallable, ChipCallableBuilder, ChipCallableView, CoreCallable,
     CoreCallableView,
 };
 pub use chip::{ChipStorageTaskArgs, view_to_chip_storage};
 pub use config::CallConfig;
+pub use tag::TensorArgType;
 pub use tensor::{ContinuousTensor, DataType, Element};
 
 /// Invalid arguments.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ChipError, ChipWorker};
+use super::ChipError;
 use crate::abi::ChipCallable;
 use crate::ids::Callable;
 
@@ -120,18 +120,6 @@ impl ChipRuntime {
     /// There is none.
     pub fn program(&self, callable: Callable) -> Result<&ChipCallable, ChipError> {
         find(&self.programs, callable.0).map(|program| &program.callable)
-    }
-
-    /// A worker that drives `device`, in this process.
-    ///
-    /// # Errors
-    /// As [`ChipWorker::init`] and [`ChipWorker::set_device`]; the device is named.
-    pub fn start(&self, device: i32) -> Result<ChipWorker, ChipError> {
-        let mut worker = ChipWorker::new();
-        let opened = worker.init(self);
-        opened.map_err(|source| ChipError::Start { device, source: Box::new(source) })?;
-        worker.set_device(device)?;
-        Ok(worker)
     }
 }
 

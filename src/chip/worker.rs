@@ -58,6 +58,18 @@ impl ChipWorker {
         Self::default()
     }
 
+    /// A worker that drives `device`, in this process.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init) and [`set_device`](Self::set_device); the device is named.
+    pub fn start(runtime: &ChipRuntime, device: i32) -> Result<Self, ChipError> {
+        let mut worker = Self::new();
+        let opened = worker.init(runtime);
+        opened.map_err(|source| ChipError::Start { device, source: Box::new(source) })?;
+        worker.set_device(device)?;
+        Ok(worker)
+    }
+
     /// Loads the runtime and makes a device context. After an error all is as before.
     ///
     /// # Errors

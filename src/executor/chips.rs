@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Mode;
 use super::builder::{Builder, Service};
 use super::callable_names::CallableNames;
-use crate::chip::ChipRuntime;
+use crate::chip::{ChipRuntime, ChipWorker};
 use crate::error::BuildError;
 use crate::ids::{Callable, WorkerKind};
 use crate::worker::Worker;
@@ -28,7 +28,7 @@ impl Builder {
                 // NEXT_LEVEL workers come first, so theirs are the numbers from 0 on.
                 let device = devices.get(usize::from(worker.0)).copied();
                 let device = device.ok_or_else(|| format!("there is no device for {worker}"))?;
-                Ok(Box::new(runtime.start(device)?) as Box<dyn Worker>)
+                Ok(Box::new(ChipWorker::start(&runtime, device)?) as Box<dyn Worker>)
             }),
         };
         let workers = service.beside.len();

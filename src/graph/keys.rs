@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
+use super::access::{Access, Dependencies};
 use super::ranges::{AddressHasher, ByAddress};
-use super::tensor_map::{Access, Dependencies};
 
 /// Up to this many arguments are searched one by one.
 const FEW: usize = 16;

@@ -2,12 +2,14 @@
 //! ([`TensorMap`]), and which scopes are open ([`ScopeStack`]). Private to the submitting thread;
 //! no atomics, no shared memory, no system call.
 
+mod access;
 mod keys;
 mod overlap;
 mod ranges;
 mod scope;
 mod tensor_map;
 
+pub use access::{Access, Dependencies, Producer};
 pub use overlap::{shared_and_written, written_twice};
 pub use scope::{Scope, ScopeError, ScopeStack};
-pub use tensor_map::{Access, Dependencies, Hazards, Producer, TensorMap};
+pub use tensor_map::{Hazards, TensorMap};

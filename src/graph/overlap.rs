@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::tensor_map::Access;
+use super::access::Access;
 use crate::abi::TensorArgType;
 
 /// Up to this many writes are compared each with each.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mailring::abi::{CallConfig, ContinuousTensor, DataType};
-use mailring::chip::ChipRuntime;
+use mailring::chip::{ChipRuntime, ChipWorker};
 use mailring::{BuildError, Error, FailureKind, Mode, TaskOptions, WorkerId, WorkerKind};
 
 use crate::kit::{In, InOut, Lab, Out, Scalar, empty, runtime, set, simulated};
@@ -268,7 +268,7 @@ pub(crate) fn unknown_callables() {
     assert!(matches!(refused, Err(Error::UnknownFunction(2))), "{refused:?}");
     drop(exec);
     let exec = small(Mode::Process, 1)
-        .worker_factory(WorkerKind::NextLevel, move |_| Ok(Box::new(chips.start(5)?)))
+        .worker_factory(WorkerKind::NextLevel, move |_| Ok(Box::new(ChipWorker::start(&chips, 5)?)))
         .build()
         .unwrap();
     for callable in [2, u64::MAX] {

@@ -84,7 +84,7 @@ pub(crate) fn runtime(library: impl Into<PathBuf>) -> ChipRuntime {
 
 /// A worker for this device of the simulated chip.
 pub(crate) fn simulated_worker(device: i32) -> ChipWorker {
-    simulated().start(device).unwrap()
+    ChipWorker::start(&simulated(), device).unwrap()
 }
 
 /// Memory of this process that a chip reads and writes behind the compiler's back.

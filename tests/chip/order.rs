@@ -83,7 +83,7 @@ pub(crate) fn from_load_to_unload() {
 
 pub(crate) fn a_drop_finalizes() {
     let noted = Noted::new();
-    drop(noted.runtime.start(0).unwrap());
+    drop(ChipWorker::start(&noted.runtime, 0).unwrap());
     let all = ["load", "create_device_context", "get_runtime_size", "set_device 0"];
     let end = ["finalize_device", "destroy_device_context", "unload"];
     assert_eq!(noted.calls(), [&all[..], &end].concat());
@@ -112,7 +112,7 @@ pub(crate) fn a_failed_init_is_undone() {
 
 pub(crate) fn launch_parameters_are_passed() {
     let noted = Noted::new();
-    let mut worker = noted.runtime.start(9).unwrap();
+    let mut worker = ChipWorker::start(&noted.runtime, 9).unwrap();
     let mut call = |config: &CallConfig| {
         worker.run_callable(&empty(), TaskArgsView::from_slices(&[], &[]), config).unwrap();
         noted.detail("numbers")
@@ -131,7 +131,8 @@ pub(crate) fn binaries_are_passed() {
     let cores: Vec<u8> = (0..10_000u32).map(|i| (i * 7) as u8).collect();
     std::fs::write(&aicpu, b"\x01\x00\xff").unwrap();
     std::fs::write(&aicore, &cores).unwrap();
-    let mut worker = noted.runtime.clone().aicpu(&aicpu).aicore(&aicore).start(0).unwrap();
+    let mut worker =
+        ChipWorker::start(&noted.runtime.clone().aicpu(&aicpu).aicore(&aicore), 0).unwrap();
     // They were read when the worker was made.
     std::fs::remove_file(&aicpu).unwrap();
     std::fs::remove_file(&aicore).unwrap();
@@ -141,7 +142,7 @@ pub(crate) fn binaries_are_passed() {
         assert!(lines.contains(&"aicpu 0100ff".to_owned()));
         assert!(lines.contains(&format!("aicore {}", hex(&cores))));
     }
-    let mut worker = noted.runtime.start(0).unwrap();
+    let mut worker = ChipWorker::start(&noted.runtime, 0).unwrap();
     run(&mut worker, &empty(), &[], &[]).unwrap();
     let lines = noted.lines();
     assert!(lines.contains(&"aicpu -".to_owned()) && lines.contains(&"aicore -".to_owned()));
@@ -152,7 +153,7 @@ pub(crate) fn the_buffer_is_zeros_each_time() {
     let noted = Noted::new();
     for size in ["1", "64", "1000", "65537"] {
         set("DOUBLE_SIZE", size);
-        let mut worker = noted.runtime.start(0).unwrap();
+        let mut worker = ChipWorker::start(&noted.runtime, 0).unwrap();
         for _ in 0..3 {
             run(&mut worker, &empty(), &[], &[]).unwrap();
             assert_eq!(noted.detail("buffer"), "at 0 of 64, 0 bytes used");
@@ -171,7 +172,7 @@ pub(crate) fn the_callable_is_passed() {
         .build()
         .unwrap();
     set("DOUBLE_CALLABLE", callable.as_bytes().len().to_string());
-    let mut worker = noted.runtime.start(0).unwrap();
+    let mut worker = ChipWorker::start(&noted.runtime, 0).unwrap();
     run(&mut worker, &callable, &[], &[]).unwrap();
     let lines = noted.lines();
     assert!(lines.contains(&format!("callable {}", hex(callable.as_bytes()))));
@@ -181,7 +182,7 @@ pub(crate) fn the_callable_is_passed() {
 /// Byte for byte, by the offsets of the interface: tensors at 0, scalars at 640, counts at 1664.
 pub(crate) fn arguments_are_passed() {
     let noted = Noted::new();
-    let mut worker = noted.runtime.start(0).unwrap();
+    let mut worker = ChipWorker::start(&noted.runtime, 0).unwrap();
     let mut call = |tensors: &[ContinuousTensor], scalars: &[u64]| {
         run(&mut worker, &empty(), tensors, scalars).unwrap();
         unhex(&noted.detail("args"))
@@ -226,7 +227,7 @@ pub(crate) fn arguments_are_passed() {
 /// Refused arguments leave the block as it was, and the runtime is not called.
 pub(crate) fn refused_arguments_touch_nothing() {
     let noted = Noted::new();
-    let mut worker = noted.runtime.start(0).unwrap();
+    let mut worker = ChipWorker::start(&noted.runtime, 0).unwrap();
     run(&mut worker, &empty(), &[], &[7; 3]).unwrap();
     let before = noted.detail("args");
     let tensor = ContinuousTensor::new(64, &[1], DataType::Int8).unwrap();
@@ -244,7 +245,7 @@ pub(crate) fn the_simulation_context_is_loaded_once() {
     let object = noted.lab.compile_as("needs", "double", &["-DNEEDS_CONTEXT"]);
     let runtime = kit::runtime(object).sim_context(&context);
     for _ in 0..3 {
-        let worker = runtime.start(0).unwrap();
+        let worker = ChipWorker::start(&runtime, 0).unwrap();
         let begin = ["load", "create_device_context", "simulation context 1"];
         assert_eq!(noted.calls()[..3], begin);
         drop(worker);

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 use mailring::abi::{ChipCallable, ChipStorageTaskArgs};
+use mailring::chip::ChipWorker;
 use mailring_simchip::symbols::{
     create_device_context, destroy_device_context, finalize_device, get_runtime_size, run_runtime,
     set_device,
@@ -207,7 +208,7 @@ pub(crate) fn the_library_is_this_build() {
     // Here and there: the same functions behave the same.
     set("SIMCHIP_FAULT", "size");
     assert_eq!(get_runtime_size(), 0);
-    let error = crate::kit::simulated().start(0).unwrap_err();
+    let error = ChipWorker::start(&crate::kit::simulated(), 0).unwrap_err();
     assert!(error.to_string().contains("get_runtime_size returned 0"), "{error}");
 
     // A copy of this test, with a library of another state beside it, finds none.

@@ -156,7 +156,7 @@ pub(crate) fn devices_are_0_to_15() {
         assert_eq!(simulated_worker(device).device(), Some(device));
     }
     for device in [-1, 16, i32::MAX, i32::MIN] {
-        let said = words(simulated().start(device));
+        let said = words(ChipWorker::start(&simulated(), device));
         assert_eq!(said, format!("set_device failed with code -5 (device {device})"));
     }
 }
@@ -209,7 +209,7 @@ pub(crate) fn device_memory_has_an_end() {
     run(&mut worker, &program, &[half.tensor(), half.tensor()], &[]).unwrap();
     for nonsense in ["0", "-1", "much"] {
         set("SIMCHIP_MEMORY", nonsense);
-        let said = words(simulated().start(1));
+        let said = words(ChipWorker::start(&simulated(), 1));
         assert_eq!(said, "set_device failed with code -1 (device 1)", "{nonsense}");
     }
 }
@@ -279,7 +279,7 @@ pub(crate) fn faults_come_when_asked_for() {
     let lab = Lab::new();
     let program = lab.program("touch", &[]);
     let fault = |text: &str| set("SIMCHIP_FAULT", text);
-    let start = || words(simulated().start(2));
+    let start = || words(ChipWorker::start(&simulated(), 2));
     fault("create");
     assert!(start().contains("create_device_context returned null"));
     fault("size");

@@ -11,7 +11,7 @@ fn double(lab: &Lab) -> ChipRuntime {
 
 /// A worker on a device of the double.
 fn started(runtime: &ChipRuntime) -> ChipWorker {
-    runtime.start(3).unwrap()
+    ChipWorker::start(runtime, 3).unwrap()
 }
 
 /// Whether the library is loaded in this process.
@@ -280,10 +280,10 @@ pub(crate) fn finalize_device_fails() {
 
 pub(crate) fn start_names_the_device() {
     let lab = Lab::new();
-    let said = words(kit::runtime(lab.path("missing.so")).start(7));
+    let said = words(ChipWorker::start(&kit::runtime(lab.path("missing.so")), 7));
     assert!(said.starts_with("device 7: dlopen of the host runtime"), "{said}");
     set("DOUBLE_SET_DEVICE", "-9");
-    let said = words(double(&lab).start(7));
+    let said = words(ChipWorker::start(&double(&lab), 7));
     assert_eq!(said, "set_device failed with code -9 (device 7)");
 }
 

@@ -63,9 +63,6 @@ const PACKAGES: &[Package] = &[Package {
         ("typed", &["abi", "error", "executor", "ids", "limits", "ring", "worker"]),
     ],
     known_circles: &[
-        &["abi/args.rs", "abi/blob.rs", "abi/pool.rs"],
-        &["abi/callable/build.rs", "abi/callable/chip_callable.rs"],
-        &["chip/runtime.rs", "chip/worker.rs"],
         &[
             "executor/buffer.rs",
             "executor/buffer_allocator.rs",
@@ -129,7 +126,6 @@ const PACKAGES: &[Package] = &[Package {
             "flow/worker/life.rs",
             "flow/worker/serve.rs",
         ],
-        &["graph/keys.rs", "graph/tensor_map.rs"],
         &[
             "worker/context.rs",
             "worker/functions.rs",

@@ -4,14 +4,12 @@
 //! binary that orchestrates, and up to 32 core callables, its children. Owned ones are built and
 //! always well-formed; views read bytes that came from elsewhere and check everything first.
 
-mod build;
 mod chip_callable;
 mod core_callable;
 mod direction;
 mod storage;
 
-pub use build::ChipCallableBuilder;
-pub use chip_callable::{Children, ChipCallable, ChipCallableView};
+pub use chip_callable::{Children, ChipCallable, ChipCallableBuilder, ChipCallableView};
 pub use core_callable::{CoreCallable, CoreCallableView};
 pub use direction::ArgDirection;
 
