@@ -3,11 +3,16 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use mailring::abi::{AbiError, CallConfig, ContinuousTensor, Element, TaskArgs, TaskArgsView};
-use mailring::{Buffer, Builder, Error, Executor, FailureKind, Mode, TaskFailure};
+use mailring::abi::{
+    AbiError, CallConfig, ContinuousTensor, DataType, Element, TaskArgs, TaskArgsView,
+};
+use mailring::{Buffer, Builder, Error, Executor, FailureKind, Mode, TaskContext, TaskFailure};
 
 /// Workers as processes and as threads.
 pub const BOTH: [Mode; 2] = [Mode::Process, Mode::Thread];
+
+/// An error of any kind.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The result of a body that can only be refused its arguments.
 pub type Done = Result<(), AbiError>;
@@ -54,6 +59,21 @@ pub fn args() -> TaskArgs {
     TaskArgs::new()
 }
 
+/// An output of this many KiB that the submit is to allocate.
+pub fn new_kib(kib: u32) -> ContinuousTensor {
+    ContinuousTensor::new(0, &[kib * 128], DataType::Uint64).expect("one dimension")
+}
+
+/// Runs `f`, which must not take longer than that.
+#[track_caller]
+pub fn within<R>(seconds: u64, f: impl FnOnce() -> R) -> R {
+    let began = Instant::now();
+    let result = f();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(seconds), "took {took:?}, more than {seconds} s");
+    result
+}
+
 /// Waits until `condition` holds; the limit is there to catch a hang.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -68,6 +88,18 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn await_value(cell: &AtomicU64, value: u64) -> bool {
     let until = Instant::now() + Duration::from_secs(20);
     while cell.load(std::sync::atomic::Ordering::SeqCst) < value {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    true
+}
+
+/// In a body: waits until it is told to stop; false when that takes too long.
+pub fn await_cancel(context: &TaskContext<'_>) -> bool {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !context.cancelled() {
         if Instant::now() > until {
             return false;
         }

@@ -1,6 +1,7 @@
 //! What a submit does with its arguments, and what it refuses. A failed submit changes nothing.
 
 mod refuse;
+mod refused_submits;
 mod submit;
 
 testkit::tests! {
@@ -15,10 +16,15 @@ testkit::tests! {
     }
     "orchestrator::refuse" in refuse {
         too_many_dimensions, an_unknown_dtype, sizes_that_overflow, a_tensor_after_a_scalar,
-        more_arguments_than_a_descriptor_holds, addresses_of_nobody, null_where_nothing_is_allocated,
-        unknown_functions, pools_without_workers, a_scope_end_without_begin,
-        a_failed_submit_leaves_no_trace, buffers_that_cannot_be, a_slab_that_is_gone,
-        writes_that_overlap, writes_that_do_not_overlap, bytes_behind_the_end,
-        functions_of_another_executor,
+        more_arguments_than_a_descriptor_holds, addresses_of_nobody,
+        null_where_nothing_is_allocated, unknown_functions, pools_without_workers,
+        a_scope_end_without_begin, a_failed_submit_leaves_no_trace, buffers_that_cannot_be,
+        a_slab_that_is_gone, writes_that_overlap, writes_that_do_not_overlap,
+        bytes_behind_the_end, functions_of_another_executor,
+    }
+    "orchestrator::refused_submits" in refused_submits {
+        a_failed_submit_leaves_no_mark_on_a_slab, a_failed_submit_leaves_no_mark_in_its_own_run,
+        a_failed_submit_leaves_no_mark_on_a_buffer,
+        an_argument_that_fills_the_ring_is_refused_at_once,
     }
 }

@@ -1,6 +1,7 @@
 //! Submits that go well.
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use mailring::abi::{ContinuousTensor, DataType, TaskArgs};
 use mailring::{Buffer, Callable, Error, Executor, Hazards, Mode};
@@ -47,8 +48,9 @@ impl Kit {
         cell(&self.state, 2).load(SeqCst)
     }
 
-    /// Submits the gate over `first`, then `count` over `second`: whether the second waits.
-    fn waits(&self, first: TaskArgs, second: TaskArgs) -> bool {
+    /// Submits the gate over `first`, then `count` over `second`, which waits for it or does not.
+    #[track_caller]
+    fn check(&self, first: TaskArgs, second: TaskArgs, waits: bool) {
         let before = self.counted();
         self.state.copy_from_slice(&[0, 0, before]).unwrap();
         self.exec
@@ -56,16 +58,17 @@ impl Kit {
                 orch.submit(self.gate, self.with_state(first), config())?;
                 eventually("the gate is held", || cell(&self.state, 1).load(SeqCst) == 1);
                 let second = orch.submit(self.count, self.with_state(second), config())?;
-                let until = std::time::Instant::now() + std::time::Duration::from_millis(40);
-                while self.counted() == before && std::time::Instant::now() < until {
-                    std::thread::yield_now();
+                if waits {
+                    std::thread::sleep(Duration::from_millis(20));
+                    assert_eq!(self.counted(), before, "it came too early");
+                } else {
+                    eventually("it waits for nobody", || self.counted() > before);
                 }
-                let waits = self.counted() == before;
                 cell(&self.state, 0).store(1, SeqCst);
-                orch.wait(&second)?;
-                Ok(waits)
+                orch.wait(&second)
             })
-            .unwrap()
+            .unwrap();
+        assert_eq!(self.counted(), before + 1);
     }
 }
 
@@ -74,7 +77,7 @@ pub(crate) fn an_independent_task_is_ready() {
         for hazards in [Hazards::Strict, Hazards::Compatible] {
             let kit = kit(mode, hazards);
             let data = kit.exec.buffer::<u64>(2).unwrap();
-            assert!(!kit.waits(args().output(at(&data, 0)), args().output(at(&data, 1))));
+            kit.check(args().output(at(&data, 0)), args().output(at(&data, 1)), false);
         }
     }
 }
@@ -84,7 +87,7 @@ pub(crate) fn a_dependent_task_waits() {
         for hazards in [Hazards::Strict, Hazards::Compatible] {
             let kit = kit(mode, hazards);
             let data = kit.exec.buffer::<u64>(2).unwrap();
-            assert!(kit.waits(args().output(at(&data, 0)), args().input(at(&data, 0))));
+            kit.check(args().output(at(&data, 0)), args().input(at(&data, 0)), true);
         }
     }
 }
@@ -119,8 +122,8 @@ pub(crate) fn no_dep_makes_no_edge() {
             let kit = kit(mode, hazards);
             let data = kit.exec.buffer::<u64>(1).unwrap();
             let one = || args().inout(data.tensor());
-            assert!(!kit.waits(one(), args().no_dep(data.tensor())));
-            assert!(!kit.waits(args().no_dep(data.tensor()), one()));
+            kit.check(one(), args().no_dep(data.tensor()), false);
+            kit.check(args().no_dep(data.tensor()), one(), false);
         }
     }
 }
@@ -159,8 +162,8 @@ pub(crate) fn inout_waits_for_its_creator() {
         for hazards in [Hazards::Strict, Hazards::Compatible] {
             let kit = kit(mode, hazards);
             let data = kit.exec.buffer::<u64>(1).unwrap();
-            assert!(kit.waits(args().output(data.tensor()), args().inout(data.tensor())));
-            assert!(kit.waits(args().inout(data.tensor()), args().inout(data.tensor())));
+            kit.check(args().output(data.tensor()), args().inout(data.tensor()), true);
+            kit.check(args().inout(data.tensor()), args().inout(data.tensor()), true);
         }
     }
 }
@@ -173,11 +176,11 @@ pub(crate) fn outputs_only_insert() {
             let data = kit.exec.buffer::<u64>(1).unwrap();
             let all = || data.tensor();
             for first in [args().output(all()), args().inout(all()), args().input(all())] {
-                assert_eq!(kit.waits(first.clone(), args().output(all())), waits);
-                assert_eq!(kit.waits(first, args().output_existing(all())), waits);
+                kit.check(first.clone(), args().output(all()), waits);
+                kit.check(first, args().output_existing(all()), waits);
             }
-            assert_eq!(kit.waits(args().input(all()), args().inout(all())), waits);
-            assert!(kit.waits(args().output_existing(all()), args().input(all())));
+            kit.check(args().input(all()), args().inout(all()), waits);
+            kit.check(args().output_existing(all()), args().input(all()), true);
         }
     }
 }
@@ -330,8 +333,8 @@ pub(crate) fn empty_tensors() {
         let kit = kit(mode, Hazards::Strict);
         let data = kit.exec.buffer::<u64>(4).unwrap();
         let empty = data.view(2, &[0, 7]).unwrap();
-        assert!(!kit.waits(args().inout(data.tensor()), args().inout(empty).output(null(0))));
-        assert!(!kit.waits(args().inout(empty), args().inout(empty)));
+        kit.check(args().inout(data.tensor()), args().inout(empty).output(null(0)), false);
+        kit.check(args().inout(empty), args().inout(empty), false);
         assert!(kit.exec.buffer::<u64>(0).unwrap().is_empty());
     }
 }

@@ -4,11 +4,11 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use mailring::{Error, FailureKind, Mode};
+use mailring::FailureKind;
 
 use crate::kit::{built, fork_server, there, works};
 use testkit::shortage::children;
-use testkit::{args, at, config, eventually, failed_as, is_alive, kill, parent_of, small};
+use testkit::{args, at, config, eventually, failed_as, is_alive, kill, parent_of};
 
 fn wait_any() -> (i32, i32) {
     let mut status = 0;
@@ -91,57 +91,4 @@ pub(crate) fn the_fork_server_is_stopped() {
     drop(exec);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(!is_alive(fork_server) && pids.iter().all(|&pid| !is_alive(pid as i32)));
-}
-
-/// In a child that the host forks in the middle of a run: everything is refused, and nothing faults.
-pub(crate) fn a_copy_in_the_middle_of_a_run() {
-    let (exec, add) = built();
-    let data = exec.buffer::<u64>(2).unwrap();
-    data.set(0, 5).unwrap();
-    exec.run(|orch| {
-        // SAFETY: the child uses no lock that another thread may hold but the allocator's, which is
-        // made for that, and ends with `_exit`; the alarm ends it if it hangs.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: passes no pointers.
-            unsafe { libc::alarm(10) };
-            let one = || args().no_dep(at(&data, 0)).scalar(0);
-            let tries = [
-                data.get(0).is_err(),
-                data.set(0, 1).is_err(),
-                data.copy_from_slice(&[1, 2]).is_err(),
-                data.to_vec().is_err(),
-                matches!(orch.submit(add, one(), config()), Err(Error::Misuse(_))),
-                matches!(exec.run(|_| Ok(())), Err(Error::Misuse(_))),
-                exec.buffer::<u64>(1).is_err(),
-            ];
-            let bits = (0..).zip(tries).map(|(bit, held)| i32::from(!held) << bit).sum();
-            // SAFETY: ends the child at once.
-            unsafe { libc::_exit(bits) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for our own child; the status is a live local.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(status, 0, "status {status:#x}");
-        orch.submit(add, args().no_dep(at(&data, 0)).scalar(0), config()).map(drop)
-    })
-    .unwrap();
-    assert_eq!(data.to_vec().unwrap(), [6, 0]);
-}
-
-/// What another executor's buffer is to a worker: memory that is not there.
-pub(crate) fn a_buffer_of_another_executor_in_a_body() {
-    let (exec, _) = built();
-    let data = std::sync::Arc::new(exec.buffer::<u64>(2).unwrap());
-    let theirs = std::sync::Arc::clone(&data);
-    let mut builder = small(Mode::Process, 1);
-    let look = builder
-        .register("look", move |_, _, _| {
-            let refused = theirs.set(0, 1).is_err() && theirs.get(0).is_err();
-            if refused { Ok(()) } else { Err("it had the memory") }
-        })
-        .unwrap();
-    let other = builder.build().unwrap();
-    other.run(|orch| orch.submit(look, args(), config()).map(drop)).unwrap();
-    assert_eq!(data.to_vec().unwrap(), [0, 0]);
 }

@@ -1,10 +1,13 @@
-//! An executor of two workers that are killed, stopped and replaced.
+//! An executor of two workers that are killed, stopped and replaced; workers that cannot be
+//! replaced.
 
+use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use mailring::{Callable, Executor, Mode, TaskOptions, WorkerId};
-use testkit::{Done, args, at, atom, cell, config, parent_of, small};
+use mailring::abi::{CallConfig, TaskArgsView};
+use mailring::{Callable, Executor, Mode, TaskContext, TaskOptions, Worker, WorkerId};
+use testkit::{BoxError, Done, args, at, atom, await_value, cell, config, parent_of, small};
 
 /// Two workers with a body that adds one, and takes as long as it is told.
 pub(crate) fn built() -> (Executor, Callable) {
@@ -39,4 +42,38 @@ pub(crate) fn works(exec: &Executor, add: Callable) {
     })
     .unwrap();
     assert_eq!(cell(&count, 0).load(SeqCst), 2);
+}
+
+/// A worker whose factory fails when the file `broken-ID` is there. Callable 0 does nothing, 1
+/// adds one to its first element, 2 waits until its first element is set, 3 kills its process.
+pub(crate) struct Fragile;
+
+impl Fragile {
+    pub(crate) fn start(directory: &Path, id: WorkerId) -> Result<Box<dyn Worker>, BoxError> {
+        if directory.join(format!("broken-{}", id.0)).exists() {
+            return Err("the device burnt down".into());
+        }
+        Ok(Box::new(Self))
+    }
+}
+
+impl Worker for Fragile {
+    fn run(
+        &mut self,
+        callable: u64,
+        args: TaskArgsView<'_>,
+        _: &CallConfig,
+        _: &TaskContext<'_>,
+    ) -> Result<(), BoxError> {
+        match callable {
+            1 => args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)?,
+            2 if !await_value(atom(&args, 0, 0), 1) => {
+                return Err("nobody opened the gate".into());
+            }
+            // SAFETY: passes no pointers.
+            3 => _ = unsafe { libc::raise(libc::SIGKILL) },
+            _ => {}
+        }
+        Ok(())
+    }
 }

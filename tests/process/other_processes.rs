@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TaskArgsView};
-use mailring::{Buffer, Error, Executor, Mode, Orchestrator};
+use mailring::{Buffer, Error, Executor, Mode, Orchestrator, WorkerId, WorkerKind};
 use testkit::{BOTH, Done, args, at, config, small};
 
-/// Forks; the child ends with the number of the first check that does not hold, or 0.
+/// Forks; the child ends with the number of the first check that does not hold, or 0. An alarm ends
+/// one that hangs.
 fn in_a_child(checks: impl FnOnce() -> Vec<bool>) {
     // SAFETY: the child runs the checks, which end in an exit; other threads of this process hold no
     // lock that they take.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // SAFETY: passes no pointers.
+        unsafe { libc::alarm(10) };
         let failed = catch_unwind(AssertUnwindSafe(checks))
             .map_or(99, |all| all.iter().position(|holds| !holds).map_or(0, |i| i as i32 + 1));
         // SAFETY: ends this process, without what it has inherited.
@@ -27,8 +30,9 @@ fn in_a_child(checks: impl FnOnce() -> Vec<bool>) {
     assert_eq!(libc::WEXITSTATUS(status), 0, "the number of the check that failed");
 }
 
+/// Refused, in the words for a child of the host.
 fn refused<T>(result: Result<T, Error>) -> bool {
-    matches!(result, Err(Error::Misuse(_)))
+    matches!(result, Err(Error::Misuse(why)) if why.contains("this is a child of it"))
 }
 
 fn not_mapped<T>(result: Result<T, Error>) -> bool {
@@ -48,6 +52,71 @@ fn accessors_refuse(buffer: &Buffer<u64>) -> Vec<bool> {
     ]
 }
 
+/// Between two runs: the copy in a child tells what needs no memory, refuses all the rest, and takes
+/// nothing from the original when it is closed and dropped.
+pub(crate) fn a_forked_copy_is_inert() {
+    for mode in BOTH {
+        let mut builder = small(mode, 2);
+        let add = builder
+            .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
+            .unwrap();
+        let exec = builder.build().unwrap();
+        let [sum, memfd] = [exec.buffer::<u64>(1).unwrap(), exec.memfd_buffer(1).unwrap()];
+        let run = |exec: &Executor, sum: &Buffer<u64>| {
+            exec.run(|orch| orch.submit(add, args().inout(sum.tensor()), config()).map(drop))
+        };
+        run(&exec, &sum).unwrap();
+        let ((), handle) = exec.submit_run(|_| Ok(())).unwrap();
+        let (pids, before) = (exec.worker_pids(), exec.stats());
+        // What the child takes out of here is there for the parent.
+        let mut all = Some((exec, sum, memfd, handle));
+        in_a_child(|| {
+            let (exec, sum, memfd, handle) = all.take().expect("here as well");
+            let file = || std::fs::File::open("/dev/null").expect("it is there").into();
+            // SAFETY: refused before anything is loaded.
+            let library = unsafe { exec.register_library("nothing.so", "nothing") };
+            // SAFETY: refused before anything is mapped.
+            let unsealed = unsafe { exec.import_unsealed::<u64>(file(), 1) };
+            let mut checks = accessors_refuse(&sum);
+            checks.extend(accessors_refuse(&memfd));
+            checks.extend([
+                refused(run(&exec, &sum)),
+                refused(exec.submit_run(|_| Ok(()))),
+                refused(exec.begin().map(drop)),
+                refused(exec.begin_for(Duration::ZERO).map(drop)),
+                refused(exec.buffer::<u64>(1)),
+                refused(exec.memfd_buffer::<u64>(1)),
+                refused(exec.import::<u64>(file(), 1)),
+                refused(unsealed),
+                refused(library),
+                refused(exec.unregister(add)),
+                refused(exec.refuse_runs()),
+                refused(exec.drain(Duration::ZERO)),
+                refused(handle.wait(None)),
+                refused(handle.event()),
+                !handle.done() && !handle.run_failed() && handle.cancel() == 0,
+                exec.workers(WorkerKind::NextLevel) == 2 && exec.worker_pids() == [0, 0],
+                !exec.is_busy(WorkerId(0)),
+                exec.stats().submitted == 1 && exec.stats().bodies == 0,
+            ]);
+            drop((sum, memfd, handle));
+            checks.push(refused(exec.close(None)));
+            checks
+        });
+        let (exec, sum, memfd, handle) = all.expect("still here");
+        assert!(handle.wait(None).unwrap());
+        memfd.set(0, 5).unwrap();
+        for _ in 0..100 {
+            run(&exec, &sum).unwrap();
+            run(&exec, &memfd).unwrap();
+        }
+        assert_eq!((sum.get(0).unwrap(), memfd.get(0).unwrap()), (101, 105), "{mode:?}");
+        let after = exec.stats();
+        assert_eq!((exec.worker_pids(), after.deaths), (pids, before.deaths), "{mode:?}");
+        exec.close(Duration::from_secs(10)).unwrap();
+    }
+}
+
 pub(crate) fn a_child_inside_a_run_is_refused() {
     for mode in BOTH {
         let mut builder = small(mode, 1);
@@ -62,6 +131,8 @@ pub(crate) fn a_child_inside_a_run_is_refused() {
                 let mut all = accessors_refuse(&buffer);
                 all.extend(accessors_refuse(&memfd));
                 all.extend([
+                    refused(exec.run(|_| Ok(()))),
+                    refused(exec.buffer::<u64>(1)),
                     refused(orch.submit(nop, args().inout(buffer.tensor()), config())),
                     refused(orch.submit(nop, args(), config())),
                     refused(orch.submit_group(nop, vec![args()], config())),

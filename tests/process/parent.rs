@@ -1,12 +1,12 @@
 //! The host dies, in every way: its workers, the fork server and their descendants are gone within
-//! a second. Also hosts that fork, and threads that build and end.
+//! a second. Also threads that build and end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use mailring::{Error, Executor, Mode, TaskOptions};
+use mailring::{Executor, Mode};
 use testkit::harness::again;
 use testkit::{Done, args, at, atom, cell, config, eventually, is_alive, kill, parent_of, small};
 
@@ -226,37 +226,4 @@ pub(crate) fn the_building_thread_may_end() {
     assert_eq!(sum.get(0).unwrap(), 100);
     assert_eq!(exec.worker_pids(), workers);
     assert_eq!(exec.stats().deaths, 0);
-}
-
-/// A host that forks: the copy in the child can neither submit nor end anything.
-pub(crate) fn a_forked_copy_is_inert() {
-    let mut builder = small(Mode::Process, 2);
-    let add = builder
-        .register("add", |args, _, _| {
-            // Also from a worker's copy of nothing: bodies may fork and wait themselves.
-            args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)
-        })
-        .unwrap();
-    let exec = builder.build().unwrap();
-    let sum = exec.buffer::<u64>(1).unwrap();
-    let run = || {
-        exec.run(|orch| {
-            let once = TaskOptions::new();
-            orch.submit_with(add, args().inout(sum.tensor()), config(), &once).map(drop)
-        })
-    };
-    run().unwrap();
-    // SAFETY: the child makes no use of threads, and ends with `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for our own child; the status is a live local.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    run().unwrap();
-    assert_eq!(sum.get(0).unwrap(), 2);
-    assert!(!matches!(run(), Err(Error::Misuse(_))));
-    assert!(exec.worker_pids().iter().all(|&pid| is_alive(pid as i32)));
 }

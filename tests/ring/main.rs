@@ -13,16 +13,26 @@ use mailring::ring::{DistRing, Edge, Geometry, Slot, Table};
 
 testkit::tests! {
     "ring::window" in window {
-        numbers_only_grow, a_window_without_a_heap, a_slot_serves_one_task_a_lap, the_oldest_leaves_first, windows_that_cannot_be, edges_are_counted, payload_and_group_space_come_back, a_word_that_cannot_be_stops_reclaim,
+        numbers_only_grow, a_window_without_a_heap, a_slot_serves_one_task_a_lap,
+        the_oldest_leaves_first, windows_that_cannot_be, edges_are_counted,
+        payload_and_group_space_come_back, a_word_that_cannot_be_stops_reclaim,
     }
     "ring::heap" in heap {
-        slabs_are_aligned_and_distinct, more_than_the_heap_never_fits, a_heap_is_given_back_in_order, the_heap_wraps, a_skipped_end_is_free_again, a_drained_heap_is_rebased, the_last_byte_can_be_had, a_slab_is_found_by_address, spans_never_overlap, a_ring_without_bytes, a_slab_ends_where_it_was_asked_to,
+        slabs_are_aligned_and_distinct, more_than_the_heap_never_fits,
+        a_heap_is_given_back_in_order, the_heap_wraps, a_skipped_end_is_free_again,
+        a_drained_heap_is_rebased, the_last_byte_can_be_had, a_slab_is_found_by_address,
+        spans_never_overlap, a_ring_without_bytes, a_slab_ends_where_it_was_asked_to,
     }
     "ring::slot_states" in slot_states {
-        an_index_is_cut_to_the_window, a_word_keeps_its_fields_apart, attempts_are_counted_for_ever, blasted_words_are_no_words, one_taker_of_many, a_closed_list_takes_no_edge, the_walk_releases_each_consumer, the_smallest_cause_wins, a_superseded_end_does_not_count, clearing_twice_is_once, of_another_lap_is_left_alone, watchers_are_told, a_dead_owners_slots_are_found,
+        an_index_is_cut_to_the_window, a_word_keeps_its_fields_apart,
+        attempts_are_counted_for_ever, blasted_words_are_no_words, one_taker_of_many,
+        a_closed_list_takes_no_edge, the_walk_releases_each_consumer, the_smallest_cause_wins,
+        a_superseded_end_does_not_count, clearing_twice_is_once, of_another_lap_is_left_alone,
+        watchers_are_told, a_dead_owners_slots_are_found,
     }
     "ring::full" in full {
-        release_unblocks_a_submit, waiting_has_an_end, a_failed_executor_unblocks_a_submit, too_large_is_refused_at_once,
+        release_unblocks_a_submit, waiting_has_an_end, a_failed_executor_unblocks_a_submit,
+        too_large_is_refused_at_once,
     }
 }
 

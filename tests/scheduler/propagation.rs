@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring::{Callable, Error, Executor, FailureKind, Mode, TaskOptions};
-use testkit::{BOTH, args, at, atom, config, failed_as, failure, small};
+use testkit::{BOTH, Done, args, at, atom, config, failed_as, failure, small};
 
 struct Kit {
     exec: Executor,
@@ -315,5 +315,35 @@ pub(crate) fn a_panicking_closure_waits_for_its_tasks() {
             })
             .unwrap();
         }
+    }
+}
+
+/// A task may be through while the failed one that it depends on still releases others: the words
+/// of the failure are known all the same.
+pub(crate) fn a_root_that_still_releases_others() {
+    let mut builder = small(Mode::Process, 2);
+    let fail = builder.register("fail", |args, _, _| {
+        let all_submitted = atom(&args, 1, 0);
+        while all_submitted.load(SeqCst) == 0 {
+            std::hint::spin_loop();
+        }
+        Err::<(), _>("the very words")
+    });
+    let fail = fail.unwrap();
+    let read = builder.register("read", |_, _, _| Done::Ok(())).unwrap();
+    let exec = builder.build().unwrap();
+    let [cell, gate] = [exec.buffer::<u64>(1).unwrap(), exec.buffer::<u64>(1).unwrap()];
+    for _ in 0..1000 {
+        gate.set(0, 0).unwrap();
+        let ended = exec.run(|orch| {
+            orch.submit(fail, args().output(&cell).no_dep(&gate), config())?;
+            let readers = (0..40).map(|_| orch.submit(read, args().input(&cell), config()));
+            let readers = readers.collect::<Result<Vec<_>, _>>()?;
+            gate.set(0, 1)?;
+            let failed = failure(orch.wait(&readers[38]));
+            assert_eq!((failed.name.as_str(), failed.message.as_str()), ("fail", "the very words"));
+            Ok(())
+        });
+        assert_eq!(failure(ended).message, "the very words");
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use mailring::abi::ContinuousTensor;
 use mailring::{Callable, Error, Executor, Mode, Orchestrator, TaskHandle};
 
-use crate::{new_kib, within};
-use testkit::{BOTH, args, config, small};
+use testkit::{BOTH, args, config, new_kib, small, within};
 
 /// Bytes of a heap ring, in KiB; slabs are larger than half of it.
 const RING: u32 = 64;

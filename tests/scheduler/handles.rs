@@ -1,25 +1,16 @@
-//! Handles of runs: executors that go away meanwhile, failures that are asked for late, bodies
-//! that are told to stop, and copies of an executor in a child.
+//! Handles of runs: executors that go away meanwhile, failures that are asked for late, and bodies
+//! that are told to stop.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mailring::{Error, FailureKind, Mode, RunHandle, TaskContext, WaitStrategy};
+use mailring::{Error, FailureKind, Mode, RunHandle, WaitStrategy};
 
-use crate::{BoxError, within};
-use testkit::{BOTH, Done, args, at, atom, cell, config, eventually, failed_as, is_alive, small};
-
-fn until_cancelled(context: &TaskContext<'_>) -> bool {
-    let until = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < until {
-        if context.cancelled() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    false
-}
+use testkit::{
+    BOTH, BoxError, Done, args, at, atom, await_cancel, cell, config, eventually, failed_as,
+    is_alive, small, within,
+};
 
 // ---- dropped executors --------------------------------------------------------------------------
 
@@ -76,7 +67,7 @@ pub(crate) fn dropping_ends_a_wait_for_what_never_begins() {
             let mut builder = small(mode, 1).wait_strategy(wait);
             let listening = builder
                 .register("listening", |_, _, context| {
-                    until_cancelled(context).then_some(()).ok_or("never told")
+                    await_cancel(context).then_some(()).ok_or("never told")
                 })
                 .unwrap();
             let exec = builder.build().unwrap();
@@ -180,7 +171,7 @@ pub(crate) fn told_to_stop_and_ok_is_cancelled() {
             let obeys = builder
                 .register("obeys", |args, _, context| {
                     atom(&args, 0, 0).store(1, SeqCst);
-                    let told = until_cancelled(context);
+                    let told = await_cancel(context);
                     atom(&args, 0, 0).store(2, SeqCst);
                     told.then_some(()).ok_or("never told") // and all is well
                 })
@@ -229,7 +220,7 @@ pub(crate) fn a_cancelled_group_that_ends_well_is_cancelled() {
             .register("obeys", |args, _, context| {
                 context.group().ok_or("a member")?.barrier()?;
                 atom(&args, 0, 0).fetch_add(1, SeqCst);
-                until_cancelled(context);
+                await_cancel(context);
                 Ok::<(), BoxError>(())
             })
             .unwrap();
@@ -252,87 +243,6 @@ pub(crate) fn a_cancelled_group_that_ends_well_is_cancelled() {
             within(5, || failed_as(handle.wait(None), FailureKind::Cancelled));
             assert_eq!(state.get(0).unwrap(), 3, "dependents do not run");
         }
-        assert_eq!(exec.stats().deaths, 0);
-    }
-}
-
-// ---- copies -------------------------------------------------------------------------------------
-
-/// Forks; the child ends with 0 if `f` holds. False when it does not, or takes 5 s.
-fn holds_in_a_child(f: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs `f` on the one thread it has and ends without unwinding.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or(false);
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(i32::from(!held)) };
-    }
-    let until = Instant::now() + Duration::from_secs(5);
-    let mut status = 0;
-    // SAFETY: waits for a child of ours; the status is a live local.
-    while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
-        if Instant::now() > until {
-            println!("the child hangs");
-            testkit::kill(child, libc::SIGKILL);
-            // SAFETY: as above.
-            unsafe { libc::waitpid(child, &raw mut status, 0) };
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    println!("the child ended with {status:#x}");
-    status == 0
-}
-
-/// The child does not have the arena, so all that looks into it must say so in another way.
-pub(crate) fn a_child_of_the_host_may_ask() {
-    for mode in BOTH {
-        let mut builder = small(mode, 2);
-        builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
-        let exec = builder.build().unwrap();
-        let (_, handle) = exec.submit_run(|_| Ok(())).unwrap();
-        assert!(holds_in_a_child(|| exec.workers(mailring::WorkerKind::NextLevel) == 2));
-        assert!(holds_in_a_child(|| handle.cancel() == 0), "cancel, {mode:?}");
-        assert!(holds_in_a_child(|| exec.stats().deaths == 0), "stats, {mode:?}");
-        assert!(holds_in_a_child(|| exec.worker_pids().len() == 2), "worker_pids, {mode:?}");
-    }
-}
-
-pub(crate) fn a_child_of_the_host_is_refused() {
-    let misuse = |error: Error| matches!(&error, Error::Misuse(why) if why.contains("child"));
-    for mode in BOTH {
-        let mut builder = small(mode, 2);
-        let add = builder
-            .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-            .unwrap();
-        let exec = builder.build().unwrap();
-        let data = exec.buffer::<u64>(1).unwrap();
-        let run =
-            || exec.run(|orch| orch.submit(add, args().inout(data.tensor()), config()).map(drop));
-        run().unwrap();
-        let before = exec.worker_pids();
-        assert!(holds_in_a_child(|| run().is_err_and(misuse)), "run, {mode:?}");
-        assert!(holds_in_a_child(|| exec.submit_run(|_| Ok(())).is_err_and(misuse)));
-        assert!(holds_in_a_child(|| exec.buffer::<u64>(1).is_err_and(misuse)));
-        let (_, handle) = exec.submit_run(|_| Ok(())).unwrap();
-        assert!(holds_in_a_child(|| handle.wait(None).is_err_and(misuse)), "wait, {mode:?}");
-        let (exec, data) = (std::cell::Cell::new(Some(exec)), std::cell::Cell::new(Some(data)));
-        // The child's copies only: what it takes out of the cells is there for the parent.
-        let dropped = || {
-            drop(data.take());
-            drop(exec.take());
-            true
-        };
-        assert!(holds_in_a_child(dropped), "drop, {mode:?}");
-        let (exec, data) = (exec.take().unwrap(), data.take().unwrap());
-        for _ in 0..100 {
-            within(5, || {
-                exec.run(|orch| orch.submit(add, args().inout(data.tensor()), config()).map(drop))
-            })
-            .unwrap();
-        }
-        assert_eq!(data.get(0).unwrap(), 101);
-        assert_eq!(exec.worker_pids(), before);
         assert_eq!(exec.stats().deaths, 0);
     }
 }

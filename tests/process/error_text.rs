@@ -3,13 +3,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::atomic::Ordering::SeqCst;
 
-use mailring::abi::AbiError;
 use mailring::{BuildError, Error, Executor, FailureKind, Mode, WorkerKind};
 
-use crate::{BoxError, within};
-use testkit::{BOTH, Done, args, atom, config, failure, small};
+use crate::kit::Fragile;
+use testkit::{BOTH, BoxError, Done, args, config, failure, small, within};
 
 #[derive(Debug)]
 struct NoText;
@@ -124,7 +122,7 @@ pub(crate) fn a_factory_that_fails_badly() {
             let builder = small(mode, 2);
             let builder = builder.worker_factory(WorkerKind::NextLevel, move |id| {
                 let functions: Result<Box<dyn mailring::Worker>, BoxError> = match id.0 {
-                    0 => Ok(Box::new(crate::Fragile)),
+                    0 => Ok(Box::new(Fragile)),
                     _ => Err(way()),
                 };
                 functions
@@ -139,35 +137,5 @@ pub(crate) fn a_factory_that_fails_badly() {
                 Ok(_) => panic!("built"),
             }
         }
-    }
-}
-
-/// A task may be through while the failed one that it depends on still releases others: the words
-/// of the failure are known all the same.
-pub(crate) fn a_root_that_still_releases_others() {
-    let mut builder = small(Mode::Process, 2);
-    let fail = builder.register("fail", |args, _, _| {
-        let all_submitted = atom(&args, 1, 0);
-        while all_submitted.load(SeqCst) == 0 {
-            std::hint::spin_loop();
-        }
-        Err::<(), _>("the very words")
-    });
-    let fail = fail.unwrap();
-    let read = builder.register("read", |_, _, _| Ok::<(), AbiError>(())).unwrap();
-    let exec = builder.build().unwrap();
-    let [cell, gate] = [exec.buffer::<u64>(1).unwrap(), exec.buffer::<u64>(1).unwrap()];
-    for _ in 0..1000 {
-        gate.set(0, 0).unwrap();
-        let ended = exec.run(|orch| {
-            orch.submit(fail, args().output(&cell).no_dep(&gate), config())?;
-            let readers = (0..40).map(|_| orch.submit(read, args().input(&cell), config()));
-            let readers = readers.collect::<Result<Vec<_>, _>>()?;
-            gate.set(0, 1)?;
-            let failed = failure(orch.wait(&readers[38]));
-            assert_eq!((failed.name.as_str(), failed.message.as_str()), ("fail", "the very words"));
-            Ok(())
-        });
-        assert_eq!(failure(ended).message, "the very words");
     }
 }

@@ -9,8 +9,7 @@ use mailring::{
     Buffer, Callable, Error, Executor, Mode, Orchestrator, TaskOptions, WaitStrategy, WorkerId,
 };
 
-use crate::BoxError;
-use testkit::{BOTH, Random, args, at, config, kill, mix, small};
+use testkit::{BOTH, BoxError, Random, args, at, config, kill, mix, small};
 
 const CELLS: usize = 64;
 

@@ -9,8 +9,8 @@ use mailring::{
 };
 use tempfile::TempDir;
 
-use crate::{Fragile, is_no_worker_option, within};
-use testkit::{args, at, cell, config, eventually, failed_as, kill, small};
+use crate::kit::{Fragile, there};
+use testkit::{args, at, cell, config, eventually, failed_as, kill, small, within};
 
 struct Kit {
     exec: Executor,
@@ -80,8 +80,8 @@ impl Kit {
     }
 }
 
-fn there(worker: u16) -> TaskOptions {
-    TaskOptions::new().on(WorkerId(worker))
+fn is_no_worker_option(error: &Error) -> bool {
+    matches!(error, Error::Options(why) if why.contains("retired"))
 }
 
 pub(crate) fn a_task_that_becomes_ready_later_fails() {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use mailring::abi::DataType;
 use mailring::{Callable, Executor, FailureKind, Mode};
 
-use crate::{new_kib, within};
-use testkit::{BOTH, args, config, failed_as, small};
+use testkit::{BOTH, args, config, failed_as, new_kib, small, within};
 
 const SLAB: u32 = 40;
 
