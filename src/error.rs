@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use mailring_process::limits;
+
 use crate::abi::{AbiError, DataType};
 use crate::ids::{Shown, TaskId, WorkerId, WorkerKind};
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS, MAX_SCOPE_DEPTH, MAX_WORKERS};
 use crate::ring::RingError;
-use crate::sys::limits;
 
 /// Why an executor could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -64,8 +64,6 @@ compile_error!("mailring needs a little-endian machine: its byte layouts are tho
 
 pub mod abi;
 pub mod chip;
-#[cfg(feature = "flow")]
-pub mod flow;
 pub mod graph;
 pub mod limits;
 pub mod mailbox;
@@ -90,9 +88,11 @@ mod error;
 mod executor;
 mod ids;
 mod segment;
-mod sync;
-mod sys;
 mod worker;
+
+#[cfg(feature = "flow")]
+#[doc(inline)]
+pub use mailring_flow as flow;
 
 pub use error::{
     ArgumentError, ArgumentFault, BuildError, Error, FailureKind, PinnedHeap, TaskFailure,
@@ -103,5 +103,5 @@ pub use executor::{
 };
 pub use graph::Hazards;
 pub use ids::{Callable, TaskId, WorkerId, WorkerKind};
-pub use worker::participant::WaitStrategy;
+pub use mailring_process::wait::WaitStrategy;
 pub use worker::{Cancelled, GroupContext, TaskContext, Worker};

@@ -62,13 +62,6 @@ pub const MAX_CHILDREN: usize = 32;
 pub const CALLABLE_NAME_BYTES: usize = 64;
 /// Callables, and the payload in them, begin at a multiple of this many bytes.
 pub const CALLABLE_ALIGN: usize = 64;
-/// Processes of a flow at the same time, unless the builder says otherwise.
-pub const DEFAULT_FLOW_PROCESSES: usize = 256;
-/// Processes of a flow, at most.
-pub const MAX_FLOW_PROCESSES: usize = 4096;
-/// Bytes of a flow's spill file, at most, unless the builder says otherwise.
-pub const DEFAULT_SPILL_BYTES: usize = 256 << 30;
-
 /// Bytes of a shared object whose functions are registered after the start, and of a binary that a
 /// chip runtime is handed.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;

@@ -8,7 +8,9 @@ use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::slice;
 
-use super::{AbiError, BLOB_HEADER, ContinuousTensor, Element, TaskArgs, cells, reach};
+use mailring_process::reach;
+
+use super::{AbiError, BLOB_HEADER, ContinuousTensor, Element, TaskArgs, cells};
 use crate::limits::MAX_ARGS_BYTES;
 
 /// What errors call it.

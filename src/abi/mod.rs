@@ -12,7 +12,6 @@ pub(crate) mod cells;
 mod chip;
 mod config;
 mod pool;
-pub(crate) mod reach;
 mod tag;
 mod tensor;
 
@@ -25,6 +24,7 @@ pub use callable::{
 pub use chip::{ChipStorageTaskArgs, view_to_chip_storage};
 pub use config::CallConfig;
 pub use tag::TensorArgType;
+pub(crate) use tensor::check_reach;
 pub use tensor::{ContinuousTensor, DataType, Element};
 
 /// Invalid arguments.

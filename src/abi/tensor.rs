@@ -4,6 +4,7 @@ use std::fmt;
 use std::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
+use mailring_process::reach;
 
 use super::AbiError;
 use crate::limits::MAX_DIMS;
@@ -303,3 +304,17 @@ impl PartialEq for ContinuousTensor {
 }
 
 impl Eq for ContinuousTensor {}
+
+/// Whether the bytes of all tensors are memory of an executor that this process has mapped.
+pub(crate) fn check_reach(tensors: &[ContinuousTensor]) -> Result<(), AbiError> {
+    if reach::is_trusting() {
+        return Ok(());
+    }
+    for (index, tensor) in tensors.iter().enumerate() {
+        let (address, bytes) = (tensor.data(), tensor.nbytes()?);
+        if bytes > 0 && !reach::holds(address, bytes) {
+            return Err(AbiError::OutOfReach { index, address });
+        }
+    }
+    Ok(())
+}

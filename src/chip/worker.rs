@@ -5,15 +5,16 @@ use std::ffi::c_int;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mailring_process::file::read_regular;
+
 use super::buffer::RuntimeBuffer;
 use super::library::{DeviceContext, HostRuntime, keep_simulation_context};
 use super::runtime::{Program, find};
 use super::{ChipError, ChipRuntime};
 use crate::abi::{
-    CallConfig, ChipCallable, ChipStorageTaskArgs, TaskArgsView, reach, view_to_chip_storage,
+    CallConfig, ChipCallable, ChipStorageTaskArgs, TaskArgsView, check_reach, view_to_chip_storage,
 };
 use crate::limits::MAX_FILE_BYTES;
-use crate::sys::file::read_regular;
 use crate::worker::{TaskContext, Worker};
 
 /// Drives one device through a host runtime.
@@ -158,7 +159,7 @@ impl ChipWorker {
         args: TaskArgsView<'_>,
         config: &CallConfig,
     ) -> Result<(), ChipError> {
-        reach::trusting(|| self.run_callable(callable, args, config))
+        mailring_process::reach::trusting(|| self.run_callable(callable, args, config))
     }
 
     /// Lets the device go; another one may be set then. Nothing happens when none is set.
@@ -206,7 +207,7 @@ impl Chip {
         config: &CallConfig,
     ) -> Result<(), ChipError> {
         let device = self.device.ok_or(ChipError::DeviceNotSet)?;
-        reach::check(args.tensors())?;
+        check_reach(args.tensors())?;
         view_to_chip_storage(args, &mut self.args)?;
         let (aicpu, aicore) = (pointer(&self.aicpu), pointer(&self.aicore));
         // SAFETY: the context is the library's own and no other call is under way; buffer,

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
 use std::sync::{Arc, PoisonError};
 
+use mailring_process::map::PAGE;
+
 use super::shared::Shared;
 use crate::graph::TensorMap;
 use crate::segment::Arena;
-use crate::sys::map::PAGE;
 
 /// Buffers begin at multiples of this.
 const ALIGN: u64 = 64;

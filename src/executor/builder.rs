@@ -5,6 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use mailring_process::backoff::START;
+use mailring_process::reach::Reach;
+use mailring_process::wait::WaitStrategy;
+use mailring_process::wakeup::Wakeup;
+use mailring_process::{descriptors, machine, stack};
+
 use super::callable_names::CallableNames;
 use super::chips::check_devices;
 use super::lifecycle::{Lifecycle, fork_all, start_all};
@@ -12,7 +18,6 @@ use super::shared::Shared;
 use super::sizes;
 use super::submit_lock::SubmitLock;
 use super::{Executor, Orchestrator};
-use crate::abi::reach::Reach;
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::BuildError;
 use crate::graph::Hazards;
@@ -21,15 +26,11 @@ use crate::limits::{DEFAULT_IMPORT_BYTES, DEFAULT_WINDOW, MAX_WINDOW, MAX_WORKER
 use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape};
-use crate::sys::{descriptors, machine, stack};
 use crate::worker::health::Health;
 use crate::worker::inherited_memory::InheritedMemory;
 use crate::worker::library::Registered;
 use crate::worker::life::Workers;
-use crate::worker::participant::WaitStrategy;
-use crate::worker::starts::START;
 use crate::worker::supervisor::Supervisor;
-use crate::worker::wakeup::Wakeup;
 use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
 
 /// Where workers live.

@@ -1,6 +1,8 @@
 //! Dependencies: which producers may still run, how fan-in nodes collect them when there are many,
 //! and the steps that make a written task visible.
 
+use mailring_process::sync::prefetch_write;
+
 use super::orchestrator::Orchestrator;
 use crate::abi::{CallConfig, TaskArgs};
 use crate::graph::Producer;
@@ -11,7 +13,6 @@ use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::slot::{GUARD, NO_FAILED_ROOT, Push};
 use crate::ring::table::EdgeKind;
 use crate::ring::word::SUBMITTER;
-use crate::sync::prefetch_write;
 
 impl Orchestrator {
     /// Producers that may still run, and the failure that is known to reach the task.

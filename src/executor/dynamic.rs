@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, PoisonError};
 
+use mailring_process::file::read_regular;
+
 use super::Executor;
 use super::shared::Shared;
 use crate::error::Error;
 use crate::ids::{Callable, registration};
 use crate::limits::{MAX_DYNAMIC_FUNCTIONS, MAX_FILE_BYTES};
 use crate::segment::{DynamicRecord, MAX_DYNAMIC_PATH, MAX_DYNAMIC_SYMBOL};
-use crate::sys::file::read_regular;
 use crate::worker::elf::{self, Symbol};
 use crate::worker::library::{DynamicId, digest};
 

@@ -4,13 +4,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Release;
 
+use mailring_process::map;
+
 use super::Executor;
 use super::buffer::Buffer;
 use super::buffer_allocator::Pool;
 use crate::abi::Element;
 use crate::error::Error;
 use crate::limits::MAX_IMPORTS;
-use crate::sys::map;
 
 impl Executor {
     /// A buffer in a memfd of its own: not limited by `buffer_bytes`, but by the window of

@@ -5,17 +5,18 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use mailring_process::backoff::{Starts, end_overdue};
+use mailring_process::fork_server::ForkServer;
+use mailring_process::fork_server::StartStep;
+use mailring_process::{futex, machine};
+
 use super::shared::{Shared, serve_on};
 use crate::error::BuildError;
 use crate::ids::{WorkerId, WorkerKind};
 use crate::segment::{Arena, Status};
-use crate::sys::{futex, machine};
-use crate::worker::fork_server::ForkServer;
 use crate::worker::life::Workers;
 use crate::worker::participant::{Participant, Place};
 use crate::worker::processes::Processes;
-use crate::worker::start_progress::StartStep;
-use crate::worker::starts::{Starts, end_overdue};
 use crate::worker::{Publisher, make};
 
 /// How often the builder looks at what nobody reports.
@@ -235,7 +236,7 @@ fn shut(arena: &Arena) {
     }
     for worker in 0..arena.shape().total_workers() as u16 {
         let parker = &arena.entry(worker).parker;
-        if parker.load(Relaxed) != crate::mailbox::parker::AWAKE {
+        if parker.load(Relaxed) != mailring_process::parker::AWAKE {
             futex::wake(parker, 1);
         }
     }

@@ -3,16 +3,17 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mailring_process::descriptors::{self, Descriptor};
+use mailring_process::futex;
+use mailring_process::wait::RECHECK;
+use mailring_process::wakeup;
+
 use super::run::{RunHandle, RunState};
 use super::shared::Shared;
 use crate::error::Error;
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::Settled;
-use crate::sys::descriptors::{self, Descriptor};
-use crate::sys::futex;
-use crate::worker::participant::RECHECK;
-use crate::worker::wakeup;
 
 /// The runs that somebody polls for. A thread looks after them for as long as there are any.
 #[derive(Default)]

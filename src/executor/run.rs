@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use mailring_process::descriptors::Descriptor;
+
 use super::shared::{Shared, Waited};
 use crate::error::{Error, TaskFailure};
 use crate::limits::MAX_ROOT_ERRORS;
 use crate::segment::Settled;
-use crate::sys::descriptors::Descriptor;
 
 /// The tasks of a run are consecutive numbers, since one thread submits at a time.
 pub(crate) struct RunState {

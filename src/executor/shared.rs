@@ -7,24 +7,25 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mailring_process::futex;
+use mailring_process::lineage::lineage;
+use mailring_process::reach::Reach;
+use mailring_process::wait::WaitStrategy;
+use mailring_process::wakeup::Wakeup;
+
 use super::buffer_allocator::BufferAllocator;
 use super::callable_names::CallableNames;
 use super::dynamic::{DynamicFunctions, DynamicLive};
 use super::notify::Notifier;
 use super::run::RunState;
-use crate::abi::reach::Reach;
 use crate::error::{Error, FailureKind, TaskFailure};
 use crate::ids::{Callable, TaskId, WorkerId};
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Code, Detail, Settled};
-use crate::sys::futex;
-use crate::worker::fork_server::lineage;
 use crate::worker::health::Health;
 use crate::worker::imports::Imports;
 use crate::worker::inherited_memory::InheritedMemory;
-use crate::worker::participant::WaitStrategy;
-use crate::worker::wakeup::Wakeup;
 
 /// How long one waits for a task before one asks whether a worker is stopped.
 const WORRY: Duration = Duration::from_millis(500);

@@ -1,8 +1,9 @@
 //! How much memory an executor may come to use, against what there is.
 
+use mailring_process::machine;
+
 use crate::error::BuildError;
 use crate::limits::{DEFAULT_BUFFER_BYTES, DEFAULT_HEAP_BYTES, HEAP_RINGS};
-use crate::sys::machine;
 
 /// Rings of `heap_bytes`: the heap rings, and the one for copies of snapshots.
 const RINGS: u64 = HEAP_RINGS as u64 + 1;

@@ -4,7 +4,7 @@
 //! share, [`dist_ring`] the owner's side (window, payload and heap rings with their cursors).
 //! Nothing here knows a system call; memory is handed in.
 
-use crate::sync;
+use mailring_process::sync;
 
 pub mod dist_ring;
 pub mod heap;

@@ -1,5 +1,7 @@
 //! Where each part of the arena lies: sizes in, offsets out.
 
+use mailring_process::map::PAGE;
+
 use super::records::{
     Control, DynamicRecord, ErrorPlace, ImportPlace, Pool, Superblock, WorkerEntry,
 };
@@ -7,7 +9,6 @@ use crate::ids::WorkerKind;
 use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, PAYLOAD_BYTES};
 use crate::mailbox::descriptor::TaskDescriptor;
 use crate::ring::{Edge, Slot, dist_ring};
-use crate::sys::map::PAGE;
 
 /// What the host chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,15 +19,16 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mailring_process::map::{Mapping, OwnMark, Window};
+
 use crate::ids::WorkerKind;
 use crate::limits::{MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, PAYLOAD_BYTES};
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::descriptor::{Head, TaskDescriptor, TaskDescriptors};
 use crate::mailbox::group::{self, GroupArea};
-use crate::mailbox::parker::Parked;
+use crate::mailbox::parked::Parked;
 use crate::mailbox::ready_queue::ReadyQueue;
 use crate::ring::{Edge, Slot, Table, dist_ring};
-use crate::sys::map::{Mapping, OwnMark, Window};
 use layout::{Offsets, lay_out};
 use records::{ErrorPlace, ImportPlace, Pool, Superblock};
 
@@ -62,7 +63,7 @@ impl Arena {
         let map = ManuallyDrop::new(Mapping::new(name, at.total)?);
         let window = ManuallyDrop::new(Window::new(shape.import_bytes));
         let own = OwnMark::new();
-        let asymmetric = crate::sys::membarrier::register();
+        let asymmetric = mailring_process::membarrier::register();
         let arena = Self { own, map, window, shape, at, asymmetric };
         arena.map.populate(0, at.edges + shape.ring.edges() * size_of::<Edge>());
         arena.map.populate(at.control, at.ready_queues - at.control);
@@ -146,13 +147,13 @@ impl Arena {
     /// In a new process: registers it for the fences of others. False when that fails and was
     /// counted on.
     pub(crate) fn join_fences(&self) -> bool {
-        !self.asymmetric || crate::sys::membarrier::register()
+        !self.asymmetric || mailring_process::membarrier::register()
     }
 
     /// What a sleeper does between announcing itself and its last look for work.
     pub(crate) fn fence_wakers(&self) {
         if self.asymmetric {
-            crate::sys::membarrier::everywhere();
+            mailring_process::membarrier::everywhere();
         }
     }
 
@@ -315,7 +316,7 @@ impl Arena {
     pub(crate) fn notify_host(&self) {
         let parker = &self.control().host_parker;
         parker.fetch_add(1, Ordering::SeqCst);
-        crate::sys::futex::wake(parker, i32::MAX);
+        mailring_process::futex::wake(parker, i32::MAX);
     }
 
     /// The arena with an unbounded lifetime, so that views of it can be kept beside the `Arc`.

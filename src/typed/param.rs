@@ -4,8 +4,9 @@ use std::ops::{Deref, DerefMut};
 use std::slice::{ChunksExact, ChunksExactMut, from_raw_parts, from_raw_parts_mut};
 
 use bytemuck::Pod;
+use mailring_process::reach;
 
-use crate::abi::{AbiError, Element, TaskArgsView, reach};
+use crate::abi::{AbiError, Element, TaskArgsView};
 use crate::worker::BoxError;
 
 /// A slice that the task reads.

@@ -4,14 +4,15 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
 use std::time::Duration;
 
-use super::participant::WaitStrategy;
+use mailring_process::futex;
+use mailring_process::parker;
+use mailring_process::wait::WaitStrategy;
+
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::GROUP_SHARED_BYTES;
 use crate::mailbox::group::{GroupArea, Member};
-use crate::mailbox::parker;
 use crate::ring::{Phase, Slot, Word};
 use crate::segment::{Arena, Code, Detail, Origin};
-use crate::sys::futex;
 
 /// The task was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

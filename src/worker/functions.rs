@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use mailring_process::panics::guard;
 
 use super::native::Returned;
 use super::{TaskContext, Worker};
@@ -134,25 +135,6 @@ fn describe(error: &(dyn Error + 'static)) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// Runs the user's code; a panic of it comes back as text.
-///
-/// The payload of a panic is the user's as well: dropping it may panic again, and then it is left
-/// where it is.
-pub(crate) fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    let payload = match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(value) => return Ok(value),
-        Err(payload) => payload,
-    };
-    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic with a value that is not text".to_owned());
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
-    }
-    Err(text)
 }
 
 /// Makes a worker; what goes wrong comes back as text.

@@ -9,18 +9,20 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::fence;
 
+use mailring_process::futex;
+use mailring_process::parker;
+use mailring_process::wait::RECHECK;
+
 use super::context::wake_members;
-use super::participant::{Lease, Participant, RECHECK, ROUNDS};
+use super::participant::{Lease, Participant, ROUNDS};
 use super::{GroupContext, Words, Worker};
 use crate::ids::TaskId;
 use crate::mailbox::descriptor::{GROUP, Head};
 use crate::mailbox::group::{GroupArea, Member};
-use crate::mailbox::parker;
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::word;
 use crate::ring::{Phase, Word};
 use crate::segment::Code;
-use crate::sys::futex;
 
 const NAMED: u64 = 1 << 63;
 

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
-use super::wakeup::Wakeup;
+use mailring_process::wakeup::Wakeup;
+
 use crate::segment::Arena;
 
 /// What the supervisor tells the rest of the host, and what it is told.

@@ -16,14 +16,14 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use mailring_process::descriptors::Descriptor;
+use mailring_process::reach::Reach;
+use mailring_process::{limits, process};
 use nix::errno::Errno;
 
 use crate::abi::ContinuousTensor;
-use crate::abi::reach::Reach;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::{Arena, ImportRecord};
-use crate::sys::descriptors::Descriptor;
-use crate::sys::{limits, process};
 
 /// Bytes of a request: place and generation.
 const REQUEST: usize = 8;

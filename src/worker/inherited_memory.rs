@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
+use mailring_process::map;
+
 use crate::segment::Arena;
-use crate::sys::map;
 
 thread_local! {
     /// What an executor that this thread builds may name besides its own memory.

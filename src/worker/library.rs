@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use libc::RTLD_NOLOAD;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use mailring_process::file::read_regular;
 use sha2::{Digest, Sha256};
 
 use super::native::{NativeFunction, call_native};
@@ -22,7 +23,6 @@ use super::{BoxError, Functions, TaskContext, Worker};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::limits::MAX_FILE_BYTES;
 use crate::segment::{Arena, DynamicRecord};
-use crate::sys::file::read_regular;
 
 /// Marks callables of functions that were registered after the start.
 const DYNAMIC: u64 = 1 << 63;

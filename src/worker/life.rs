@@ -5,20 +5,22 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use mailring_process::fork_server::ForkServerHandler;
+use mailring_process::fork_server::{StartProgress, StartStep};
+use mailring_process::reaping::end_subprocesses;
+use mailring_process::wait::WaitStrategy;
+use mailring_process::wakeup::Wakeup;
+use mailring_process::{machine, process};
+use mailring_process::{output, panic_hook, panics};
 use nix::unistd::{Pid, getpid};
 
 use super::Factory;
-use super::fork_server::ForkServerHandler;
 use super::functions::make;
 use super::inherited_memory::InheritedMemory;
-use super::orphans::{end_levels, end_subprocesses};
-use super::participant::{Participant, Place, WaitStrategy};
-use super::start_progress::{StartProgress, StartStep};
-use super::wakeup::Wakeup;
-use super::{hook, output, panics};
+use super::levels::end_levels;
+use super::participant::{Participant, Place};
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
-use crate::sys::{machine, process};
 
 /// What every worker of an executor needs.
 #[derive(Clone)]
@@ -76,7 +78,7 @@ impl ForkServerHandler for Workers {
             process::exit_now(98);
         }
         self.inherited.enter(arena);
-        hook::serve(&PANIC);
+        panic_hook::serve(&PANIC);
         progress.reach(worker, StartStep::Factory);
         let entry = arena.entry(worker);
         let kind = arena.shape().kind_of(usize::from(worker));
@@ -102,7 +104,7 @@ impl ForkServerHandler for Workers {
 }
 
 /// A panic of a task becomes the text of its failure.
-static PANIC: hook::InWorker = |info, _| panics::note(info);
+static PANIC: panic_hook::InWorker = |info, _| panics::note(info);
 
 fn refuse(arena: &Arena, worker: u16, why: &str) -> ! {
     arena.entry(worker).say(why);

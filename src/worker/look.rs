@@ -11,12 +11,13 @@
 
 use std::sync::atomic::Ordering::Acquire;
 
+use mailring_process::parker;
+
 use super::participant::started_word;
 use super::recover::{NOBODY, Recovery};
 use crate::ids::WorkerKind;
 use crate::mailbox::descriptor::{ANYWHERE, GROUP};
 use crate::mailbox::group::Member;
-use crate::mailbox::parker;
 use crate::ring::dist_ring::place;
 use crate::ring::table::{Found, examine};
 use crate::ring::word::{self, SUPERVISOR};

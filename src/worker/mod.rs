@@ -3,37 +3,29 @@
 
 mod context;
 pub(crate) mod elf;
-pub(crate) mod fork_server;
-mod fork_server_start;
 mod functions;
 mod groups;
 pub(crate) mod health;
-pub(crate) mod hook;
 pub(crate) mod imports;
 pub(crate) mod inherited_memory;
+mod levels;
 pub(crate) mod library;
 pub(crate) mod life;
 mod look;
 pub(crate) mod native;
-pub(crate) mod orphans;
-pub(crate) mod output;
-pub(crate) mod panics;
 pub(crate) mod participant;
 pub(crate) mod processes;
 mod publish;
 pub(crate) mod recover;
-pub(crate) mod start_progress;
-pub(crate) mod starts;
 pub(crate) mod supervisor;
-pub(crate) mod wakeup;
 
 pub use context::{Cancelled, GroupContext, TaskContext};
-#[cfg(feature = "flow")]
-pub(crate) use functions::guard;
 pub(crate) use functions::{BoxError, Factory, Functions, Words, make};
 pub(crate) use publish::Publisher;
 
-use crate::abi::{CallConfig, TaskArgsView, reach};
+use mailring_process::reach;
+
+use crate::abi::{CallConfig, TaskArgsView};
 
 /// What a worker does with a task. The default worker calls registered functions; a runtime that
 /// drives a device brings its own.

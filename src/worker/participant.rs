@@ -6,15 +6,22 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
+use mailring_process::clock::monotonic_ns;
+use mailring_process::fork_server::{StartProgress, StartStep};
+use mailring_process::output;
+use mailring_process::panics;
+use mailring_process::panics::guard;
+use mailring_process::parker;
+use mailring_process::reach;
+use mailring_process::sync::{prefetch_read, prefetch_write};
+use mailring_process::wait::{RECHECK, WaitStrategy};
+use mailring_process::wakeup::Wakeup;
+use mailring_process::{futex, process};
+
 use super::context::wake_members;
-use super::functions::guard;
 use super::imports::Mapped;
-use super::output;
-use super::panics;
-use super::start_progress::{StartProgress, StartStep};
-use super::wakeup::Wakeup;
 use super::{GroupContext, Publisher, TaskContext, Words, Worker};
-use crate::abi::{ContinuousTensor, reach};
+use crate::abi::ContinuousTensor;
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::alarm::Alarm;
@@ -22,78 +29,11 @@ use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::descriptor::{
     ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, Route, SNAPSHOT, SavedRange, TaskDescriptors,
 };
-use crate::mailbox::parker;
 use crate::mailbox::ready_queue::ReadyQueue;
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::table::Released;
 use crate::ring::{Phase, Table, Word};
 use crate::segment::{Arena, BODY, Code, Origin, PREPARING};
-use crate::sync::{prefetch_read, prefetch_write};
-use crate::sys::{futex, process};
-
-/// Rounds of waiting in which [`WaitStrategy::Adaptive`] spins, and up to which it then yields.
-const SPIN_UNTIL: u32 = 300;
-const YIELD_UNTIL: u32 = 340;
-
-/// How those who have nothing to do wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum WaitStrategy {
-    /// Never sleep: lowest latency, a whole processor for each worker.
-    Spin,
-    /// Spin briefly, then let others run, then sleep. Right on 2 processors and on 128.
-    #[default]
-    Adaptive,
-    /// Sleep at once.
-    Park,
-}
-
-impl WaitStrategy {
-    /// What to do in round `round` of waiting: spin, yield, or sleep (`None`).
-    #[inline]
-    pub(crate) fn pause(self, round: u32) -> Option<()> {
-        match self {
-            Self::Spin if round % 64 == 63 => std::thread::yield_now(),
-            Self::Spin => std::hint::spin_loop(),
-            Self::Adaptive if round < SPIN_UNTIL => std::hint::spin_loop(),
-            Self::Adaptive if round < YIELD_UNTIL => std::thread::yield_now(),
-            Self::Adaptive => return None,
-            Self::Park => return None,
-        }
-        Some(())
-    }
-
-    /// The same for one whom somebody is about to wake. Beside others who compute, a yield gives a
-    /// whole time slice away, while one who sleeps and is woken is let in at once: so it yields
-    /// only as long as yields are short.
-    #[inline]
-    pub(crate) fn pause_briefly(self, round: u32) -> Option<()> {
-        match self {
-            Self::Adaptive if (SPIN_UNTIL..YIELD_UNTIL).contains(&round) => {
-                yield_if_short().then_some(())
-            }
-            _ => self.pause(round),
-        }
-    }
-}
-
-/// Yields the processor, unless a yield of this process has lately cost a time slice.
-fn yield_if_short() -> bool {
-    /// A yield that takes longer has let somebody in who computes.
-    const SHORT: u64 = 500_000;
-    /// How long nobody yields after such a one.
-    const PAUSE: u64 = 1_000_000_000;
-    static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
-    let before = monotonic_ns();
-    if before < CROWDED_UNTIL.load(Relaxed) {
-        return false;
-    }
-    std::thread::yield_now();
-    let after = monotonic_ns();
-    if after.saturating_sub(before) > SHORT {
-        CROWDED_UNTIL.store(after + PAUSE, Relaxed);
-    }
-    true
-}
 
 /// A lease: the slot, the word that took it, the task descriptor.
 #[derive(Clone, Copy)]
@@ -114,10 +54,6 @@ pub(crate) const DEADLINE: &str = "it ran longer than its deadline";
 /// Tasks that only this worker may run go before groups, but no more of them than this: a group
 /// needs several workers, and each may have such tasks without an end.
 const MAX_PASSED: u32 = 16;
-
-/// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
-/// time, not an answer.
-pub(crate) const RECHECK: Duration = Duration::from_secs(1);
 
 /// How long a worker whose lease was taken away waits to be ended.
 const ENDED: Duration = Duration::from_secs(1);
@@ -604,10 +540,4 @@ impl<'a> Participant<'a> {
     pub(super) fn wake_pool(&self) {
         self.publisher.wake_all(self.kind);
     }
-}
-
-/// Nanoseconds of the monotonic clock, the same in every process.
-pub(crate) fn monotonic_ns() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }

@@ -3,11 +3,11 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
+use mailring_process::fork_server::{ChildHandle, ForkServer};
+use mailring_process::process::describe_status;
+use mailring_process::wakeup::is_readable;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 
-use super::fork_server::{ChildHandle, ForkServer};
 use crate::segment::Detail;
 
 /// Who forks, and what is held of each worker.
@@ -68,40 +68,4 @@ impl Processes {
             let _ = poll(&mut [PollFd::new(child.death.as_fd(), PollFlags::POLLIN)], timeout);
         }
     }
-}
-
-/// Whether a descriptor has something to read, now.
-pub(super) fn is_readable(fd: impl AsFd) -> bool {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Err(Errno::EINTR) => {}
-            Ok(ready) => return ready > 0,
-            Err(_) => return false,
-        }
-    }
-}
-
-/// How a process ended, from its wait status.
-pub(crate) fn describe_status(status: i32) -> String {
-    if libc::WIFEXITED(status) {
-        return match libc::WEXITSTATUS(status) {
-            97 => "its factory failed (exit code 97)".to_owned(),
-            98 => "it could not protect its view of the arena (exit code 98)".to_owned(),
-            code => format!("its process exited with code {code}"),
-        };
-    }
-    if libc::WIFSIGNALED(status) {
-        let number = libc::WTERMSIG(status);
-        let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
-        let hint = if number == libc::SIGKILL {
-            "; if nobody sent it, the machine may have run out of memory"
-        } else if number == libc::SIGABRT {
-            "; it aborted, as one does when the stack of a thread overflows"
-        } else {
-            ""
-        };
-        return format!("its process was killed by {name} (signal {number}{hint})");
-    }
-    format!("its process ended with wait status {status:#x}")
 }

@@ -3,12 +3,14 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
 
+use mailring_process::futex;
+use mailring_process::parker;
+
 use crate::ids::WorkerKind;
 use crate::mailbox::descriptor::{ANYWHERE, GROUP, Route, URGENT};
-use crate::mailbox::parker::{self, Parked};
+use crate::mailbox::parked::Parked;
 use crate::mailbox::ready_queue::{Cursor, ReadyQueue};
 use crate::segment::Arena;
-use crate::sys::futex;
 
 /// One who makes tasks ready: a worker, the submitter (both with ready queues of their own), or the
 /// supervisor (bitmaps only, where doing it twice is doing it once).

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::fence;
 
+use mailring_process::parker;
+
 use super::Publisher;
 use super::context::wake_members;
 use super::look::Looks;
@@ -15,7 +17,6 @@ use super::participant::{DEADLINE, started_word};
 use crate::ids::WorkerKind;
 use crate::mailbox::descriptor::{FAN_IN, GROUP, Head, TaskDescriptors};
 use crate::mailbox::group::Member;
-use crate::mailbox::parker;
 use crate::ring::table::{Found, Released, examine};
 use crate::ring::word::{self, SUPERVISOR};
 use crate::ring::{Phase, Table, Word};
@@ -319,7 +320,7 @@ impl<'a> Recovery<'a> {
         for worker in 0..self.arena.shape().total_workers() as u16 {
             let parker = &self.arena.entry(worker).parker;
             if parker.load(Acquire) == parker::UNPARKED {
-                crate::sys::futex::wake(parker, 1);
+                mailring_process::futex::wake(parker, 1);
             }
         }
         self.arena.notify_host();

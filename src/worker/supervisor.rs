@@ -8,24 +8,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use mailring_process::backoff::{Starts, end_overdue, overdue_at};
+use mailring_process::clock::monotonic_ns;
+use mailring_process::descriptors::Descriptor;
+use mailring_process::fork_server::StartStep;
+use mailring_process::process;
+use mailring_process::wakeup::Wakeup;
+use mailring_process::wakeup::is_readable;
 use nix::unistd::Pid;
 
 use super::health::Health;
 use super::imports::Imports;
 use super::look::Standing;
-use super::participant::monotonic_ns;
-use super::processes::{Processes, is_readable};
+use super::processes::Processes;
 use super::recover::{Condemned, Recovery, Report, Troubled};
-use super::start_progress::StartStep;
-use super::starts::{Starts, end_overdue, overdue_at};
-use super::wakeup::Wakeup;
 use crate::ids::WorkerKind;
 use crate::mailbox::alarm::{Alarm, NEVER};
 use crate::mailbox::descriptor::GROUP;
 use crate::ring::Phase;
 use crate::segment::{Arena, BODY, Status};
-use crate::sys::descriptors::Descriptor;
-use crate::sys::process;
 
 /// How often tasks that nobody can run are looked for, while some worker is gone or does not come
 /// up.

@@ -1,4 +1,4 @@
-//! The sources of the module `mailbox` that have atomics in them, as they are.
+//! The sources of `mailbox` and of flows that have atomics in them, as they are.
 #![allow(
     dead_code,
     missing_docs,
@@ -12,13 +12,15 @@ use super::sync;
 pub mod alarm;
 #[path = "../../../src/mailbox/bitmap.rs"]
 pub mod bitmap;
-#[path = "../../../src/mailbox/cell.rs"]
+#[path = "../../../flow/src/protocol/cell.rs"]
 pub mod cell;
 #[path = "../../../src/mailbox/group.rs"]
 pub mod group;
-#[path = "../../../src/mailbox/notifier.rs"]
+#[path = "../../../flow/src/protocol/notifier.rs"]
 pub mod notifier;
-#[path = "../../../src/mailbox/parker.rs"]
+#[path = "../../../src/mailbox/parked.rs"]
+pub mod parked;
+#[path = "../../../crates/process/src/parker.rs"]
 pub mod parker;
 #[path = "../../../src/mailbox/ready_queue.rs"]
 pub mod ready_queue;

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use super::mailbox::bitmap::Bitmap;
-use super::mailbox::parker::{ASLEEP, AWAKE, Parked, UNPARKED};
+use super::mailbox::parked::Parked;
+use super::mailbox::parker::{ASLEEP, AWAKE, UNPARKED};
 use super::mailbox::ready_queue::ReadyQueue;
 use super::ring::slot::{NO_FAILED_ROOT, Slot};
 use super::ring::table::{Edge, Found, Table, examine};

@@ -212,7 +212,7 @@ pub(super) fn read_binary(path: &Path) -> Result<Vec<u8>, AbiError> {
     {
         count_bytes("binary", known.len())?; // says its length and the limit as numbers
     }
-    let read = crate::sys::file::read_regular(path, u64::from(u32::MAX));
+    let read = mailring_process::file::read_regular(path, u64::from(u32::MAX));
     let (_, bytes) = read.map_err(|error| failed(&error))?;
     count_bytes("binary", bytes.len() as u64)?;
     Ok(bytes)

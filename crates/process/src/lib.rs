@@ -1,0 +1,39 @@
+//! The bottom layer of mailring: processes, shared memory and waiting. Nothing here knows a task.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`map`], [`reach`], [`membarrier`] | memfds, mappings, which memory this process has |
+//! | [`futex`], [`parker`], [`wait`], [`wakeup`] | sleeping, and how sleepers are woken |
+//! | [`clock`] | the time that all processes agree on |
+//! | [`fork_server`], [`backoff`], [`lineage`] | forking workers and their replacements |
+//! | [`reaping`], [`process_tree`] | how processes and what they have started end |
+//! | [`process`], [`descriptors`], [`file`], [`stack`] | system calls |
+//! | [`panics`], [`panic_hook`], [`output`] | what user code does to the process it runs in |
+//! | [`limits`], [`machine`] | what the system allows, and what it has |
+//! | [`sync`] | atomics, as the model checkers see them |
+//!
+//! This package belongs to `mailring`, whose version it has; nothing in it is stable by itself.
+
+pub mod backoff;
+pub mod clock;
+pub mod descriptors;
+pub mod file;
+pub mod fork_server;
+pub mod futex;
+pub mod limits;
+pub mod lineage;
+pub mod machine;
+pub mod map;
+pub mod membarrier;
+pub mod output;
+pub mod panic_hook;
+pub mod panics;
+pub mod parker;
+pub mod process;
+pub mod process_tree;
+pub mod reach;
+pub mod reaping;
+pub mod stack;
+pub mod sync;
+pub mod wait;
+pub mod wakeup;
