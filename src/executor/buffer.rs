@@ -1,10 +1,9 @@
 //! Shared memory that lives until it is dropped.
 
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering::{Release, SeqCst};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::buffer_allocator::{Pool, Record};
+use super::buffer_allocator::Record;
 use super::shared::Shared;
 use crate::abi::{AbiError, ContinuousTensor, Element, cells};
 use crate::error::Error;
@@ -34,15 +33,7 @@ impl<T: Element> Buffer<T> {
             return Err(Error::Misuse("a buffer has at most 2^32 - 1 elements; make several"));
         }
         let bytes = (len as u64).checked_mul(size_of::<T>() as u64);
-        let mut allocator = shared.buffer_allocator.lock().unwrap_or_else(PoisonError::into_inner);
-        allocator.collect(shared);
-        let taken = bytes.and_then(|bytes| allocator.take(Pool::Arena, bytes, None));
-        let Some((record, used_before)) = taken else {
-            let (used, capacity) = allocator.usage(Pool::Arena);
-            return Err(Error::BufferSpace { asked: bytes.unwrap_or(u64::MAX), used, capacity });
-        };
-        shared.space_version.fetch_add(1, Release);
-        drop(allocator);
+        let (record, used_before) = shared.buffers.take(bytes)?;
         let count = (used_before.end - used_before.start) as usize;
         // SAFETY: the range is inside the buffer space, ours alone, and no task names it: its
         // former holder's last task has left the window.
@@ -83,7 +74,7 @@ impl<T: Element> Buffer<T> {
 
     /// The address of the first element, the same in every worker.
     pub fn address(&self) -> u64 {
-        self.record.bytes.start
+        self.record.bytes().start
     }
 
     /// The first element, for code that wants a slice. Dereferencing is only sound while no
@@ -200,12 +191,6 @@ impl<T: Element> Drop for Buffer<T> {
         if !self.shared.is_own() {
             return; // a copy in another process frees nothing
         }
-        let mut allocator =
-            self.shared.buffer_allocator.lock().unwrap_or_else(PoisonError::into_inner);
-        allocator.leave(&self.record);
-        self.shared.space_version.fetch_add(1, SeqCst);
-        if self.record.import.is_some() {
-            allocator.collect(&self.shared); // it may be large
-        }
+        self.shared.buffers.leave(&self.record);
     }
 }

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mailring_process::map::PAGE;
 
-use super::shared::Shared;
+use crate::error::Error;
 use crate::graph::TensorMap;
+use crate::limits::MAX_IMPORTS;
 use crate::segment::Arena;
+use crate::worker::health::Health;
+use crate::worker::imports::Imports;
 
 /// Buffers begin at multiples of this.
 const ALIGN: u64 = 64;
@@ -21,18 +25,24 @@ const GIVE_BACK: u64 = 1 << 20;
 /// A range of bytes that somebody holds.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) bytes: Range<u64>,
+    bytes: Range<u64>,
     /// Where what was asked for ends; the rest is rounding, which nobody names.
     end: u64,
     /// Grows with every buffer that is made.
     id: u64,
     /// The last task that names it, plus one.
-    pub(super) last_use: AtomicU64,
+    last_use: AtomicU64,
     /// Its place among the imports, if it is one.
-    pub(super) import: Option<u32>,
+    import: Option<u32>,
 }
 
 impl Record {
+    /// The bytes, rounding included.
+    #[inline]
+    pub(super) fn bytes(&self) -> &Range<u64> {
+        &self.bytes
+    }
+
     #[inline]
     fn holds(&self, bytes: &Range<u64>) -> bool {
         self.bytes.start <= bytes.start && bytes.end <= self.end
@@ -41,7 +51,7 @@ impl Record {
 
 /// Which part of the address space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Pool {
+enum Pool {
     /// The arena's part for buffers.
     Arena,
     /// The window for memory that came later.
@@ -98,8 +108,18 @@ impl Free {
     }
 }
 
-/// Both parts, and everything that is held of them.
+/// Hands out the memory of buffers, and the addresses for memory that comes later.
 pub(super) struct BufferAllocator {
+    space: Mutex<Space>,
+    /// Changes with every buffer that comes or goes.
+    version: AtomicU64,
+    arena: Arc<Arena>,
+    health: Arc<Health>,
+    imports: Arc<Imports>,
+}
+
+/// Both parts, and everything that is held of them.
+struct Space {
     free: [Free; 2],
     /// Buffers made so far.
     made: u64,
@@ -109,15 +129,91 @@ pub(super) struct BufferAllocator {
 }
 
 impl BufferAllocator {
-    pub(super) fn new(arena: &Arena) -> Self {
+    pub(super) fn new(arena: Arc<Arena>, health: Arc<Health>, imports: Arc<Imports>) -> Self {
         let (base, bytes) = arena.buffers();
         let free =
             [Free::new(base..base + bytes, ALIGN), Free::new(arena.window().bytes(), PAGE as u64)];
-        Self { free, made: 0, held: Vec::new(), leaving: Vec::new() }
+        let space = Space { free, made: 0, held: Vec::new(), leaving: Vec::new() };
+        Self { space: Mutex::new(space), version: AtomicU64::new(0), arena, health, imports }
     }
 
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes part of the arena; also the part of it that was used before.
+    pub(super) fn take(&self, bytes: Option<u64>) -> Result<(Arc<Record>, Range<u64>), Error> {
+        let mut space = self.space();
+        self.collect(&mut space);
+        let Some(taken) = bytes.and_then(|bytes| space.take(Pool::Arena, bytes, None)) else {
+            let (used, capacity) = space.usage(Pool::Arena);
+            return Err(Error::BufferSpace { asked: bytes.unwrap_or(u64::MAX), used, capacity });
+        };
+        self.version.fetch_add(1, Release);
+        Ok(taken)
+    }
+
+    /// Takes addresses for memory that came after the fork, and maps it there.
+    pub(super) fn import(&self, memory: OwnedFd, bytes: u64) -> Result<Arc<Record>, Error> {
+        let mut space = self.space();
+        self.collect(&mut space);
+        let index = self.imports.vacant().ok_or(Error::Imports(MAX_IMPORTS))?;
+        let Some((record, _)) = space.take(Pool::Window, bytes, Some(index)) else {
+            let (used, capacity) = space.usage(Pool::Window);
+            return Err(Error::ImportSpace { asked: bytes, used, capacity });
+        };
+        let held = self.imports.hold(&self.arena, index, &record.bytes, memory);
+        if let Err(source) = held {
+            space.leave(&record);
+            return Err(Error::Import { what: "mapping it", source });
+        }
+        self.version.fetch_add(1, Release);
+        Ok(record)
+    }
+
+    /// A buffer was dropped: its bytes are free once its last task has left the window of slots.
+    pub(super) fn leave(&self, record: &Arc<Record>) {
+        let mut space = self.space();
+        space.leave(record);
+        self.version.fetch_add(1, SeqCst);
+        if record.import.is_some() {
+            self.collect(&mut space); // it may be large
+        }
+    }
+
+    /// Frees what was dropped and is named by no task any more.
+    fn collect(&self, space: &mut Space) {
+        if space.leaving.is_empty() {
+            return;
+        }
+        let tail = self.health.tail.load(Acquire);
+        fence(SeqCst); // see `HeldBuffers::is_outdated`
+        let (free, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut space.leaving)
+            .into_iter()
+            .partition(|record| record.last_use.load(Acquire) <= tail);
+        space.leaving = stay;
+        for record in free {
+            let Range { start, end } = record.bytes;
+            let pool = match record.import {
+                Some(index) => {
+                    self.imports.forget(&self.arena, index, &record.bytes);
+                    Pool::Window
+                }
+                None => {
+                    if end - start >= GIVE_BACK {
+                        self.arena.forget(start, (end - start) as usize);
+                    }
+                    Pool::Arena
+                }
+            };
+            space.free[pool as usize].give_back(&record.bytes);
+        }
+    }
+}
+
+impl Space {
     /// Takes a range; also the part of it that was used before.
-    pub(super) fn take(
+    fn take(
         &mut self,
         pool: Pool,
         bytes: u64,
@@ -134,42 +230,13 @@ impl BufferAllocator {
         Some((record, used_before))
     }
 
-    /// Frees what was dropped, once its last task has left the window of slots.
-    pub(super) fn collect(&mut self, shared: &Shared) {
-        if self.leaving.is_empty() {
-            return;
-        }
-        let tail = shared.health.tail.load(Acquire);
-        fence(SeqCst); // see `HeldBuffers::is_outdated`
-        let (free, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.leaving)
-            .into_iter()
-            .partition(|record| record.last_use.load(Acquire) <= tail);
-        self.leaving = stay;
-        for record in free {
-            let Range { start, end } = record.bytes;
-            let pool = match record.import {
-                Some(index) => {
-                    shared.imports.forget(&shared.arena, index, &record.bytes);
-                    Pool::Window
-                }
-                None => {
-                    if end - start >= GIVE_BACK {
-                        shared.arena.forget(start, (end - start) as usize);
-                    }
-                    Pool::Arena
-                }
-            };
-            self.free[pool as usize].give_back(&record.bytes);
-        }
-    }
-
-    pub(super) fn leave(&mut self, record: &Arc<Record>) {
+    fn leave(&mut self, record: &Arc<Record>) {
         self.held.retain(|held| !Arc::ptr_eq(held, record));
         self.leaving.push(Arc::clone(record));
     }
 
     /// Bytes in use, and bytes there are.
-    pub(super) fn usage(&self, pool: Pool) -> (u64, u64) {
+    fn usage(&self, pool: Pool) -> (u64, u64) {
         let free = &self.free[pool as usize];
         (free.used(), free.capacity)
     }
@@ -190,17 +257,17 @@ pub(super) struct HeldBuffers {
 
 impl HeldBuffers {
     #[inline]
-    pub(super) fn refresh(&mut self, shared: &Shared, map: &mut TensorMap) {
-        let version = shared.space_version.load(Acquire);
+    pub(super) fn refresh(&mut self, allocator: &BufferAllocator, map: &mut TensorMap) {
+        let version = allocator.version.load(Acquire);
         if version != self.version || !self.known {
-            let allocator = shared.buffer_allocator.lock().unwrap_or_else(PoisonError::into_inner);
-            self.version = shared.space_version.load(Relaxed);
-            self.held.clone_from(&allocator.held);
+            let space = allocator.space();
+            self.version = allocator.version.load(Relaxed);
+            self.held.clone_from(&space.held);
             // New ones may lie where others were: what was known of those bytes is not theirs.
             for record in self.held.iter().filter(|record| record.id >= self.seen) {
                 map.erase(&record.bytes);
             }
-            self.seen = allocator.made;
+            self.seen = space.made;
             self.last = 0;
             self.known = true;
         }
@@ -208,9 +275,9 @@ impl HeldBuffers {
 
     /// Whether a buffer came or went since the last look.
     #[cold]
-    pub(super) fn is_outdated(&self, shared: &Shared) -> bool {
+    pub(super) fn is_outdated(&self, allocator: &BufferAllocator) -> bool {
         fence(SeqCst);
-        shared.space_version.load(SeqCst) != self.version
+        allocator.version.load(SeqCst) != self.version
     }
 
     /// Takes `note_use` back for a task that was not submitted after all.

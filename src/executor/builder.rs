@@ -1,5 +1,6 @@
 //! Building an executor: check, map, fork (or start threads), wait until all are ready.
 
+use std::collections::BTreeSet;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -11,13 +12,16 @@ use mailring_process::wait::WaitStrategy;
 use mailring_process::wakeup::Wakeup;
 use mailring_process::{descriptors, machine, stack};
 
-use super::callable_names::CallableNames;
-use super::chips::check_devices;
+use super::Executor;
+use super::buffer_allocator::BufferAllocator;
+use super::callable_names::{CallableNames, Names};
+use super::dynamic::DynamicFunctions;
 use super::lifecycle::{Lifecycle, fork_all, start_all};
-use super::shared::Shared;
+use super::orchestrator::Orchestrator;
+use super::shared::{Parts, Shared};
 use super::sizes;
 use super::submit_lock::SubmitLock;
-use super::{Executor, Orchestrator};
+use super::tasks::Tasks;
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::error::BuildError;
 use crate::graph::Hazards;
@@ -27,6 +31,7 @@ use crate::mailbox::group;
 use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape};
 use crate::worker::health::Health;
+use crate::worker::imports::Imports;
 use crate::worker::inherited_memory::InheritedMemory;
 use crate::worker::library::Registered;
 use crate::worker::life::Workers;
@@ -96,8 +101,15 @@ pub(crate) struct Service {
     pub(crate) devices: Option<Vec<i32>>,
 }
 
+impl Executor {
+    /// The options of an executor.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
 impl Builder {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             name: "mailring".to_owned(),
             mode: Mode::default(),
@@ -363,19 +375,24 @@ impl Builder {
             kept: self.kept.into(),
             inherited: inherited.clone(),
         };
-        let shared = Arc::new(Shared::new(
-            Arc::clone(&arena),
-            Arc::clone(&health),
-            Arc::clone(&wakeup),
-            callable_names,
-            calls_functions,
-            inherited,
+        let dynamic = Arc::new(DynamicFunctions::new());
+        let imports = Arc::<Imports>::default();
+        let buffers =
+            BufferAllocator::new(Arc::clone(&arena), Arc::clone(&health), Arc::clone(&imports));
+        let tasks =
+            Tasks::new(Arc::clone(&arena), Arc::clone(&health), Arc::clone(&wakeup), self.wait);
+        let shared = Arc::new(Shared::new(Parts {
             reach,
-            self.wait,
-            self.back_pressure,
-            self.grace,
-        ));
-        let imports = Arc::clone(&shared.imports);
+            arena: Arc::clone(&arena),
+            health: Arc::clone(&health),
+            tasks,
+            names: Names::new(callable_names, calls_functions, Arc::clone(&dynamic)),
+            dynamic,
+            inherited,
+            buffers,
+            back_pressure: self.back_pressure,
+            grace: self.grace,
+        }));
         let orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
         let (processes, threads) = match self.mode {
             Mode::Process => {
@@ -383,6 +400,7 @@ impl Builder {
             }
             Mode::Thread => (None, start_all(&handler, self.start_timeout, self.stack_size)?),
         };
+        let (health_of, wakeup_of) = (Arc::clone(&health), Arc::clone(&wakeup));
         let supervisor = Supervisor {
             arena,
             health,
@@ -400,7 +418,12 @@ impl Builder {
         Ok(Executor {
             submit_lock: Arc::new(SubmitLock::new(orchestrator)),
             shared,
-            lifecycle: Some(Lifecycle { supervisor, threads }),
+            lifecycle: Some(Lifecycle {
+                supervisor,
+                threads,
+                health: health_of,
+                wakeup: wakeup_of,
+            }),
         })
     }
 
@@ -421,5 +444,19 @@ impl Builder {
             return Err(BuildError::Descriptor(fd));
         }
         Ok(())
+    }
+}
+
+/// Whether these devices can have a worker each.
+fn check_devices(devices: &[i32], workers: usize, mode: Mode) -> Result<(), BuildError> {
+    let mut known = BTreeSet::new();
+    if let Some(&twice) = devices.iter().find(|&&device| !known.insert(device)) {
+        return Err(BuildError::DuplicateDevice(twice));
+    }
+    match devices.len() {
+        0 => Err(BuildError::NoDevices),
+        count if count != workers => Err(BuildError::DeviceCount { devices: count, workers }),
+        count if mode == Mode::Thread && count > 1 => Err(BuildError::DevicesInThreads(count)),
+        _ => Ok(()),
     }
 }

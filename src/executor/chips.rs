@@ -1,13 +1,10 @@
 //! Executors whose NEXT_LEVEL workers drive chips.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Mode;
 use super::builder::{Builder, Service};
 use super::callable_names::CallableNames;
 use crate::chip::{ChipRuntime, ChipWorker};
-use crate::error::BuildError;
 use crate::ids::{Callable, WorkerKind};
 use crate::worker::Worker;
 
@@ -33,19 +30,5 @@ impl Builder {
         };
         let workers = service.beside.len();
         self.workers(workers).serve(WorkerKind::NextLevel, service)
-    }
-}
-
-/// Whether these devices can have a worker each.
-pub(super) fn check_devices(devices: &[i32], workers: usize, mode: Mode) -> Result<(), BuildError> {
-    let mut known = BTreeSet::new();
-    if let Some(&twice) = devices.iter().find(|&&device| !known.insert(device)) {
-        return Err(BuildError::DuplicateDevice(twice));
-    }
-    match devices.len() {
-        0 => Err(BuildError::NoDevices),
-        count if count != workers => Err(BuildError::DeviceCount { devices: count, workers }),
-        count if mode == Mode::Thread && count > 1 => Err(BuildError::DevicesInThreads(count)),
-        _ => Ok(()),
     }
 }

@@ -6,14 +6,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mailring_process::backoff::{Starts, end_overdue};
-use mailring_process::fork_server::ForkServer;
-use mailring_process::fork_server::StartStep;
+use mailring_process::fork_server::{ForkServer, StartStep};
+use mailring_process::wakeup::Wakeup;
 use mailring_process::{futex, machine};
 
-use super::shared::{Shared, serve_on};
+use super::shared::serve_on;
 use crate::error::BuildError;
 use crate::ids::{WorkerId, WorkerKind};
 use crate::segment::{Arena, Status};
+use crate::worker::health::Health;
 use crate::worker::life::Workers;
 use crate::worker::participant::{Participant, Place};
 use crate::worker::processes::Processes;
@@ -194,18 +195,20 @@ fn await_live(arena: &Arena, longest: Duration) -> Result<(), BuildError> {
 pub(super) struct Lifecycle {
     pub(super) supervisor: JoinHandle<Option<Processes>>,
     pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) health: Arc<Health>,
+    pub(super) wakeup: Arc<Wakeup>,
 }
 
 impl Lifecycle {
     /// Ends all: workers are asked first; processes that stay longer than `grace` are killed, and
     /// at once those inside a body, if bodies `had_their_grace`.
-    pub(super) fn end(self, shared: &Shared, grace: Duration, had_their_grace: bool) {
-        shared.health.stop(&shared.wakeup);
+    pub(super) fn end(self, arena: &Arena, grace: Duration, had_their_grace: bool) {
+        self.health.stop(&self.wakeup);
         let processes = self.supervisor.join().ok().flatten();
-        shut(&shared.arena);
+        shut(arena);
         if let Some(processes) = processes {
             if had_their_grace {
-                processes.kill_where(|worker| shared.arena.entry(worker).inside() != 0);
+                processes.kill_where(|worker| arena.entry(worker).inside() != 0);
             }
             processes.end(grace);
         }

@@ -18,11 +18,13 @@ mod orchestrator;
 mod plan;
 mod rings;
 mod run;
+mod run_state;
 mod shared;
 mod sizes;
 mod slices;
 mod submit;
 mod submit_lock;
+mod tasks;
 
 pub use buffer::Buffer;
 pub use builder::{Builder, Mode};
@@ -34,14 +36,17 @@ pub use orchestrator::Orchestrator;
 pub use run::RunHandle;
 pub use submit::Refused;
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::abi::Element;
 use crate::error::Error;
-use crate::ids::WorkerKind;
+use crate::ids::{Callable, WorkerKind};
 use crate::segment::BODY;
+use dynamic::Candidate;
 use lifecycle::Lifecycle;
 use shared::Shared;
 use submit_lock::SubmitLock;
@@ -105,11 +110,6 @@ pub struct Stats {
 }
 
 impl Executor {
-    /// The options of an executor.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     /// Opens a scope, lets `submit` fill it, closes it, and waits for all its tasks.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Executor {
     }
 
     fn enter<R>(&self, f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>) -> Result<R, Error> {
-        self.shared.check_process()?;
+        self.shared.check_place()?;
         let mut held = self.submit_lock.take(None)?.ok_or_else(never)?;
         f(&mut held)
     }
@@ -165,7 +165,7 @@ impl Executor {
         &self,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<OpenRun>, Error> {
-        self.shared.check_process()?;
+        self.shared.check_place()?;
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         self.submit_lock.take(until)?.map(OpenRun::begin).transpose()
     }
@@ -176,7 +176,7 @@ impl Executor {
     /// # Errors
     /// The buffer space is used up.
     pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
-        self.shared.check_process()?;
+        self.shared.check_place()?;
         match Buffer::new(&self.shared, len) {
             // Dropped ones are free once their last task has left the window, and tasks leave it
             // when somebody asks.
@@ -187,6 +187,120 @@ impl Executor {
                 Buffer::new(&self.shared, len)
             }
             made => made,
+        }
+    }
+
+    /// A buffer in a memfd of its own: not limited by `buffer_bytes`, but by the window of
+    /// [`import_bytes`](crate::Builder::import_bytes). Zeroed. When it is dropped and its last task is
+    /// through, its memory goes back to the machine, within about a second (an idle worker lets go
+    /// when it looks up).
+    ///
+    /// # Errors
+    /// As [`import`](Self::import); there is no memory.
+    pub fn memfd_buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
+        self.take_over(import::memory_for::<T>(len)?, len, true, false)
+    }
+
+    /// A buffer over memory that others share as well: the first `len` elements of a memfd. Tensors
+    /// name it like every other buffer.
+    ///
+    /// Workers get the descriptor when the first task that names the buffer comes to them, and
+    /// map it once, at the same address everywhere. Executors of a level below do not have such
+    /// memory.
+    ///
+    /// The memfd is sealed against shrinking (`F_SEAL_SHRINK`), unless it is already: whoever touched
+    /// bytes that somebody had cut off would die of SIGBUS. What cannot be sealed is refused: a
+    /// memfd made without `MFD_ALLOW_SEALING`, and every other file. For those there is
+    /// [`import_unsealed`](Self::import_unsealed).
+    ///
+    /// # Errors
+    /// The file is shorter than that, cannot be sealed, or cannot be mapped; the window or the table
+    /// of imports is full.
+    pub fn import<T: Element>(&self, memory: OwnedFd, len: usize) -> Result<Buffer<T>, Error> {
+        self.take_over(memory, len, true, true)
+    }
+
+    /// The same for any file that can be mapped shared, sealed or not.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import), seals excepted.
+    ///
+    /// # Safety
+    /// Nobody makes the file shorter than the buffer while the buffer or a task that names it is
+    /// there.
+    pub unsafe fn import_unsealed<T: Element>(
+        &self,
+        file: OwnedFd,
+        len: usize,
+    ) -> Result<Buffer<T>, Error> {
+        self.take_over(file, len, false, true)
+    }
+
+    fn take_over<T: Element>(
+        &self,
+        memory: OwnedFd,
+        len: usize,
+        sealed: bool,
+        foreign: bool,
+    ) -> Result<Buffer<T>, Error> {
+        self.shared.check_place()?;
+        let bytes = import::check::<T>(&memory, len, sealed)?;
+        // Dropped ones are free once their last task has left the window of slots, and tasks
+        // leave it when somebody asks.
+        if let Some(mut orchestrator) = self.submit_lock.try_take() {
+            orchestrator.reclaim()?;
+        }
+        import::take_over(&self.shared, memory, len, bytes, foreign)
+    }
+
+    /// Registers function `symbol` of the shared object at `path`, without a restart of workers.
+    /// Each worker loads it with the first task that names it.
+    ///
+    /// The function is known by what is in the file: registering the same content and symbol again
+    /// gives the same callable, and a file that was changed since is refused by the workers. It is
+    /// called as a [`NativeFunction`](crate::native::NativeFunction) with a null `user`, by workers
+    /// that call registered functions.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a shared object, or does not have the symbol; the table is
+    /// full. What loading it says is the error of the first task.
+    ///
+    /// # Safety
+    /// The shared object's initialisers can run in a worker, and the symbol is a function of that
+    /// type.
+    pub unsafe fn register_library(
+        &self,
+        path: impl AsRef<Path>,
+        symbol: &str,
+    ) -> Result<Callable, Error> {
+        self.shared.check_place()?;
+        let candidate = Candidate::new(path.as_ref(), symbol)?;
+        let through = || {
+            let mut held = self.submit_lock.try_take()?;
+            if !held.is_of(&self.shared) {
+                return None; // somebody exchanged the orchestrators of two executors
+            }
+            held.reclaim().ok()?;
+            Some((held.first_in_window(), held.next_task()))
+        };
+        self.shared.dynamic.register(&self.shared.arena, candidate, through)
+    }
+
+    /// Takes a function that was registered after the start back: it cannot be submitted any more.
+    /// Tasks that were submitted before run it.
+    ///
+    /// # Errors
+    /// No such function is registered.
+    pub fn unregister(&self, callable: Callable) -> Result<(), Error> {
+        self.shared.check_place()?;
+        if self.shared.names.is_known(callable) {
+            return Err(Error::Misuse(
+                "only functions that were registered after the start can be taken back",
+            ));
+        }
+        match self.shared.dynamic.unregister(callable) {
+            true => Ok(()),
+            false => Err(Error::UnknownFunction(callable.0)),
         }
     }
 
@@ -226,7 +340,7 @@ impl Executor {
     /// # Errors
     /// Called in a place where it cannot work: a function of one of its workers, a child of the host.
     pub fn refuse_runs(&self) -> Result<(), Error> {
-        self.shared.check_process()?;
+        self.shared.check_place()?;
         self.submit_lock.close();
         Ok(())
     }
@@ -240,7 +354,7 @@ impl Executor {
     /// and in a child of the host.
     pub fn worker_pids(&self) -> Vec<u32> {
         let workers = self.shared.arena.shape().total_workers();
-        if self.shared.check_process().is_err() {
+        if self.shared.check_place().is_err() {
             return vec![0; workers];
         }
         (0..workers).map(|w| self.shared.arena.entry(w as u16).pid.load(SeqCst)).collect()
@@ -249,7 +363,7 @@ impl Executor {
     /// Whether worker `worker` is inside the body of a task at this moment.
     pub fn is_busy(&self, worker: crate::WorkerId) -> bool {
         let entry = || self.shared.arena.entry(worker.0);
-        self.shared.check_process().is_ok() && entry().inside() == BODY
+        self.shared.check_place().is_ok() && entry().inside() == BODY
     }
 
     /// Counters since it was built. In a child of the host, which does not have the memory of the
@@ -257,7 +371,7 @@ impl Executor {
     pub fn stats(&self) -> Stats {
         let arena = &self.shared.arena;
         let health = &self.shared.health;
-        let mapped = self.shared.check_process().is_ok();
+        let mapped = self.shared.check_place().is_ok();
         let workers = if mapped { arena.shape().total_workers() as u16 } else { 0 };
         let entries = (0..workers).map(|w| arena.entry(w));
         let mut stats = Stats {
@@ -286,7 +400,7 @@ fn never() -> Error {
 impl Drop for Executor {
     fn drop(&mut self) {
         let Some(lifecycle) = self.lifecycle.take() else { return };
-        if self.shared.check_process().is_err() {
+        if self.shared.check_place().is_err() {
             lifecycle.abandon(); // a copy in another process ends nothing
             return;
         }
@@ -299,11 +413,11 @@ impl Drop for Executor {
             // A run that is open by hand: it submits nothing more, and its tasks are told.
             None => {
                 self.shared.health.close(&self.shared.arena);
-                self.shared.cancel_window();
+                self.shared.tasks.cancel_window();
                 false
             }
         };
-        lifecycle.end(&self.shared, grace.min(Duration::from_secs(5)), had_their_grace);
+        lifecycle.end(&self.shared.arena, grace.min(Duration::from_secs(5)), had_their_grace);
         // Whoever still waits for a run on another thread is told.
         self.shared.health.close(&self.shared.arena);
     }

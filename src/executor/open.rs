@@ -4,7 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::orchestrator::Orchestrator;
-use super::run::{RunHandle, RunState};
+use super::run::RunHandle;
+use super::run_state::RunState;
 use super::submit_lock::SubmitGuard;
 use crate::error::Error;
 

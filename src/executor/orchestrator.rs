@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::buffer_allocator::HeldBuffers;
 use super::handle::TaskHandle;
-use super::run::RunState;
-use super::shared::{Shared, Waited, kind_of};
+use super::run_state::RunState;
+use super::shared::{Shared, kind_of};
+use super::tasks::Waited;
 use crate::error::{Error, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
 use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
@@ -97,14 +98,14 @@ impl Orchestrator {
 
     /// Begins a run: everything that is submitted from here on is its own.
     pub(super) fn open_run(&mut self) -> Result<Arc<RunState>, Error> {
-        self.shared.check_health()?;
+        self.shared.tasks.check_health()?;
         self.reclaim()?;
         let run = Arc::new(RunState::new(self.ring.next()));
         self.run = Arc::clone(&run);
         self.runs.push_back(Arc::clone(&run));
         self.failed.clear();
         self.map.keep_from(u64::MAX);
-        self.buffers.refresh(&self.shared, &mut self.map);
+        self.buffers.refresh(&self.shared.buffers, &mut self.map);
         debug_assert_eq!(self.scopes.depth(), 0);
         self.begin().map_err(scope_error)?;
         Ok(run)
@@ -122,9 +123,9 @@ impl Orchestrator {
     /// Waits for every task of the run; its first root failure, if there is one.
     pub(super) fn finish_run(&mut self, run: &Arc<RunState>) -> Result<(), Error> {
         self.shared.check_place()?; // a closure may have forked, and be back in the child
-        let waited = self.shared.wait_range(run.first..run.end(), None);
+        let waited = self.shared.tasks.wait_range(run.first..run.end(), None);
         if waited == Waited::Failed {
-            self.shared.check_health()?;
+            self.shared.tasks.check_health()?;
         }
         self.reclaim()?;
         self.reclaim_heaps();
@@ -200,6 +201,11 @@ impl Orchestrator {
         })
     }
 
+    /// Whether it submits to that executor.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
     /// The number of the oldest task in the window.
     pub(super) fn first_in_window(&self) -> u64 {
         self.ring.tail()
@@ -224,7 +230,7 @@ impl Orchestrator {
 
     /// What a function is called.
     pub(crate) fn name_of(&self, kind: WorkerKind, callable: Callable) -> String {
-        self.shared.callable_name(kind as u8, callable.0)
+        self.shared.names.name(kind as u8, callable.0)
     }
 
     /// The number of the next task.
@@ -289,7 +295,7 @@ impl Orchestrator {
             return 0;
         }
         let first = self.scopes.innermost().map_or(self.ring.next(), |scope| scope.first);
-        self.shared.cancel_range(first..self.ring.next())
+        self.shared.tasks.cancel_range(first..self.ring.next())
     }
 
     // ---- single tasks ---------------------------------------------------------------------------
@@ -319,9 +325,9 @@ impl Orchestrator {
             ));
         }
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        match self.shared.wait_settled(handle.seq, until) {
+        match self.shared.tasks.wait_settled(handle.seq, until) {
             Waited::TimedOut => return Ok(false),
-            Waited::Failed => self.shared.check_health()?,
+            Waited::Failed => self.shared.tasks.check_health()?,
             Waited::Settled => {}
         }
         self.reclaim()?;
@@ -343,7 +349,7 @@ impl Orchestrator {
         let root = failed_root >> 8;
         if root >= self.ring.tail() {
             // It has released those who depend on it, maybe not all of them yet.
-            let _ = self.shared.wait_settled(root, None);
+            let _ = self.shared.tasks.wait_settled(root, None);
             self.note_failure(root);
         }
         self.run.root(root).unwrap_or_else(|| TaskFailure {
@@ -365,27 +371,28 @@ impl Orchestrator {
     pub fn cancel(&mut self, handle: &TaskHandle) -> bool {
         handle.executor == self.shared.id
             && self.shared.check_place().is_ok()
-            && self.shared.cancel_range(handle.seq..handle.seq + 1) == 1
+            && self.shared.tasks.cancel_range(handle.seq..handle.seq + 1) == 1
     }
 
     /// Whether a task of this run has failed so far. Does not wait: what is not through yet may
     /// still fail. True as well when the executor has failed before the run was through.
     pub fn run_failed(&self) -> bool {
-        self.shared.check_place().is_ok() && self.shared.has_failed(&self.run, self.ring.next())
+        self.shared.check_place().is_ok()
+            && self.shared.tasks.has_failed(&self.run, self.ring.next())
     }
 
     // ---- the end --------------------------------------------------------------------------------
 
     pub(super) fn cancel_everything(&mut self) {
-        self.shared.cancel_range(self.ring.tail()..self.ring.next());
+        self.shared.tasks.cancel_range(self.ring.tail()..self.ring.next());
     }
 
     /// Waits until everything in the window is through, whichever run it belongs to.
     pub(super) fn drain(&mut self, until: Option<Instant>) -> Result<(), Error> {
         let began = Instant::now();
-        match self.shared.wait_range(self.ring.tail()..self.ring.next(), until) {
+        match self.shared.tasks.wait_range(self.ring.tail()..self.ring.next(), until) {
             Waited::Settled => self.reclaim(),
-            Waited::Failed => self.shared.check_health(),
+            Waited::Failed => self.shared.tasks.check_health(),
             Waited::TimedOut => Err(self.still_running(began.elapsed())),
         }
     }
@@ -412,7 +419,7 @@ impl Orchestrator {
         let name = run.and_then(|run| run.name(seq)).map_or_else(
             || {
                 let head = self.descriptors.head(slot);
-                self.shared.callable_name(head.route.kind, head.callable)
+                self.shared.names.name(head.route.kind, head.callable)
             },
             |name| name.to_string(),
         );
@@ -433,7 +440,7 @@ impl Orchestrator {
     /// Whether everything was through by then.
     pub(super) fn settle(&mut self, until: Instant) -> bool {
         let tasks = self.ring.tail()..self.ring.next();
-        self.shared.wait_range(tasks, Some(until)) == Waited::Settled
+        self.shared.tasks.wait_range(tasks, Some(until)) == Waited::Settled
     }
 }
 

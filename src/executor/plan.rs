@@ -3,18 +3,18 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::callable_names::Known;
 use super::options::{After, TaskOptions};
 use super::orchestrator::Orchestrator;
 use super::slices::among_members;
 use crate::abi::{AbiError, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
 use crate::error::Error;
 use crate::graph::{Access, Hazards, shared_and_written, written_twice};
-use crate::ids::{Callable, WorkerKind};
+use crate::ids::Callable;
 use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
 use crate::mailbox::descriptor::SavedRange;
 use crate::ring::heap::{Slab, align_up};
 use crate::segment::Status;
-use crate::worker::library::DynamicId;
 
 /// What a submit asks for, checked.
 pub(super) struct Request<'r> {
@@ -55,8 +55,8 @@ impl Orchestrator {
         slices: Option<&'r [u8]>,
     ) -> Result<Request<'r>, Error> {
         if !self.shared.is_fit() {
-            self.shared.check_process()?;
-            self.shared.check_health()?;
+            self.shared.check_place()?;
+            self.shared.tasks.check_health()?;
         }
         let kind = options.kind;
         let shape = self.arena.shape();
@@ -65,17 +65,15 @@ impl Orchestrator {
             return Err(Error::NoWorkers(kind));
         }
         let typed = slices.is_some();
-        match &self.shared.callable_names[kind.index()] {
-            Some(known) if known.has(callable) => {
-                if callable.is_typed() != typed {
-                    return Err(Error::Misuse(
-                        "a function that `Builder::task` registered takes its arguments through \
-                         `spawn`, which checks them against its parameters",
-                    ));
-                }
+        match self.shared.names.look_up(kind, callable) {
+            Known::Yes if callable.is_typed() == typed => {}
+            Known::Yes => {
+                return Err(Error::Misuse(
+                    "a function that `Builder::task` registered takes its arguments through \
+                     `spawn`, which checks them against its parameters",
+                ));
             }
-            Some(_) if !typed && self.is_dynamic(kind, callable) => {}
-            None if !typed => {}
+            Known::Dynamic | Known::Unlisted if !typed => {}
             _ => return Err(Error::UnknownFunction(callable.0)),
         }
         if let Some(members) = members {
@@ -108,13 +106,6 @@ impl Orchestrator {
             Some(deadline) => micros(deadline)?,
         };
         Ok(Request { callable, config, options, group: members.is_some(), slices, deadline_us })
-    }
-
-    /// Whether workers of this kind call the function, which was registered after the start.
-    #[cold]
-    fn is_dynamic(&self, kind: WorkerKind, callable: Callable) -> bool {
-        self.shared.calls_functions[kind.index()]
-            && DynamicId::of(callable.0).is_some_and(|id| self.shared.dynamic_live.has(id))
     }
 
     #[cold]
@@ -163,7 +154,7 @@ impl Orchestrator {
         args: &[TaskArgs],
         mut plan: Plan,
     ) -> Result<Plan, Error> {
-        while self.buffers.is_outdated(&self.shared) {
+        while self.buffers.is_outdated(&self.shared.buffers) {
             self.unmark();
             plan = self.plan(request, args)?;
         }
@@ -179,7 +170,7 @@ impl Orchestrator {
     ) -> Result<Plan, Error> {
         let mut plan = Plan::default();
         self.accesses.clear();
-        self.buffers.refresh(&self.shared, &mut self.map);
+        self.buffers.refresh(&self.shared.buffers, &mut self.map);
         self.buffers.imported = false;
         let task = self.ring.next();
         let strict = self.map.hazards() == Hazards::Strict;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::orchestrator::Orchestrator;
-use super::shared::Waited;
+use super::tasks::Waited;
 use crate::error::{Error, PinnedHeap};
 use crate::graph::Hazards;
 use crate::ids::TaskId;
@@ -184,7 +184,7 @@ impl Orchestrator {
         match maker {
             Maker::Unknown => "unknown".to_owned(),
             Maker::Alloc => "alloc".to_owned(),
-            Maker::Task(kind, callable) => self.shared.callable_name(*kind, *callable),
+            Maker::Task(kind, callable) => self.shared.names.name(*kind, *callable),
             Maker::Named(name) => name.to_string(),
         }
     }
@@ -224,9 +224,9 @@ impl Orchestrator {
         what: &'static str,
         why: impl FnOnce() -> String,
     ) -> Result<(), Error> {
-        match self.shared.wait_settled(seq, timer.until) {
+        match self.shared.tasks.wait_settled(seq, timer.until) {
             Waited::Settled => Ok(()),
-            Waited::Failed => self.shared.check_health(),
+            Waited::Failed => self.shared.tasks.check_health(),
             Waited::TimedOut => Err(Error::BackPressure {
                 what,
                 why: why().into(),
@@ -261,7 +261,7 @@ impl Orchestrator {
         if head.seq != seq {
             return "a task that is through".to_owned();
         }
-        self.shared.callable_name(head.route.kind, head.callable)
+        self.shared.names.name(head.route.kind, head.callable)
     }
 }
 

@@ -94,7 +94,7 @@ impl Orchestrator {
         let fault = ArgumentFault::Overlap { parameter: number(second), member: other, bytes };
         let own = request.options.name.as_deref().map(str::to_owned);
         let task = own.unwrap_or_else(|| {
-            self.shared.callable_name(request.options.kind as u8, request.callable.0)
+            self.shared.names.name(request.options.kind as u8, request.callable.0)
         });
         let parameter = number(first);
         Error::Argument(Box::new(ArgumentError { task, parameter, member, fault }))

@@ -9,6 +9,7 @@ const PACKAGE: Package = Package {
     directory: "",
     rules: &[("low", &[]), ("high", &["low"])],
     known_circles: &[],
+    extensions: &[],
     known_foreign_impls: &[],
 };
 

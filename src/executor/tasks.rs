@@ -1,0 +1,210 @@
+//! The tasks in the window as every thread of the host sees them: whether they are through, how to
+//! wait for them, and how they are cancelled.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+use std::time::{Duration, Instant};
+
+use mailring_process::futex;
+use mailring_process::wait::WaitStrategy;
+use mailring_process::wakeup::Wakeup;
+
+use super::run_state::RunState;
+use crate::error::Error;
+use crate::ring::dist_ring::place;
+use crate::ring::slot::Watch;
+use crate::segment::{Arena, Settled};
+use crate::worker::health::Health;
+
+/// How long one waits for a task before one asks whether a worker is stopped.
+const WORRY: Duration = Duration::from_millis(500);
+
+/// How waiting ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waited {
+    Settled,
+    TimedOut,
+    Failed,
+}
+
+/// A view of the window; whoever submits moves it on.
+pub(super) struct Tasks {
+    arena: Arc<Arena>,
+    health: Arc<Health>,
+    wakeup: Arc<Wakeup>,
+    wait: WaitStrategy,
+}
+
+impl Tasks {
+    pub(super) fn new(
+        arena: Arc<Arena>,
+        health: Arc<Health>,
+        wakeup: Arc<Wakeup>,
+        wait: WaitStrategy,
+    ) -> Self {
+        Self { arena, health, wakeup, wait }
+    }
+
+    /// The place and the lap of a task.
+    #[inline]
+    pub(super) fn place(&self, seq: u64) -> (u32, u32) {
+        place(seq, self.arena.shape().ring.window.trailing_zeros())
+    }
+
+    #[inline]
+    pub(super) fn is_open(&self, seq: u64) -> bool {
+        self.arena.settled(seq) == Settled::Open
+    }
+
+    /// The oldest task that is in the window.
+    pub(super) fn tail(&self) -> u64 {
+        self.health.tail.load(Acquire)
+    }
+
+    pub(super) fn has_executor_failed(&self) -> bool {
+        self.health.failure().is_some()
+    }
+
+    pub(super) fn check_health(&self) -> Result<(), Error> {
+        match self.health.failure() {
+            Some(why) => Err(Error::Failed(why.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks whoever completes a task to ring the host. False when it has just been completed.
+    pub(super) fn arm(&self, seq: u64) -> bool {
+        let (slot, generation) = self.place(seq);
+        self.arena.table().slot(slot).watch(generation) == Watch::Armed
+    }
+
+    /// To be asked for before one looks: whoever notifies the host after it ends the sleep.
+    pub(super) fn seen(&self) -> u32 {
+        self.arena.control().host_parker.load(Acquire)
+    }
+
+    /// Sleeps until somebody notifies the host.
+    pub(super) fn sleep(&self, seen: u32, longest: Duration) {
+        futex::wait(&self.arena.control().host_parker, seen, Some(longest));
+    }
+
+    pub(super) fn notify_host(&self) {
+        self.arena.notify_host();
+    }
+
+    /// Waits until task `seq` has retired. Spins, then lets others run, then sleeps; whoever
+    /// retires the slot notifies.
+    #[inline]
+    pub(super) fn wait_settled(&self, seq: u64, until: Option<Instant>) -> Waited {
+        let mut round: u32 = 0;
+        let mut since: Option<Instant> = None;
+        loop {
+            if !self.is_open(seq) {
+                return Waited::Settled;
+            }
+            if self.wait.pause(round).is_some() {
+                round = round.wrapping_add(1);
+                if round.is_multiple_of(64) && until.is_some_and(|at| Instant::now() >= at) {
+                    return Waited::TimedOut;
+                }
+                if round.is_multiple_of(4096) {
+                    if self.health.failure().is_some() || self.is_corrupt(seq) {
+                        return Waited::Failed;
+                    }
+                    self.worry_after_long(&mut since);
+                }
+                continue;
+            }
+            self.worry_after_long(&mut since);
+            // First the parker: whoever changes what is looked at below notifies it afterwards.
+            let seen = self.seen();
+            if self.health.failure().is_some() || self.is_corrupt(seq) {
+                return Waited::Failed;
+            }
+            let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Waited::TimedOut;
+            }
+            if self.arm(seq) {
+                self.sleep(seen, left.map_or(WORRY, |l| l.min(WORRY)));
+            }
+        }
+    }
+
+    /// One who has waited for a task for long has the workers looked at, again and again.
+    pub(super) fn worry_after_long(&self, since: &mut Option<Instant>) {
+        let now = Instant::now();
+        if now.duration_since(*since.get_or_insert(now)) >= WORRY {
+            *since = Some(now);
+            self.health.worry();
+            self.wakeup.notify();
+        }
+    }
+
+    /// The same for one who only asks now and then.
+    pub(super) fn worry(&self) {
+        self.health.worry();
+    }
+
+    /// A word that no step of the protocol writes: somebody wrote where it must not.
+    fn is_corrupt(&self, seq: u64) -> bool {
+        let (slot, _) = self.place(seq);
+        let word = self.arena.table().slot(slot).load();
+        if word.phase().is_some() {
+            return false;
+        }
+        let why = format!("slot {slot} holds {word:?}, which is not a state; a worker wrote there");
+        self.health.fail(why, &self.arena);
+        true
+    }
+
+    /// Waits until all tasks of the range have retired.
+    pub(super) fn wait_range(&self, tasks: Range<u64>, until: Option<Instant>) -> Waited {
+        if tasks.is_empty() {
+            return Waited::Settled;
+        }
+        // The last one first: then most of the others are through, and few waits remain.
+        for seq in std::iter::once(tasks.end - 1).chain(tasks) {
+            match self.wait_settled(seq, until) {
+                Waited::Settled => {}
+                other => return other,
+            }
+        }
+        Waited::Settled
+    }
+
+    /// Whether a task of the run has failed so far; those before `end` have been submitted.
+    pub(super) fn has_failed(&self, run: &RunState, end: u64) -> bool {
+        // The window first: what leaves it meanwhile is noted before its place is used again.
+        let tail = self.health.tail.load(Acquire);
+        let mut open = false;
+        let mut failed = |seq| {
+            let settled = self.arena.settled(seq);
+            open |= settled == Settled::Open;
+            settled == Settled::Failed
+        };
+        (run.first.max(tail)..end).any(&mut failed)
+            || run.first_root().is_some()
+            || (open && self.health.failure().is_some())
+    }
+
+    /// Marks tasks cancelled; returns how many had not completed.
+    pub(super) fn cancel_range(&self, tasks: Range<u64>) -> u64 {
+        let tail = self.health.tail.load(Acquire);
+        let table = self.arena.table();
+        // The newest first: nobody is through before those it waits for, so the count is exact.
+        let marked = (tasks.start.max(tail)..tasks.end).rev().filter(|&seq| {
+            let (slot, generation) = self.place(seq);
+            table.slot(slot).cancel(generation)
+        });
+        marked.count() as u64
+    }
+
+    /// Marks everything in the window cancelled, whoever submits.
+    pub(super) fn cancel_window(&self) {
+        let tail = self.health.tail.load(Acquire);
+        // Places that nobody has taken yet serve another lap, and are left alone.
+        self.cancel_range(tail..tail + self.arena.shape().ring.window as u64);
+    }
+}
