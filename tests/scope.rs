@@ -1,13 +1,12 @@
 //! Scopes: how they open and close, and which heap bytes they hold for how long.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::abi::{ContinuousTensor, DataType};
 use mailring::graph::{ScopeError, ScopeStack};
 use mailring::{Callable, Error, Executor, Mode, Orchestrator, PinnedHeap, TaskOptions};
-use testkit::{BOTH, args, atom, await_value, cell, config, eventually, small};
+use testkit::{BOTH, Gate, args, bodies, config, small};
 
 testkit::tests! {
     "scope" in crate {
@@ -105,12 +104,7 @@ struct Kit {
 /// Heap rings of 8 KiB.
 fn kit(mode: Mode) -> Kit {
     let mut builder = small(mode, 2).heap_bytes(8 << 10);
-    let gate = builder
-        .register("gate", |args, _, _| {
-            atom(&args, 0, 1).fetch_add(1, SeqCst);
-            if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
-        })
-        .unwrap();
+    let gate = builder.register("gate", bodies::gate).unwrap();
     let fill = builder
         .register("fill", |args, _, _| {
             let (_, count) = args.elements::<u8>(0)?;
@@ -289,23 +283,23 @@ fn slabs_come_back_after_it() {
 fn a_task_holds_them_longer() {
     for mode in BOTH {
         let kit = kit(mode);
-        let state = kit.exec.buffer::<u64>(2).unwrap();
+        let state = Gate::new(&kit.exec);
         let out = kit.exec.buffer::<u8>(4096).unwrap();
         let ran = kit.exec.run(|orch| {
             let made = orch.scope(|orch| {
                 let made = orch.submit(kit.fill, args().output(bytes(4096)), config())?;
-                let gated = args().no_dep(state.tensor()).input(made.tensor(0)?);
+                let gated = args().input(made.tensor(0)?).no_dep(state.tensor());
                 orch.submit(kit.gate, gated, config())?;
                 Ok(made)
             })?;
-            eventually("the gate is held", || cell(&state, 1).load(SeqCst) == 1);
+            state.await_begun(1);
             let first = made.tensor(0)?.data();
             orch.scope(|orch| {
                 let other = orch.submit(kit.fill, args().output(bytes(4096)), config())?;
                 assert_ne!(other.tensor(0)?.data(), first);
                 Ok(())
             })?;
-            cell(&state, 0).store(1, SeqCst);
+            state.open();
             orch.scope(|orch| orch.submit(kit.fill, args().output(bytes(8192)), config()))?;
             // Its own handle does not hold them: naming them now is refused.
             let late = args().input(made.tensor(0)?).output(out.tensor());
@@ -417,14 +411,12 @@ fn unused_allocs_are_given_back() {
 fn a_scope_does_not_wait() {
     for mode in BOTH {
         let kit = kit(mode);
-        let state = kit.exec.buffer::<u64>(2).unwrap();
+        let state = Gate::new(&kit.exec);
         kit.exec
             .run(|orch| {
-                orch.scope(|orch| {
-                    orch.submit(kit.gate, args().no_dep(state.tensor()), config()).map(drop)
-                })?;
+                orch.scope(|orch| orch.submit(kit.gate, state.args(), config()).map(drop))?;
                 // Were it to wait, nobody would ever open.
-                cell(&state, 0).store(1, SeqCst);
+                state.open();
                 Ok(())
             })
             .unwrap();
@@ -592,18 +584,18 @@ fn a_deadlock_names_tasks_that_have_left() {
 fn a_wait_for_a_slab_names_its_holder() {
     for mode in BOTH {
         let kit = kit(mode);
-        let state = kit.exec.buffer::<u64>(2).unwrap();
+        let state = Gate::new(&kit.exec);
         kit.exec
             .run(|orch| {
                 orch.scope(|orch| {
                     let named = TaskOptions::new().name("maker");
                     let all = args().output(bytes(8192));
                     let made = orch.submit_with(kit.fill, all, config(), &named)?;
-                    let gated = args().no_dep(state.tensor()).input(made.tensor(0)?);
+                    let gated = args().input(made.tensor(0)?).no_dep(state.tensor());
                     let named = TaskOptions::new().name("reader");
                     orch.submit_with(kit.gate, gated, config(), &named).map(drop)
                 })?;
-                eventually("the gate is held", || cell(&state, 1).load(SeqCst) == 1);
+                state.await_begun(1);
                 let refused = orch.scope(|orch| {
                     let refused = orch.try_submit(kit.fill, args().output(bytes(1)), config());
                     Ok(refused.unwrap_err().error.to_string())
@@ -611,7 +603,7 @@ fn a_wait_for_a_slab_names_its_holder() {
                 for part in ["`maker`", "held by task 1 (`reader`)", "8192 bytes"] {
                     assert!(refused.contains(part), "{part:?} is not in {refused:?}");
                 }
-                cell(&state, 0).store(1, SeqCst);
+                state.open();
                 Ok(())
             })
             .unwrap();

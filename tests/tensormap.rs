@@ -5,7 +5,7 @@ use mailring::abi::TensorArgType::{self, InOut, Input, NoDep, Output, OutputExis
 use mailring::abi::{ContinuousTensor, DataType};
 use mailring::graph::{Access, Dependencies, Producer, TensorMap};
 use mailring::{Error, Hazards, Mode};
-use testkit::{BOTH, Random, args, at, config, failure, small};
+use testkit::{BOTH, Random, args, at, bodies, config, failure, small};
 
 testkit::tests! {
     "tensormap" in crate {
@@ -383,12 +383,7 @@ fn like_a_map_of_single_bytes() {
 fn overlaps_through_a_run() {
     for mode in BOTH {
         let mut builder = small(mode, 3);
-        let add = builder
-            .register("add", |args, _, _| {
-                let (_, count) = args.elements::<u64>(0)?;
-                (0..count).try_for_each(|i| args.set(0, i, args.get::<u64>(0, i)? + 1))
-            })
-            .unwrap();
+        let add = builder.register("add", bodies::add_one_to_each).unwrap();
         let exec = builder.build().unwrap();
         let data = exec.buffer::<u64>(100).unwrap();
         let mut expected = [0u64; 100];
@@ -415,7 +410,7 @@ fn compatible_has_no_edge_through_a_run() {
         for (hazards, expected) in [(Hazards::Strict, [1, 0, 0]), (Hazards::Compatible, [1, 1, 0])]
         {
             let mut builder = small(mode, 1).hazards(hazards);
-            let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
+            let fail = builder.register("fail", bodies::fail).unwrap();
             let mark = builder.register("mark", |args, _, _| args.set(1, 0, 1u64)).unwrap();
             let exec = builder.build().unwrap();
             let data = exec.buffer::<u64>(12).unwrap();
@@ -492,8 +487,8 @@ fn compatible_keys_are_swept() {
 fn compatible_forgets_keys_inside_a_reused_slab() {
     for mode in BOTH {
         let mut builder = small(mode, 1).hazards(Hazards::Compatible).heap_bytes(2048);
-        let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
-        let nop = builder.register("nop", |_, _, _| Ok::<(), Error>(())).unwrap();
+        let fail = builder.register("fail", bodies::fail).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let new = |len| ContinuousTensor::new(0, &[len], DataType::Uint8).unwrap();
         let part = |whole: ContinuousTensor, at| {
@@ -524,8 +519,8 @@ fn compatible_forgets_keys_inside_a_reused_slab() {
 fn compatible_empty_tensors_through_a_run() {
     for (hazards, waits) in [(Hazards::Compatible, true), (Hazards::Strict, false)] {
         let mut builder = small(Mode::Process, 1).hazards(hazards);
-        let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
-        let nop = builder.register("nop", |_, _, _| Ok::<(), Error>(())).unwrap();
+        let fail = builder.register("fail", bodies::fail).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let data = exec.buffer::<u64>(8).unwrap();
         let empty = data.view(4, &[0]).unwrap();
@@ -641,7 +636,7 @@ fn like_a_map_of_single_bytes_while_tasks_leave() {
 fn reads_of_many_finished_tiles_through_a_run() {
     let tiles = 20_000usize;
     let mut builder = small(Mode::Process, 1).buffer_bytes(32 << 20).slot_window(4096);
-    let nop = builder.register("nop", |_, _, _| Ok::<(), Error>(())).unwrap();
+    let nop = builder.register("nop", bodies::nop).unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer::<u64>(tiles * 8).unwrap();
     exec.run(|orch| {

@@ -2,6 +2,7 @@
 //! ([`tests!`]), small executors, ways to wait, to look at processes and to end them, shortages of
 //! what the system gives, and random graphs with a sequential run to compare with.
 
+pub mod bodies;
 mod executor;
 pub mod graphs;
 pub mod harness;
@@ -9,6 +10,7 @@ mod process;
 mod random;
 pub mod shortage;
 
+pub use bodies::Gate;
 pub use executor::*;
 pub use process::*;
 pub use random::*;

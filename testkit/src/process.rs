@@ -10,6 +10,12 @@ pub fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// Sends a signal to the calling thread.
+pub fn raise(signal: i32) {
+    // SAFETY: passes no pointers.
+    unsafe { libc::raise(signal) };
+}
+
 /// State character and parent of a process.
 pub fn stat(pid: i32) -> Option<(char, i32)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -5,14 +5,17 @@ use std::time::{Duration, Instant};
 
 use mailring::{Error, TaskOptions, WorkerId, WorkerKind};
 
-use crate::{BoxError, barrier_body, members};
-use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, eventually, small};
+use crate::members;
+use testkit::{
+    BOTH, BoxError, Done, Gate, args, at, atom, await_value, bodies, cell, config, eventually,
+    small,
+};
 
 /// Refused when it is submitted, and nothing is changed.
 pub(crate) fn larger_than_the_pool_is_refused() {
     for mode in BOTH {
         let mut builder = small(mode, 2).sub_workers(1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         exec.run(|orch| {
             let error = orch.submit_group(nop, vec![args(); 3], config()).unwrap_err();
@@ -37,7 +40,7 @@ pub(crate) fn larger_than_the_pool_is_refused() {
 pub(crate) fn impossible_groups_are_refused() {
     for mode in BOTH {
         let mut builder = small(mode, 2);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         exec.run(|orch| {
             let error = orch.submit_group(nop, vec![], config()).unwrap_err();
@@ -63,7 +66,7 @@ pub(crate) fn impossible_groups_are_refused() {
 pub(crate) fn two_groups_do_not_deadlock() {
     for mode in BOTH {
         let mut builder = small(mode, 3);
-        let body = builder.register("body", barrier_body).unwrap();
+        let body = builder.register("body", bodies::meet).unwrap();
         let exec = builder.build().unwrap();
         let count = exec.buffer::<u64>(1).unwrap();
         let mut expected = 0;
@@ -80,49 +83,47 @@ pub(crate) fn two_groups_do_not_deadlock() {
     }
 }
 
-/// One worker is busy, so a group of two waits: tasks behind it use the other worker meanwhile...
-/// when the group has not claimed it. Either way all of them finish once the gate opens.
+/// A group that is ready holds the workers that are free, and waits for the one that is not. Single
+/// tasks that need none of the workers it holds go before it: those directed to the worker it waits
+/// for, and those of the other pool.
 pub(crate) fn singles_flow_past_a_waiting_group() {
     for mode in BOTH {
-        let mut builder = small(mode, 3);
-        let gate = builder
-            .register("gate", |args, _, _| {
-                atom(&args, 0, 1).fetch_add(1, SeqCst);
-                if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
-            })
-            .unwrap();
-        let count = builder
-            .register("count", |args, _, _| {
-                atom(&args, 0, 2).fetch_add(1, SeqCst);
-                Done::Ok(())
-            })
-            .unwrap();
-        let body = builder
-            .register("body", |args, _, context| {
-                context.group().expect("a member").barrier()?;
-                atom(&args, 0, 3).fetch_add(1, SeqCst);
+        let mut builder = small(mode, 3).sub_workers(1);
+        let gate = builder.register("gate", bodies::gate).unwrap();
+        let count = builder.register("count", bodies::count).unwrap();
+        let meet = builder
+            .register("meet", |args, _, context| {
+                let group = context.group().expect("a member");
+                args.set(0, 0, bodies::counted(&args))?; // how many were before it
+                group.barrier()?;
                 Ok::<(), BoxError>(())
             })
             .unwrap();
         let exec = builder.build().unwrap();
-        let state = exec.buffer::<u64>(4).unwrap();
-        let data = exec.buffer::<u64>(1).unwrap();
-        let mine = || args().no_dep(state.tensor());
+        let (state, behind) = (Gate::new(&exec), Gate::new(&exec));
+        let before = exec.buffer::<u64>(3).unwrap();
+        let there = TaskOptions::new().on(WorkerId(2));
         exec.run(|orch| {
-            orch.submit(gate, mine().output(data.tensor()), config())?;
-            eventually("the gate is held", || cell(&state, 1).load(SeqCst) == 1);
-            // A group that waits for a producer claims nobody.
-            orch.submit_group(body, vec![mine().input(data.tensor()); 3], config())?;
-            for _ in 0..50 {
-                orch.submit(count, mine(), config())?;
+            orch.submit_with(gate, state.args(), config(), &there)?;
+            state.await_begun(1);
+            let members = (0..3).map(|i| args().output(at(&before, i)).no_dep(state.tensor()));
+            let group = orch.submit_group(meet, members.collect(), config())?;
+            // It competes: nobody is left for a single task that any worker may run.
+            let any = orch.submit(count, behind.args(), config())?;
+            (0..50).try_for_each(|_| orch.submit_sub(count, state.args()).map(drop))?;
+            eventually("the other pool flows", || state.counted() == 50);
+            for _ in 0..10 {
+                orch.submit_with(count, state.args(), config(), &there)?;
             }
-            eventually("singles flow", || cell(&state, 2).load(SeqCst) == 50);
-            assert_eq!(cell(&state, 3).load(SeqCst), 0);
-            cell(&state, 0).store(1, SeqCst);
-            Ok(())
+            std::thread::sleep(Duration::from_millis(30));
+            assert_eq!((state.counted(), behind.counted()), (50, 0), "{mode:?}");
+            state.open();
+            orch.wait(&group)?;
+            orch.wait(&any)
         })
         .unwrap();
-        assert_eq!(&state.to_vec().unwrap()[2..], [50, 3]);
+        assert_eq!((state.counted(), behind.counted()), (60, 1), "{mode:?}");
+        assert_eq!(before.to_vec().unwrap(), [60; 3], "{mode:?}: all of them before the group");
     }
 }
 
@@ -130,7 +131,7 @@ pub(crate) fn singles_flow_past_a_waiting_group() {
 pub(crate) fn singles_do_not_starve_a_group() {
     for mode in BOTH {
         let mut builder = small(mode, 2).slot_window(64);
-        let body = builder.register("body", barrier_body).unwrap();
+        let body = builder.register("body", bodies::meet).unwrap();
         let nap = builder
             .register("nap", |_, _, _| {
                 std::thread::sleep(Duration::from_micros(300));
@@ -241,11 +242,7 @@ pub(crate) fn all_members_tensors_count() {
                 args.set(0, 0, 100u64)
             })
             .unwrap();
-        let sum = builder
-            .register("sum", |args, _, _| {
-                args.set(2, 0, args.get::<u64>(0, 0)? + args.get::<u64>(1, 0)?)
-            })
-            .unwrap();
+        let sum = builder.register("sum", bodies::sum).unwrap();
         let exec = builder.build().unwrap();
         let data = exec.buffer::<u64>(2).unwrap();
         let out = exec.buffer::<u64>(2).unwrap();
@@ -294,15 +291,7 @@ pub(crate) fn outputs_of_members_are_allocated() {
                 args.set(0, 0, 10 + context.group().map_or(0, |g| g.index() as u64))
             })
             .unwrap();
-        let sum = builder
-            .register("sum", |args, _, _| {
-                let mut sum = 0;
-                for i in 0..3 {
-                    sum += args.get::<u64>(i, 0)?;
-                }
-                args.set(3, 0, sum)
-            })
-            .unwrap();
+        let sum = builder.register("sum", bodies::sum).unwrap();
         let exec = builder.build().unwrap();
         let out = exec.buffer::<u64>(1).unwrap();
         exec.run(|orch| {

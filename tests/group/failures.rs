@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Callable, Error, Executor, FailureKind, Mode, TaskOptions};
 
-use crate::{BoxError, barrier_body, raise, run_group};
+use crate::run_group;
 use testkit::{
-    BOTH, Done, args, at, atom, await_value, cell, config, eventually, failed_as, small,
+    BOTH, BoxError, Done, Gate, args, at, atom, bodies, cell, config, eventually, failed_as, raise,
+    small,
 };
 
 struct Failing {
@@ -150,7 +151,7 @@ pub(crate) fn members_that_will_not_stop_are_killed() {
                 Ok::<(), BoxError>(())
             })
             .unwrap();
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let began = Instant::now();
         let kind = if dies { FailureKind::WorkerDied } else { FailureKind::Error };
@@ -198,8 +199,8 @@ pub(crate) fn retried_until_there_are_no_more() {
 pub(crate) fn poisoned_groups_do_not_run() {
     for mode in BOTH {
         let mut builder = small(mode, 2);
-        let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
-        let body = builder.register("body", barrier_body).unwrap();
+        let fail = builder.register("fail", bodies::fail).unwrap();
+        let body = builder.register("body", bodies::meet).unwrap();
         let exec = builder.build().unwrap();
         let count = exec.buffer::<u64>(1).unwrap();
         let data = exec.buffer::<u64>(2).unwrap();
@@ -246,26 +247,21 @@ pub(crate) fn a_group_poisons_its_dependents() {
 pub(crate) fn cancelled_before_it_begins() {
     for mode in BOTH {
         let mut builder = small(mode, 2);
-        let body = builder.register("body", barrier_body).unwrap();
-        let gate = builder
-            .register("gate", |args, _, _| {
-                atom(&args, 0, 1).fetch_add(1, SeqCst);
-                if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
-            })
-            .unwrap();
+        let body = builder.register("body", bodies::meet).unwrap();
+        let gate = builder.register("gate", bodies::gate).unwrap();
         let exec = builder.build().unwrap();
         let count = exec.buffer::<u64>(1).unwrap();
-        let state = exec.buffer::<u64>(2).unwrap();
+        let state = Gate::new(&exec);
         let failure = failed_as(
             exec.run(|orch| {
-                orch.submit(gate, args().no_dep(state.tensor()), config())?;
-                eventually("the gate is held", || cell(&state, 1).load(SeqCst) == 1);
+                orch.submit(gate, state.args(), config())?;
+                state.await_begun(1);
                 // Ready, but one worker short.
                 let all = vec![args().no_dep(count.tensor()); 2];
                 let group = orch.submit_group(body, all, config())?;
                 std::thread::sleep(Duration::from_millis(20));
                 assert!(orch.cancel(&group));
-                cell(&state, 0).store(1, SeqCst);
+                state.open();
                 failed_as(orch.wait(&group), FailureKind::Cancelled);
                 orch.submit_group(body, vec![args().no_dep(count.tensor()); 2], config()).map(drop)
             }),

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Builder, Callable, Executor, Mode, Priority, TaskOptions, WorkerId};
 
-use crate::BoxError;
-use testkit::{BOTH, args, atom, config, small};
+use testkit::{BOTH, BoxError, args, atom, config, small};
 
 /// Counts singles in element 0; a group notes in element 1 + its number how many there were.
 fn kit(builder: Builder) -> (Executor, Callable, Callable, Buffer<u64>) {

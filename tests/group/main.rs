@@ -9,11 +9,9 @@ mod mixtures;
 mod random;
 mod repeated_deaths;
 
-use std::sync::atomic::Ordering::SeqCst;
-
-use mailring::abi::{CallConfig, TaskArgs, TaskArgsView};
-use mailring::{Callable, Error, Executor, TaskContext};
-use testkit::{atom, config};
+use mailring::abi::TaskArgs;
+use mailring::{Callable, Error, Executor};
+use testkit::config;
 
 testkit::tests! {
     "group::members" in members {
@@ -51,13 +49,6 @@ testkit::tests! {
     }
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-fn raise(signal: i32) {
-    // SAFETY: passes no pointers.
-    unsafe { libc::raise(signal) };
-}
-
 /// One argument list for each member: the same tensor for all, the index as scalar.
 fn members(count: u64, each: &TaskArgs) -> Vec<TaskArgs> {
     (0..count).map(|i| each.clone().scalar(i)).collect()
@@ -65,15 +56,4 @@ fn members(count: u64, each: &TaskArgs) -> Vec<TaskArgs> {
 
 fn run_group(exec: &Executor, callable: Callable, all: Vec<TaskArgs>) -> Result<(), Error> {
     exec.run(|orch| orch.submit_group(callable, all, config()).map(drop))
-}
-
-/// Meets the other members, then counts.
-fn barrier_body(
-    args: TaskArgsView<'_>,
-    _config: &CallConfig,
-    context: &TaskContext<'_>,
-) -> Result<(), BoxError> {
-    context.group().expect("a member").barrier()?;
-    atom(&args, 0, 0).fetch_add(1, SeqCst);
-    Ok(())
 }

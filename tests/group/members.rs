@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::{BoxError, members, run_group};
-use testkit::{BOTH, args, at, atom, await_value, config, small};
+use crate::{members, run_group};
+use testkit::{BOTH, BoxError, args, at, atom, await_value, config, small};
 
 pub(crate) fn members_run_at_the_same_time() {
     for mode in BOTH {

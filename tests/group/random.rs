@@ -3,8 +3,7 @@
 use mailring::abi::TaskArgs;
 use mailring::{Mode, TaskOptions};
 
-use crate::{BoxError, raise};
-use testkit::{BOTH, Random, args, at, config, small};
+use testkit::{BOTH, BoxError, Random, args, at, config, raise, small};
 
 /// Tasks and groups of one to four members, each adding one to some of eight counters that it
 /// names INOUT (member 0 does it); order and exclusiveness are what makes the sums right.

@@ -6,34 +6,28 @@ use std::time::{Duration, Instant};
 
 use mailring::{Mode, TaskOptions, WorkerId};
 
-use crate::{BoxError, raise};
-use testkit::{args, atom, await_value, cell, config, eventually, kill, small};
+use testkit::{BoxError, Gate, args, atom, bodies, config, eventually, kill, raise, small};
 
 /// A group of three of which one place stays empty, since worker 2 is busy; workers 0 and 1 join
 /// and are killed in turn, `deaths` times. Then the gate opens.
 fn die_while_it_forms(deaths: u64) {
     let mut builder = small(Mode::Process, 3);
-    let gate = builder
-        .register("gate", |args, _, _| {
-            atom(&args, 0, 1).fetch_add(1, SeqCst);
-            if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
-        })
-        .unwrap();
+    let gate = builder.register("gate", bodies::gate).unwrap();
     let body = builder
         .register("body", |args, _, context| {
             context.group().expect("a member").barrier()?;
-            atom(&args, 0, 2).fetch_add(1, SeqCst);
-            atom(&args, 0, 3).fetch_max(u64::from(context.attempt()), SeqCst);
+            atom(&args, 0, 0).fetch_add(1, SeqCst);
+            atom(&args, 0, 1).fetch_max(u64::from(context.attempt()), SeqCst);
             Ok::<(), BoxError>(())
         })
         .unwrap();
     let exec = builder.build().unwrap();
-    let state = exec.buffer::<u64>(4).unwrap();
+    let state = Gate::new(&exec);
+    let ran = exec.buffer::<u64>(2).unwrap();
     exec.run(|orch| {
-        let all = || args().no_dep(state.tensor());
-        orch.submit_with(gate, all(), config(), &TaskOptions::new().on(WorkerId(2)))?;
-        eventually("the gate is held", || cell(&state, 1).load(SeqCst) == 1);
-        let group = orch.submit_group(body, vec![all(); 3], config())?;
+        orch.submit_with(gate, state.args(), config(), &TaskOptions::new().on(WorkerId(2)))?;
+        state.await_begun(1);
+        let group = orch.submit_group(body, vec![args().no_dep(&ran); 3], config())?;
         for death in 0..deaths {
             let victim = (death % 2) as usize;
             std::thread::sleep(Duration::from_micros(1500)); // it joins
@@ -45,15 +39,15 @@ fn die_while_it_forms(deaths: u64) {
             });
         }
         let began = Instant::now();
-        cell(&state, 0).store(1, SeqCst);
+        state.open();
         orch.wait(&group)?;
         let took = began.elapsed();
         assert!(took < Duration::from_secs(5), "formed after {took:?} and {deaths} deaths");
         Ok(())
     })
     .unwrap_or_else(|error| panic!("{deaths} deaths: {error}"));
-    assert_eq!(state.get(2).unwrap(), 3, "{deaths} deaths: each member ran once");
-    let attempt = state.get(3).unwrap();
+    assert_eq!(ran.get(0).unwrap(), 3, "{deaths} deaths: each member ran once");
+    let attempt = ran.get(1).unwrap();
     println!("{deaths} deaths, attempt {attempt}");
     assert!(attempt > deaths / 2, "{deaths} deaths, attempt {attempt}");
     assert_eq!(exec.stats().deaths, deaths);

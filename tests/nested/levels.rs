@@ -2,7 +2,7 @@
 
 use mailring::abi::{ContinuousTensor, TaskArgs};
 use mailring::{BuildError, Builder, Callable, Error, Executor, FailureKind, Level, Mode};
-use testkit::{BOTH, at, atom, config, failed_as, failure, small};
+use testkit::{BOTH, at, atom, bodies, config, failed_as, failure, small};
 
 /// A level whose function `each` adds one to every element of its tensor, in one task an element,
 /// by workers that are executors of `below` themselves if there is one.
@@ -14,10 +14,7 @@ pub(crate) fn adding(
     let (builder, add) = match below {
         None => {
             let mut builder = small(mode, workers);
-            let add = builder.register("add", |args, _, _| {
-                let sum = args.get::<u64>(0, 0)? + 1;
-                args.set(0, 0, sum)
-            });
+            let add = builder.register("add", bodies::add_one);
             (builder, add.unwrap())
         }
         Some((level, each)) => (small(mode, 0).next_level(workers, level), each),
@@ -258,7 +255,7 @@ pub(crate) fn names_and_numbers() {
     let (mut other, elsewhere) = adding(Mode::Process, 1, None);
     let second = other.register("second", |_, _, _, _| Ok(())).unwrap();
     let mut below = small(Mode::Process, 1);
-    let add = below.register("add", |_, _, _| Ok::<(), Error>(())).unwrap();
+    let add = below.register("add", bodies::nop).unwrap();
     for wrong in [Callable(0), Callable(1), elsewhere, second, add] {
         let ran = exec.run(|orch| orch.submit(wrong, TaskArgs::new(), config()).map(drop));
         assert!(matches!(ran, Err(Error::UnknownFunction(n)) if n == wrong.0), "{ran:?}");

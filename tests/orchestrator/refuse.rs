@@ -3,7 +3,7 @@
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TensorArgType};
 use mailring::{Buffer, Callable, Error, Executor, Mode, Orchestrator, WorkerKind};
-use testkit::{BOTH, Done, args, at, config, small};
+use testkit::{BOTH, args, at, bodies, config, small};
 
 struct Kit {
     exec: Executor,
@@ -13,9 +13,7 @@ struct Kit {
 
 fn kit(mode: Mode) -> Kit {
     let mut builder = small(mode, 2).heap_bytes(64 << 10);
-    let add = builder
-        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer(4).unwrap();
     Kit { exec, add, data }
@@ -181,7 +179,7 @@ pub(crate) fn pools_without_workers() {
     for mode in BOTH {
         let kit = kit(mode);
         let mut builder = small(mode, 0).sub_workers(1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let subs = builder.build().unwrap();
         let error = kit.exec.run(|orch| orch.submit_sub(kit.add, args()).map(drop)).unwrap_err();
         assert!(matches!(error, Error::NoWorkers(WorkerKind::Sub)), "{error}");
@@ -355,7 +353,7 @@ pub(crate) fn writes_that_do_not_overlap() {
             .unwrap();
     }
     let mut builder = small(Mode::Process, 1).hazards(mailring::Hazards::Compatible);
-    let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+    let nop = builder.register("nop", bodies::nop).unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer::<u64>(4).unwrap();
     let twice = args().inout(data.tensor()).output_existing(data.tensor());
@@ -366,7 +364,7 @@ pub(crate) fn writes_that_do_not_overlap() {
 pub(crate) fn bytes_behind_the_end() {
     for mode in BOTH {
         let mut builder = small(mode, 1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let bytes = |at: u64, len: u32| ContinuousTensor::new(at, &[len], DataType::Uint8).unwrap();
         let buffer = exec.buffer::<u8>(65).unwrap();

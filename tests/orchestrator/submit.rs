@@ -5,37 +5,23 @@ use std::time::Duration;
 
 use mailring::abi::{ContinuousTensor, DataType, TaskArgs};
 use mailring::{Buffer, Callable, Error, Executor, Hazards, Mode};
-use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, eventually, failure, small};
+use testkit::{BOTH, Done, Gate, args, at, atom, bodies, config, eventually, failure, small};
 
 struct Kit {
     exec: Executor,
-    /// Adds to element 1 of its last tensor, then waits until element 0 is 1.
     gate: Callable,
-    /// Adds one to element 2 of its last tensor.
     count: Callable,
-    /// Fails.
     fail: Callable,
-    state: Buffer<u64>,
+    state: Gate,
 }
 
 fn kit(mode: Mode, hazards: Hazards) -> Kit {
     let mut builder = small(mode, 2).sub_workers(1).hazards(hazards).heap_bytes(64 << 10);
-    let gate = builder
-        .register("gate", |args, _, _| {
-            let last = args.tensors().len() - 1;
-            atom(&args, last, 1).fetch_add(1, SeqCst);
-            if await_value(atom(&args, last, 0), 1) { Ok(()) } else { Err("nobody opened") }
-        })
-        .unwrap();
-    let count = builder
-        .register("count", |args, _, _| {
-            atom(&args, args.tensors().len() - 1, 2).fetch_add(1, SeqCst);
-            Done::Ok(())
-        })
-        .unwrap();
-    let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
+    let gate = builder.register("gate", bodies::gate).unwrap();
+    let count = builder.register("count", bodies::count).unwrap();
+    let fail = builder.register("fail", bodies::fail).unwrap();
     let exec = builder.build().unwrap();
-    let state = exec.buffer(3).unwrap();
+    let state = Gate::new(&exec);
     Kit { exec, gate, count, fail, state }
 }
 
@@ -45,18 +31,19 @@ impl Kit {
     }
 
     fn counted(&self) -> u64 {
-        cell(&self.state, 2).load(SeqCst)
+        self.state.counted()
     }
 
     /// Submits the gate over `first`, then `count` over `second`, which waits for it or does not.
     #[track_caller]
     fn check(&self, first: TaskArgs, second: TaskArgs, waits: bool) {
         let before = self.counted();
-        self.state.copy_from_slice(&[0, 0, before]).unwrap();
+        self.state.close();
+        let begun = self.state.begun();
         self.exec
             .run(|orch| {
                 orch.submit(self.gate, self.with_state(first), config())?;
-                eventually("the gate is held", || cell(&self.state, 1).load(SeqCst) == 1);
+                self.state.await_begun(begun + 1);
                 let second = orch.submit(self.count, self.with_state(second), config())?;
                 if waits {
                     std::thread::sleep(Duration::from_millis(20));
@@ -64,7 +51,7 @@ impl Kit {
                 } else {
                     eventually("it waits for nobody", || self.counted() > before);
                 }
-                cell(&self.state, 0).store(1, SeqCst);
+                self.state.open();
                 orch.wait(&second)
             })
             .unwrap();
@@ -196,11 +183,7 @@ pub(crate) fn members_have_their_own_arguments() {
                     args.set(0, 0, args.scalar(0)? + index as u64)
                 })
                 .unwrap();
-            let sum = builder
-                .register("sum", |args, _, _| {
-                    args.set(2, 0, args.get::<u64>(0, 0)? + args.get::<u64>(1, 0)?)
-                })
-                .unwrap();
+            let sum = builder.register("sum", bodies::sum).unwrap();
             let exec = builder.build().unwrap();
             let data = exec.buffer::<u64>(3).unwrap();
             exec.run(|orch| {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use mailring::{Error, FailureKind, Mode, TaskOptions, WorkerId};
 use testkit::{
-    Done, args, at, atom, cell, config, eventually, failed_as, is_alive, kill, parent_of, small,
+    Done, args, at, atom, bodies, cell, config, eventually, failed_as, is_alive, kill, parent_of,
+    raise, small,
 };
 
 /// One worker of two dies in this way; the run reports it, and the next run works.
@@ -17,11 +18,7 @@ fn dies(how: fn(), says: &str) {
             Done::Ok(())
         })
         .unwrap();
-    let add = builder
-        .register("add", |args, _config, _context| {
-            args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)
-        })
-        .unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
     let exec = builder.build().unwrap();
     let sum = exec.buffer::<u64>(1).unwrap();
     for round in 1..=3 {
@@ -48,11 +45,6 @@ fn dies(how: fn(), says: &str) {
         assert_eq!(exec.stats().deaths, round);
         eventually("a replacement", || exec.stats().respawns == round);
     }
-}
-
-fn raise(signal: i32) {
-    // SAFETY: passes no pointers.
-    unsafe { libc::raise(signal) };
 }
 
 fn exit(code: i32) {
@@ -143,7 +135,7 @@ pub(crate) fn dependents_of_the_dead_do_not_run() {
 /// Also while nothing is asked of it. The delay is measured, and bounded loosely.
 pub(crate) fn an_idle_worker_is_replaced() {
     let mut builder = small(Mode::Process, 2);
-    let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+    let nop = builder.register("nop", bodies::nop).unwrap();
     let exec = builder.build().unwrap();
     exec.run(|orch| orch.submit(nop, args(), config()).map(drop)).unwrap();
     let before = exec.worker_pids();
@@ -390,9 +382,7 @@ pub(crate) fn a_scribbler_dies_alone() {
             Done::Ok(())
         })
         .unwrap();
-    let add = builder
-        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer::<u64>(2).unwrap();
     let failure = failed_as(

@@ -6,7 +6,7 @@ use std::process::Command;
 use mailring::abi::TaskArgs;
 use mailring::{Callable, Error, Executor, FailureKind, Mode, TaskOptions, Worker, WorkerKind};
 use tempfile::TempDir;
-use testkit::{BOTH, config, failed_as, failure, small};
+use testkit::{BOTH, BoxError, config, failed_as, failure, small};
 
 /// What the shared objects of these tests begin with.
 const PRELUDE: &str = r#"
@@ -274,7 +274,7 @@ impl Worker for Mute {
         _: mailring::abi::TaskArgsView<'_>,
         _: &mailring::abi::CallConfig,
         _: &mailring::TaskContext<'_>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<(), BoxError> {
         Err(format!("got {callable:#x}").into())
     }
 }

@@ -8,7 +8,7 @@ use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs};
 use mailring::{Callable, Error, Executor, Mode, TaskOptions};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use testkit::{
-    BOTH, at, atom, await_value, cell, config, eventually, failure, kill, open_fds, small,
+    BOTH, at, atom, await_value, bodies, cell, config, eventually, failure, kill, open_fds, small,
 };
 
 struct Bench {
@@ -24,12 +24,7 @@ struct Bench {
 /// a member.
 fn bench(mode: Mode, workers: usize) -> Bench {
     let mut builder = small(mode, workers);
-    let add = builder.register("add", |args, _, _| {
-        for i in 0..args.elements::<u64>(0)?.1 {
-            args.set(0, i, args.get::<u64>(0, i)? + 1)?;
-        }
-        Ok::<(), AbiError>(())
-    });
+    let add = builder.register("add", bodies::add_one_to_each);
     let wait = builder.register("wait", |args, _, _| {
         atom(&args, 0, 0).store(1, SeqCst);
         await_value(atom(&args, 0, 0), 2);

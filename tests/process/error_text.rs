@@ -7,7 +7,7 @@ use std::fmt;
 use mailring::{BuildError, Error, Executor, FailureKind, Mode, WorkerKind};
 
 use crate::kit::Fragile;
-use testkit::{BOTH, BoxError, Done, args, config, failure, small, within};
+use testkit::{BOTH, BoxError, args, bodies, config, failure, small, within};
 
 #[derive(Debug)]
 struct NoText;
@@ -55,7 +55,7 @@ fn ends(body: fn() -> Result<(), BoxError>, says: &str) {
     for mode in BOTH {
         let mut builder = small(mode, 2);
         let bad = builder.register("bad", move |_, _, _| body()).unwrap();
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let before = exec.worker_pids();
         within(10, || {

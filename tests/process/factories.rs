@@ -11,9 +11,10 @@ use mailring::{
     BuildError, Error, Executor, FailureKind, Mode, TaskContext, TaskOptions, Worker, WorkerId,
     WorkerKind,
 };
-use testkit::{BOTH, Done, args, at, atom, config, eventually, failed_as, kill, own_kib, small};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use testkit::{
+    BOTH, BoxError, args, at, atom, bodies, config, eventually, failed_as, kill, own_kib, raise,
+    small,
+};
 
 /// Writes into its tensor which worker it is, what it was told, and how often it was called.
 struct Clerk {
@@ -31,8 +32,7 @@ impl Worker for Clerk {
     ) -> Result<(), BoxError> {
         self.calls += 1;
         if callable == 0xdead {
-            // SAFETY: passes no pointers.
-            unsafe { libc::raise(libc::SIGKILL) };
+            raise(libc::SIGKILL);
         }
         assert_eq!(context.worker(), self.id);
         atom(&args, 0, 0).store(callable, SeqCst);
@@ -141,7 +141,7 @@ pub(crate) fn again_for_a_replacement() {
 pub(crate) fn only_the_sub_kind() {
     for mode in BOTH {
         let mut builder = small(mode, 1).sub_workers(1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder
             .worker_factory(WorkerKind::Sub, |id| Ok(Box::new(Clerk { id, calls: 0 })))
             .build()
@@ -231,7 +231,7 @@ pub(crate) fn no_room_is_refused() {
         }
     }
     let mut builder = Executor::builder().workers(1); // the default sizes: gigabytes
-    let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+    let nop = builder.register("nop", bodies::nop).unwrap();
     let exec = builder.build().unwrap();
     exec.run(|orch| orch.submit(nop, args(), config()).map(drop)).unwrap();
     assert!(own_kib(std::process::id()) < 200 << 10);

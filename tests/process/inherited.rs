@@ -8,9 +8,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use mailring::{Executor, FailureKind, Mode, TaskOptions, WorkerId};
-use testkit::{BOTH, Done, args, config, eventually, failed_as, kill, small};
-
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
+use testkit::{BOTH, BoxError, Done, args, config, eventually, failed_as, kill, small};
 
 /// An executor whose body takes every lock that it can think of, and then panics.
 fn takes_all() -> (Executor, mailring::Callable) {
@@ -36,7 +34,7 @@ fn takes_all_and(names: bool, workers: usize) -> (Executor, mailring::Callable) 
             if text.len() < 100 {
                 panic!("as it should");
             }
-            Ok::<(), AnyError>(())
+            Ok::<(), BoxError>(())
         })
         .unwrap();
     (builder.build().unwrap(), all)
@@ -218,7 +216,7 @@ pub(crate) fn thread_locals_stay_where_they_are() {
     let mut builder = small(Mode::Process, 1);
     let look = builder
         .register("look", |_, _, _| match MINE.get() {
-            0 => Ok::<(), AnyError>(()),
+            0 => Ok::<(), BoxError>(()),
             found => Err(format!("found {found}").into()),
         })
         .unwrap();

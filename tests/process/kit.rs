@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use mailring::abi::{CallConfig, TaskArgsView};
 use mailring::{Callable, Executor, Mode, TaskContext, TaskOptions, Worker, WorkerId};
-use testkit::{BoxError, Done, args, at, atom, await_value, cell, config, parent_of, small};
+use testkit::{
+    BoxError, Done, args, at, atom, await_value, bodies, cell, config, parent_of, raise, small,
+};
 
 /// Two workers with a body that adds one, and takes as long as it is told.
 pub(crate) fn built() -> (Executor, Callable) {
@@ -62,16 +64,15 @@ impl Worker for Fragile {
         &mut self,
         callable: u64,
         args: TaskArgsView<'_>,
-        _: &CallConfig,
-        _: &TaskContext<'_>,
+        config: &CallConfig,
+        context: &TaskContext<'_>,
     ) -> Result<(), BoxError> {
         match callable {
-            1 => args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)?,
+            1 => bodies::add_one(args, config, context)?,
             2 if !await_value(atom(&args, 0, 0), 1) => {
                 return Err("nobody opened the gate".into());
             }
-            // SAFETY: passes no pointers.
-            3 => _ = unsafe { libc::raise(libc::SIGKILL) },
+            3 => raise(libc::SIGKILL),
             _ => {}
         }
         Ok(())

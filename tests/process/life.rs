@@ -8,15 +8,13 @@ use std::time::{Duration, Instant};
 
 use mailring::{Error, Executor, Mode, TaskOptions, WorkerId, WorkerKind};
 use testkit::{
-    BOTH, Done, args, at, atom, await_value, cell, config, cpu_time, eventually, is_alive, kill,
-    open_fds, parent_of, small,
+    BOTH, Done, args, at, atom, await_value, bodies, cell, config, cpu_time, eventually, is_alive,
+    kill, open_fds, parent_of, small,
 };
 
 fn add_one(mode: Mode, workers: usize) -> u64 {
     let mut builder = small(mode, workers);
-    let add = builder
-        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
     let exec = builder.build().unwrap();
     let sum = exec.buffer::<u64>(1).unwrap();
     exec.run(|orch| orch.submit(add, args().inout(sum.tensor()), config()).map(drop)).unwrap();
@@ -103,7 +101,7 @@ pub(crate) fn mappings_are_given_back() {
 pub(crate) fn idle_costs_nothing() {
     for mode in BOTH {
         let mut builder = small(mode, 4).sub_workers(2);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         exec.run(|orch| (0..100).try_for_each(|_| orch.submit(nop, args(), config()).map(drop)))
             .unwrap();
@@ -294,7 +292,7 @@ pub(crate) fn subprocesses_end_with_their_worker() {
 pub(crate) fn stats_count() {
     for mode in BOTH {
         let mut builder = small(mode, 2).sub_workers(1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         assert_eq!(exec.workers(WorkerKind::NextLevel), 2);
         assert_eq!(exec.workers(WorkerKind::Sub), 1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TaskArgsView};
 use mailring::{Buffer, Error, Executor, Mode, Orchestrator, WorkerId, WorkerKind};
-use testkit::{BOTH, Done, args, at, config, small};
+use testkit::{BOTH, args, at, bodies, config, small};
 
 /// Forks; the child ends with the number of the first check that does not hold, or 0. An alarm ends
 /// one that hangs.
@@ -57,9 +57,7 @@ fn accessors_refuse(buffer: &Buffer<u64>) -> Vec<bool> {
 pub(crate) fn a_forked_copy_is_inert() {
     for mode in BOTH {
         let mut builder = small(mode, 2);
-        let add = builder
-            .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-            .unwrap();
+        let add = builder.register("add", bodies::add_one).unwrap();
         let exec = builder.build().unwrap();
         let [sum, memfd] = [exec.buffer::<u64>(1).unwrap(), exec.memfd_buffer(1).unwrap()];
         let run = |exec: &Executor, sum: &Buffer<u64>| {
@@ -120,7 +118,7 @@ pub(crate) fn a_forked_copy_is_inert() {
 pub(crate) fn a_child_inside_a_run_is_refused() {
     for mode in BOTH {
         let mut builder = small(mode, 1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let buffer = exec.buffer::<u64>(4).unwrap();
         let memfd = exec.memfd_buffer::<u64>(4).unwrap();
@@ -160,7 +158,7 @@ pub(crate) fn a_child_inside_a_run_is_refused() {
 pub(crate) fn a_child_that_leaves_the_run_and_drops_all() {
     for mode in BOTH {
         let mut builder = small(mode, 1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let buffer = exec.buffer::<u64>(1 << 18).unwrap();
         let memfd = exec.memfd_buffer::<u64>(1 << 18).unwrap();
@@ -196,7 +194,7 @@ pub(crate) fn a_child_that_leaves_the_run_and_drops_all() {
 pub(crate) fn a_child_that_returns_into_the_run() {
     for mode in BOTH {
         let mut builder = small(mode, 1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let mut child = -1;
         let mut body = |orch: &mut Orchestrator| {

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use mailring::{Executor, Mode};
 use testkit::harness::again;
-use testkit::{Done, args, at, atom, cell, config, eventually, is_alive, kill, parent_of, small};
+use testkit::{
+    BoxError, Done, args, at, atom, bodies, cell, config, eventually, is_alive, kill, parent_of,
+    small,
+};
 
 /// The promise is one second; a loaded machine gets more.
 const GONE: Duration = Duration::from_secs(5);
@@ -60,9 +63,7 @@ pub(crate) fn killed_in_the_middle_of_a_run() {
 
 pub(crate) fn busy_host() {
     let mut builder = small(Mode::Process, 3);
-    let work = builder
-        .register("work", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
+    let work = builder.register("work", bodies::add_one).unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer::<u64>(8).unwrap();
     announce(&exec, &[]);
@@ -79,7 +80,7 @@ pub(crate) fn killed_when_idle() {
 
 pub(crate) fn idle_host() {
     let mut builder = small(Mode::Process, 2);
-    let _ = builder.register("nop", |_, _, _| Done::Ok(()));
+    let _ = builder.register("nop", bodies::nop);
     let exec = builder.build().unwrap();
     announce(&exec, &[]);
     std::thread::sleep(Duration::from_secs(50));
@@ -111,7 +112,7 @@ pub(crate) fn host_with_subprocesses() {
             if args.scalar(1)? == 1 {
                 child.wait()?; // the body goes on for as long as the child does
             }
-            Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+            Ok::<(), BoxError>(())
         })
         .unwrap();
     let exec = builder.build().unwrap();
@@ -201,7 +202,7 @@ pub(crate) fn killed_while_building() {
 pub(crate) fn building_host() {
     loop {
         let mut builder = small(Mode::Process, 4);
-        let _ = builder.register("nop", |_, _, _| Done::Ok(()));
+        let _ = builder.register("nop", bodies::nop);
         let _exec = builder.build().unwrap();
     }
 }
@@ -210,9 +211,7 @@ pub(crate) fn building_host() {
 pub(crate) fn the_building_thread_may_end() {
     let built = std::thread::spawn(|| {
         let mut builder = small(Mode::Process, 2);
-        let add = builder
-            .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-            .unwrap();
+        let add = builder.register("add", bodies::add_one).unwrap();
         (builder.build().unwrap(), add)
     });
     let (exec, add) = built.join().unwrap();

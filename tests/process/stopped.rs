@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mailring::{FailureKind, Mode, TaskOptions, WorkerId};
 use testkit::{
-    args, at, atom, await_value, cell, config, eventually, failed_as, kill, small, stat,
+    args, at, atom, await_value, bodies, cell, config, eventually, failed_as, kill, small, stat,
 };
 
 fn stop(pid: u32) {
@@ -54,9 +54,7 @@ pub(crate) fn asleep_with_a_task_of_its_own() {
 pub(crate) fn with_a_lease_before_the_body() {
     const BYTES: usize = 96 << 20;
     let mut builder = small(Mode::Process, 1).heap_bytes(2 * BYTES).buffer_bytes(2 * BYTES);
-    let add = builder
-        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer::<u64>(BYTES / 8).unwrap();
     let options = TaskOptions::new().snapshot();

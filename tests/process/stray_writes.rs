@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{Error, Executor, Mode, TaskContext, TaskOptions, WaitStrategy, WorkerId};
-use testkit::{Done, Random, args, at, cell, config, eventually, small};
+use testkit::{Done, Random, args, at, bodies, cell, config, eventually, small};
 
 /// The shared part of the arena called `name`, as words.
 fn words(name: &str) -> &'static [AtomicU64] {
@@ -275,7 +275,7 @@ pub(crate) fn a_run_that_is_polled_for_has_an_end() {
             Done::Ok(())
         })
         .unwrap();
-    let add = builder.register("add", |_, _, _| Done::Ok(())).unwrap();
+    let add = builder.register("add", bodies::nop).unwrap();
     let exec = builder.build().unwrap();
     let data = exec.buffer::<u64>(1).unwrap();
     let submitted = exec.submit_run(|orch| {

@@ -1,19 +1,16 @@
 //! Full rings, seen from a submit.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::abi::{ContinuousTensor, DataType};
 use mailring::ring::RingError;
 use mailring::{Error, Mode};
-use testkit::{
-    BOTH, Done, args, atom, await_value, cell, config, eventually, kill, parent_of, small,
-};
+use testkit::{BOTH, Gate, args, bodies, config, kill, parent_of, small};
 
 struct Full {
     exec: mailring::Executor,
     gate: mailring::Callable,
-    state: mailring::Buffer<u64>,
+    state: Gate,
 }
 
 fn full(mode: Mode, limit: Option<Duration>) -> Full {
@@ -21,14 +18,9 @@ fn full(mode: Mode, limit: Option<Duration>) -> Full {
     if let Some(limit) = limit {
         builder = builder.back_pressure_timeout(limit);
     }
-    let gate = builder
-        .register("gate", |args, _, _| {
-            atom(&args, 0, 1).fetch_add(1, SeqCst);
-            if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
-        })
-        .unwrap();
+    let gate = builder.register("gate", bodies::gate).unwrap();
     let exec = builder.build().unwrap();
-    let state = exec.buffer(2).unwrap();
+    let state = Gate::new(&exec);
     Full { exec, gate, state }
 }
 
@@ -39,7 +31,7 @@ fn kibibyte() -> ContinuousTensor {
 impl Full {
     fn submit(&self, orch: &mut mailring::Orchestrator) -> Result<(), Error> {
         orch.scope(|orch| {
-            let all = args().no_dep(self.state.tensor()).output(kibibyte());
+            let all = args().output(kibibyte()).no_dep(self.state.tensor());
             orch.submit(self.gate, all, config()).map(drop)
         })
     }
@@ -50,15 +42,15 @@ pub(crate) fn release_unblocks_a_submit() {
         let full = full(mode, None);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                eventually("the first began", || cell(&full.state, 1).load(SeqCst) == 1);
+                full.state.await_begun(1);
                 std::thread::sleep(Duration::from_millis(50));
-                cell(&full.state, 0).store(1, SeqCst);
+                full.state.open();
             });
             let began = Instant::now();
             full.exec.run(|orch| (0..3).try_for_each(|_| full.submit(orch))).unwrap();
             assert!(began.elapsed() >= Duration::from_millis(40), "the third had to wait");
         });
-        assert_eq!(full.state.get(1).unwrap(), 3);
+        assert_eq!(full.state.begun(), 3);
     }
 }
 
@@ -73,11 +65,11 @@ pub(crate) fn waiting_has_an_end() {
                 let error = full.submit(orch).unwrap_err();
                 assert!(matches!(error, Error::BackPressure { .. }), "{error}");
                 assert!(began.elapsed() >= limit && began.elapsed() < Duration::from_secs(10));
-                cell(&full.state, 0).store(1, SeqCst);
+                full.state.open();
                 full.submit(orch)
             })
             .unwrap();
-        assert_eq!(full.state.get(1).unwrap(), 3);
+        assert_eq!(full.state.begun(), 3);
     }
 }
 
@@ -87,7 +79,7 @@ pub(crate) fn a_failed_executor_unblocks_a_submit() {
     let fork_server = parent_of(full.exec.worker_pids()[0] as i32);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            eventually("the first began", || cell(&full.state, 1).load(SeqCst) == 1);
+            full.state.await_begun(1);
             std::thread::sleep(Duration::from_millis(30));
             kill(fork_server, libc::SIGKILL);
         });
@@ -100,7 +92,7 @@ pub(crate) fn too_large_is_refused_at_once() {
     for mode in BOTH {
         let full = full(mode, None);
         let mut builder = small(mode, 1).heap_bytes(8192);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         exec.run(|orch| {
             let bytes = |n| ContinuousTensor::new(0, &[n], DataType::Uint8);

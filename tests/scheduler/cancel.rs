@@ -7,75 +7,49 @@ use mailring::{
     Buffer, Callable, Error, Executor, FailureKind, Mode, Orchestrator, TaskHandle, TaskOptions,
 };
 use testkit::{
-    BOTH, Done, args, at, atom, await_value, cell, config, eventually, failed_as, small,
+    BOTH, BoxError, Done, Gate, args, at, atom, bodies, config, eventually, failed_as, small,
 };
 
 struct Kit {
     exec: Executor,
-    /// Adds to element 1, waits until element 0 is 1.
     gate: Callable,
-    /// Adds to element 2.
     count: Callable,
-    /// Adds to element 1, goes on until it is told to stop, and fails then.
     patient: Callable,
-    /// Sleeps for as many milliseconds as its scalar says, then adds to element 2.
+    /// Sleeps for as many milliseconds as its scalar says, then counts.
     nap: Callable,
-    state: Buffer<u64>,
+    state: Gate,
 }
 
 fn kit(mode: Mode) -> Kit {
     let mut builder = small(mode, 2);
-    let gate = builder
-        .register("gate", |args, _, _| {
-            atom(&args, 0, 1).fetch_add(1, SeqCst);
-            if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
-        })
-        .unwrap();
-    let count = builder
-        .register("count", |args, _, _| {
-            atom(&args, 0, 2).fetch_add(1, SeqCst);
-            Done::Ok(())
-        })
-        .unwrap();
-    let patient = builder
-        .register("patient", |args, _, context| {
-            atom(&args, 0, 1).fetch_add(1, SeqCst);
-            let until = Instant::now() + Duration::from_secs(20);
-            while !context.cancelled() && Instant::now() < until {
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            if context.cancelled() {
-                atom(&args, 0, 3).fetch_add(1, SeqCst);
-            }
-            Err("stopped")
-        })
-        .unwrap();
+    let gate = builder.register("gate", bodies::gate).unwrap();
+    let count = builder.register("count", bodies::count).unwrap();
+    let patient = builder.register("patient", bodies::patient).unwrap();
     let nap = builder
-        .register("nap", |args, _, _| {
+        .register("nap", |args, config, context| {
             std::thread::sleep(Duration::from_millis(args.scalar(0)?));
-            atom(&args, 0, 2).fetch_add(1, SeqCst);
-            Done::Ok(())
+            Ok::<(), BoxError>(bodies::count(args, config, context)?)
         })
         .unwrap();
     let exec = builder.build().unwrap();
-    let state = exec.buffer(4).unwrap();
+    let state = Gate::new(&exec);
     Kit { exec, gate, count, patient, nap, state }
 }
 
 impl Kit {
     fn block(&self, orch: &mut Orchestrator, data: &Buffer<u64>) -> Result<TaskHandle, Error> {
-        let all = args().no_dep(self.state.tensor()).inout(data.tensor());
+        let all = args().inout(data.tensor()).no_dep(self.state.tensor());
         let handle = orch.submit(self.gate, all, config())?;
-        eventually("the gate is held", || cell(&self.state, 1).load(SeqCst) == 1);
+        self.state.await_begun(1);
         Ok(handle)
     }
 
     fn open(&self) {
-        cell(&self.state, 0).store(1, SeqCst);
+        self.state.open();
     }
 
     fn counted(&self) -> u64 {
-        self.state.get(2).unwrap()
+        self.state.counted()
     }
 }
 
@@ -88,11 +62,11 @@ pub(crate) fn a_task_that_has_not_begun() {
                 kit.block(orch, &data)?;
                 let mut handles = Vec::new();
                 for i in 0..5 {
-                    let all = args().no_dep(kit.state.tensor()).inout(data.tensor());
+                    let all = args().inout(data.tensor()).no_dep(kit.state.tensor());
                     let named = TaskOptions::new().name(format!("link {i}"));
                     handles.push(orch.submit_with(kit.count, all, config(), &named)?);
                 }
-                let free = orch.submit(kit.count, args().no_dep(kit.state.tensor()), config())?;
+                let free = orch.submit(kit.count, kit.state.args(), config())?;
                 assert!(orch.cancel(&handles[2]));
                 assert!(orch.cancel(&handles[2]), "not yet through, so once more is true again");
                 kit.open();
@@ -114,11 +88,11 @@ pub(crate) fn a_task_that_is_through() {
         let kit = kit(mode);
         kit.exec
             .run(|orch| {
-                let handle = orch.submit(kit.count, args().no_dep(kit.state.tensor()), config())?;
+                let handle = orch.submit(kit.count, kit.state.args(), config())?;
                 orch.wait(&handle)?;
                 assert!(!orch.cancel(&handle));
                 for _ in 0..600 {
-                    orch.submit(kit.count, args().no_dep(kit.state.tensor()), config())?;
+                    orch.submit(kit.count, kit.state.args(), config())?;
                 }
                 // By now another task has its slot; it must not be hit.
                 assert!(!orch.cancel(&handle));
@@ -134,16 +108,15 @@ pub(crate) fn a_running_body_sees_it() {
         let kit = kit(mode);
         let failure = failed_as(
             kit.exec.run(|orch| {
-                let state = || args().no_dep(kit.state.tensor());
-                let handle = orch.submit(kit.patient, state(), config())?;
-                eventually("it began", || cell(&kit.state, 1).load(SeqCst) == 1);
+                let handle = orch.submit(kit.patient, kit.state.args(), config())?;
+                kit.state.await_begun(1);
                 assert!(orch.cancel(&handle));
-                orch.submit(kit.count, state(), config()).map(drop)
+                orch.submit(kit.count, kit.state.args(), config()).map(drop)
             }),
             FailureKind::Cancelled,
         );
         assert!(failure.worker.is_none_or(|worker| worker.0 < 2));
-        assert_eq!((kit.counted(), kit.state.get(3).unwrap()), (1, 1), "{mode:?}");
+        assert_eq!((kit.counted(), kit.state.told()), (1, 1), "{mode:?}");
     }
 }
 
@@ -154,7 +127,7 @@ pub(crate) fn a_scope_with_those_inside() {
         let error = kit.exec.run(|orch| {
             let count = |orch: &mut Orchestrator, n: u64| {
                 (0..n).try_for_each(|_| {
-                    let all = args().no_dep(kit.state.tensor()).input(data.tensor());
+                    let all = args().input(data.tensor()).no_dep(kit.state.tensor());
                     orch.submit(kit.count, all, config()).map(drop)
                 })
             };
@@ -184,7 +157,7 @@ pub(crate) fn a_run_from_its_handle() {
             .submit_run(|orch| {
                 kit.block(orch, &data)?;
                 (0..100).try_for_each(|_| {
-                    let all = args().no_dep(kit.state.tensor()).inout(data.tensor());
+                    let all = args().inout(data.tensor()).no_dep(kit.state.tensor());
                     orch.submit(kit.count, all, config()).map(drop)
                 })
             })
@@ -197,11 +170,7 @@ pub(crate) fn a_run_from_its_handle() {
         assert_eq!(handle.cancel(), 0);
         assert_eq!(kit.counted(), 0);
         // The executor is as good as before.
-        kit.exec
-            .run(|orch| {
-                orch.submit(kit.count, args().no_dep(kit.state.tensor()), config()).map(drop)
-            })
-            .unwrap();
+        kit.exec.run(|orch| orch.submit(kit.count, kit.state.args(), config()).map(drop)).unwrap();
         assert_eq!(kit.counted(), 1);
     }
 }
@@ -212,10 +181,12 @@ pub(crate) fn order_is_kept() {
         let kit = kit(mode);
         let data = kit.exec.buffer::<u64>(1).unwrap();
         let error = kit.exec.run(|orch| {
-            let state = || args().no_dep(kit.state.tensor());
+            let cells = kit.state.tensor();
             kit.block(orch, &data)?;
-            let middle = orch.submit(kit.count, state().inout(data.tensor()), config())?;
-            let later = orch.submit(kit.count, state().output(data.tensor()), config())?;
+            let both = args().inout(data.tensor()).no_dep(cells);
+            let middle = orch.submit(kit.count, both, config())?;
+            let both = args().output(data.tensor()).no_dep(cells);
+            let later = orch.submit(kit.count, both, config())?;
             orch.cancel(&middle);
             std::thread::sleep(Duration::from_millis(30));
             assert_eq!(kit.counted(), 0, "the gate still has the buffer");
@@ -233,11 +204,11 @@ pub(crate) fn deadline_in_a_process() {
     let began = Instant::now();
     let failure = failed_as(
         kit.exec.run(|orch| {
-            let state = || args().no_dep(kit.state.tensor()).inout(data.tensor());
+            let state = || args().inout(data.tensor()).no_dep(kit.state.tensor());
             let short = TaskOptions::new().deadline(Duration::from_millis(50)).name("slow");
             orch.submit_with(kit.nap, state().scalar(60_000), config(), &short)?;
             orch.submit(kit.nap, state().scalar(0), config())?;
-            orch.submit(kit.nap, args().no_dep(kit.state.tensor()).scalar(0), config())?;
+            orch.submit(kit.nap, kit.state.args().scalar(0), config())?;
             Ok(())
         }),
         FailureKind::Deadline,
@@ -256,7 +227,7 @@ pub(crate) fn deadline_in_a_thread() {
     let short = TaskOptions::new().deadline(Duration::from_millis(30));
     let run = |callable, scalar| {
         kit.exec.run(|orch| {
-            let all = args().no_dep(kit.state.tensor()).scalar(scalar);
+            let all = kit.state.args().scalar(scalar);
             orch.submit_with(callable, all, config(), &short).map(drop)
         })
     };
@@ -264,7 +235,7 @@ pub(crate) fn deadline_in_a_thread() {
     assert_eq!(kit.counted(), 1, "the body went on to its end");
     // What the body says after its deadline does not count.
     failed_as(run(kit.patient, 0), FailureKind::Deadline);
-    assert_eq!(kit.state.get(3).unwrap(), 1, "it saw `cancelled`");
+    assert_eq!(kit.state.told(), 1, "it saw `cancelled`");
     run(kit.nap, 0).unwrap();
     assert_eq!(kit.counted(), 2);
     assert_eq!(kit.exec.stats().kills, 0);
@@ -278,7 +249,7 @@ pub(crate) fn deadline_of_quick_tasks() {
             kit.exec
                 .run(|orch| {
                     (0..500).try_for_each(|_| {
-                        let all = args().no_dep(kit.state.tensor());
+                        let all = kit.state.args();
                         orch.submit_with(kit.count, all, config(), &long).map(drop)
                     })
                 })
@@ -331,14 +302,14 @@ pub(crate) fn bad_options_are_refused() {
                     plain().retries(63).idempotent(),
                     plain().retries(u32::MAX).idempotent(),
                 ] {
-                    let all = args().no_dep(kit.state.tensor()).inout(at(&data, 0));
+                    let all = args().inout(at(&data, 0)).no_dep(kit.state.tensor());
                     let refused = orch.submit_with(kit.count, all, config(), &options);
                     assert!(
                         matches!(refused, Err(Error::Options(_) | Error::Retries(_))),
                         "{options:?}: {refused:?}"
                     );
                 }
-                let all = args().no_dep(kit.state.tensor()).inout(at(&data, 0));
+                let all = args().inout(at(&data, 0)).no_dep(kit.state.tensor());
                 let most = plain().retries(62).idempotent().deadline(Duration::from_secs(4000));
                 orch.submit_with(kit.count, all, config(), &most).map(drop)
             })

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Callable, Error, Executor, FailureKind, Mode, TaskOptions};
-use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, failed_as, small};
+use testkit::{BOTH, Done, args, at, atom, await_value, bodies, cell, config, failed_as, small};
 
 struct Kit {
     exec: Executor,
@@ -66,7 +66,7 @@ pub(crate) fn waits_for_detached_runs() {
 
 pub(crate) fn a_failed_run_is_told_by_its_handle() {
     let mut builder = small(Mode::Process, 1);
-    let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
+    let fail = builder.register("fail", bodies::fail).unwrap();
     let exec = builder.build().unwrap();
     let ((), handle) =
         exec.submit_run(|orch| orch.submit(fail, args(), config()).map(drop)).unwrap();

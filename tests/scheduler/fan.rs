@@ -2,7 +2,7 @@
 //! fan-in nodes.
 
 use mailring::{Callable, Executor, Mode, TaskOptions};
-use testkit::{BOTH, args, at, config, small};
+use testkit::{BOTH, args, at, bodies, config, small};
 
 struct Adder {
     exec: Executor,
@@ -12,17 +12,8 @@ struct Adder {
 
 fn adder(mode: Mode, window: usize) -> Adder {
     let mut builder = small(mode, 3).slot_window(window);
-    let put = builder.register("put", |args, _, _| args.set(0, 0, args.scalar(0)?)).unwrap();
-    let sum = builder
-        .register("sum", |args, _, _| {
-            let (_, count) = args.elements::<u64>(0)?;
-            let mut sum = 0;
-            for i in 0..count {
-                sum += args.get::<u64>(0, i)?;
-            }
-            args.set::<u64>(1, 0, sum)
-        })
-        .unwrap();
+    let put = builder.register("put", bodies::put).unwrap();
+    let sum = builder.register("sum", bodies::sum).unwrap();
     Adder { exec: builder.build().unwrap(), put, sum }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use mailring::{Error, FailureKind, Mode, RunHandle, WaitStrategy};
 
 use testkit::{
-    BOTH, BoxError, Done, args, at, atom, await_cancel, cell, config, eventually, failed_as,
-    is_alive, small, within,
+    BOTH, BoxError, Done, args, at, atom, await_cancel, bodies, cell, config, eventually,
+    failed_as, is_alive, small, within,
 };
 
 // ---- dropped executors --------------------------------------------------------------------------
@@ -86,9 +86,7 @@ pub(crate) fn dropping_ends_a_wait_for_what_never_begins() {
 pub(crate) fn done_before_wait_keeps_the_failure() {
     for mode in BOTH {
         let mut builder = small(mode, 2);
-        let add = builder
-            .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-            .unwrap();
+        let add = builder.register("add", bodies::add_one).unwrap();
         let bad = builder.register("bad", |_, _, _| Err::<(), _>("on purpose")).unwrap();
         let exec = builder.build().unwrap();
         let data = exec.buffer::<u64>(2).unwrap();
@@ -116,7 +114,7 @@ pub(crate) fn a_failure_outlives_its_window() {
     for mode in BOTH {
         for look in [false, true] {
             let mut builder = small(mode, 2).slot_window(16);
-            let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+            let nop = builder.register("nop", bodies::nop).unwrap();
             let bad = builder.register("bad", |_, _, _| Err::<(), _>("long ago")).unwrap();
             let exec = builder.build().unwrap();
             let (_, handle) = exec
@@ -147,7 +145,7 @@ pub(crate) fn a_failure_outlives_its_window() {
 pub(crate) fn waiting_for_a_run_frees_its_buffers() {
     for mode in BOTH {
         let mut builder = small(mode, 2).buffer_bytes(64 << 10);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         for _ in 0..20 {
             let buffer = exec.buffer::<u64>(6000).unwrap();

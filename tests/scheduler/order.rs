@@ -7,7 +7,7 @@ use mailring::{
     Buffer, Callable, Error, Executor, Mode, Orchestrator, Priority, TaskOptions, WaitStrategy,
     WorkerId, WorkerKind,
 };
-use testkit::{BOTH, Done, args, at, atom, await_value, cell, config, eventually, small};
+use testkit::{BOTH, Done, Gate, args, at, atom, await_value, bodies, config, eventually, small};
 
 /// An executor whose tasks write the number in their first scalar behind what was written before.
 struct Log {
@@ -16,7 +16,7 @@ struct Log {
     gate: Callable,
     /// Element 0: how many; then the numbers.
     lines: Buffer<u64>,
-    open: Buffer<u64>,
+    state: Gate,
 }
 
 impl Log {
@@ -29,15 +29,10 @@ impl Log {
                 Done::Ok(())
             })
             .unwrap();
-        let gate = builder
-            .register("gate", |args, _, _| {
-                atom(&args, 0, 1).fetch_add(1, SeqCst);
-                if await_value(atom(&args, 0, 0), 1) { Ok(()) } else { Err("nobody opened") }
-            })
-            .unwrap();
+        let gate = builder.register("gate", bodies::gate).unwrap();
         let exec = builder.build().unwrap();
-        let (lines, open) = (exec.buffer(1000).unwrap(), exec.buffer(2).unwrap());
-        Self { exec, note, gate, lines, open }
+        let (lines, state) = (exec.buffer(1000).unwrap(), Gate::new(&exec));
+        Self { exec, note, gate, lines, state }
     }
 
     fn note(&self, orch: &mut Orchestrator, n: u64, options: &TaskOptions) -> Result<(), Error> {
@@ -46,14 +41,14 @@ impl Log {
     }
 
     fn block(&self, orch: &mut Orchestrator, options: &TaskOptions) -> Result<(), Error> {
-        let began = cell(&self.open, 1).load(SeqCst);
-        orch.submit_with(self.gate, args().no_dep(self.open.tensor()), config(), options)?;
-        eventually("the gate is held", || cell(&self.open, 1).load(SeqCst) > began);
+        let begun = self.state.begun();
+        orch.submit_with(self.gate, self.state.args(), config(), options)?;
+        self.state.await_begun(begun + 1);
         Ok(())
     }
 
     fn open(&self) {
-        cell(&self.open, 0).store(1, SeqCst);
+        self.state.open();
     }
 
     fn seen(&self) -> Vec<u64> {
@@ -104,7 +99,7 @@ pub(crate) fn a_dependent_comes_after_its_producer() {
 pub(crate) fn producers_that_finish_during_wiring() {
     for (mode, rounds) in [(Mode::Process, 8_000u64), (Mode::Thread, 8_000)] {
         let mut builder = small(mode, 2);
-        let put = builder.register("put", |args, _, _| args.set(0, 0, args.scalar(0)?)).unwrap();
+        let put = builder.register("put", bodies::put).unwrap();
         let sum = builder
             .register("sum", |args, _, _| {
                 let sum = args.get::<u64>(0, 0)? + args.get::<u64>(1, 0)?;
@@ -234,9 +229,7 @@ pub(crate) fn pools_do_not_block_each_other() {
 pub(crate) fn wait_inside_the_closure() {
     for mode in BOTH {
         let mut builder = small(mode, 2);
-        let add = builder
-            .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-            .unwrap();
+        let add = builder.register("add", bodies::add_one).unwrap();
         let exec = builder.build().unwrap();
         let data = exec.buffer::<u64>(1).unwrap();
         let stale = exec
@@ -261,9 +254,7 @@ pub(crate) fn every_wait_strategy() {
     for wait in [WaitStrategy::Spin, WaitStrategy::Adaptive, WaitStrategy::Park] {
         for mode in BOTH {
             let mut builder = small(mode, 2).sub_workers(1).wait_strategy(wait);
-            let add = builder
-                .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-                .unwrap();
+            let add = builder.register("add", bodies::add_one).unwrap();
             let exec = builder.build().unwrap();
             let data = exec.buffer::<u64>(4).unwrap();
             for _ in 0..5 {
@@ -293,7 +284,7 @@ pub(crate) fn every_wait_strategy() {
 pub(crate) fn a_task_starts_at_once() {
     for mode in BOTH {
         let mut builder = small(mode, 1);
-        let nop = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let nop = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         let quarter = || {
             let mut times: Vec<Duration> = (0..400)
@@ -317,9 +308,7 @@ pub(crate) fn no_wake_up_is_lost() {
     for mode in BOTH {
         for workers in [1, 3] {
             let mut builder = small(mode, workers).wait_strategy(WaitStrategy::Park);
-            let add = builder
-                .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-                .unwrap();
+            let add = builder.register("add", bodies::add_one).unwrap();
             let exec = builder.build().unwrap();
             let data = exec.buffer::<u64>(2).unwrap();
             let mut slow = 0;

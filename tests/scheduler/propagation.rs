@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring::{Callable, Error, Executor, FailureKind, Mode, TaskOptions};
-use testkit::{BOTH, Done, args, at, atom, config, failed_as, failure, small};
+use testkit::{BOTH, BoxError, args, at, atom, bodies, config, failed_as, failure, small};
 
 struct Kit {
     exec: Executor,
@@ -20,8 +20,7 @@ fn kit(mode: Mode, window: usize) -> Kit {
     let fail = builder
         .register("fail", |args, _, _| {
             std::thread::sleep(Duration::from_millis(args.scalar(0)?));
-            Err::<(), String>(format!("after {} ms", args.scalar(0)?))
-                .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+            Err::<(), String>(format!("after {} ms", args.scalar(0)?)).map_err(BoxError::from)
         })
         .unwrap();
     let count = builder
@@ -330,7 +329,7 @@ pub(crate) fn a_root_that_still_releases_others() {
         Err::<(), _>("the very words")
     });
     let fail = fail.unwrap();
-    let read = builder.register("read", |_, _, _| Done::Ok(())).unwrap();
+    let read = builder.register("read", bodies::nop).unwrap();
     let exec = builder.build().unwrap();
     let [cell, gate] = [exec.buffer::<u64>(1).unwrap(), exec.buffer::<u64>(1).unwrap()];
     for _ in 0..1000 {

@@ -1,37 +1,28 @@
 //! Runs that go on while the host does something else, runs after one another, and the places
 //! where a run cannot be.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Callable, Error, Executor, FailureKind, Mode};
-use testkit::{
-    BOTH, Done, args, at, atom, await_value, cell, config, eventually, failed_as, small,
-};
+use testkit::{BOTH, Gate, args, at, bodies, config, eventually, failed_as, small};
 
 struct Kit {
     exec: Executor,
     add: Callable,
     gate: Callable,
     fail: Callable,
-    open: Buffer<u64>,
+    state: Gate,
 }
 
 fn kit(mode: Mode) -> Kit {
     let mut builder = small(mode, 2).slot_window(64);
-    let add = builder
-        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
-    let gate = builder
-        .register("gate", |args, _, _| {
-            if await_value(atom(&args, 1, 0), 1) { Ok(()) } else { Err("nobody opened") }
-        })
-        .unwrap();
-    let fail = builder.register("fail", |_, _, _| Err("no")).unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
+    let gate = builder.register("gate", bodies::gate).unwrap();
+    let fail = builder.register("fail", bodies::fail).unwrap();
     let exec = builder.build().unwrap();
-    let open = exec.buffer(1).unwrap();
-    Kit { exec, add, gate, fail, open }
+    let state = Gate::new(&exec);
+    Kit { exec, add, gate, fail, state }
 }
 
 pub(crate) fn done_and_wait() {
@@ -43,7 +34,7 @@ pub(crate) fn done_and_wait() {
             .submit_run(|orch| {
                 orch.submit(
                     kit.gate,
-                    args().inout(data.tensor()).no_dep(kit.open.tensor()),
+                    args().inout(data.tensor()).no_dep(kit.state.tensor()),
                     config(),
                 )?;
                 for _ in 0..10 {
@@ -55,7 +46,7 @@ pub(crate) fn done_and_wait() {
         assert_eq!(value, "value");
         assert!(!handle.done());
         assert_eq!(data.get(0).unwrap(), 0);
-        cell(&kit.open, 0).store(1, SeqCst);
+        kit.state.open();
         assert!(handle.wait(None).unwrap());
         assert!(handle.done());
         assert!(handle.wait(Some(Duration::ZERO)).unwrap());
@@ -70,7 +61,7 @@ pub(crate) fn a_timeout_leaves_the_run_alone() {
         let ((), handle) = kit
             .exec
             .submit_run(|orch| {
-                let all = args().inout(data.tensor()).no_dep(kit.open.tensor());
+                let all = args().inout(data.tensor()).no_dep(kit.state.tensor());
                 orch.submit(kit.gate, all, config()).map(drop)
             })
             .unwrap();
@@ -81,7 +72,7 @@ pub(crate) fn a_timeout_leaves_the_run_alone() {
             assert!(began.elapsed() >= timeout, "{:?}", began.elapsed());
             assert!(began.elapsed() < timeout + Duration::from_secs(5));
         }
-        cell(&kit.open, 0).store(1, SeqCst);
+        kit.state.open();
         assert!(handle.wait(Some(Duration::from_secs(20))).unwrap());
     }
 }
@@ -175,7 +166,7 @@ pub(crate) fn a_later_run_waits_for_an_earlier_one() {
         let ((), first) = kit
             .exec
             .submit_run(|orch| {
-                let all = args().inout(data.tensor()).no_dep(kit.open.tensor());
+                let all = args().inout(data.tensor()).no_dep(kit.state.tensor());
                 orch.submit(kit.gate, all, config()).map(drop)
             })
             .unwrap();
@@ -187,7 +178,7 @@ pub(crate) fn a_later_run_waits_for_an_earlier_one() {
             .unwrap();
         assert!(!second.wait(Some(Duration::from_millis(30))).unwrap());
         assert_eq!(data.get(0).unwrap(), 0);
-        cell(&kit.open, 0).store(1, SeqCst);
+        kit.state.open();
         assert!(second.wait(None).unwrap());
         assert!(first.done());
     }
@@ -262,9 +253,7 @@ pub(crate) fn the_executor_inside_a_body_is_refused() {
     exec.run(|orch| orch.submit(refused, args(), config()).map(drop)).unwrap();
 
     let mut builder = small(Mode::Process, 1);
-    let add = builder
-        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
     let outer = Arc::new(builder.build().unwrap());
     let copy = Arc::clone(&outer);
     let mut builder = small(Mode::Process, 1);
@@ -286,9 +275,7 @@ pub(crate) fn an_executor_inside_a_body() {
                 .register("nest", move |args, _, _| {
                     let mut builder = small(inner, 2);
                     let add = builder
-                        .register("add", |args, _, _| {
-                            args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1)
-                        })
+                        .register("add", bodies::add_one)
                         .map_err(|error| error.to_string())?;
                     let exec = builder.build().map_err(|error| error.to_string())?;
                     let data = exec.buffer::<u64>(1).map_err(|error| error.to_string())?;
@@ -320,7 +307,7 @@ fn args_of(data: &Buffer<u64>) -> mailring::abi::TaskArgs {
 pub(crate) fn an_empty_run() {
     for mode in BOTH {
         let mut builder = small(mode, 1);
-        let _ = builder.register("nop", |_, _, _| Done::Ok(())).unwrap();
+        let _ = builder.register("nop", bodies::nop).unwrap();
         let exec = builder.build().unwrap();
         assert_eq!(exec.run(|_| Ok(5)).unwrap(), 5);
         let ((), handle) = exec.submit_run(|_| Ok(())).unwrap();

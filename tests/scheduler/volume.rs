@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use mailring::abi::DataType;
 use mailring::abi::{ContinuousTensor, TaskArgs};
 use mailring::{Callable, Error, Executor, Mode, Orchestrator};
-use testkit::{BOTH, args, at, atom, await_value, cell, config, eventually, own_kib, small};
+use testkit::{
+    BOTH, BoxError, args, at, atom, await_value, bodies, cell, config, eventually, own_kib, small,
+};
 
 /// Memory that host and workers have for themselves, in KiB.
 fn own(exec: &Executor) -> u64 {
@@ -16,9 +18,7 @@ fn own(exec: &Executor) -> u64 {
 
 fn adder(mode: Mode, workers: usize, window: usize) -> (Executor, Callable) {
     let mut builder = small(mode, workers).slot_window(window);
-    let add = builder
-        .register("add", |args, _, _| args.set::<u64>(0, 0, args.get::<u64>(0, 0)? + 1))
-        .unwrap();
+    let add = builder.register("add", bodies::add_one).unwrap();
     (builder.build().unwrap(), add)
 }
 
@@ -154,7 +154,7 @@ fn gated(mode: Mode, limit: Option<Duration>) -> (Executor, Callable, Callable) 
             } else {
                 Err("nobody opened")
             }
-            .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+            .map_err(BoxError::from)
         })
         .unwrap();
     let count = builder
@@ -253,12 +253,7 @@ pub(crate) fn back_pressure_has_an_end() {
 pub(crate) fn buffers_come_and_go() {
     for mode in BOTH {
         let mut builder = small(mode, 2).buffer_bytes(1 << 20);
-        let add = builder
-            .register("add", |args, _, _| {
-                let (_, count) = args.elements::<u64>(0)?;
-                (0..count).try_for_each(|i| args.set(0, i, args.get::<u64>(0, i)? + 1))
-            })
-            .unwrap();
+        let add = builder.register("add", bodies::add_one_to_each).unwrap();
         let exec = builder.build().unwrap();
         for round in 0..50 {
             let data = exec.buffer::<u64>(1 << 15).unwrap(); // a quarter of the space

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use mailring::abi::Element;
 use mailring::prelude::*;
 use mailring::{FailureKind, Level, WorkerId};
-use testkit::{BOTH, args, cell, config, failed_as, small};
+use testkit::{BOTH, BoxError, args, bodies, cell, config, failed_as, small};
 
 pub(crate) fn slices_and_scalars() {
     for mode in BOTH {
@@ -390,7 +390,7 @@ pub(crate) fn groups_share_what_they_read() {
                 group.barrier()?;
                 y.iter_mut().zip(x.iter()).for_each(|(y, x)| *y = x * factor);
                 y[0] = group.load(0) + group.index() as u64;
-                Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+                Ok::<(), BoxError>(())
             })
             .unwrap();
         let exec = builder.build().unwrap();
@@ -441,9 +441,7 @@ pub(crate) fn beside_untyped_tasks() {
         let mut builder = small(mode, 2);
         let triple =
             builder.task("triple", |mut x: InOut<u64>| x.iter_mut().for_each(|x| *x *= 3)).unwrap();
-        let add = builder
-            .register("add", |args, _, _| args.set(0, 0, args.get::<u64>(0, 0)? + 1))
-            .unwrap();
+        let add = builder.register("add", bodies::add_one).unwrap();
         let exec = builder.build().unwrap();
         let data = exec.buffer::<u64>(1).unwrap();
         exec.run(|s| {

@@ -3,9 +3,8 @@
 use mailring::abi::{AbiError, ContinuousTensor, DataType};
 use mailring::prelude::*;
 use mailring::{ArgumentError, ArgumentFault, Callable, FailureKind, Hazards};
-use testkit::{BOTH, args, config, failed_as, small};
+use testkit::{BOTH, BoxError, args, config, failed_as, small};
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Add = Task<(In<'static, u64>, In<'static, u64>, Out<'static, u64>)>;
 type Both = Task<(InOut<'static, u64>, InOut<'static, u64>)>;
 
@@ -226,7 +225,7 @@ pub(crate) fn functions_of_others() {
             _: mailring::abi::TaskArgsView<'_>,
             _: &mailring::abi::CallConfig,
             _: &TaskContext<'_>,
-        ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        ) -> Result<(), BoxError> {
             Ok(())
         }
     }

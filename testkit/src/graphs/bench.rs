@@ -8,7 +8,7 @@ use mailring::{
 };
 
 use super::{BYTES, Deaths, Kind, Place, Serial, Step, draw, is_repeatable, tag_bits, task};
-use crate::{atom, config, mix, small};
+use crate::{atom, config, mix, raise, small};
 
 /// Members that a graph may have in all, where they are counted.
 const MEMBERS: usize = 1024;
@@ -46,8 +46,7 @@ impl Bench {
                     if args.scalar(0)? % 2 == 0 {
                         task(&args, tensors)?; // all written, and then not said
                     }
-                    // SAFETY: passes no pointers.
-                    unsafe { libc::raise(libc::SIGKILL) };
+                    raise(libc::SIGKILL);
                 }
                 task(&args, tensors)
             })
