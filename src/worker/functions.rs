@@ -1,18 +1,14 @@
 //! Registered functions, and the worker that calls them.
 
 use std::collections::HashSet;
-use std::error::Error;
 use std::sync::Arc;
 
 use mailring_process::panics::guard;
 
-use super::native::Returned;
-use super::{TaskContext, Worker};
+use super::words::describe;
+use super::{BoxError, TaskContext, Worker};
 use crate::abi::{CallConfig, TaskArgsView};
 use crate::ids::{Callable, WorkerId};
-use crate::segment::Detail;
-
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 type Function =
     dyn Fn(TaskArgsView<'_>, &CallConfig, &TaskContext<'_>) -> Result<(), BoxError> + Send + Sync;
@@ -100,41 +96,6 @@ impl Worker for Functions {
             None => Err(format!("callable {callable:#x} is not a registered function").into()),
         }
     }
-}
-
-/// What a body that failed had to say, and the number that goes with it.
-#[derive(Debug, Default)]
-pub(crate) struct Words {
-    pub(crate) text: String,
-    pub(crate) detail: Detail,
-}
-
-impl Words {
-    pub(crate) fn new(text: String) -> Self {
-        Self { text, detail: Detail::None }
-    }
-
-    /// What `worker` says of an error of its own.
-    pub(crate) fn of(worker: &dyn Worker, error: &(dyn Error + 'static)) -> Self {
-        let returned = error.downcast_ref::<Returned>().map(|returned| returned.code);
-        let returned = returned.or_else(|| worker.return_code(error));
-        let detail = returned.map_or(Detail::None, Detail::Returned);
-        Self { text: describe(error), detail }
-    }
-}
-
-/// An error with everything that caused it, in one line.
-fn describe(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// Makes a worker; what goes wrong comes back as text.

@@ -6,25 +6,28 @@
 //! poster that could die half way. That word names a slot, not a process: anybody may clear it once
 //! that slot is not a ready group any more.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::fence;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, fence};
 
 use mailring_process::futex;
 use mailring_process::parker;
-use mailring_process::wait::RECHECK;
+use mailring_process::wait::{RECHECK, WaitStrategy};
 
+use super::Publisher;
 use super::context::wake_members;
-use super::participant::{Lease, Participant, ROUNDS};
-use super::{GroupContext, Words, Worker};
-use crate::ids::TaskId;
-use crate::mailbox::descriptor::{GROUP, Head};
+use crate::ids::WorkerKind;
+use crate::mailbox::bitmap::Bitmap;
+use crate::mailbox::descriptor::{GROUP, Head, TaskDescriptors};
 use crate::mailbox::group::{GroupArea, Member};
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::word;
-use crate::ring::{Phase, Word};
-use crate::segment::Code;
+use crate::ring::{Phase, Table, Word};
+use crate::segment::Arena;
 
 const NAMED: u64 = 1 << 63;
+
+/// Between two times that one who spins says that it has nothing to do: 2^16 rounds.
+pub(super) const ROUNDS: u32 = 1 << 16;
 
 fn group_name(slot: u32, generation: u32) -> u64 {
     NAMED | u64::from(generation) << 32 | u64::from(slot)
@@ -32,48 +35,61 @@ fn group_name(slot: u32, generation: u32) -> u64 {
 
 /// A group as a worker has found it, not yet joined.
 #[derive(Clone, Copy)]
-struct Candidate {
-    slot: u32,
-    word: Word,
-    head: Head,
+pub(super) struct Candidate {
+    pub(super) slot: u32,
+    pub(super) word: Word,
+    pub(super) head: Head,
 }
 
 /// How waiting for the other members ended.
-enum Assembly {
+pub(super) enum Assembly {
     /// All members are here: run as this one.
     Start { index: usize, word: Word, attempt: u32 },
     /// The group is not to run: it was cancelled, or a producer of it failed.
     Refuse(Word),
+    /// It started and was condemned before this worker woke. `evicted`: the worker is about to be
+    /// ended.
+    Condemned { evicted: bool },
     /// The group is somebody else's business by now.
     Over,
 }
 
-impl<'a> Participant<'a> {
-    /// Joins the assembling group, or lets the oldest ready one assemble. True when something was
-    /// done; false when there is no place for this worker.
-    pub(super) fn try_group(&mut self, worker: &mut dyn Worker) -> bool {
-        let Some(group) = self.assembling() else { return false };
-        let slot = self.table.slot(group.slot);
-        if group.word.cancelled() || slot.failed_root() != NO_FAILED_ROOT {
-            return self.refuse(&group);
-        }
-        let Some(area) = self.arena.group(&group.head) else { return false };
-        match self.assemble(&group, &area) {
-            Some(Assembly::Start { index, word, attempt }) => {
-                self.run_member(worker, &group, &area, index, (word, attempt));
-                self.after_group = true;
-                true
-            }
-            Some(Assembly::Refuse(word)) => self.refuse(&Candidate { word, ..group }),
-            Some(Assembly::Over) => true,
-            None => false,
+/// What a worker sees of the groups of its pool.
+pub(super) struct Groups<'a> {
+    arena: &'a Arena,
+    table: Table<'a>,
+    descriptors: TaskDescriptors,
+    me: u16,
+    kind: WorkerKind,
+    wait: WaitStrategy,
+    assembling: &'a AtomicU64,
+    ready: Bitmap<'a>,
+}
+
+impl<'a> Groups<'a> {
+    pub(super) fn new(arena: &'a Arena, me: u16, wait: WaitStrategy) -> Self {
+        let kind = arena.shape().kind_of(usize::from(me));
+        Self {
+            arena,
+            table: arena.table(),
+            descriptors: arena.descriptors(),
+            me,
+            kind,
+            wait,
+            assembling: arena.assembling(kind),
+            ready: arena.ready_groups(kind),
         }
     }
 
+    /// Whether there may be one to join.
+    #[inline]
+    pub(super) fn visible(&self) -> bool {
+        self.assembling.load(Relaxed) != 0 || self.ready.has_some()
+    }
+
     /// The group that the pool's word names, if it is ready; else the oldest ready group is named.
-    fn assembling(&self) -> Option<Candidate> {
-        let assembling = self.arena.assembling(self.kind);
-        let named = assembling.load(Acquire);
+    pub(super) fn candidate(&self) -> Option<Candidate> {
+        let named = self.assembling.load(Acquire);
         if named != 0 {
             let (slot, generation) = (named as u32, (named >> 32) as u32 & word::GEN_MASK);
             if let Some(group) = self.ready_group(slot)
@@ -81,12 +97,12 @@ impl<'a> Participant<'a> {
             {
                 return Some(group);
             }
-            let _ = assembling.compare_exchange(named, 0, AcqRel, Relaxed);
-            self.arena.ready_groups(self.kind).remove(slot, || self.ready_group(slot).is_some());
+            let _ = self.assembling.compare_exchange(named, 0, AcqRel, Relaxed);
+            self.ready.remove(slot, || self.ready_group(slot).is_some());
             return None;
         }
         let mut oldest: Option<Candidate> = None;
-        let set = self.arena.ready_groups(self.kind);
+        let set = self.ready;
         let _: Option<()> = set.find(|slot| {
             match self.ready_group(slot) {
                 Some(group) if oldest.is_none_or(|o| group.head.seq < o.head.seq) => {
@@ -99,7 +115,7 @@ impl<'a> Participant<'a> {
         });
         let group = oldest?;
         let name = group_name(group.slot, group.word.generation());
-        assembling.compare_exchange(0, name, AcqRel, Relaxed).ok()?;
+        self.assembling.compare_exchange(0, name, AcqRel, Relaxed).ok()?;
         Some(group)
     }
 
@@ -122,29 +138,15 @@ impl<'a> Participant<'a> {
         })
     }
 
-    /// Completes a cancelled group, or one with a failed producer, without running it.
-    fn refuse(&mut self, group: &Candidate) -> bool {
-        let slot = self.table.slot(group.slot);
-        let Some(word) = slot.start(group.word, self.me) else { return true };
-        self.forget(group);
-        let lease = Lease { slot: group.slot, word, head: group.head };
-        match slot.failed_root() {
-            NO_FAILED_ROOT => self.fail(&lease, Code::Cancelled, &Words::default()),
-            failed_root => self.finish(&lease, Some(failed_root)),
-        }
-        true
-    }
-
     /// Takes the group out of the pool's words.
-    fn forget(&self, group: &Candidate) {
+    pub(super) fn forget(&self, group: &Candidate) {
         let name = group_name(group.slot, group.word.generation());
-        let _ = self.arena.assembling(self.kind).compare_exchange(name, 0, AcqRel, Relaxed);
-        let set = self.arena.ready_groups(self.kind);
-        set.remove(group.slot, || self.ready_group(group.slot).is_some());
+        let _ = self.assembling.compare_exchange(name, 0, AcqRel, Relaxed);
+        self.ready.remove(group.slot, || self.ready_group(group.slot).is_some());
     }
 
     /// Joins and waits until the group starts. `None`: all places are taken.
-    fn assemble(&self, group: &Candidate, area: &GroupArea<'a>) -> Option<Assembly> {
+    pub(super) fn assemble(&self, group: &Candidate, area: &GroupArea<'a>) -> Option<Assembly> {
         let slot = self.table.slot(group.slot);
         let entry = self.arena.entry(self.me);
         let generation = group.word.generation();
@@ -170,11 +172,8 @@ impl<'a> Participant<'a> {
                 && let Some((index, _)) = joined.filter(|&(_, joined)| joined == attempt)
             {
                 // It started and was condemned before we woke: we never were inside.
-                if !area.done(index, self.me, attempt, false) {
-                    self.await_end();
-                }
-                self.report_trouble();
-                return Some(Assembly::Over);
+                let evicted = !area.done(index, self.me, attempt, false);
+                return Some(Assembly::Condemned { evicted });
             }
             if !now.is(Phase::Ready) {
                 return Some(Assembly::Over);
@@ -188,7 +187,7 @@ impl<'a> Participant<'a> {
             if joined.is_none_or(|(_, a)| a != attempt) {
                 let index = area.join(self.me, attempt)?;
                 joined = Some((index, attempt));
-                self.wake_pool();
+                Publisher::supervisor(self.arena).wake_all(self.kind);
             }
             if area.all_joined(attempt) {
                 if slot.start(now, word::GROUP).is_some() {
@@ -209,7 +208,7 @@ impl<'a> Participant<'a> {
             }
             entry.idles();
             entry.parker.store(parker::ASLEEP, Relaxed);
-            fence(std::sync::atomic::Ordering::SeqCst);
+            fence(SeqCst);
             let stopping = self.arena.control().shutdown.load(Relaxed) != 0;
             if slot.load() == now && !area.all_joined(attempt) && !stopping {
                 futex::wait(&entry.parker, parker::ASLEEP, Some(RECHECK));
@@ -223,76 +222,17 @@ impl<'a> Participant<'a> {
     /// group between two attempts; then it is named again, or, if another one forms already, the
     /// attempt is given up, so that two groups never wait for each other's workers.
     fn still_named(&self, group: &Candidate, now: Word) -> bool {
-        let assembling = self.arena.assembling(self.kind);
         let name = group_name(group.slot, group.word.generation());
-        if assembling.load(Acquire) == name
-            || assembling.compare_exchange(0, name, AcqRel, Relaxed).is_ok()
+        if self.assembling.load(Acquire) == name
+            || self.assembling.compare_exchange(0, name, AcqRel, Relaxed).is_ok()
         {
             return true;
         }
         if self.table.slot(group.slot).revoke(now, Phase::Ready).is_some() {
-            self.arena.ready_groups(self.kind).set(group.slot);
+            self.ready.set(group.slot);
             return false;
         }
         // It has moved on since: it may have started, with us. Whoever has joined looks again.
         true
-    }
-
-    fn run_member(
-        &mut self,
-        worker: &mut dyn Worker,
-        group: &Candidate,
-        area: &GroupArea<'a>,
-        index: usize,
-        (word, attempt): (Word, u32),
-    ) {
-        let slot = self.table.slot(group.slot);
-        let lease = Lease { slot: group.slot, word, head: group.head };
-        let context = GroupContext {
-            arena: self.arena,
-            area: *area,
-            me: self.me,
-            index,
-            slot,
-            place: group.slot,
-            task: TaskId(group.head.seq),
-            lease: word,
-            attempt,
-        };
-        let result = self.call(worker, &lease, index as u16, Some(context));
-        if let Err((code, text)) = &result
-            && !area.aborted(attempt)
-        {
-            // The first member that fails speaks for the group; the others are told to stop, and
-            // the supervisor sees to it that they do.
-            let code = if slot.load().cancelled() { Code::Cancelled } else { *code };
-            self.record(&lease, code, text, index as u16);
-            area.abort(attempt);
-            wake_members(self.arena, area, attempt, Some(self.me));
-            self.report_trouble();
-        }
-        if !area.done(index, self.me, attempt, result.is_ok()) {
-            self.await_end(); // evicted: the supervisor kills this worker now
-            return;
-        }
-        // Who waits at a barrier looks whether we have been there.
-        wake_members(self.arena, area, attempt, Some(self.me));
-        // Several members may see that all are through; one exchange completes the group.
-        match area.outcome(attempt) {
-            Some(true) => _ = self.try_finish(&lease, None),
-            Some(false) => {
-                let code = Code::from_bits(self.arena.read_error(group.slot).code);
-                self.try_finish(&lease, Some(code.failed_root(group.head.seq)));
-            }
-            None => {}
-        }
-        if slot.load().is(Phase::Condemned) {
-            self.report_trouble(); // the supervisor waits for the last one out
-        }
-    }
-
-    fn report_trouble(&self) {
-        self.arena.control().trouble.store(1, std::sync::atomic::Ordering::SeqCst);
-        self.wakeup.notify();
     }
 }

@@ -13,16 +13,17 @@ use std::sync::atomic::Ordering::Acquire;
 
 use mailring_process::parker;
 
+use super::Publisher;
 use super::participant::started_word;
-use super::recover::{NOBODY, Recovery};
+use super::recover::{NOBODY, Recovery, head_of};
 use crate::ids::WorkerKind;
-use crate::mailbox::descriptor::{ANYWHERE, GROUP};
+use crate::mailbox::descriptor::{ANYWHERE, GROUP, TaskDescriptors};
 use crate::mailbox::group::Member;
 use crate::ring::dist_ring::place;
 use crate::ring::table::{Found, examine};
 use crate::ring::word::{self, SUPERVISOR};
-use crate::ring::{Phase, Word};
-use crate::segment::BODY;
+use crate::ring::{Phase, Table, Word};
+use crate::segment::{Arena, BODY};
 
 /// How often, twice a second, a task is found at a standstill before that is called impossible.
 const STUCK: u32 = 5;
@@ -51,16 +52,31 @@ enum Doing {
     Unknown,
 }
 
-/// What is remembered from one look to the next.
-#[derive(Default)]
-pub(super) struct Looks {
+/// What the supervisor sees when nobody has died and somebody has waited for long, and what it
+/// remembers from one look to the next.
+pub(super) struct Looks<'a> {
+    arena: &'a Arena,
+    table: Table<'a>,
+    descriptors: TaskDescriptors,
+    publisher: Publisher<'a>,
     /// By worker: bodies run, and times it found nothing to do.
     counts: Vec<(u64, u64)>,
     /// Slots at a standstill, and how often each was found so.
     doubts: Vec<(u32, Word, u32)>,
 }
 
-impl Recovery<'_> {
+impl<'a> Looks<'a> {
+    pub(super) fn new(arena: &'a Arena) -> Self {
+        Self {
+            arena,
+            table: arena.table(),
+            descriptors: arena.descriptors(),
+            publisher: Publisher::supervisor(arena),
+            counts: Vec::new(),
+            doubts: Vec::new(),
+        }
+    }
+
     /// What is ready while a worker of its kind has nothing to do is suggested again, what waits for
     /// nobody is made ready, what was left unwalked by us is walked: where the words are as the
     /// protocol leaves them this changes nothing.
@@ -68,8 +84,9 @@ impl Recovery<'_> {
     /// # Errors
     /// Why the executor cannot go on: a slot holds what cannot be, or stays where nobody is at work
     /// on it.
-    pub(crate) fn look_again(
+    pub(super) fn look_again(
         &mut self,
+        recovery: &mut Recovery<'_>,
         tail: u64,
         standing: impl Fn(u16) -> Standing,
     ) -> Result<(), String> {
@@ -79,7 +96,7 @@ impl Recovery<'_> {
                 "slot {slot} holds {word:?}, which is invalid; a worker wrote where it must not"
             )
         };
-        let mut doubts = self.suggest_again(&doing).map_err(impossible)?;
+        let mut doubts = self.suggest_again(recovery, &doing).map_err(impossible)?;
         for kind in WorkerKind::ALL {
             self.arena.urgent(kind).repair();
             self.arena.ready_groups(kind).repair();
@@ -90,7 +107,7 @@ impl Recovery<'_> {
         {
             doubts.push((slot, word));
         }
-        let known = std::mem::take(&mut self.looks.doubts);
+        let known = std::mem::take(&mut self.doubts);
         let looks = |slot, word| {
             let known = known.iter().find(|known| known.0 == slot && known.1.same_lease(word));
             known.map_or(1, |known| known.2 + 1)
@@ -103,15 +120,15 @@ impl Recovery<'_> {
                  must not"
             ));
         }
-        self.looks.doubts = doubts;
+        self.doubts = doubts;
         Ok(())
     }
 
     /// What each worker does.
     fn ask_workers(&mut self, standing: impl Fn(u16) -> Standing) -> Vec<Doing> {
         let workers = self.arena.shape().total_workers();
-        self.looks.counts.resize(workers, (0, 0));
-        let counts = self.looks.counts.iter_mut().enumerate();
+        self.counts.resize(workers, (0, 0));
+        let counts = self.counts.iter_mut().enumerate();
         counts
             .map(|(worker, count)| {
                 let entry = self.arena.entry(worker as u16);
@@ -134,7 +151,11 @@ impl Recovery<'_> {
 
     /// Suggests, walks and checks, slot by slot. What is returned is held by somebody who is not at
     /// work on it.
-    fn suggest_again(&mut self, doing: &[Doing]) -> Result<Vec<(u32, Word)>, (u32, Word)> {
+    fn suggest_again(
+        &mut self,
+        recovery: &mut Recovery<'_>,
+        doing: &[Doing],
+    ) -> Result<Vec<(u32, Word)>, (u32, Word)> {
         let shape = self.arena.shape();
         let idle = WorkerKind::ALL.map(|kind| {
             let of_kind = |&(worker, _): &(usize, &Doing)| shape.kind_of(worker) == kind;
@@ -146,7 +167,7 @@ impl Recovery<'_> {
                 Found::Ready(word) => {
                     // What we have made ready just now nobody else suggests.
                     let ours = word.owner() == SUPERVISOR;
-                    if let Some(head) = self.head_of(slot, word)
+                    if let Some(head) = head_of(&self.table, self.descriptors, slot, word)
                         && (ours || idle[head.pool().index()])
                     {
                         self.publisher.suggest(slot, head.route);
@@ -154,7 +175,7 @@ impl Recovery<'_> {
                 }
                 Found::Unwalked(word) => {
                     if let Some(word) = self.table.slot(slot).adopt(word) {
-                        self.walk(slot, word);
+                        recovery.walk(slot, word);
                     }
                 }
                 Found::Corrupt(word) => return Err((slot, word)),
@@ -181,7 +202,7 @@ impl Recovery<'_> {
         if word.owner() != word::GROUP {
             return may_move(doing, word.owner(), Some(lease));
         }
-        let Some(head) = self.head_of(slot, word) else { return true };
+        let Some(head) = head_of(&self.table, self.descriptors, slot, word) else { return true };
         let Some(area) = self.arena.group(&head).filter(|_| head.has(GROUP)) else { return false };
         let attempt = self.table.slot(slot).attempt(word);
         let mut inside = false;

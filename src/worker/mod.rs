@@ -18,10 +18,12 @@ pub(crate) mod processes;
 mod publish;
 pub(crate) mod recover;
 pub(crate) mod supervisor;
+mod words;
 
 pub use context::{Cancelled, GroupContext, TaskContext};
-pub(crate) use functions::{BoxError, Factory, Functions, Words, make};
+pub(crate) use functions::{Factory, Functions, make};
 pub(crate) use publish::Publisher;
+pub(crate) use words::{BoxError, Words};
 
 use mailring_process::reach;
 

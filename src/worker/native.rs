@@ -9,8 +9,8 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::fmt;
 
+use super::words::Returned;
 use super::{BoxError, GroupContext, TaskContext};
 use crate::abi::{CallConfig, TaskArgsView};
 
@@ -157,25 +157,6 @@ pub unsafe fn call_native(
     let code = unsafe { function(&raw const args, config, &raw const native, user) };
     match (code, call.message.into_inner()) {
         (0, _) => Ok(()),
-        (code, text) => Err(Returned { code, text }.into()),
+        (code, text) => Err(Returned::new(code, text).into()),
     }
 }
-
-/// What a function of C has returned, and said with `fail`.
-#[derive(Debug)]
-pub(crate) struct Returned {
-    pub(crate) code: c_int,
-    text: String,
-}
-
-impl fmt::Display for Returned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { code, text } = self;
-        if text.is_empty() {
-            return write!(f, "it returned {code}");
-        }
-        write!(f, "{text} (it returned {code})")
-    }
-}
-
-impl std::error::Error for Returned {}

@@ -2,7 +2,6 @@
 //! nothing. The same code in a process and in a thread.
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use mailring_process::wakeup::Wakeup;
 use mailring_process::{futex, process};
 
 use super::context::wake_members;
+use super::groups::{Assembly, Candidate, Groups, ROUNDS};
 use super::imports::Mapped;
 use super::{GroupContext, Publisher, TaskContext, Words, Worker};
 use crate::abi::ContinuousTensor;
@@ -29,6 +29,7 @@ use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::descriptor::{
     ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, Route, SNAPSHOT, SavedRange, TaskDescriptors,
 };
+use crate::mailbox::group::GroupArea;
 use crate::mailbox::ready_queue::ReadyQueue;
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::table::Released;
@@ -37,10 +38,10 @@ use crate::segment::{Arena, BODY, Code, Origin, PREPARING};
 
 /// A lease: the slot, the word that took it, the task descriptor.
 #[derive(Clone, Copy)]
-pub(crate) struct Lease {
-    pub(crate) slot: u32,
-    pub(crate) word: Word,
-    pub(crate) head: Head,
+struct Lease {
+    slot: u32,
+    word: Word,
+    head: Head,
 }
 
 /// How the supervisor recognises the body that a worker has begun.
@@ -58,9 +59,6 @@ const MAX_PASSED: u32 = 16;
 /// How long a worker whose lease was taken away waits to be ended.
 const ENDED: Duration = Duration::from_secs(1);
 
-/// Between two times that one who spins says that it has nothing to do: 2^16 rounds.
-pub(super) const ROUNDS: u32 = 1 << 16;
-
 /// Where a worker lives.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
@@ -77,24 +75,23 @@ pub(crate) enum Place<'a> {
 
 /// A worker's view of the arena, and what it holds.
 pub(crate) struct Participant<'a> {
-    pub(super) arena: &'a Arena,
-    pub(super) table: Table<'a>,
-    pub(super) descriptors: TaskDescriptors,
-    pub(super) me: u16,
-    pub(super) kind: WorkerKind,
-    pub(super) wait: WaitStrategy,
-    pub(super) wakeup: &'a Wakeup,
-    pub(super) publisher: Publisher<'a>,
+    arena: &'a Arena,
+    table: Table<'a>,
+    descriptors: TaskDescriptors,
+    me: u16,
+    kind: WorkerKind,
+    wait: WaitStrategy,
+    wakeup: &'a Wakeup,
+    publisher: Publisher<'a>,
     /// Ready queues of the same kind: its own, the submitter's, then those of the others.
     queues: Vec<ReadyQueue<'a>>,
-    assembling: &'a AtomicU64,
-    groups: Bitmap<'a>,
+    groups: Groups<'a>,
     urgent: Bitmap<'a>,
     pinned: Bitmap<'a>,
     successor: Option<(u32, Word)>,
     chain: u32,
     /// The last task was a member of a group: a single one first, if there is any.
-    pub(super) after_group: bool,
+    after_group: bool,
     /// Tasks of its own that it took since it saw a group that waits.
     passed: u32,
     /// In a process, a worker that lost its lease is about to be killed; a thread goes on.
@@ -129,8 +126,7 @@ impl<'a> Participant<'a> {
             wakeup,
             publisher: Publisher::with_rings(arena, usize::from(me)),
             queues,
-            assembling: arena.assembling(kind),
-            groups: arena.ready_groups(kind),
+            groups: Groups::new(arena, me, wait),
             urgent: arena.urgent(kind),
             pinned: arena.pinned(me),
             successor: None,
@@ -180,19 +176,19 @@ impl<'a> Participant<'a> {
     /// Takes and runs one task that is not a successor. False when there was none.
     fn step(&mut self, worker: &mut dyn Worker, woken: bool) -> bool {
         if self.pinned.has_some() {
-            if self.passed >= MAX_PASSED && self.group_visible() {
+            if self.passed >= MAX_PASSED && self.groups.visible() {
                 self.passed = 0;
                 if self.try_group(worker) {
                     return true;
                 }
             }
             if let Some((slot, word)) = self.take_from(self.pinned) {
-                self.passed = if self.group_visible() { self.passed + 1 } else { 0 };
+                self.passed = if self.groups.visible() { self.passed + 1 } else { 0 };
                 self.run_single(worker, slot, word);
                 return true;
             }
         }
-        if !self.after_group && self.group_visible() && self.try_group(worker) {
+        if !self.after_group && self.groups.visible() && self.try_group(worker) {
             return true;
         }
         if let Some((slot, word)) = self.take_single() {
@@ -206,7 +202,7 @@ impl<'a> Participant<'a> {
             return true;
         }
         let groups_passed = std::mem::take(&mut self.after_group);
-        groups_passed && self.group_visible() && self.try_group(worker)
+        groups_passed && self.groups.visible() && self.try_group(worker)
     }
 
     #[inline]
@@ -320,7 +316,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Calls the body of a task or of one member.
-    pub(super) fn call(
+    fn call(
         &mut self,
         worker: &mut dyn Worker,
         lease: &Lease,
@@ -407,13 +403,13 @@ impl<'a> Participant<'a> {
     }
 
     /// Completes the task as the root of a failure.
-    pub(super) fn fail(&mut self, lease: &Lease, code: Code, words: &Words) {
+    fn fail(&mut self, lease: &Lease, code: Code, words: &Words) {
         self.record(lease, code, words, u16::MAX);
         self.finish(lease, Some(code.failed_root(lease.head.seq)));
     }
 
     /// Writes down why the task (or its member) failed.
-    pub(super) fn record(&self, lease: &Lease, code: Code, words: &Words, member: u16) {
+    fn record(&self, lease: &Lease, code: Code, words: &Words, member: u16) {
         let seq = lease.head.seq;
         let attempt = self.table.slot(lease.slot).attempt(lease.word);
         let detail = words.detail;
@@ -423,7 +419,7 @@ impl<'a> Participant<'a> {
 
     /// Completes, releases, retires.
     #[inline]
-    pub(super) fn finish(&mut self, lease: &Lease, failed_root: Option<u64>) {
+    fn finish(&mut self, lease: &Lease, failed_root: Option<u64>) {
         if !self.try_finish(lease, failed_root) {
             self.superseded(lease);
         }
@@ -431,7 +427,7 @@ impl<'a> Participant<'a> {
 
     /// The same, without a word when the lease was taken away. True when it was not.
     #[inline]
-    pub(super) fn try_finish(&mut self, lease: &Lease, failed_root: Option<u64>) -> bool {
+    fn try_finish(&mut self, lease: &Lease, failed_root: Option<u64>) -> bool {
         let table = self.table;
         let me = self.me;
         let done = table
@@ -487,7 +483,7 @@ impl<'a> Participant<'a> {
 
     /// In a process: waits for the kill that is on its way. If none comes, nobody has taken the
     /// lease: the word that said whose it is was overwritten, and the supervisor is told so.
-    pub(super) fn await_end(&self) {
+    fn await_end(&self) {
         if let Place::Process { progress, .. } = self.place {
             std::thread::sleep(ENDED);
             progress.reach(self.me, StartStep::Dispossessed);
@@ -496,17 +492,113 @@ impl<'a> Participant<'a> {
         }
     }
 
-    // ---- sleeping -----------------------------------------------------------------------------
+    // ---- groups -----------------------------------------------------------------------------
 
-    #[inline]
-    pub(super) fn group_visible(&self) -> bool {
-        self.assembling.load(Relaxed) != 0 || self.groups.has_some()
+    /// Joins the assembling group, or lets the oldest ready one assemble. True when something was
+    /// done; false when there is no place for this worker.
+    fn try_group(&mut self, worker: &mut dyn Worker) -> bool {
+        let Some(group) = self.groups.candidate() else { return false };
+        let slot = self.table.slot(group.slot);
+        if group.word.cancelled() || slot.failed_root() != NO_FAILED_ROOT {
+            return self.refuse(&group);
+        }
+        let Some(area) = self.arena.group(&group.head) else { return false };
+        match self.groups.assemble(&group, &area) {
+            Some(Assembly::Start { index, word, attempt }) => {
+                self.run_member(worker, &group, &area, index, (word, attempt));
+                self.after_group = true;
+                true
+            }
+            Some(Assembly::Refuse(word)) => self.refuse(&Candidate { word, ..group }),
+            Some(Assembly::Condemned { evicted }) => {
+                if evicted {
+                    self.await_end();
+                }
+                self.report_trouble();
+                true
+            }
+            Some(Assembly::Over) => true,
+            None => false,
+        }
     }
+
+    /// Completes a cancelled group, or one with a failed producer, without running it.
+    fn refuse(&mut self, group: &Candidate) -> bool {
+        let slot = self.table.slot(group.slot);
+        let Some(word) = slot.start(group.word, self.me) else { return true };
+        self.groups.forget(group);
+        let lease = Lease { slot: group.slot, word, head: group.head };
+        match slot.failed_root() {
+            NO_FAILED_ROOT => self.fail(&lease, Code::Cancelled, &Words::default()),
+            failed_root => self.finish(&lease, Some(failed_root)),
+        }
+        true
+    }
+
+    fn run_member(
+        &mut self,
+        worker: &mut dyn Worker,
+        group: &Candidate,
+        area: &GroupArea<'a>,
+        index: usize,
+        (word, attempt): (Word, u32),
+    ) {
+        let slot = self.table.slot(group.slot);
+        let lease = Lease { slot: group.slot, word, head: group.head };
+        let context = GroupContext {
+            arena: self.arena,
+            area: *area,
+            me: self.me,
+            index,
+            slot,
+            place: group.slot,
+            task: TaskId(group.head.seq),
+            lease: word,
+            attempt,
+        };
+        let result = self.call(worker, &lease, index as u16, Some(context));
+        if let Err((code, text)) = &result
+            && !area.aborted(attempt)
+        {
+            // The first member that fails speaks for the group; the others are told to stop, and
+            // the supervisor sees to it that they do.
+            let code = if slot.load().cancelled() { Code::Cancelled } else { *code };
+            self.record(&lease, code, text, index as u16);
+            area.abort(attempt);
+            wake_members(self.arena, area, attempt, Some(self.me));
+            self.report_trouble();
+        }
+        if !area.done(index, self.me, attempt, result.is_ok()) {
+            self.await_end(); // evicted: the supervisor kills this worker now
+            return;
+        }
+        // Who waits at a barrier looks whether we have been there.
+        wake_members(self.arena, area, attempt, Some(self.me));
+        // Several members may see that all are through; one exchange completes the group.
+        match area.outcome(attempt) {
+            Some(true) => _ = self.try_finish(&lease, None),
+            Some(false) => {
+                let code = Code::from_bits(self.arena.read_error(group.slot).code);
+                self.try_finish(&lease, Some(code.failed_root(group.head.seq)));
+            }
+            None => {}
+        }
+        if slot.load().is(Phase::Condemned) {
+            self.report_trouble(); // the supervisor waits for the last one out
+        }
+    }
+
+    fn report_trouble(&self) {
+        self.arena.control().trouble.store(1, SeqCst);
+        self.wakeup.notify();
+    }
+
+    // ---- sleeping -----------------------------------------------------------------------------
 
     fn anything_visible(&self) -> bool {
         self.pinned.has_some()
             || self.urgent.has_some()
-            || self.group_visible()
+            || self.groups.visible()
             || self.queues.iter().any(ReadyQueue::has_some)
             || self.arena.control().shutdown.load(Acquire) != 0
     }
@@ -534,10 +626,5 @@ impl<'a> Participant<'a> {
         }
         parked.retract(self.me, &entry.parker);
         unparked
-    }
-
-    /// Wakes those that were released together; used by groups.
-    pub(super) fn wake_pool(&self) {
-        self.publisher.wake_all(self.kind);
     }
 }

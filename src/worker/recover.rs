@@ -12,7 +12,6 @@ use mailring_process::parker;
 
 use super::Publisher;
 use super::context::wake_members;
-use super::look::Looks;
 use super::participant::{DEADLINE, started_word};
 use crate::ids::WorkerKind;
 use crate::mailbox::descriptor::{FAN_IN, GROUP, Head, TaskDescriptors};
@@ -37,16 +36,27 @@ pub(crate) struct Verdict {
 
 /// The supervisor's private books: what was condemned and why, and what was charged.
 pub(crate) struct Recovery<'a> {
-    pub(super) arena: &'a Arena,
-    pub(super) table: Table<'a>,
-    pub(super) descriptors: TaskDescriptors,
-    pub(super) publisher: Publisher<'a>,
+    arena: &'a Arena,
+    table: Table<'a>,
+    descriptors: TaskDescriptors,
+    publisher: Publisher<'a>,
     /// By task: attempts that began and did not end by themselves.
     charged: HashMap<u64, u32>,
     /// By task: why its present attempt was condemned.
     verdicts: HashMap<u64, Verdict>,
-    /// What was seen when nobody had died and somebody waited for long.
-    pub(super) looks: Looks,
+}
+
+/// The task descriptor of a slot that stands as `word`: read, and the word looked at again, since a
+/// slot that is not held may be completed and reused at any time.
+pub(super) fn head_of(
+    table: &Table<'_>,
+    descriptors: TaskDescriptors,
+    slot: u32,
+    word: Word,
+) -> Option<Head> {
+    let head = descriptors.head(slot);
+    fence(Acquire);
+    table.slot(slot).load().same_lease(word).then_some(head)
 }
 
 /// What a pass did, for the log.
@@ -67,16 +77,11 @@ impl<'a> Recovery<'a> {
             publisher: Publisher::supervisor(arena),
             charged: HashMap::new(),
             verdicts: HashMap::new(),
-            looks: Looks::default(),
         }
     }
 
-    /// The task descriptor of a slot that stands as `word`: read, and the word looked at again,
-    /// since a slot that is not held may be completed and reused at any time.
-    pub(super) fn head_of(&self, slot: u32, word: Word) -> Option<Head> {
-        let head = self.descriptors.head(slot);
-        fence(Acquire);
-        self.table.slot(slot).load().same_lease(word).then_some(head)
+    fn head_of(&self, slot: u32, word: Word) -> Option<Head> {
+        head_of(&self.table, self.descriptors, slot, word)
     }
 
     /// Takes the lease that worker `worker` has begun, for good, since its deadline has passed. The

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 
 use super::health::Health;
 use super::imports::Imports;
-use super::look::Standing;
+use super::look::{Looks, Standing};
 use super::processes::Processes;
 use super::recover::{Condemned, Recovery, Report, Troubled};
 use crate::ids::WorkerKind;
@@ -58,6 +58,7 @@ impl Supervisor {
         let workers = arena.shape().total_workers();
         let mut watch = Watch {
             recovery: Recovery::new(&arena),
+            looks: Looks::new(&arena),
             arena: &arena,
             health: &health,
             grace,
@@ -99,6 +100,7 @@ struct Watch<'a> {
     arena: &'a Arena,
     health: &'a Health,
     recovery: Recovery<'a>,
+    looks: Looks<'a>,
     grace: Duration,
     processes: Option<Processes>,
     beside: [Vec<String>; 2],
@@ -469,7 +471,8 @@ impl Watch<'_> {
         self.arena.control().trouble.store(1, SeqCst); // a group in trouble may be forgotten
         let standing: Vec<_> = (0..self.workers()).map(|worker| self.standing(worker)).collect();
         let tail = self.health.tail.load(Acquire);
-        if let Err(why) = self.recovery.look_again(tail, |worker| standing[usize::from(worker)]) {
+        let standing = |worker| standing[usize::from(worker)];
+        if let Err(why) = self.looks.look_again(&mut self.recovery, tail, standing) {
             self.fail(why);
         }
     }
