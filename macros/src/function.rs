@@ -53,14 +53,14 @@ impl From<&ImplItemFn> for Function {
 }
 
 impl Function {
-    /// The function as before, but that a call of it is known to the descriptor.
-    pub(crate) fn attached_to(&self, desc: &TokenStream) -> TokenStream {
+    /// The function as before.
+    pub(crate) fn as_written(&self) -> TokenStream {
         let Self { outer, vis, sig, inner, body } = self;
-        let p = private();
-        let output = &sig.output;
-        let call = quote!(#(#inner)* #p::call(#desc, move || #output #body));
-        let call = braces(call, body.span());
-        quote!(#(#outer)* #vis #sig #call)
+        if inner.is_empty() {
+            return quote!(#(#outer)* #vis #sig #body);
+        }
+        let body = braces(quote!(#(#inner)* #body), body.span());
+        quote!(#(#outer)* #vis #sig #body)
     }
 
     /// Attributes that decide whether it is there at all.

@@ -48,7 +48,7 @@ fn expansion(options: &Options, function: &Function, shape: &Shape) -> TokenStre
     let (name, vis) = (&function.sig.ident, &function.vis);
     let (desc_ident, allowed, cfgs) = (desc::ident(), desc::allowed(), function.cfgs());
     let desc = descriptor(options, function, shape).item();
-    let attached = function.attached_to(&quote!(<#name>::NODE.desc()));
+    let as_written = function.as_written();
 
     let params: Vec<_> = shape.params.iter().map(|param| &param.name).collect();
     let owned: Vec<_> = shape.params.iter().map(|param| &param.travel.owned).collect();
@@ -59,7 +59,7 @@ fn expansion(options: &Options, function: &Function, shape: &Shape) -> TokenStre
     let what =
         format!("The node `{0}`: the same function, to be called on a worker.", name.unraw());
     quote! {
-        #attached
+        #as_written
 
         #(#cfgs)*
         #[doc = #what]

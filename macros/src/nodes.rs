@@ -107,14 +107,14 @@ fn expansion(options: &Options, function: &Function, shape: &Shape, ty: &Type) -
     let constant = format_ident!("{}", name.unraw().to_string().to_uppercase(), span = name.span());
     let (desc_ident, allowed, cfgs) = (desc::ident(), desc::allowed(), cfgs(&function.outer));
     let desc = descriptor(options, function, shape, ty).item();
-    let attached = function.attached_to(&quote!(Self::#constant.desc()));
+    let as_written = function.as_written();
 
     let receiver = shape.receiver.as_ref().map(|_| quote!(#ty,));
     let owned = shape.params.iter().map(|param| &param.travel.owned);
     let value = shape.output.value();
     let what = format!("The node `{}`: the same method, to be called on a worker.", name.unraw());
     quote! {
-        #attached
+        #as_written
 
         #(#cfgs)*
         #[doc = #what]

@@ -111,9 +111,8 @@ fn shorten(whole: &str) -> String {
     // The last one of the panic itself; calls of the standard library behind it catch panics.
     let hook = frames[..end].iter().position(is_machinery).unwrap_or(0);
     let begin = frames[hook..end].iter().position(|frame| !is_machinery(frame)).unwrap_or(0) + hook;
-    let between =
-        ["catch_unwind", "do_call", "call_once", "__rust_try", "flow::attach", "run_guarded"];
-    let places = ["src/flow/attach.rs", "src/flow/worker/serve.rs"];
+    let between = ["catch_unwind", "do_call", "call_once", "__rust_try", "run_guarded"];
+    let places = ["flow/src/worker/serve.rs"];
     let body = frames[begin..end].iter().filter(|frame| {
         let name = name(frame);
         !between.iter().any(|part| name.contains(part))

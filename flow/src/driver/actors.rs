@@ -7,11 +7,11 @@ use super::objects::{Index, Value};
 use super::posting::Written;
 use super::processes::Doom;
 use super::tasks::{NewTask, Phase, Task, short_name};
-use crate::args::Args;
-use crate::error::{Cause, Error};
-use crate::node::NodeDesc;
-use crate::options::Overrides;
-use crate::resources::ONE;
+use crate::protocol::args::Args;
+use crate::protocol::error::{Cause, Error};
+use crate::protocol::node::NodeDesc;
+use crate::protocol::options::Overrides;
+use crate::protocol::resources::ONE;
 
 /// Calls that stand at an actor's process at the same time.
 const DEPTH: u64 = 16;

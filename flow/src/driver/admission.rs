@@ -12,9 +12,9 @@ use super::objects::{Index, Value};
 use super::order::OrderKey;
 use super::store::{BlockId, NoRoom};
 use super::tasks::short_name;
-use crate::error::Error;
-use crate::value::OWN_PAGES;
-use crate::wire::Response;
+use crate::protocol::error::Error;
+use crate::protocol::value::OWN_PAGES;
+use crate::protocol::wire::Response;
 
 /// Bytes of a bump area, at most: where a worker puts small results without a request.
 const BUMP_AREA: u64 = 256 << 10;

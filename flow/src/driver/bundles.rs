@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::State;
 use super::claims::{Standing, Who};
 use super::scheduler::{Demand, Spot, Supply};
-use crate::error::Error;
-use crate::placement::Packing;
-use crate::resources::Resources;
+use crate::protocol::error::Error;
+use crate::protocol::options::Packing;
+use crate::protocol::resources::Resources;
 
 pub(super) struct Group {
     id: u64,

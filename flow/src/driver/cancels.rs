@@ -14,9 +14,9 @@ use super::host::Host;
 use super::objects::Index;
 use super::processes::Doom;
 use super::tasks::{Caller, Phase, Task};
-use crate::cancel::{Cancel, CancelReport, EndedProcess, Found, Target};
-use crate::error::{Cause, Error};
-use crate::wire::Response;
+use crate::protocol::cancel::{Cancel, CancelReport, EndedProcess, Found, Target};
+use crate::protocol::error::{Cause, Error};
+use crate::protocol::wire::Response;
 
 /// How long a forced cancel waits for the end of a worker that was killed.
 const ENDING: Duration = Duration::from_secs(10);
@@ -317,7 +317,7 @@ impl State {
 
 impl Host {
     /// Cancels a task and all that its body called.
-    pub(crate) fn cancel(
+    pub(super) fn cancel_targets(
         &self,
         target: &Target,
         cancel: Cancel,
@@ -349,7 +349,7 @@ impl Host {
         for CancelRequest { place, birth, number, target, cancel } in asked {
             let host = Arc::clone(self);
             let run = move || {
-                let reports = host.cancel(&target, cancel).map(Response::Reports);
+                let reports = host.cancel_targets(&target, cancel).map(Response::Reports);
                 host.with(|state| {
                     // Another process may have its number by now.
                     if state.procs[usize::from(place)].birth == birth {

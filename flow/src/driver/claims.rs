@@ -14,7 +14,7 @@ use super::order::{LANES, Lane};
 use super::processes::Lease;
 use super::scheduler::{ClassId, Demand, Spot, Supply};
 use super::tasks::Phase;
-use crate::options::Strategy;
+use crate::protocol::options::Strategy;
 
 /// How long one waits before what becomes free is kept for it. Until then smaller ones pass.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -9,11 +9,11 @@ use super::objects::{Index, Value};
 use super::processes::{Doom, Lease};
 use super::scheduler::ClassId;
 use super::store::BlockId;
-use crate::args;
-use crate::error::Cause;
-use crate::memory::{Completion, LONG_COMPLETION, SHORT_COMPLETION, completion};
-use crate::node::number_of;
 use crate::protocol::cell;
+use crate::protocol::error::Cause;
+use crate::protocol::memory::{Completion, LONG_COMPLETION, SHORT_COMPLETION, completion};
+use crate::protocol::node::number_of;
+use crate::protocol::wire;
 
 impl State {
     /// Reads what the busy processes have to say. Whether there was anything.
@@ -303,5 +303,5 @@ struct ProtocolViolation;
 const VIOLATION: &str = "it wrote an invalid completion, and was ended";
 
 fn decode_cause(bytes: &[u8]) -> Result<Outcome, ProtocolViolation> {
-    args::decode(bytes).map(Outcome::Failed).map_err(|_| ProtocolViolation)
+    wire::decode(bytes).map(Outcome::Failed).map_err(|_| ProtocolViolation)
 }

@@ -10,8 +10,8 @@ use super::deadlock_graph::{Claim, Graph, Node, Reach, Wait};
 use super::objects::Index;
 use super::scheduler::{ClassId, Demand, Spot, Supply};
 use super::tasks::Phase;
-use crate::error::Error;
-use crate::options::Strategy;
+use crate::protocol::error::Error;
+use crate::protocol::options::Strategy;
 
 /// How long waits are left alone before they are looked at, and between two looks.
 const PAUSE: Duration = Duration::from_millis(30);

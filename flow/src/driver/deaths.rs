@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::State;
 use super::processes::{Doom, Process};
 use super::tasks::Phase;
-use crate::error::{Cause, Error};
 use crate::protocol::cell;
+use crate::protocol::error::{Cause, Error};
 
 /// How long a posted task may stand first at a process without being begun.
 const UNATTENDED: Duration = Duration::from_secs(5);

@@ -10,21 +10,21 @@ use mailring_process::futex;
 use mailring_process::map::OwnMark;
 use mailring_process::wait::WaitStrategy;
 use mailring_process::wakeup::notify;
-use serde::de::DeserializeOwned;
 
 use super::State;
 use super::objects::{Index, Value};
 use super::store::NoRoom;
 use super::tasks::{Caller, NewTask};
-use crate::args::ArgWriter;
-use crate::codec;
-use crate::error::Error;
-use crate::memory::Memory;
-use crate::node::NodeDesc;
-use crate::options::Overrides;
+use crate::protocol::args::Args;
+use crate::protocol::cancel::{Cancel, CancelReport, Target};
+use crate::protocol::error::Error;
+use crate::protocol::handle::{Each, Endpoint, Fill, Name};
+use crate::protocol::memory::Memory;
+use crate::protocol::node::{NodeDesc, by_number};
 use crate::protocol::notifier::{DRIVER_THREAD, NOBODY, THREAD};
-use crate::reference::{Fill, Handle, Name, Side};
-use crate::value::{Encoded, OWN_PAGES};
+use crate::protocol::options::Overrides;
+use crate::protocol::pending::Pending;
+use crate::protocol::value::{Encoded, OWN_PAGES};
 
 /// A sleep that nobody ends is looked at again after this long.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -49,13 +49,6 @@ pub(crate) fn current() -> Option<Arc<Host>> {
     last.filter(|host| host.is_own())
 }
 
-/// Decodes; refs inside belong to this flow.
-fn decode_for<T: DeserializeOwned>(host: &Arc<Host>, bytes: &[u8]) -> Result<T, Error> {
-    let side = Side::Host(Arc::clone(host));
-    codec::decode(bytes, Some(&side))
-        .map_err(|fault| Error::Decode { what: "the value".to_owned(), why: fault.to_string() })
-}
-
 impl Host {
     pub(super) fn new(
         memory: Arc<Memory>,
@@ -74,11 +67,6 @@ impl Host {
         });
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host);
         host
-    }
-
-    /// Which flow it is: refs of another mean nothing to it.
-    pub(crate) fn stamp(&self) -> usize {
-        Arc::as_ptr(&self.memory) as usize
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -234,10 +222,24 @@ impl Host {
         }
     }
 
-    // ---- counts -----------------------------------------------------------------------------
+    fn late(&self, id: u64, since: Instant) -> Error {
+        let state = self.lock();
+        let name = match state.objects.find(id) {
+            Some(index) => {
+                format!("`{}` (task {})", state.name_of(index), state.objects.at(index).number)
+            }
+            None => "the value".to_owned(),
+        };
+        Error::Timeout(name, since.elapsed())
+    }
+}
 
-    /// One hold more. False when there is no such object.
-    pub(crate) fn retain(&self, id: u64) -> bool {
+impl Endpoint for Host {
+    fn stamp(&self) -> usize {
+        Arc::as_ptr(&self.memory) as usize
+    }
+
+    fn retain(&self, id: u64) -> bool {
         if !self.is_own() {
             return false;
         }
@@ -252,7 +254,7 @@ impl Host {
         found.is_some()
     }
 
-    pub(crate) fn release(&self, id: u64) {
+    fn release(&self, id: u64) {
         if !self.is_own() {
             return;
         }
@@ -274,85 +276,7 @@ impl Host {
         }
     }
 
-    // ---- values -----------------------------------------------------------------------------
-
-    /// Waits until the object is complete.
-    pub(crate) fn wait_for(&self, id: u64, until: Option<Instant>) -> Result<(), Error> {
-        let started = Instant::now();
-        let done = self.until(until, |state| match state.find(id) {
-            Ok(index) => (!state.objects.at(index).value.is_pending()).then_some(Ok(())),
-            Err(error) => Some(Err(error)),
-        })?;
-        done.unwrap_or_else(|| Err(self.late(id, started)))
-    }
-
-    fn late(&self, id: u64, since: Instant) -> Error {
-        let state = self.lock();
-        let name = match state.objects.find(id) {
-            Some(index) => {
-                format!("`{}` (task {})", state.name_of(index), state.objects.at(index).number)
-            }
-            None => "the value".to_owned(),
-        };
-        Error::Timeout(name, since.elapsed())
-    }
-
-    /// The encoded value. Large ones are not copied; whoever asks holds a count.
-    pub(crate) fn encoded(&self, id: u64, until: Option<Instant>) -> Result<Encoded, Error> {
-        let started = Instant::now();
-        let found = self.until(until, |state| match state.find(id) {
-            Ok(index) => state.read(index).transpose(),
-            Err(error) => Some(Err(error)),
-        })?;
-        found.unwrap_or_else(|| Err(self.late(id, started)))
-    }
-
-    /// The value.
-    pub(crate) fn get<T: DeserializeOwned>(
-        self: &Arc<Self>,
-        id: u64,
-        until: Option<Instant>,
-    ) -> Result<T, Error> {
-        let encoded = self.encoded(id, until)?;
-        // SAFETY: the caller's handle holds the object.
-        decode_for(self, unsafe { encoded.bytes() })
-    }
-
-    /// All values in order, or the first failure.
-    pub(crate) fn get_all<T: DeserializeOwned>(
-        self: &Arc<Self>,
-        ids: &[u64],
-        until: Option<Instant>,
-    ) -> Result<Vec<T>, Error> {
-        let started = Instant::now();
-        let mut missing = ids.len();
-        let waited = self.with_set(ids, |set| {
-            self.until(until, |state| {
-                let mut ready = state.take_ready(set, 1).unwrap_or_default();
-                ready.sort_unstable();
-                missing -= ready.len();
-                // The first failure ends it, whatever else is not there yet.
-                let failed = ready.iter().find_map(|&at| {
-                    let index = state.objects.find(ids[at as usize])?;
-                    state.read(index).err()
-                });
-                match failed {
-                    Some(error) => Some(Err(error)),
-                    None => (missing == 0).then_some(Ok(())),
-                }
-            })
-        })?;
-        let late = ids.first().copied().unwrap_or(0);
-        waited.unwrap_or_else(|| Err(self.late(late, started)))?;
-        ids.iter().map(|&id| self.get(id, until)).collect()
-    }
-
-    /// Room for a value of the driver's own, filled by `fill`: its object, held once.
-    pub(crate) fn new_block(
-        self: &Arc<Self>,
-        bytes: u64,
-        fill: Fill<'_>,
-    ) -> Result<(Handle, u64), Error> {
+    fn take_block(&self, bytes: u64) -> Result<(u64, u64, u64), Error> {
         let mut patience: Option<(u64, Instant)> = None;
         let block = self.until(None, |state| {
             // What is left for bodies is the driver's as well when none of them is at work.
@@ -373,22 +297,22 @@ impl Host {
         })?;
         let block =
             block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;
-        let (id, address, len) = self.with(|state| {
+        Ok(self.with(|state| {
             let (address, len) = state.store.place(block);
             let index = state.add_block(block, address, bytes);
             (state.objects.id(index), address, len)
-        });
-        // From here on it is let go in any case, also when `fill` panics.
-        let handle = Handle::counted(Name::block(id), Side::Host(Arc::clone(self)));
-        // SAFETY: taken just now, and nobody else knows of it.
-        if let Some(room) = unsafe { self.memory.room(address, len) } {
-            fill(&mut room[..bytes as usize]);
-        }
-        Ok((handle, address))
+        }))
     }
 
-    /// Whether this object is a complete block of these bytes.
-    pub(crate) fn is_block(&self, id: u64, address: u64, len: u64) -> bool {
+    fn fill_block(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error> {
+        // SAFETY: taken just now, and nobody else knows of it.
+        if let Some(room) = unsafe { self.memory.room(address, bytes) } {
+            fill(room);
+        }
+        Ok(())
+    }
+
+    fn is_block(&self, id: u64, address: u64, len: u64) -> bool {
         if !self.is_own() {
             return false;
         }
@@ -400,18 +324,70 @@ impl Host {
         })
     }
 
-    // ---- calls ------------------------------------------------------------------------------
+    fn wait_for(&self, id: u64, until: Option<Instant>) -> Result<(), Error> {
+        let started = Instant::now();
+        let done = self.until(until, |state| match state.find(id) {
+            Ok(index) => (!state.objects.at(index).value.is_pending()).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        })?;
+        done.unwrap_or_else(|| Err(self.late(id, started)))
+    }
 
-    /// Enters a call: the name of its object, held once for the caller.
-    pub(crate) fn dispatch(
-        self: &Arc<Self>,
-        node: &'static NodeDesc,
+    fn encoded(&self, id: u64, until: Option<Instant>) -> Result<Encoded, Error> {
+        let started = Instant::now();
+        let found = self.until(until, |state| match state.find(id) {
+            Ok(index) => state.read(index).transpose(),
+            Err(error) => Some(Err(error)),
+        })?;
+        found.unwrap_or_else(|| Err(self.late(id, started)))
+    }
+
+    fn encoded_each(
+        &self,
+        ids: &[u64],
+        until: Option<Instant>,
+        each: Each<'_>,
+    ) -> Result<(), Error> {
+        let mut one = |id| {
+            let encoded = self.encoded(id, until)?;
+            // SAFETY: the caller's handle holds the object.
+            each(unsafe { encoded.bytes() })
+        };
+        if let [id] = *ids {
+            return one(id);
+        }
+        let started = Instant::now();
+        let mut missing = ids.len();
+        let waited = self.with_set(ids, |set| {
+            self.until(until, |state| {
+                let mut ready = state.take_ready(set, 1).unwrap_or_default();
+                ready.sort_unstable();
+                missing -= ready.len();
+                // The first failure ends it, whatever else is not there yet.
+                let failed = ready.iter().find_map(|&at| {
+                    let index = state.objects.find(ids[at as usize])?;
+                    state.read(index).err()
+                });
+                match failed {
+                    Some(error) => Some(Err(error)),
+                    None => (missing == 0).then_some(Ok(())),
+                }
+            })
+        })?;
+        let late = ids.first().copied().unwrap_or(0);
+        waited.unwrap_or_else(|| Err(self.late(late, started)))?;
+        ids.iter().try_for_each(|&id| one(id))
+    }
+
+    fn submit(
+        &self,
+        node: u32,
+        args: Args,
         overrides: Option<&Overrides>,
-        writer: ArgWriter,
         actor: Option<u64>,
     ) -> Result<Name, Error> {
         self.check()?;
-        let (args, held) = writer.finish(node)?;
+        let node = known(node)?;
         let overrides = overrides.map(|over| Box::new(over.clone()));
         let mut state = self.lock();
         if let Some(why) = &state.closed {
@@ -426,29 +402,66 @@ impl Host {
         let new = NewTask { node, args, overrides, parent: None, actor, makes: None };
         let entered = state.submit(new).map(|index| state.objects.name(index));
         self.leave(&mut state);
-        drop(state);
-        drop(held);
         entered
     }
 
-    /// Makes an actor: its name for handles.
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        node: &'static NodeDesc,
+    fn put(&self, args: Args) -> Result<Name, Error> {
+        self.put_value(args)
+    }
+
+    fn spawn(
+        &self,
+        node: u32,
+        args: Args,
         overrides: &Overrides,
         max_restarts: Option<i32>,
-        writer: ArgWriter,
     ) -> Result<u64, Error> {
         self.check()?;
-        let (args, held) = writer.finish(node)?;
+        let node = known(node)?;
         let overrides = Box::new(overrides.clone());
-        let made = self.with(|state| match &state.closed {
+        self.with(|state| match &state.closed {
             Some(why) => Err(Error::Closed(why.clone())),
             None => state.spawn_actor(node, args, overrides, max_restarts),
-        });
-        drop(held);
-        made
+        })
     }
+
+    fn kill(&self, actor: u64) -> Result<(), Error> {
+        self.kill_actor(actor)
+    }
+
+    fn cancel(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
+        self.cancel_targets(target, cancel)
+    }
+
+    fn pending(&self, id: u64) -> Result<Pending, Error> {
+        self.check()?;
+        self.with(|state| {
+            state.poll_completions();
+            state.find(id).map(|index| state.pending(index))
+        })
+    }
+
+    fn wait_some(
+        &self,
+        ids: &[u64],
+        need: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<bool>, Error> {
+        let look = |state: &mut State| {
+            let complete = |&id: &u64| Ok(!state.objects.at(state.find(id)?).value.is_pending());
+            ids.iter().map(complete).collect::<Result<Vec<bool>, Error>>()
+        };
+        let enough = |ready: &[bool]| ready.iter().filter(|ready| **ready).count() >= need;
+        let waited = self.until(until, |state| match look(state) {
+            Ok(ready) => enough(&ready).then_some(Ok(ready)),
+            Err(error) => Some(Err(error)),
+        })?;
+        waited.unwrap_or_else(|| self.with(look))
+    }
+}
+
+fn known(node: u32) -> Result<&'static NodeDesc, Error> {
+    by_number(node).ok_or_else(|| Error::NotANode(format!("node {node}")))
 }
 
 /// A number for the calling thread: its calls of an actor are in order.

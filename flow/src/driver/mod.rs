@@ -33,18 +33,17 @@ mod views;
 mod wait_sets;
 mod waits;
 
-pub use build::Builder;
-pub(super) use host::{Host, current};
-pub(super) use posting::wire;
+pub(crate) use build::{Settings, launch};
+pub(crate) use host::{Host, current};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::memory::Memory;
-use super::output::OutputReceiver;
-use super::pending::Pending;
 use crate::protocol::cell;
+use crate::protocol::memory::Memory;
+use crate::protocol::output::OutputReceiver;
+use crate::protocol::pending::Pending;
 use actors::Actor;
 use admission::MemoryWait;
 use bundles::Group;
@@ -122,7 +121,7 @@ pub(super) struct State {
     refused_at: Option<Instant>,
     /// What the driver held then, if that was counted.
     driver_bytes: Option<u64>,
-    too_large: Option<crate::error::Error>,
+    too_large: Option<crate::protocol::error::Error>,
     /// Tasks that may be tried again after an error.
     eager: usize,
     freed_seen: u64,
@@ -135,7 +134,7 @@ pub(super) struct State {
     changed: bool,
     /// Scratch of completing.
     ready: Vec<Index>,
-    failing: Vec<(Index, Arc<crate::error::TaskError>)>,
+    failing: Vec<(Index, Arc<crate::protocol::error::TaskError>)>,
     told: Vec<(u16, u64)>,
     actors_to_serve: Vec<u32>,
     made: Vec<u32>,
@@ -155,7 +154,7 @@ impl State {
             memory,
             objects: Objects::default(),
             classes: Classes::default(),
-            nodes: vec![NodeStat::default(); super::node::NODES.len()],
+            nodes: vec![NodeStat::default(); crate::protocol::node::NODES.len()],
             workers: Vec::new(),
             procs: Vec::new(),
             free_places: Vec::new(),
@@ -258,12 +257,12 @@ impl State {
         if object.value.is_pending() || matches!(object.value, Value::Failed(_)) {
             return;
         }
-        let error = crate::error::TaskError {
+        let error = crate::protocol::error::TaskError {
             task: object.number,
             name: "a value".to_owned(),
             worker: None,
             attempt: 0,
-            cause: crate::error::Cause::ObjectLost(why.to_owned()),
+            cause: crate::protocol::error::Cause::ObjectLost(why.to_owned()),
             below: None,
             backtrace: None,
             output: Vec::new(),

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use super::order::Rank;
 use super::store::{BlockId, Store};
 use super::tasks::{Caller, Task};
-use crate::error::TaskError;
-use crate::reference::Name;
+use crate::protocol::error::TaskError;
+use crate::protocol::handle::Name;
 
 /// An object's place in the table.
 pub(super) type Index = u32;

@@ -12,9 +12,9 @@ use super::State;
 use super::objects::{Index, Value};
 use super::scheduler::ClassId;
 use super::tasks::Phase;
-use crate::node::number_of;
-use crate::resources::ONE;
-use crate::value::OWN_PAGES;
+use crate::protocol::node::number_of;
+use crate::protocol::resources::ONE;
+use crate::protocol::value::OWN_PAGES;
 
 /// The order in which memory is given: families (a task, what takes its value, what its body
 /// calls) by age; in a family what is called before its caller, and what takes a value before what

@@ -10,10 +10,10 @@ use super::objects::{Index, Value};
 use super::processes::PostedTask;
 use super::store::NoRoom;
 use super::tasks::{Phase, Task};
-use crate::args::Arg;
-use crate::error::Cause;
-use crate::memory::{CELL_ARGS, Head, flags};
-use crate::node::number_of;
+use crate::protocol::args::Arg;
+use crate::protocol::error::Cause;
+use crate::protocol::memory::{CELL_ARGS, Head, arg_word, flags};
+use crate::protocol::node::number_of;
 
 /// Whether a descriptor was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,7 +143,7 @@ impl State {
                     match &self.objects.at(dep).value {
                         Value::Inline(value) => pen.inline(value),
                         Value::Placed { address, len, .. } => {
-                            pen.put(&wire::PLACED.to_ne_bytes());
+                            pen.put(&arg_word::PLACED.to_ne_bytes());
                             pen.put(&address.to_ne_bytes());
                             pen.put(&len.to_ne_bytes());
                         }
@@ -152,7 +152,7 @@ impl State {
                                 Some(Phase::Posted { seq, .. }) => seq,
                                 _ => 0, // no posted task has this number, so the worker says so
                             };
-                            pen.put(&wire::CELL.to_ne_bytes());
+                            pen.put(&arg_word::CELL.to_ne_bytes());
                             pen.put(&earlier.to_ne_bytes());
                         }
                     }
@@ -250,16 +250,6 @@ impl State {
         }
         object
     }
-}
-
-/// How arguments stand in a task descriptor: a word each, then what it says.
-pub(crate) mod wire {
-    /// Address and length follow.
-    pub(crate) const PLACED: u32 = 1 << 30;
-    /// The number of an earlier posted task follows.
-    pub(crate) const CELL: u32 = 2 << 30;
-    /// The kind's bits; without one, so many bytes follow.
-    pub(crate) const KIND: u32 = 3 << 30;
 }
 
 /// Writes one part behind the other; the room was measured before.

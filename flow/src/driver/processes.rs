@@ -8,7 +8,7 @@ use super::State;
 use super::objects::Index;
 use super::scheduler::{ClassId, Part, Spot};
 use super::store::BlockId;
-use crate::memory::CELLS;
+use crate::protocol::memory::CELLS;
 
 /// A task in a cell, as the host knows it.
 #[derive(Clone, Copy, Default)]

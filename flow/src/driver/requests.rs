@@ -9,11 +9,11 @@ use super::cancels::CancelRequest;
 use super::deaths::abandoned;
 use super::objects::Index;
 use super::tasks::NewTask;
-use crate::args::{self, Args};
-use crate::error::{Cause, Error};
-use crate::node::by_number;
-use crate::options::Overrides;
-use crate::wire::{About, Numbered, Request, Response};
+use crate::protocol::args::Args;
+use crate::protocol::error::{Cause, Error};
+use crate::protocol::node::by_number;
+use crate::protocol::options::Overrides;
+use crate::protocol::wire::{self, About, Numbered, Request, Response};
 
 /// How long a worker may leave its responses unread when there is no room for more.
 const UNREAD: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ impl State {
                 return any;
             };
             any = true;
-            match args::decode::<Numbered<Request>>(&message) {
+            match wire::decode::<Numbered<Request>>(&message) {
                 Ok(Numbered { number, what }) => self.handle_request(place, number, what),
                 Err(_) => {
                     self.protocol_violation(place, "a message that does not decode");
@@ -180,11 +180,11 @@ impl State {
     pub(super) fn respond(&mut self, place: u16, number: u64, response: Result<Response, Error>) {
         let what = response.unwrap_or_else(Response::Refused);
         let longest = self.memory.responses(place).longest();
-        let encoded = args::encode(&Numbered { number, what: &what });
+        let encoded = wire::encode(&Numbered { number, what: &what });
         let message = match encoded {
             Ok(message) if message.len() <= longest => message,
             // The words of an error may be long; what matters of them fits.
-            _ => match args::encode(&Numbered { number, what: what.shortened() }) {
+            _ => match wire::encode(&Numbered { number, what: what.shortened() }) {
                 Ok(message) if message.len() <= longest => message,
                 _ => return self.protocol_violation(place, "more than can be answered"),
             },

@@ -14,11 +14,11 @@ use super::order::{Key, LANES, Lane, Queue};
 use super::posting::Written;
 use super::store::NoRoom;
 use super::tasks::{Phase, Task};
-use crate::error::Error;
-use crate::memory::CELL_ARGS;
-use crate::node::{NodeDesc, number_of};
-use crate::options::{Overrides, Strategy};
-use crate::resources::{Amount, ONE, Resources};
+use crate::protocol::error::Error;
+use crate::protocol::memory::CELL_ARGS;
+use crate::protocol::node::{NodeDesc, number_of};
+use crate::protocol::options::{Overrides, Strategy};
+use crate::protocol::resources::{Amount, ONE, Resources};
 
 /// A class's place in the table.
 pub(super) type ClassId = u32;
@@ -245,7 +245,7 @@ impl State {
         }
         let none = Overrides::default();
         let over = overrides.unwrap_or(&none);
-        let merged = over.merged(node)?;
+        let merged = node.merged(over)?;
         if over.wait_infeasible {
             self.enter_labels(&merged.resources)?;
         }

@@ -10,7 +10,7 @@ use mailring_process::fork_server::StartStep;
 
 use super::State;
 use super::tasks::Phase;
-use crate::error::Cause;
+use crate::protocol::error::Cause;
 
 impl State {
     /// The next process to be forked, if its worker does not pause.

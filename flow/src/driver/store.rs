@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mailring_process::map::PAGE;
 
 use super::block_allocator::BlockAllocator;
-use crate::memory::Memory;
+use crate::protocol::memory::Memory;
 
 /// Blocks that give their pages back when they are freed.
 const LARGE: u64 = 1 << 20;

@@ -9,10 +9,11 @@ use super::State;
 use super::objects::{Index, Value, Waiter};
 use super::order::Lane;
 use super::scheduler::ClassId;
-use crate::args::{self, Arg, Args};
-use crate::error::{Cause, Error, TaskError};
-use crate::node::{NodeDesc, number_of};
-use crate::options::Overrides;
+use crate::protocol::args::{Arg, Args};
+use crate::protocol::error::{Cause, Error, TaskError};
+use crate::protocol::node::{NodeDesc, number_of};
+use crate::protocol::options::Overrides;
+use crate::protocol::wire;
 
 /// Waiting time before a task is tried again after an error, doubled with each attempt.
 const BACKOFF: Duration = Duration::from_millis(1);
@@ -86,7 +87,7 @@ impl Task {
     /// Its hooks as they stand in a task descriptor, if it has any.
     pub(super) fn encoded_hooks(&self) -> Option<Vec<u8>> {
         let hooks = &self.overrides.as_ref()?.hooks;
-        (hooks.setup.is_some() || hooks.cleanup.is_some()).then(|| args::encode(hooks).ok())?
+        (hooks.setup.is_some() || hooks.cleanup.is_some()).then(|| wire::encode(hooks).ok())?
     }
 
     /// How long its body may run.

@@ -243,7 +243,7 @@ impl State {
             if self.procs[usize::from(place)].used {
                 self.poll_requests(place, None);
                 let why = self.closed.clone().unwrap_or_default();
-                self.end_waits(place, &crate::error::Error::Closed(why));
+                self.end_waits(place, &crate::protocol::error::Error::Closed(why));
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What the public face asks of the table, beyond calls and values.
 
-use std::sync::Arc;
 use std::time::Instant;
+
+use mailring_process::fork_server::ChildHandle;
 
 use super::State;
 use super::actors::Life;
@@ -9,15 +10,14 @@ use super::build::check_group;
 use super::host::Host;
 use super::objects::Value;
 use super::tasks::Phase;
-use crate::actor::ActorInfo;
-use crate::args::{Arg, ArgWriter};
-use crate::error::Error;
-use crate::pending::Pending;
-use crate::placement::Packing;
-use crate::reference::{Handle, SAME, Side};
-use crate::resources::Resources;
-use crate::{FlowStats, TaskView, WorkerInfo};
-use mailring_process::fork_server::ChildHandle;
+use crate::protocol::args::{Arg, Args};
+use crate::protocol::error::Error;
+use crate::protocol::handle::{Endpoint, Name};
+use crate::protocol::info::ActorInfo;
+use crate::protocol::info::{FlowStats, TaskView, WorkerInfo};
+use crate::protocol::options::Packing;
+use crate::protocol::resources::Resources;
+
 use smallvec::SmallVec;
 
 /// Bytes of a value that is kept in the table: so many of them fit an answer to a body.
@@ -25,52 +25,50 @@ const INLINE: usize = 256;
 
 impl Host {
     /// A value of the driver's own: an object that is complete from the beginning.
-    pub(crate) fn put(self: &Arc<Self>, writer: ArgWriter) -> Result<Handle, Error> {
+    pub(super) fn put_value(&self, mut args: Args) -> Result<Name, Error> {
         self.check()?;
-        let (mut args, kept) = writer.finish(&SAME)?;
         let mut held = None;
         if args.bytes.len() > INLINE {
             let mut fill = |room: &mut [u8]| room.copy_from_slice(&args.bytes);
-            let (handle, _) = self.new_block(args.bytes.len() as u64, &mut fill)?;
-            args.list = smallvec::smallvec![Arg::Ref(handle.id())];
-            held = Some(handle);
+            let len = args.bytes.len() as u64;
+            let (id, address, _) = self.take_block(len)?;
+            held = Some(id);
+            self.fill_block(address, len, &mut fill)?;
+            args.list = smallvec::smallvec![Arg::Ref(id)];
         }
-        let mut state = self.lock();
-        if let Some(why) = &state.closed {
-            return Err(Error::Closed(why.clone()));
+        let entered = (|| {
+            let mut state = self.lock();
+            if let Some(why) = &state.closed {
+                return Err(Error::Closed(why.clone()));
+            }
+            let nested: Result<Vec<_>, Error> =
+                args.nested.iter().map(|&id| state.find(id)).collect();
+            let nested = nested?;
+            let index = match args.list.first() {
+                Some(Arg::Ref(id)) => {
+                    let index = state.find(*id)?;
+                    state.objects.hold(index);
+                    state.objects.at_mut(index).shared = false;
+                    index
+                }
+                _ => {
+                    let value = Value::Inline(SmallVec::from_slice(&args.bytes));
+                    state.objects.add(0, value)
+                }
+            };
+            nested.iter().for_each(|&child| state.objects.hold(child));
+            state.objects.at_mut(index).children = nested;
+            // One that people see, as for a task; it is not a task.
+            state.number += 1;
+            state.puts += 1;
+            state.objects.at_mut(index).number = state.number;
+            let name = state.objects.name(index);
+            Ok(name)
+        })();
+        if let Some(block) = held {
+            self.release(block); // the name has one of its own
         }
-        let nested: Result<Vec<_>, Error> = args.nested.iter().map(|&id| state.find(id)).collect();
-        let nested = nested?;
-        let index = match args.list.first() {
-            Some(Arg::Ref(id)) => {
-                let index = state.find(*id)?;
-                state.objects.hold(index);
-                state.objects.at_mut(index).shared = false;
-                index
-            }
-            _ => {
-                let value = Value::Inline(SmallVec::from_slice(&args.bytes));
-                state.objects.add(0, value)
-            }
-        };
-        nested.iter().for_each(|&child| state.objects.hold(child));
-        state.objects.at_mut(index).children = nested;
-        // One that people see, as for a task; it is not a task.
-        state.number += 1;
-        state.puts += 1;
-        state.objects.at_mut(index).number = state.number;
-        let name = state.objects.name(index);
-        drop(state);
-        drop((held, kept));
-        Ok(Handle::counted(name, Side::Host(Arc::clone(self))))
-    }
-
-    pub(crate) fn pending(&self, id: u64) -> Result<Pending, Error> {
-        self.check()?;
-        self.with(|state| {
-            state.poll_completions();
-            state.find(id).map(|index| state.pending(index))
-        })
+        entered
     }
 
     pub(crate) fn lose(&self, id: u64) -> Result<(), Error> {

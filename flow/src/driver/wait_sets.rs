@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::State;
 use super::objects::Waiter;
-use crate::error::Error;
+use crate::protocol::error::Error;
 
 #[derive(Default)]
 pub(super) struct WaitSets {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::State;
 use super::objects::{Index, Value, Waiter};
-use crate::error::{Cause, Error};
-use crate::node::number_of;
-use crate::wire::{Response, WireValue};
+use crate::protocol::error::{Cause, Error};
+use crate::protocol::node::number_of;
+use crate::protocol::wire::{Response, WireValue};
 
 /// A body that waits for values.
 pub(super) struct Wait {

@@ -13,20 +13,20 @@ use mailring_process::futex;
 use mailring_process::parker;
 use mailring_process::wait::WaitStrategy;
 use mailring_process::wakeup::notify;
-use serde::de::DeserializeOwned;
 
-use crate::args::{self, ArgWriter};
-use crate::cancel::{Cancel, CancelReport, Target};
-use crate::codec;
-use crate::error::Error;
-use crate::memory::{Entry, Memory};
-use crate::node::{NodeDesc, number_of};
-use crate::options::Overrides;
-use crate::pending::Pending;
+use crate::protocol::args::Args;
+use crate::protocol::call_context::ResultSink;
+use crate::protocol::cancel::{Cancel, CancelReport, Target};
+use crate::protocol::codec;
+use crate::protocol::error::Error;
+use crate::protocol::handle::{Each, Endpoint, Fill, Name, Side};
+use crate::protocol::memory::{Entry, Memory};
+use crate::protocol::node::{SAME, number_of};
 use crate::protocol::notifier::{DRIVER_THREAD, THREAD};
-use crate::reference::{Fill, Handle, Name, Side};
-use crate::value::{Encoded, OWN_PAGES};
-use crate::wire::{About, Numbered, Request, Response, WireValue};
+use crate::protocol::options::Overrides;
+use crate::protocol::pending::Pending;
+use crate::protocol::value::{Encoded, OWN_PAGES};
+use crate::protocol::wire::{self, About, Numbered, Request, Response, WireValue};
 
 /// Refs that are asked for at the same time.
 const AT_ONCE: usize = 1000;
@@ -80,8 +80,7 @@ pub(crate) struct DriverConnection {
 
 /// A hold on a line: a worker process has one for good, and a worker that is a thread of the
 /// driver's process one for as long as anybody uses it.
-#[derive(Clone)]
-pub(crate) enum Line {
+pub(super) enum Line {
     Process(&'static DriverConnection),
     Thread(Arc<DriverConnection>),
 }
@@ -131,8 +130,16 @@ impl Drop for Entered {
     }
 }
 
+/// The line of this thread or process, if it is a worker, as handles hold it.
+pub(crate) fn current() -> Option<Side> {
+    line().map(|line| match line {
+        Line::Process(connection) => Side::Process(connection),
+        Line::Thread(connection) => Side::Counted(connection),
+    })
+}
+
 /// The line of this thread or process, if it is a worker.
-pub(crate) fn current() -> Option<Line> {
+pub(super) fn line() -> Option<Line> {
     let own = OWN.get();
     if !own.is_null() {
         // SAFETY: made from an `Arc` that the thread's `Entered` holds until it clears the word.
@@ -175,11 +182,6 @@ impl DriverConnection {
     /// Whether this is the line of a thread of the driver's process.
     pub(super) fn is_in_process(&self) -> bool {
         self.memory.in_process
-    }
-
-    /// Which flow it is of: refs of another mean nothing here.
-    pub(crate) fn stamp(&self) -> usize {
-        Arc::as_ptr(&self.memory) as usize
     }
 
     /// Nothing is said or read from here on: whoever has a hold on this line still, in a static or
@@ -236,7 +238,7 @@ impl DriverConnection {
     }
 
     fn send(&self, number: u64, what: Request) {
-        let Ok(message) = args::encode(&Numbered { number, what }) else { return };
+        let Ok(message) = wire::encode(&Numbered { number, what }) else { return };
         let _sending = lock(&self.sending);
         let requests = self.memory.requests(self.place);
         while !self.is_over() && !requests.push(&message) {
@@ -285,7 +287,7 @@ impl DriverConnection {
             let broken = || Error::Closed("the driver's answer cannot be read".to_owned());
             let message = responses.pop().map_err(|_| broken())?;
             let message = message.ok_or_else(broken)?;
-            let read = args::decode::<Numbered<Response>>(&message).map_err(|_| broken())?;
+            let read = wire::decode::<Numbered<Response>>(&message).map_err(|_| broken())?;
             inbox.insert(read.number, read.what);
         }
         Ok(inbox.remove(&number))
@@ -296,30 +298,6 @@ impl DriverConnection {
     }
 
     // ---- counts -----------------------------------------------------------------------------
-
-    pub(crate) fn retain(&self, id: u64) {
-        let mut counts = lock(&self.counts);
-        let Counts { all, unknown } = &mut *counts;
-        let count = all.entry(id).or_default();
-        count.handles += 1;
-        if count.handles == 1 {
-            unknown.push(id);
-            self.counting.store(true, Relaxed);
-        }
-    }
-
-    pub(crate) fn release(&self, id: u64) {
-        let mut counts = lock(&self.counts);
-        let Some(count) = counts.all.get_mut(&id) else { return };
-        count.handles -= 1;
-        if count.handles == 0 {
-            let known = count.known;
-            counts.all.remove(&id);
-            if known {
-                self.say(Request::Release { id });
-            }
-        }
-    }
 
     /// Tells the driver of objects that handles name and only a task, or another value, holds.
     pub(super) fn keep_all(&self) {
@@ -345,7 +323,7 @@ impl DriverConnection {
     // ---- what handles and bodies need -------------------------------------------------------
 
     fn request_checked(&self, request: Request) -> Result<Response, Error> {
-        let encoded = args::encode(&request).map_err(Error::Invalid)?;
+        let encoded = wire::encode(&request).map_err(Error::Invalid)?;
         let longest = self.memory.requests(self.place).longest() - 64;
         if encoded.len() > longest {
             return Err(Error::Invalid(format!(
@@ -356,63 +334,10 @@ impl DriverConnection {
         self.request(request)
     }
 
-    pub(crate) fn kill(&self, actor: u64) -> Result<(), Error> {
-        self.request(Request::Kill { actor }).map(drop)
-    }
-
-    pub(crate) fn cancel(
-        &self,
-        target: &Target,
-        cancel: Cancel,
-    ) -> Result<Vec<CancelReport>, Error> {
-        let request = |target| match self.request(Request::Cancel { target, cancel })? {
-            Response::Reports(reports) => Ok(reports),
-            other => Self::unexpected(&other),
-        };
-        let Target::Refs(ids) = target else { return request(target.clone()) };
-        let parts = ids.chunks(AT_ONCE).map(|ids| request(Target::Refs(ids.to_vec())));
-        parts.collect::<Result<Vec<_>, _>>().map(|reports| reports.concat())
-    }
-
     pub(super) fn about(&self, task: u64) -> Result<About, Error> {
         match self.request(Request::About { task })? {
             Response::About(about) => Ok(about),
             other => Self::unexpected(&other),
-        }
-    }
-
-    pub(crate) fn pending(&self, id: u64) -> Result<Pending, Error> {
-        match self.request(Request::Pending { id })? {
-            Response::Pending(pending) => Ok(pending),
-            other => Self::unexpected(&other),
-        }
-    }
-
-    /// Waits until `need` are complete, or the time is over: which are.
-    pub(crate) fn wait_some(
-        &self,
-        ids: &[u64],
-        need: usize,
-        until: Option<Instant>,
-    ) -> Result<Vec<bool>, Error> {
-        if ids.len() > MOST {
-            return Err(Error::Invalid(format!(
-                "a body waits for at most {MOST} refs at a time, and these are {}; wait for them in parts, or have the driver wait",
-                ids.len()
-            )));
-        }
-        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match self.request_checked(Request::Wait { ids: ids.to_vec(), need, timeout })? {
-            Response::Settled(ready) => Ok(ready),
-            other => Self::unexpected(&other),
-        }
-    }
-
-    pub(crate) fn wait_for(&self, id: u64, until: Option<Instant>) -> Result<(), Error> {
-        let started = Instant::now();
-        match self.wait_some(&[id], 1, until)?[..] {
-            [true] => Ok(()),
-            _ => Err(Error::Timeout("the value".to_owned(), started.elapsed())),
         }
     }
 
@@ -437,42 +362,6 @@ impl DriverConnection {
         values.collect()
     }
 
-    pub(crate) fn encoded(&self, id: u64, until: Option<Instant>) -> Result<Encoded, Error> {
-        let mut values = self.values(&[id], until)?;
-        values.pop().ok_or_else(|| Error::Closed("an answer without a value".to_owned()))
-    }
-
-    pub(crate) fn get<T: DeserializeOwned>(
-        &self,
-        id: u64,
-        until: Option<Instant>,
-    ) -> Result<T, Error> {
-        let mut values = self.get_all(&[id], until)?;
-        values.pop().ok_or_else(|| Error::Closed("an answer without a value".to_owned()))
-    }
-
-    pub(crate) fn get_all<T: DeserializeOwned>(
-        &self,
-        ids: &[u64],
-        until: Option<Instant>,
-    ) -> Result<Vec<T>, Error> {
-        let mut values = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(VALUES_AT_ONCE) {
-            for encoded in self.values(ids, until)? {
-                // SAFETY: the caller's handles hold the objects.
-                let value = codec::decode(unsafe { encoded.bytes() }, None);
-                let wrong = |fault: codec::Fault| Error::Decode {
-                    what: "the value".to_owned(),
-                    why: fault.to_string(),
-                };
-                values.push(value.map_err(wrong)?);
-            }
-            // Refs inside, before the values that hold them may go.
-            self.keep_all();
-        }
-        Ok(values)
-    }
-
     /// Opens pages of our own, has them filled, and closes them: from here on nobody writes them.
     fn fill(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error> {
         let opened = Error::system("opening memory for a value");
@@ -492,13 +381,174 @@ impl DriverConnection {
         Ok(())
     }
 
-    /// A place for an encoded value of `bytes`, filled by `fill`.
-    pub(super) fn place_value(
+    /// A count that the driver has made already.
+    fn counted(&self, id: u64) {
+        let mut counts = lock(&self.counts);
+        let count = counts.all.entry(id).or_default();
+        count.handles += 1;
+        if std::mem::replace(&mut count.known, true) {
+            // Known before: the driver has one count for this process more than it needs.
+            self.say(Request::Release { id });
+        }
+    }
+}
+
+impl Endpoint for DriverConnection {
+    fn stamp(&self) -> usize {
+        Arc::as_ptr(&self.memory) as usize
+    }
+
+    fn retain(&self, id: u64) -> bool {
+        let mut counts = lock(&self.counts);
+        let Counts { all, unknown } = &mut *counts;
+        let count = all.entry(id).or_default();
+        count.handles += 1;
+        if count.handles == 1 {
+            unknown.push(id);
+            self.counting.store(true, Relaxed);
+        }
+        true
+    }
+
+    fn release(&self, id: u64) {
+        let mut counts = lock(&self.counts);
+        let Some(count) = counts.all.get_mut(&id) else { return };
+        count.handles -= 1;
+        if count.handles == 0 {
+            let known = count.known;
+            counts.all.remove(&id);
+            if known {
+                self.say(Request::Release { id });
+            }
+        }
+    }
+
+    fn take_block(&self, bytes: u64) -> Result<(u64, u64, u64), Error> {
+        let (id, address) = match self.request(Request::Block { bytes })? {
+            Response::Block { id, address } => (id, address),
+            other => return Self::unexpected(&other),
+        };
+        self.counted(id);
+        Ok((id, address, bytes))
+    }
+
+    fn fill_block(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error> {
+        self.fill(address, bytes, fill)
+    }
+
+    /// Whether these bytes are values at all; whose they are only the driver knows.
+    fn is_block(&self, _id: u64, address: u64, len: u64) -> bool {
+        self.memory.holds(address, len)
+    }
+
+    fn wait_for(&self, id: u64, until: Option<Instant>) -> Result<(), Error> {
+        let started = Instant::now();
+        match self.wait_some(&[id], 1, until)?[..] {
+            [true] => Ok(()),
+            _ => Err(Error::Timeout("the value".to_owned(), started.elapsed())),
+        }
+    }
+
+    fn encoded(&self, id: u64, until: Option<Instant>) -> Result<Encoded, Error> {
+        let mut values = self.values(&[id], until)?;
+        values.pop().ok_or_else(|| Error::Closed("an answer without a value".to_owned()))
+    }
+
+    fn encoded_each(
         &self,
-        bytes: u64,
-        urgent: bool,
-        fill: Fill<'_>,
+        ids: &[u64],
+        until: Option<Instant>,
+        each: Each<'_>,
+    ) -> Result<(), Error> {
+        for ids in ids.chunks(VALUES_AT_ONCE) {
+            for encoded in self.values(ids, until)? {
+                // SAFETY: the caller's handles hold the objects.
+                each(unsafe { encoded.bytes() })?;
+            }
+            // Refs inside, before the values that hold them may go.
+            self.keep_all();
+        }
+        Ok(())
+    }
+
+    fn submit(
+        &self,
+        node: u32,
+        args: Args,
+        overrides: Option<&Overrides>,
+        actor: Option<u64>,
+    ) -> Result<Name, Error> {
+        let overrides = overrides.map(|over| Box::new(over.clone()));
+        match self.request_checked(Request::Submit { node, args, overrides, actor })? {
+            Response::Task(name) => {
+                self.counted(name.id);
+                Ok(name)
+            }
+            other => Self::unexpected(&other),
+        }
+    }
+
+    fn put(&self, args: Args) -> Result<Name, Error> {
+        self.submit(number_of(&SAME), args, None, None)
+    }
+
+    fn spawn(
+        &self,
+        node: u32,
+        args: Args,
+        overrides: &Overrides,
+        max_restarts: Option<i32>,
     ) -> Result<u64, Error> {
+        let overrides = Box::new(overrides.clone());
+        match self.request_checked(Request::Spawn { node, args, overrides, max_restarts })? {
+            Response::Actor(id) => Ok(id),
+            other => Self::unexpected(&other),
+        }
+    }
+
+    fn kill(&self, actor: u64) -> Result<(), Error> {
+        self.request(Request::Kill { actor }).map(drop)
+    }
+
+    fn cancel(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
+        let request = |target| match self.request(Request::Cancel { target, cancel })? {
+            Response::Reports(reports) => Ok(reports),
+            other => Self::unexpected(&other),
+        };
+        let Target::Refs(ids) = target else { return request(target.clone()) };
+        let parts = ids.chunks(AT_ONCE).map(|ids| request(Target::Refs(ids.to_vec())));
+        parts.collect::<Result<Vec<_>, _>>().map(|reports| reports.concat())
+    }
+
+    fn pending(&self, id: u64) -> Result<Pending, Error> {
+        match self.request(Request::Pending { id })? {
+            Response::Pending(pending) => Ok(pending),
+            other => Self::unexpected(&other),
+        }
+    }
+
+    fn wait_some(
+        &self,
+        ids: &[u64],
+        need: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<bool>, Error> {
+        if ids.len() > MOST {
+            return Err(Error::Invalid(format!(
+                "a body waits for at most {MOST} refs at a time, and these are {}; wait for them in parts, or have the driver wait",
+                ids.len()
+            )));
+        }
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match self.request_checked(Request::Wait { ids: ids.to_vec(), need, timeout })? {
+            Response::Settled(ready) => Ok(ready),
+            other => Self::unexpected(&other),
+        }
+    }
+}
+
+impl ResultSink for DriverConnection {
+    fn place_value(&self, bytes: u64, urgent: bool, fill: Fill<'_>) -> Result<u64, Error> {
         let room = |bytes| match self.request(Request::Room { bytes, urgent })? {
             Response::Room { address, len } => Ok((address, len)),
             other => Self::unexpected(&other),
@@ -530,70 +580,8 @@ impl DriverConnection {
         Ok(address)
     }
 
-    /// Whether these bytes are values at all; whose they are only the driver knows.
-    pub(crate) fn is_block(&self, address: u64, len: u64) -> bool {
-        self.memory.holds(address, len)
-    }
-}
-
-impl Line {
-    /// A handle that the driver has counted already.
-    fn counted(&self, name: Name) -> Handle {
-        let id = name.id;
-        let mut counts = lock(&self.counts);
-        let count = counts.all.entry(id).or_default();
-        count.handles += 1;
-        if std::mem::replace(&mut count.known, true) {
-            // Known before: the driver has one count for this process more than it needs.
-            self.say(Request::Release { id });
-        }
-        Handle::counted(name, Side::Worker(self.clone()))
-    }
-
-    pub(crate) fn dispatch(
-        &self,
-        node: &'static NodeDesc,
-        overrides: Option<&Overrides>,
-        writer: ArgWriter,
-        actor: Option<u64>,
-    ) -> Result<Handle, Error> {
-        let (args, held) = writer.finish(node)?;
-        let overrides = overrides.map(|over| Box::new(over.clone()));
-        let request = Request::Submit { node: number_of(node), args, overrides, actor };
-        let response = self.request_checked(request)?;
-        drop(held);
-        match response {
-            Response::Task(name) => Ok(self.counted(name)),
-            other => DriverConnection::unexpected(&other),
-        }
-    }
-
-    pub(crate) fn spawn(
-        &self,
-        node: &'static NodeDesc,
-        overrides: &Overrides,
-        max_restarts: Option<i32>,
-        writer: ArgWriter,
-    ) -> Result<u64, Error> {
-        let (args, held) = writer.finish(node)?;
-        let overrides = Box::new(overrides.clone());
-        let request = Request::Spawn { node: number_of(node), args, overrides, max_restarts };
-        let response = self.request_checked(request)?;
-        drop(held);
-        match response {
-            Response::Actor(id) => Ok(id),
-            other => DriverConnection::unexpected(&other),
-        }
-    }
-
-    /// A block that others share, filled by `fill`.
-    pub(crate) fn new_block(&self, bytes: u64, fill: Fill<'_>) -> Result<(Handle, u64), Error> {
-        let (id, address) = match self.request(Request::Block { bytes })? {
-            Response::Block { id, address } => (id, address),
-            other => return DriverConnection::unexpected(&other),
-        };
-        let handle = self.counted(Name::block(id));
-        self.fill(address, bytes, fill)?;
-        Ok((handle, address))
+    fn hold_children(&self, ids: Vec<u64>) {
+        self.keep_all();
+        self.say(Request::Children { ids });
     }
 }

@@ -17,10 +17,10 @@ use mailring_process::{output, panics};
 use nix::unistd::Pid;
 
 use super::connection::{self, DriverConnection};
-use super::context;
 use super::serve::serve;
-use crate::memory::Memory;
-use crate::output::OutputSender;
+use super::task;
+use crate::protocol::memory::Memory;
+use crate::protocol::output::OutputSender;
 
 /// What every worker of a flow needs.
 pub(crate) struct Workers {
@@ -122,7 +122,7 @@ pub(crate) fn note_panics() {
 }
 
 static NOTE: panic_hook::InHost = |info| {
-    if context::is_inside() {
+    if task::is_inside() {
         panics::note(info);
     }
 };
@@ -130,7 +130,7 @@ static NOTE: panic_hook::InHost = |info| {
 /// What a worker does at a panic. The body's becomes the text of its failure.
 static PANIC: panic_hook::InWorker = |info, _| {
     panics::note(info);
-    if !context::is_inside() {
+    if !task::is_inside() {
         eprintln!("{info}"); // of a thread that a body has started: nobody else says it
     }
 };

@@ -1,7 +1,6 @@
-//! A worker process of a flow: its life, the calls it runs, and its line to the driver.
+//! A worker process of a flow: its life, the calls it runs, and its connection to the driver.
 
-pub(super) mod call;
-pub(super) mod connection;
-pub(super) mod context;
-pub(super) mod life;
+pub(crate) mod connection;
+pub(crate) mod life;
 mod serve;
+pub(crate) mod task;

@@ -12,20 +12,20 @@ use mailring_process::process_tree::{self, Member};
 use mailring_process::{output, panics::guard};
 use smallvec::SmallVec;
 
-use super::call::{CallContext, Kept};
 use super::connection::{self, DriverConnection};
-use super::context::{self, Running};
-use crate::args::decode;
-use crate::codec::{ALIGN, Aligned, is_misplaced};
-use crate::driver::wire;
-use crate::error::{Cause, Raised};
-use crate::memory::{CellRef, Completion, Head, SHORT_COMPLETION, completion, flags};
-use crate::node::{NodeDesc, by_number};
-use crate::options::{Hook, Hooks};
-use crate::output::OutputPipes;
+use super::task::{self, Running};
+use crate::protocol::call_context::{CallContext, Kept};
 use crate::protocol::cell::{Phase, Take};
+use crate::protocol::codec::{ALIGN, Aligned, is_misplaced};
+use crate::protocol::error::{Cause, Raised};
+use crate::protocol::memory::{
+    CellRef, Completion, Head, SHORT_COMPLETION, arg_word, completion, flags,
+};
+use crate::protocol::node::{NodeDesc, by_number};
 use crate::protocol::notifier::DRIVER_THREAD;
-use crate::wire::Request;
+use crate::protocol::options::{Hook, Hooks};
+use crate::protocol::output::OutputPipes;
+use crate::protocol::wire::{Request, decode};
 
 /// A sleep that nobody ends is looked at again after this long.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -168,13 +168,13 @@ impl Server<'_> {
         let mut parts = Parts::new();
         for _ in 0..head.argc {
             let word = take_u32(&mut bytes)?;
-            let part = match word & wire::KIND {
+            let part = match word & arg_word::KIND {
                 0 => {
                     let (part, behind) = bytes.split_at_checked(word as usize)?;
                     bytes = behind;
                     part
                 }
-                wire::PLACED => {
+                arg_word::PLACED => {
                     let (address, len) = (take_u64(&mut bytes)?, take_u64(&mut bytes)?);
                     // SAFETY: a complete value, which the task holds.
                     unsafe { memory.bytes(address, len) }?
@@ -212,12 +212,15 @@ impl Server<'_> {
             return Completion { kind: completion::UPSTREAM, ..Completion::default() };
         };
         let attempt = u32::from(head.attempt) + 1;
-        context::enter(Some(Running { task: head.task, attempt, node: desc.name }));
+        task::enter(Some(Running { task: head.task, attempt, node: desc.name }));
         if let Some(pipes) = &self.pipes {
-            pipes.begin();
+            if let Some(task) = task::task() {
+                pipes.begin((task.task, task.attempt), &task.name, &task.worker);
+            }
         }
         let hooks = hooks.unwrap_or_default();
-        let mut call_context = CallContext::new(desc, parts, actor, Some((cell, self.connection)));
+        let mut call_context =
+            CallContext::new(desc.signature(), parts, actor, Some((cell, self.connection)));
         let prepared = hooks.setup.as_ref().map_or(Ok(()), |hook| run_hook(actor, hook));
         let ready = prepared.is_ok();
         let mut outcome = match prepared {
@@ -241,7 +244,7 @@ impl Server<'_> {
             // Not by the driver's subscriber: another thread may have held its locks at the fork.
             eprintln!("mailring: a cleanup hook of task {} {cause}", head.task);
         }
-        context::enter(None);
+        task::enter(None);
         if !self.connection.is_in_process() {
             output::flush();
         }
@@ -303,7 +306,7 @@ fn run_hook(actor: &Kept, hook: &Hook) -> Result<(), Cause> {
     align(&mut parts, &mut room);
     let desc = by_number(hook.node);
     let desc = desc.ok_or_else(|| Cause::Codec("names no node".to_owned()))?;
-    run_guarded(desc, &mut CallContext::new(desc, &parts, actor, None))
+    run_guarded(desc, &mut CallContext::new(desc.signature(), &parts, actor, None))
 }
 
 fn run_guarded(desc: &'static NodeDesc, call_context: &mut CallContext<'_>) -> Result<(), Cause> {
@@ -312,7 +315,7 @@ fn run_guarded(desc: &'static NodeDesc, call_context: &mut CallContext<'_>) -> R
         Ok(Err(raised)) => Err(Raised::at_node(raised, desc.file, desc.line).0),
         Err(message) => {
             let Noted { at, backtrace } = panics::take();
-            if let Some((text, connection)) = backtrace.zip(connection::current()) {
+            if let Some((text, connection)) = backtrace.zip(connection::line()) {
                 connection.say(Request::Backtrace { text });
             }
             Err(Cause::Panicked { message, at })

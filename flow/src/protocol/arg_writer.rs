@@ -1,0 +1,209 @@
+//! Writing the arguments of a call, and reading them.
+
+use std::ffi::OsStr;
+
+use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
+
+use super::args::{Arg, Args};
+use super::codec::{self, Buffer, Fault, Value};
+use super::error::{BadArgument, Error};
+use super::handle::{Fill, Handle, Side};
+use super::refs::{self, FOREIGN};
+
+/// Arguments longer than this get a place of their own, instead of standing in task descriptors.
+const LONG_ARGUMENT: usize = 2048;
+
+/// Collects the arguments of a call.
+#[derive(Debug, Default)]
+pub struct ArgWriter {
+    /// The flow that is called; none: the arguments are for whoever is called without any wait.
+    side: Option<Side>,
+    pub(crate) args: Args,
+    /// What cannot be encoded, and why.
+    failed: Option<(usize, Failed)>,
+    /// Refs that were given away, and places of long arguments: they live until the call has been
+    /// entered.
+    kept: SmallVec<[Handle; 2]>,
+}
+
+/// Why there is no argument.
+#[derive(Debug)]
+enum Failed {
+    Encode(String),
+    Place(Error),
+}
+
+impl ArgWriter {
+    pub(crate) fn new(side: Side) -> Self {
+        Self { side: Some(side), ..Self::default() }
+    }
+
+    /// Encodes a value as the next argument.
+    #[inline]
+    pub(crate) fn value<T: Value>(&mut self, value: &T) {
+        match codec::as_plain(value) {
+            Some((tag, bytes)) => self.plain_bytes(tag, bytes),
+            None => self.message(|side, out| refs::encode(value, side, out)),
+        }
+    }
+
+    /// The same for a slice, which arrives as a vector.
+    pub(crate) fn slice<E: Value>(&mut self, value: &[E]) {
+        match codec::slice_as_plain(value) {
+            Some((tag, bytes)) => self.plain_bytes(tag, bytes),
+            None => self.message(|side, out| refs::encode_slice(value, side, out)),
+        }
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        let (tag, bytes) = codec::text_as_plain(text);
+        self.plain_bytes(tag, bytes);
+    }
+
+    pub(crate) fn path(&mut self, path: &OsStr) {
+        let (tag, bytes) = codec::path_as_plain(path);
+        self.plain_bytes(tag, bytes);
+    }
+
+    /// Bytes and the tag behind them: long ones go where they will stay at once.
+    #[inline]
+    fn plain_bytes(&mut self, tag: u8, bytes: &[u8]) {
+        let len = bytes.len() + 1;
+        if len > LONG_ARGUMENT && self.side.is_some() {
+            return self.place(len, &mut |room: &mut [u8]| {
+                room[..bytes.len()].copy_from_slice(bytes);
+                room[bytes.len()] = tag;
+            });
+        }
+        self.args.bytes.extend_from_slice(bytes);
+        self.args.bytes.push(tag);
+        self.here(len);
+    }
+
+    fn message(
+        &mut self,
+        encode: impl FnOnce(Option<&Side>, &mut Buffer) -> Result<Vec<Handle>, Fault>,
+    ) {
+        let before = self.args.bytes.len();
+        match encode(self.side.as_ref(), &mut self.args.bytes) {
+            Ok(named) => {
+                self.args.nested.extend(named.iter().map(Handle::id));
+                self.kept.extend(named);
+            }
+            Err(fault) => {
+                self.args.bytes.truncate(before);
+                self.fail(Failed::Encode(fault.to_string()));
+            }
+        }
+        let len = self.args.bytes.len() - before;
+        if len > LONG_ARGUMENT && self.side.is_some() {
+            let long = Buffer::from(&self.args.bytes[before..]);
+            self.args.bytes.truncate(before);
+            return self.place(len, &mut |room: &mut [u8]| room.copy_from_slice(&long));
+        }
+        self.here(len);
+    }
+
+    /// So many of the encoded bytes are an argument.
+    fn here(&mut self, len: usize) {
+        match u32::try_from(len) {
+            Ok(len) => self.args.list.push(Arg::Value(len)),
+            Err(_) => {
+                let why = format!("{len} bytes are more than an argument can have here (4 GiB)");
+                self.fail(Failed::Encode(why));
+                self.args.list.push(Arg::Value(0));
+            }
+        }
+    }
+
+    /// An argument in a place of its own: written once, instead of into task descriptors again and
+    /// again.
+    #[cold]
+    fn place(&mut self, len: usize, fill: Fill<'_>) {
+        let Some(side) = &self.side else { return };
+        match side.new_block(len as u64, fill) {
+            Ok((handle, _)) => {
+                self.args.list.push(Arg::Ref(handle.id()));
+                self.kept.push(handle);
+            }
+            Err(error) => {
+                self.fail(Failed::Place(error));
+                self.args.list.push(Arg::Value(0));
+            }
+        }
+    }
+
+    fn fail(&mut self, why: Failed) {
+        self.failed.get_or_insert((self.args.list.len(), why));
+    }
+
+    /// The next argument, encoded already, with nothing in it that would have to be kept.
+    pub(crate) fn encoded(&mut self, bytes: &[u8]) {
+        self.args.bytes.extend_from_slice(bytes);
+        self.here(bytes.len());
+    }
+
+    /// The arguments, if there is one for each parameter. What they name is held for as long as
+    /// the second part lives.
+    pub(crate) fn finish(
+        self,
+        name: &str,
+        params: &[&str],
+    ) -> Result<(Args, impl Sized + use<>), Error> {
+        match self.failed {
+            None => Ok((self.args, self.kept)),
+            Some((_, Failed::Place(error))) => Err(error),
+            Some((index, Failed::Encode(why))) => {
+                let parameter = params.get(index).copied().unwrap_or("?");
+                let what = format!("argument {index} (`{parameter}`) of `{name}`");
+                Err(Error::Encode { what, why })
+            }
+        }
+    }
+
+    /// Values alone, for those who are called without any wait: the encoded arguments.
+    pub(crate) fn plain(self) -> Result<Vec<Vec<u8>>, String> {
+        if let Some((index, why)) = self.failed {
+            return Err(match why {
+                Failed::Encode(why) => format!("argument {index} cannot be encoded: {why}"),
+                Failed::Place(error) => error.to_string(),
+            });
+        }
+        if !self.args.nested.is_empty() {
+            return Err("refs inside its arguments are not kept alive; give values".to_owned());
+        }
+        let refused = || "refs among its arguments are not resolved; give values".to_owned();
+        let values = self.args.values().map(|value| value.map(<[u8]>::to_vec));
+        values.map(|value| value.ok_or_else(refused)).collect()
+    }
+
+    pub(crate) fn keep(&mut self, handle: Handle) {
+        self.kept.push(handle);
+    }
+
+    /// The value of an object as the next argument.
+    pub(crate) fn object(&mut self, handle: &Handle) {
+        let ours = match &self.side {
+            Some(side) => side.stamp() == handle.stamp(),
+            None => true, // refused anyway
+        };
+        if !ours {
+            self.fail(Failed::Encode(FOREIGN.to_owned()));
+        }
+        self.args.list.push(Arg::Ref(handle.id()));
+    }
+}
+
+/// Encoded arguments.
+#[derive(Clone, Copy)]
+pub struct RawArgs<'a>(pub(crate) &'a [&'a [u8]]);
+
+impl RawArgs<'_> {
+    /// Looks whether an argument is a `T`.
+    pub(crate) fn check<T: DeserializeOwned>(&self, index: usize) -> Result<(), BadArgument> {
+        let bad = |why: String| BadArgument { index, why };
+        let bytes = self.0.get(index).ok_or_else(|| bad("it is missing".to_owned()))?;
+        refs::decode::<T>(bytes, None).map(drop).map_err(|fault| bad(fault.to_string()))
+    }
+}
