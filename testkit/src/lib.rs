@@ -4,6 +4,7 @@
 
 pub mod bodies;
 mod executor;
+pub mod flow;
 pub mod graphs;
 pub mod harness;
 mod process;

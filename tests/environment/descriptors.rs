@@ -9,7 +9,8 @@ use mailring::abi::{CallConfig, TaskArgs};
 use mailring::flow::{self, node};
 use mailring::{BuildError, Executor, Mode};
 
-use crate::kit::{ask, builder, flow, storing};
+use crate::kit::{ask, storing};
+use testkit::flow::{builder, flow};
 use testkit::harness::again;
 use testkit::{BOTH, small};
 

@@ -1,7 +1,6 @@
-//! What these tests have in common: both kinds of hosts, small.
+//! A small executor whose function tells a number.
 
 use mailring::abi::{CallConfig, TaskArgs};
-use mailring::flow::{Flow, Resources};
 use mailring::{Builder, Callable, Executor, Mode};
 use testkit::small;
 
@@ -24,13 +23,4 @@ pub(crate) fn ask(exec: &Executor, function: Callable) -> u64 {
     let args = TaskArgs::new().output(&cell);
     exec.run(|run| run.submit(function, args, CallConfig::default()).map(drop)).expect("a run");
     cell.to_vec().unwrap()[0]
-}
-
-/// A flow of so many workers of one cpu each.
-pub(crate) fn flow(workers: usize) -> Flow {
-    builder(workers).build().expect("a flow")
-}
-
-pub(crate) fn builder(workers: usize) -> mailring::flow::Builder {
-    Flow::builder().workers("cpu", workers, Resources::cpus(1.0)).memory(16 << 20)
 }

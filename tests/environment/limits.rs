@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use mailring::flow::{Flow, Resources};
 use mailring::{Executor, Mode};
 
-use crate::kit::builder;
+use testkit::flow::builder;
 use testkit::harness::again;
 use testkit::small;
 

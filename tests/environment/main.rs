@@ -5,7 +5,6 @@ mod descriptors;
 mod kit;
 mod limits;
 mod output;
-mod task;
 mod terminal;
 
 testkit::tests! {
@@ -27,16 +26,11 @@ testkit::tests! {
     "environment::output" in output {
         text_without_a_newline_is_written, what_the_host_had_not_written_comes_once,
         a_panic_has_a_backtrace, no_backtrace_unless_asked_for, a_root_keeps_its_backtrace,
-        the_engine_prints_backtraces, names_stand_in_front, an_error_has_the_last_lines,
-        nothing_is_lost_of_much,
-    }
-    "environment::task" in task {
-        it_knows_where_it_runs, two_workers_of_a_group_differ, names_and_tags,
-        in_hooks_and_actors, inside_of_another,
+        the_engine_prints_backtraces,
+
     }
     "role" in output {
         host_that_prints, host_with_text_left, host_of_a_panic, engine_of_a_panic,
-        host_with_prefixes, host_that_captures, host_with_much_output
     }
     "role" in descriptors { without_standard_streams }
     "role" in terminal { host_at_a_terminal }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use mailring::Mode;
 use mailring::flow::node;
 
-use crate::kit::{ask, flow, storing};
+use crate::kit::{ask, storing};
+use testkit::flow::flow;
 use testkit::harness::again;
 use testkit::{eventually, kill};
 
