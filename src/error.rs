@@ -70,6 +70,12 @@ pub enum BuildError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A guard of a buffer is alive.
+    #[error(
+        "worker processes cannot be forked while this process holds a guard of a buffer (`Buffer::read`, \
+         `Buffer::write`), whose memory they would not have; drop it first"
+    )]
+    Guarded,
     /// A worker did not come up.
     #[error("{worker} did not start: {why}")]
     Worker {
@@ -452,6 +458,28 @@ pub enum Error {
         used: u64,
         /// Bytes there are.
         capacity: u64,
+    },
+    /// A buffer that the host was to read or write while a task uses it.
+    #[error(
+        "{task} (`{}`), which is not through, names the buffer; wait for the task (`Orchestrator::wait`) \
+         or for its run first",
+        Shown(name)
+    )]
+    BufferInUse {
+        /// The first such task.
+        task: TaskId,
+        /// What its function is called.
+        name: String,
+    },
+    /// A buffer that a guard of the host keeps from others.
+    #[error(
+        "{}a buffer of which the host holds a guard (`Buffer::read`, `Buffer::write`); drop the guard \
+         first",
+        .tensor.map_or_else(|| "this is ".to_owned(), |tensor| format!("tensor {tensor} lies in "))
+    )]
+    BufferGuarded {
+        /// Which argument of a submit; `None` for another access of the host.
+        tensor: Option<usize>,
     },
     /// Memory that came after the fork is not available.
     #[error("importing memory: {what} failed: {source}{hint}", hint = limits::hint(source))]

@@ -98,8 +98,8 @@ pub use error::{
     ArgumentError, ArgumentFault, BuildError, Error, FailureKind, PinnedHeap, TaskFailure,
 };
 pub use executor::{
-    Buffer, Builder, Executor, Level, Mode, OpenRun, Orchestrator, Priority, Refused, RunHandle,
-    Stats, TaskHandle, TaskOptions,
+    Buffer, Builder, Executor, Level, Mode, OpenRun, Orchestrator, Priority, ReadGuard, Refused,
+    RunHandle, Stats, TaskHandle, TaskOptions, WriteGuard,
 };
 pub use graph::Hazards;
 pub use ids::{Callable, TaskId, WorkerId, WorkerKind};

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::slice;
 
-use mailring_process::reach;
+use mailring_process::reach::{self, Refused};
 
 use super::{AbiError, BLOB_HEADER, ContinuousTensor, Element, TaskArgs, cells};
 use crate::limits::MAX_ARGS_BYTES;
@@ -128,44 +128,53 @@ impl<'a> TaskArgsView<'a> {
     /// Element `at` of tensor `index`, read in one piece.
     ///
     /// # Errors
-    /// As [`elements`](Self::elements), or no such element; or the tensor does not lie in memory of
-    /// an executor that this process has mapped (memory of one's own is for [`slice`](Self::slice)).
+    /// As [`elements`](Self::elements), or no such element; the view is not one of a task, but made by
+    /// hand (memory of one's own is for [`slice`](Self::slice)); the tensor does not lie in memory of an
+    /// executor that this process has mapped.
     pub fn get<T: Element>(&self, index: usize, at: usize) -> Result<T, AbiError> {
-        let (first, count) = self.elements::<T>(index)?;
-        if at >= count {
-            return Err(AbiError::OutOfRange { what: "element", index: at, count });
-        }
         // SAFETY: mapped (`follow`).
-        self.follow(index, first, at, |place| unsafe { cells::load(place) })
+        self.follow(index, at, |place, _| Ok(unsafe { cells::load(place) }))
     }
 
     /// Writes element `at` of tensor `index`.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`get`](Self::get); the executor has typed tasks as well, and this task was submitted with
+    /// the tensor as INPUT.
     pub fn set<T: Element>(&self, index: usize, at: usize, value: T) -> Result<(), AbiError> {
-        let (first, count) = self.elements::<T>(index)?;
-        if at >= count {
-            return Err(AbiError::OutOfRange { what: "element", index: at, count });
-        }
-        // SAFETY: as in `get`.
-        self.follow(index, first, at, |place| unsafe { cells::store(place, value) })
+        self.follow(index, at, |place, typed| {
+            if typed && self.tensor(index)?.is_read_only() {
+                return Err(AbiError::ReadOnly { index });
+            }
+            // SAFETY: as in `get`.
+            unsafe { cells::store(place, value) };
+            Ok(())
+        })
     }
 
-    /// Touches element `at`, if that is memory of an executor.
+    /// Touches element `at`, if that may be: `touch` learns whether it is memory of typed tasks.
     #[inline]
     fn follow<T: Element, R>(
         &self,
         index: usize,
-        first: *mut T,
         at: usize,
-        touch: impl FnOnce(*mut T) -> R,
+        touch: impl FnOnce(*mut T, bool) -> Result<R, AbiError>,
     ) -> Result<R, AbiError> {
-        let place = first.wrapping_add(at);
-        match reach::within(place as u64, size_of::<T>() as u64, || touch(place)) {
-            Some(touched) => Ok(touched),
-            None => Err(AbiError::OutOfReach { index, address: place as u64 }),
+        let (first, count) = self.elements::<T>(index)?;
+        if at >= count {
+            return Err(AbiError::OutOfRange { what: "element", index: at, count });
         }
+        let place = first.wrapping_add(at);
+        let (address, bytes) = (place as u64, size_of::<T>() as u64);
+        let touched =
+            reach::follow(self.tensors as u64, address, bytes, |typed| touch(place, typed));
+        touched.unwrap_or_else(|refused| {
+            Err(match refused {
+                Refused::Unmapped => AbiError::OutOfReach { index, address },
+                Refused::NoTask => AbiError::NotOfATask { index },
+                Refused::Typed => AbiError::OtherTyped { index },
+            })
+        })
     }
 
     /// Tensor `index` as a slice.
@@ -179,9 +188,8 @@ impl<'a> TaskArgsView<'a> {
     ///
     /// * The task was submitted with this tensor as INPUT or INOUT, under strict dependencies. (NO_DEP
     ///   orders nothing; compatible dependencies let a later task overwrite what this one reads.)
-    /// * The host does not write to them before the task is through
-    ///   ([`Buffer::set`](crate::Buffer::set), [`copy_from_slice`](crate::Buffer::copy_from_slice)),
-    ///   nor does anybody who shares the file of an imported buffer.
+    /// * Nobody who shares the file of an imported buffer writes to them. (The host does not: guards and
+    ///   accessors of [`Buffer`](crate::Buffer) refuse what an unfinished task names.)
     /// * No other member of its group, and no other argument of this task, writes to them.
     ///
     /// Where one of these is not known, [`get`](Self::get) is right: a race gives it some value.
@@ -198,9 +206,8 @@ impl<'a> TaskArgsView<'a> {
     ///
     /// # Safety
     /// Nobody else reads or writes these bytes while the slice lives, in any process: as for
-    /// [`slice`](Self::slice), with the tensor submitted as OUTPUT, INOUT or OUTPUT_EXISTING; the host
-    /// does not read them either ([`Buffer::get`](crate::Buffer::get),
-    /// [`to_vec`](crate::Buffer::to_vec)), and no other argument of the task overlaps it.
+    /// [`slice`](Self::slice), with the tensor submitted as OUTPUT, INOUT or OUTPUT_EXISTING, and no other
+    /// argument of the task overlaps it.
     #[allow(clippy::mut_from_ref, reason = "the view stands for memory it does not own")]
     pub unsafe fn slice_mut<T: Element>(&self, index: usize) -> Result<&'a mut [T], AbiError> {
         let (first, count) = self.elements::<T>(index)?;

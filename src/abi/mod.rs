@@ -189,6 +189,33 @@ pub enum AbiError {
          hand the tensor to a task"
     )]
     NotMapped,
+    /// A view that was made by hand, and not for a task.
+    #[error(
+        "tensor {index} is one of a view that was made by hand; `get` and `set` follow the arguments of \
+         a task, `slice` (unsafe) what its caller answers for"
+    )]
+    NotOfATask {
+        /// Which tensor.
+        index: usize,
+    },
+    /// Memory of a higher level that has typed tasks.
+    #[error(
+        "tensor {index} is memory of a higher level with typed tasks, which hold slices of it; take it \
+         as a parameter of a typed task (`View::of`)"
+    )]
+    OtherTyped {
+        /// Which tensor.
+        index: usize,
+    },
+    /// A write to a tensor that the task only reads, where typed tasks may read it at the same time.
+    #[error(
+        "tensor {index} was submitted as INPUT, and the executor has typed tasks, which may read it at \
+         the same time; submit it as INOUT or OUTPUT_EXISTING"
+    )]
+    ReadOnly {
+        /// Which tensor.
+        index: usize,
+    },
     /// A tensor names memory that is not any executor's.
     #[error(
         "tensor {index} names {address:#x}, which is not memory of an executor in this process; use \

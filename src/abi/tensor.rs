@@ -118,6 +118,18 @@ const _: () = {
 };
 
 impl ContinuousTensor {
+    /// Whether the task that it travels to only reads it, as far as that was marked.
+    #[inline]
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.padding[0] != 0
+    }
+
+    /// Marks whether the task that it travels to only reads it: only for `set`, in executors with
+    /// typed tasks.
+    pub(crate) fn mark_read_only(&mut self, read_only: bool) {
+        self.padding[0] = u8::from(read_only);
+    }
+
     /// A tensor at address `data` (0: to be allocated). No dimensions mean one element.
     ///
     /// # Errors
@@ -305,7 +317,8 @@ impl PartialEq for ContinuousTensor {
 
 impl Eq for ContinuousTensor {}
 
-/// Whether the bytes of all tensors are memory of an executor that this process has mapped.
+/// Whether the tensors are those of a task, and their bytes memory of an executor that this process
+/// has mapped: then they stay so until the task is through.
 pub(crate) fn check_reach(tensors: &[ContinuousTensor]) -> Result<(), AbiError> {
     if reach::is_trusting() {
         return Ok(());
@@ -314,6 +327,9 @@ pub(crate) fn check_reach(tensors: &[ContinuousTensor]) -> Result<(), AbiError> 
         let (address, bytes) = (tensor.data(), tensor.nbytes()?);
         if bytes > 0 && !reach::holds(address, bytes) {
             return Err(AbiError::OutOfReach { index, address });
+        }
+        if bytes > 0 && !reach::is_given(tensors.as_ptr() as u64) {
+            return Err(AbiError::NotOfATask { index });
         }
     }
     Ok(())

@@ -4,15 +4,34 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::buffer_allocator::Record;
+use super::guards::{Claim, ReadGuard, WriteGuard};
 use super::shared::Shared;
 use crate::abi::{AbiError, ContinuousTensor, Element, cells};
 use crate::error::Error;
 
 /// `len` elements of shared memory, zeroed when made. Every worker sees it at the same address.
 ///
-/// Reading and writing it here while a task uses it gives some values that were written, never
-/// anything worse: the methods copy, element by element. Between runs, and for bytes that no
-/// unfinished task names, all is as written.
+/// The host reads and writes it between runs, or at least while no task that names it is unfinished: at
+/// other times that is refused, with an error that names the task. [`read`](Self::read) and
+/// [`write`](Self::write) give slices, and keep tasks away as long as these live.
+///
+/// ```rust,standalone_crate
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use mailring::prelude::*;
+/// let mut builder = Executor::builder().workers(1);
+/// let double = builder.task("double", |mut x: InOut<u64>| x.iter_mut().for_each(|x| *x *= 2))?;
+/// let exec = builder.build()?;
+/// let data = exec.buffer::<u64>(4)?;
+/// data.write()?.copy_from_slice(&[1, 2, 3, 4]);
+/// let (_, run) = exec.submit_run(|s| s.spawn(double, (&data,)))?;
+/// run.wait(None)?; // until then, `read` is refused
+/// let doubled = data.read()?;
+/// assert_eq!(doubled.iter().sum::<u64>(), 20);
+/// // As long as `doubled` lives, no task may write to it.
+/// assert!(exec.run(|s| s.spawn(double, (&data,))).is_err());
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// The memory is there in the process that built the executor, and in its workers under the
 /// tensors of their tasks. A function of another executor that has captured the buffer, and a
@@ -77,9 +96,9 @@ impl<T: Element> Buffer<T> {
         self.record.bytes().start
     }
 
-    /// The first element, for code that wants a slice. Dereferencing is only sound while no
-    /// unfinished task writes (or, to write through it, names) the elements, and in the process that
-    /// built the executor.
+    /// The first element, for code that answers for its accesses itself. Dereferencing is only sound
+    /// while no unfinished task and no guard writes (or, to write through it, names) the elements, and in
+    /// the process that built the executor.
     pub fn as_mut_ptr(&self) -> *mut T {
         pointer(self.address())
     }
@@ -109,19 +128,53 @@ impl<T: Element> Buffer<T> {
         Ok(tensor)
     }
 
+    /// Its elements, to read for as long as the guard lives. Meanwhile a submit of a task that may
+    /// write to the buffer is refused, as is writing here. (Tasks without types may write to whatever
+    /// they name.)
+    ///
+    /// # Errors
+    /// A task that names the buffer is not through, and may write to it, or was submitted before one
+    /// that may; a [`WriteGuard`] is alive; the buffer is imported, so others may write to it
+    /// ([`to_vec`](Self::to_vec) copies such memory); this process does not have the memory.
+    pub fn read(&self) -> Result<ReadGuard<'_, T>, Error> {
+        self.is_here()?;
+        self.is_ours()?;
+        // SAFETY: mapped as long as the buffer lives, aligned to 64 bytes; not imported.
+        unsafe { ReadGuard::new(&self.shared, &self.record, self.as_mut_ptr(), self.len) }
+    }
+
+    /// Its elements, to write for as long as the guard lives. Meanwhile a submit of a task that names
+    /// the buffer is refused, as is every other access here.
+    ///
+    /// # Errors
+    /// A task that names the buffer is not through; another guard is alive; the buffer is imported;
+    /// this process does not have the memory.
+    pub fn write(&self) -> Result<WriteGuard<'_, T>, Error> {
+        self.is_here()?;
+        self.is_ours()?;
+        // SAFETY: as in `read`.
+        unsafe { WriteGuard::new(&self.shared, &self.record, self.as_mut_ptr(), self.len) }
+    }
+
     /// Copies `values` to the beginning.
     ///
     /// # Errors
-    /// There are more values than elements; this process does not have the memory.
+    /// There are more values than elements; a task that names the buffer is not through; a guard is
+    /// alive; this process does not have the memory.
     pub fn copy_from_slice(&self, values: &[T]) -> Result<(), Error> {
         if values.len() > self.len {
             let (index, count) = (values.len(), self.len);
             return Err(AbiError::OutOfRange { what: "element", index, count }.into());
         }
-        self.is_here()?;
-        for (index, &value) in values.iter().enumerate() {
-            // SAFETY: inside the buffer, which is mapped here.
-            unsafe { cells::store(self.as_mut_ptr().add(index), value) };
+        let _claim = self.claim(true)?;
+        if self.foreign {
+            for (index, &value) in values.iter().enumerate() {
+                // SAFETY: inside the buffer, which is mapped here.
+                unsafe { cells::store(self.as_mut_ptr().add(index), value) };
+            }
+        } else {
+            // SAFETY: inside the buffer, which is mapped here; nobody else touches it meanwhile.
+            unsafe { self.as_mut_ptr().copy_from_nonoverlapping(values.as_ptr(), values.len()) };
         }
         Ok(())
     }
@@ -129,20 +182,27 @@ impl<T: Element> Buffer<T> {
     /// A copy of all elements.
     ///
     /// # Errors
-    /// This process does not have the memory.
+    /// A task that names the buffer is not through, as for [`read`](Self::read); a [`WriteGuard`] is
+    /// alive; this process does not have the memory.
     pub fn to_vec(&self) -> Result<Vec<T>, Error> {
-        self.is_here()?;
-        // SAFETY: inside the buffer, which is mapped here.
-        Ok((0..self.len).map(|i| unsafe { cells::load(self.as_mut_ptr().add(i)) }).collect())
+        let _claim = self.claim(false)?;
+        if self.foreign {
+            // SAFETY: inside the buffer, which is mapped here.
+            return Ok((0..self.len)
+                .map(|i| unsafe { cells::load(self.as_mut_ptr().add(i)) })
+                .collect());
+        }
+        // SAFETY: inside the buffer, which is mapped here; nobody writes to it meanwhile.
+        Ok(unsafe { std::slice::from_raw_parts(self.as_mut_ptr(), self.len) }.to_vec())
     }
 
     /// A copy of element `index`.
     ///
     /// # Errors
-    /// There is no such element; this process does not have the memory.
+    /// There is no such element; as [`to_vec`](Self::to_vec).
     pub fn get(&self, index: usize) -> Result<T, Error> {
         self.check_index(index)?;
-        self.is_here()?;
+        let _claim = self.claim(false)?;
         // SAFETY: inside the buffer, which is mapped here.
         Ok(unsafe { cells::load(self.as_mut_ptr().add(index)) })
     }
@@ -150,13 +210,28 @@ impl<T: Element> Buffer<T> {
     /// Writes element `index`.
     ///
     /// # Errors
-    /// There is no such element; this process does not have the memory.
+    /// There is no such element; as [`copy_from_slice`](Self::copy_from_slice).
     pub fn set(&self, index: usize, value: T) -> Result<(), Error> {
         self.check_index(index)?;
-        self.is_here()?;
+        let _claim = self.claim(true)?;
         // SAFETY: inside the buffer, which is mapped here.
         unsafe { cells::store(self.as_mut_ptr().add(index), value) };
         Ok(())
+    }
+
+    fn claim(&self, writes: bool) -> Result<Claim<'_>, Error> {
+        self.is_here()?;
+        Claim::new(&self.shared, &self.record, writes)
+    }
+
+    fn is_ours(&self) -> Result<(), Error> {
+        match self.foreign {
+            false => Ok(()),
+            true => Err(Error::Misuse(
+                "others may write to an imported buffer, so there is no slice of it; copy it \
+                 (`to_vec`), or use `as_mut_ptr`",
+            )),
+        }
     }
 
     #[inline]

@@ -22,6 +22,9 @@ const ALIGN: u64 = 64;
 /// The pages of freed buffers of at least this size go back to the machine.
 const GIVE_BACK: u64 = 1 << 20;
 
+/// [`Record::guards`] of a buffer that one guard writes to; less is the number of those that read.
+pub(super) const WRITES: u32 = u32::MAX;
+
 /// A range of bytes that somebody holds.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -32,11 +35,30 @@ pub(super) struct Record {
     id: u64,
     /// The last task that names it, plus one.
     last_use: AtomicU64,
+    /// The last one that may write to it, plus one.
+    last_write: AtomicU64,
+    /// Guards of it that live: how many read, or [`WRITES`].
+    guards: Mutex<u32>,
     /// Its place among the imports, if it is one.
     import: Option<u32>,
 }
 
 impl Record {
+    /// The last task that names it, plus one.
+    pub(super) fn last_use(&self) -> u64 {
+        self.last_use.load(SeqCst)
+    }
+
+    /// The last one that may write to it, plus one.
+    pub(super) fn last_write(&self) -> u64 {
+        self.last_write.load(SeqCst)
+    }
+
+    /// Guards of it that live: how many read, or [`WRITES`]. Who has the lock is an access as well.
+    pub(super) fn guards(&self) -> MutexGuard<'_, u32> {
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The bytes, rounding included.
     #[inline]
     pub(super) fn bytes(&self) -> &Range<u64> {
@@ -223,8 +245,15 @@ impl Space {
         let (bytes, used_before) = self.free[pool as usize].take(len)?;
         let end = bytes.start + len;
         let at = self.held.partition_point(|r| r.bytes.start < bytes.start);
-        let record =
-            Arc::new(Record { bytes, end, id: self.made, last_use: AtomicU64::new(0), import });
+        let record = Arc::new(Record {
+            bytes,
+            end,
+            id: self.made,
+            last_use: AtomicU64::new(0),
+            last_write: AtomicU64::new(0),
+            guards: Mutex::new(0),
+            import,
+        });
         self.made += 1;
         self.held.insert(at, Arc::clone(&record));
         Some((record, used_before))
@@ -283,16 +312,31 @@ impl HeldBuffers {
     /// Takes `note_use` back for a task that was not submitted after all.
     pub(super) fn unmark(&mut self, bytes: &Range<u64>, task: u64) {
         let holder = self.held.iter().find(|record| record.holds(bytes));
-        if let Some(record) = holder
-            && record.last_use.load(Relaxed) == task + 1
-        {
-            record.last_use.store(task, Relaxed);
+        let Some(record) = holder else { return };
+        for last in [&record.last_use, &record.last_write] {
+            if last.load(Relaxed) == task + 1 {
+                last.store(task, Relaxed);
+            }
         }
     }
 
-    /// The buffer that holds all of the range; `task` is the next one that names it.
+    /// Whether a guard of the buffer that holds the range is in the way of a task that names it.
+    #[cold]
+    pub(super) fn is_guarded(&self, bytes: &Range<u64>, writes: bool) -> bool {
+        let Some(record) = self.held.iter().find(|record| record.holds(bytes)) else {
+            return false;
+        };
+        match *record.guards() {
+            0 => false,
+            WRITES => true,
+            _ => writes,
+        }
+    }
+
+    /// The buffer that holds all of the range; `task` is the next one that names it, and perhaps
+    /// writes to it.
     #[inline]
-    pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64) -> bool {
+    pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64, writes: bool) -> bool {
         if !self.held.get(self.last).is_some_and(|record| record.holds(bytes)) {
             let at = self.held.partition_point(|r| r.bytes.start <= bytes.start);
             let Some(found) = at.checked_sub(1).filter(|&i| self.held[i].holds(bytes)) else {
@@ -302,6 +346,9 @@ impl HeldBuffers {
         }
         let record = &self.held[self.last];
         record.last_use.store(task + 1, Relaxed); // numbers only grow
+        if writes {
+            record.last_write.store(task + 1, Relaxed);
+        }
         self.imported |= record.import.is_some();
         true
     }

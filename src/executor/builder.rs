@@ -16,6 +16,7 @@ use super::Executor;
 use super::buffer_allocator::BufferAllocator;
 use super::callable_names::{CallableNames, Names};
 use super::dynamic::DynamicFunctions;
+use super::guards;
 use super::lifecycle::{Lifecycle, fork_all, start_all};
 use super::orchestrator::Orchestrator;
 use super::shared::{Parts, Shared};
@@ -32,7 +33,7 @@ use crate::ring::{Geometry, RingError};
 use crate::segment::{Arena, Shape};
 use crate::worker::health::Health;
 use crate::worker::imports::Imports;
-use crate::worker::inherited_memory::InheritedMemory;
+use crate::worker::inherited_memory::{InheritedMemory, memory_of};
 use crate::worker::library::Registered;
 use crate::worker::life::Workers;
 use crate::worker::supervisor::Supervisor;
@@ -331,12 +332,13 @@ impl Builder {
             workers: self.workers,
             buffer_bytes,
             import_bytes: self.import_bytes,
+            typed: self.functions.has_typed(),
         };
         let arena = Arc::new(
             Arena::new(&self.name, shape).map_err(BuildError::system("mapping the arena"))?,
         );
         let inherited = InheritedMemory::ambient();
-        let reach = Reach::new(arena.tensor_bytes());
+        let reach = Reach::new(memory_of(&arena));
         let reach = reach.ok_or(BuildError::Executors)?;
         let wakeup = match self.mode {
             Mode::Process => Wakeup::event().map_err(BuildError::system("making an eventfd"))?,
@@ -428,6 +430,9 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        if self.mode == Mode::Process && guards::any() {
+            return Err(BuildError::Guarded);
+        }
         for (service, &workers) in self.services.iter().zip(&self.workers) {
             if let Some(devices) = service.as_ref().and_then(|service| service.devices.as_deref()) {
                 check_devices(devices, workers, self.mode)?;

@@ -152,6 +152,7 @@ impl Worker for LevelWorker {
         };
         let body = Arc::clone(body);
         let (exec, mut run) = self.begin()?;
+        run.lend(args.tensors());
         let value = catch_unwind(AssertUnwindSafe(|| body(&mut run, args, config, context)));
         let pending = run.detach();
         if !matches!(value, Ok(Ok(()))) {

@@ -1,5 +1,6 @@
 //! The entry point of the engine: build an [`Executor`], run graphs on it.
 
+mod accesses;
 mod buffer;
 mod buffer_allocator;
 mod builder;
@@ -7,6 +8,7 @@ mod callable_names;
 mod chips;
 mod dependencies;
 mod dynamic;
+mod guards;
 mod handle;
 mod import;
 mod level;
@@ -28,6 +30,7 @@ mod tasks;
 
 pub use buffer::Buffer;
 pub use builder::{Builder, Mode};
+pub use guards::{ReadGuard, WriteGuard};
 pub use handle::TaskHandle;
 pub use level::Level;
 pub use open::OpenRun;
@@ -418,6 +421,7 @@ impl Drop for Executor {
             }
         };
         lifecycle.end(&self.shared.arena, grace.min(Duration::from_secs(5)), had_their_grace);
+        self.shared.accesses.end_workers();
         // Whoever still waits for a run on another thread is told.
         self.shared.health.close(&self.shared.arena);
     }

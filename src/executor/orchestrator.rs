@@ -2,6 +2,7 @@
 //! do when a ring is full in `rings`.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -12,6 +13,7 @@ use super::handle::TaskHandle;
 use super::run_state::RunState;
 use super::shared::{Shared, kind_of};
 use super::tasks::Waited;
+use crate::abi::ContinuousTensor;
 use crate::error::{Error, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
 use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
@@ -43,6 +45,8 @@ pub struct Orchestrator {
     /// Tasks of the open run that failed and have left the window, with their failed roots.
     pub(super) failed: HashMap<u64, u64>,
     pub(super) named: bool,
+    /// In a level: what the task of the level above names.
+    pub(super) lent: Vec<Range<u64>>,
     // Scratch of a submit, kept to spare the allocator.
     pub(super) accesses: Vec<Access>,
     pub(super) deps: Dependencies,
@@ -69,11 +73,21 @@ impl Orchestrator {
             run: Arc::new(RunState::new(0)),
             failed: HashMap::new(),
             named: false,
+            lent: Vec::new(),
             accesses: Vec::new(),
             deps: Dependencies::default(),
             live: Vec::new(),
             shared,
         })
+    }
+
+    /// Lets the open run name what a task of the level above names.
+    pub(super) fn lend(&mut self, tensors: &[ContinuousTensor]) {
+        let bytes = |tensor: &ContinuousTensor| {
+            let bytes = tensor.quick_nbytes().unwrap_or(0);
+            tensor.data()..tensor.data().saturating_add(bytes)
+        };
+        self.lent.extend(tensors.iter().map(bytes));
     }
 
     // ---- runs -----------------------------------------------------------------------------------
@@ -104,6 +118,7 @@ impl Orchestrator {
         self.run = Arc::clone(&run);
         self.runs.push_back(Arc::clone(&run));
         self.failed.clear();
+        self.lent.clear();
         self.map.keep_from(u64::MAX);
         self.buffers.refresh(&self.shared.buffers, &mut self.map);
         debug_assert_eq!(self.scopes.depth(), 0);

@@ -174,6 +174,11 @@ impl Orchestrator {
         self.buffers.imported = false;
         let task = self.ring.next();
         let strict = self.map.hazards() == Hazards::Strict;
+        // Without types, a function may write to what it was to read.
+        let typed = self.shared.is_typed();
+        if typed && request.slices.is_none() {
+            refuse_no_dep(members)?;
+        }
         let mut index = 0;
         for args in members {
             args.check_order()?;
@@ -188,7 +193,7 @@ impl Orchestrator {
                     self.plan_null(&mut plan, index, tag, bytes)?;
                 } else if bytes > 0 {
                     let range = tensor.data()..tensor.data() + bytes;
-                    if !self.is_known(&range, task) {
+                    if !self.is_known(&range, task, !typed || tag != TensorArgType::Input) {
                         let address = range.start;
                         return Err(Error::UnknownAddress { index, address, bytes });
                     }
@@ -219,6 +224,7 @@ impl Orchestrator {
         {
             return Err(self.overlapping_slices(request, members, parameters));
         }
+        self.check_guards()?;
         if plan.blobs > MAX_ARGS_BYTES {
             return Err(Error::ArgsTooLarge(plan.blobs));
         }
@@ -259,8 +265,13 @@ impl Orchestrator {
     /// Whether the bytes lie in a buffer or a live slab; if so, it is held until `task` is through.
     /// Memory of a higher level is held by the task of that level that this is a part of.
     #[inline]
-    pub(super) fn is_known(&mut self, bytes: &std::ops::Range<u64>, task: u64) -> bool {
-        if self.buffers.note_use(bytes, task) {
+    pub(super) fn is_known(
+        &mut self,
+        bytes: &std::ops::Range<u64>,
+        task: u64,
+        writes: bool,
+    ) -> bool {
+        if self.buffers.note_use(bytes, task, writes) {
             return true;
         }
         match self.slab_of(bytes) {
@@ -268,7 +279,34 @@ impl Orchestrator {
                 slab.last_use = Some(slab.last_use.map_or(task, |last| last.max(task)));
                 true
             }
-            None => self.shared.inherited.holds(bytes),
+            None => self.lent(bytes),
+        }
+    }
+
+    /// Whether they are bytes of a higher level that the task of that level names.
+    #[cold]
+    fn lent(&self, bytes: &std::ops::Range<u64>) -> bool {
+        let within =
+            |lent: &std::ops::Range<u64>| lent.start <= bytes.start && bytes.end <= lent.end;
+        self.lent.iter().any(within) && self.shared.inherited.holds(bytes)
+    }
+
+    /// Looks for guards of the host, once it is noted which bytes are used.
+    #[inline]
+    fn check_guards(&self) -> Result<(), Error> {
+        if self.shared.accesses.are_some() { self.look_for_guards() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look_for_guards(&self) -> Result<(), Error> {
+        let typed = self.shared.is_typed();
+        let guarded = |access: &Access| {
+            let writes = !typed || access.tag != TensorArgType::Input;
+            !access.bytes.is_empty() && self.buffers.is_guarded(&access.bytes, writes)
+        };
+        match self.accesses.iter().position(guarded) {
+            None => Ok(()),
+            tensor => Err(Error::BufferGuarded { tensor }),
         }
     }
 
@@ -294,6 +332,22 @@ impl Orchestrator {
             self.buffers.unmark(&access.bytes, task);
         }
         self.accesses = accesses;
+    }
+}
+
+/// Bytes that a task names without an order may be those of a typed task, which has a slice of them.
+#[cold]
+fn refuse_no_dep(members: &[TaskArgs]) -> Result<(), Error> {
+    let unordered = |args: &TaskArgs| {
+        let mut all = args.tensors().iter().zip(args.tags());
+        all.any(|(tensor, &tag)| tag == TensorArgType::NoDep && tensor.data() != 0)
+    };
+    match members.iter().any(unordered) {
+        true => Err(Error::Misuse(
+            "NO_DEP in an executor with typed tasks, which hold slices of what they name: use \
+             another tag, or a typed task with the unsafe `View::unordered`",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use mailring_process::lineage::lineage;
 use mailring_process::reach::Reach;
 
+use super::accesses::Accesses;
 use super::buffer_allocator::BufferAllocator;
 use super::callable_names::Names;
 use super::dynamic::DynamicFunctions;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(super) back_pressure: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) submitted: AtomicU64,
+    pub(super) accesses: Accesses,
     /// Runs that are polled for.
     pub(super) notifier: Arc<Notifier>,
     /// What its handles bear.
@@ -86,6 +88,7 @@ impl Shared {
             back_pressure: parts.back_pressure,
             grace: parts.grace,
             submitted: AtomicU64::new(0),
+            accesses: Accesses::new(),
             id: EXECUTORS.fetch_add(1, Relaxed),
             lineage: lineage(),
         }
@@ -123,6 +126,11 @@ impl Shared {
             ));
         }
         Ok(())
+    }
+
+    /// Whether its tasks get slices.
+    pub(super) fn is_typed(&self) -> bool {
+        self.arena.shape().typed
     }
 
     /// What is known of the failed task `seq` in its own words, if it is a root. `None` when

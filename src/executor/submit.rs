@@ -239,11 +239,15 @@ impl Orchestrator {
         let failed_root = self.find_live(producers, &mut live);
         let expected = self.ring.next();
         if live.len() > MAX_FAN_IN {
+            self.hold_meanwhile(live.len());
             self.add_fan_in_nodes(request.options.kind, &mut live);
         }
         let tensors = self.allocate(request, &mut plan, args)?;
         if self.ring.next() != expected {
             self.hold_for_later();
+        }
+        if request.slices.is_none() && self.shared.is_typed() {
+            mark_read_only(args);
         }
         let needs = Needs { edges: live.len() as u64, ..own };
         let Some(reserved) = self.ring.reserve(needs) else {
@@ -350,6 +354,15 @@ impl Orchestrator {
         Ok(Some(named.into()))
     }
 
+    /// Fan-in nodes, fewer than that, are about to take numbers: buffers are held for one behind them.
+    #[cold]
+    fn hold_meanwhile(&mut self, nodes: usize) {
+        let behind = self.ring.next() + nodes as u64;
+        for access in self.accesses.iter().filter(|access| !access.bytes.is_empty()) {
+            self.buffers.note_use(&access.bytes, behind, access.tag != TensorArgType::Input);
+        }
+    }
+
     /// Fan-in nodes have taken numbers, so the task's own is larger than was thought when its bytes
     /// were noted as used.
     #[cold]
@@ -357,7 +370,7 @@ impl Orchestrator {
         let task = self.ring.next();
         let accesses = std::mem::take(&mut self.accesses);
         for access in accesses.iter().filter(|access| !access.bytes.is_empty()) {
-            self.is_known(&access.bytes, task);
+            self.is_known(&access.bytes, task, access.tag != TensorArgType::Input);
         }
         self.accesses = accesses;
     }
@@ -392,5 +405,13 @@ impl Orchestrator {
             deadline_us: request.deadline_us,
             group: reserved.group as u32,
         }
+    }
+}
+
+/// Beside typed tasks, functions without types write where their task said so.
+#[cold]
+fn mark_read_only(members: &mut [TaskArgs]) {
+    for args in members {
+        args.tensors_mut().for_each(|(tensor, tag)| tensor.mark_read_only(!tag.writes()));
     }
 }

@@ -81,10 +81,7 @@ impl SubmitLock {
             {
                 state.call_next();
                 state.holder = Some(me);
-                return Ok(Some(SubmitGuard {
-                    submit_lock: Arc::clone(self),
-                    orchestrator: Some(orchestrator),
-                }));
+                return Ok(Some(SubmitGuard::new(self, orchestrator)));
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if state.closed || left == Some(Duration::ZERO) {
@@ -151,7 +148,7 @@ impl SubmitLock {
         }
         let orchestrator = state.orchestrator.take()?;
         state.holder = Some(std::thread::current().id());
-        Some(SubmitGuard { submit_lock: Arc::clone(self), orchestrator: Some(orchestrator) })
+        Some(SubmitGuard::new(self, orchestrator))
     }
 }
 
@@ -160,6 +157,13 @@ pub(super) struct SubmitGuard {
     submit_lock: Arc<SubmitLock>,
     /// Taken out by the drop alone.
     orchestrator: Option<Box<Orchestrator>>,
+}
+
+impl SubmitGuard {
+    fn new(submit_lock: &Arc<SubmitLock>, orchestrator: Box<Orchestrator>) -> Self {
+        orchestrator.shared.accesses.begin_submits();
+        Self { submit_lock: Arc::clone(submit_lock), orchestrator: Some(orchestrator) }
+    }
 }
 
 impl Deref for SubmitGuard {
@@ -185,6 +189,9 @@ impl DerefMut for SubmitGuard {
 impl Drop for SubmitGuard {
     fn drop(&mut self) {
         let mut state = self.submit_lock.state();
+        if let Some(orchestrator) = &self.orchestrator {
+            orchestrator.shared.accesses.end_submits();
+        }
         state.orchestrator = self.orchestrator.take();
         state.holder = None;
         drop(state);

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::fence;
 use std::time::{Duration, Instant};
 
 use mailring_process::futex;
@@ -12,6 +13,7 @@ use mailring_process::wakeup::Wakeup;
 
 use super::run_state::RunState;
 use crate::error::Error;
+use crate::ring::Phase;
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
 use crate::segment::{Arena, Settled};
@@ -187,6 +189,27 @@ impl Tasks {
         (run.first.max(tail)..end).any(&mut failed)
             || run.first_root().is_some()
             || (open && self.health.failure().is_some())
+    }
+
+    /// A task before `end` that is not through and names some of the bytes, if there is one. The last
+    /// of them may be on its way here still, for which the bytes are held already.
+    pub(super) fn unfinished(&self, bytes: &Range<u64>, end: u64) -> Option<u64> {
+        let descriptors = self.arena.descriptors();
+        let names = |seq: u64| {
+            let (slot, generation) = self.place(seq);
+            let word = self.arena.table().slot(slot).load();
+            if word.generation() != generation || word.is(Phase::Free) {
+                return seq + 1 == end && self.tail() <= seq;
+            }
+            if word.is_retired() {
+                return false;
+            }
+            // It stands still as long as the task is not through.
+            let names = descriptors.names(slot, bytes);
+            fence(Acquire);
+            names && self.is_open(seq)
+        };
+        (self.tail()..end).find(|&seq| names(seq))
     }
 
     /// Marks tasks cancelled; returns how many had not completed.

@@ -17,9 +17,11 @@
 //!
 //! A task descriptor may be read while it is being rewritten: by whoever follows a stale entry of a
 //! queue, and finds out afterwards that it was another lap's. So the words that such a reader looks
-//! at (the first five of a task descriptor, and all of the payload, since a stale place may be any)
-//! are written and read one by one, as relaxed atomics; what they say counts only once the slot is
-//! held.
+//! at (the first five of a task descriptor, the addresses of its tensors, and all of the payload, since
+//! a stale place may be any) are written and read one by one, as relaxed atomics; what they say counts
+//! only once the slot is held, or if its task is not through afterwards.
+
+use std::ops::Range;
 
 use super::sync::{AtomicU64, Relaxed};
 use crate::abi::{CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
@@ -133,6 +135,7 @@ impl Head {
 }
 
 const HEAD_WORDS: usize = 4;
+const TENSOR_WORDS: usize = size_of::<ContinuousTensor>() / 8;
 /// Words of a spilled task descriptor in front of the places of its blobs.
 const SPILL_HEAD: usize = 2;
 
@@ -358,6 +361,33 @@ impl TaskDescriptors {
         }
     }
 
+    /// Whether the task of slot `slot` names bytes of a range, which no tensor lies in by half. What is
+    /// said of a slot counts if its task is not through afterwards. Any thread may ask.
+    pub fn names(&self, slot: u32, range: &Range<u64>) -> bool {
+        let head = self.head(slot);
+        if head.has(FAN_IN) {
+            return false;
+        }
+        // SAFETY: in bounds; words that may be rewritten meanwhile are written by `put`.
+        let inline = |at: usize| unsafe { get(self.descriptor(slot).add(at)) };
+        let payload = |at: usize| {
+            let inside = at < self.payload_words as usize;
+            // SAFETY: in bounds by the check; all of the payload is written by `put`.
+            if inside { unsafe { get(self.payload.add(at)) } } else { 0 }
+        };
+        let names = |word: &dyn Fn(usize) -> u64, blob: usize, most: usize| {
+            let tensors = (word(blob) as u32 as usize).min(most);
+            (0..tensors).any(|tensor| range.contains(&word(blob + 1 + tensor * TENSOR_WORDS)))
+        };
+        if !head.has(SPILLED) {
+            return names(&inline, HEAD_WORDS, (INLINE_ARGS / 8 - 1) / TENSOR_WORDS);
+        }
+        let place = head.payload as usize + SPILL_HEAD;
+        let most = self.payload_words as usize / TENSOR_WORDS;
+        let mut blobs = (0..usize::from(head.members)).map(|member| payload(place + member));
+        blobs.any(|blob| names(&payload, blob as usize, most))
+    }
+
     /// The seal's address and the ranges of a task with a snapshot.
     ///
     /// # Safety
@@ -420,8 +450,8 @@ unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
 }
 
 /// Writes a blob into a task descriptor. Tensors are five words each, so all parts are whole words.
-/// Of these only the first is where others may look (a spilled task descriptor has the place of its
-/// payload there).
+/// Of these others look at the first (a spilled task descriptor has the place of its payload there),
+/// and at the address of each tensor.
 ///
 /// # Safety
 /// `out` has room for it.
@@ -434,11 +464,13 @@ unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
         // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
         let mut at = out.add(1);
         for tensor in tensors {
-            at.cast::<ContinuousTensor>().write(*tensor);
-            at = at.add(size_of::<ContinuousTensor>() / 8);
+            let [address, rest @ ..]: [u64; TENSOR_WORDS] = bytemuck::cast(*tensor);
+            put(at, address);
+            at.add(1).cast::<[u64; TENSOR_WORDS - 1]>().write(rest);
+            at = at.add(TENSOR_WORDS);
         }
         for scalar in scalars {
-            at.write(*scalar);
+            put(at, *scalar); // where other tasks have an address
             at = at.add(1);
         }
     }

@@ -19,6 +19,8 @@ pub(crate) struct Shape {
     pub(crate) buffer_bytes: usize,
     /// Addresses for memory that comes after the fork.
     pub(crate) import_bytes: usize,
+    /// Some of its tasks get slices.
+    pub(crate) typed: bool,
 }
 
 impl Shape {

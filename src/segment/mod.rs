@@ -299,6 +299,12 @@ impl Arena {
         base + self.at.heaps as u64..base + self.at.total as u64
     }
 
+    /// The addresses of the arguments of tasks: task descriptors and payload.
+    pub(crate) fn argument_bytes(&self) -> std::ops::Range<u64> {
+        let base = self.map.base().as_ptr() as u64;
+        base + self.at.descriptors as u64..base + self.at.dynamic as u64
+    }
+
     /// Address and bytes of the part for buffers.
     pub(crate) fn buffers(&self) -> (u64, u64) {
         (self.map.base().as_ptr() as u64 + self.at.buffers as u64, self.shape.buffer_bytes as u64)

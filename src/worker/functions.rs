@@ -44,6 +44,11 @@ impl Functions {
         self.insert(name, callable, boxed)
     }
 
+    /// Whether there are any of these.
+    pub(crate) fn has_typed(&self) -> bool {
+        self.all().any(|(callable, _)| callable.is_typed())
+    }
+
     /// Adds a function that only the typed front may submit, since it trusts its arguments.
     pub(crate) fn add_typed(
         &mut self,

@@ -21,6 +21,7 @@ use mailring_process::reach::Reach;
 use mailring_process::{limits, process};
 use nix::errno::Errno;
 
+use super::inherited_memory::later_memory_of;
 use crate::abi::ContinuousTensor;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::{Arena, ImportRecord};
@@ -63,7 +64,7 @@ impl Imports {
         bytes: &Range<u64>,
         memory: OwnedFd,
     ) -> io::Result<()> {
-        let reach = reach_to(bytes)?;
+        let reach = reach_to(arena, bytes)?;
         arena.window().map(bytes, memory.as_fd())?;
         let mut places = self.places();
         let at = index as usize;
@@ -159,7 +160,7 @@ impl<'a> Mapped<'a> {
             let memory = ask(line, index, record.generation);
             let mapped = memory
                 .and_then(|memory| arena.window().map(&record.bytes(), memory.as_fd()))
-                .and_then(|()| reach_to(&record.bytes()));
+                .and_then(|()| reach_to(arena, &record.bytes()));
             let reach = mapped.map_err(|e| format!("mapping the buffer at {address:#x}: {e}"))?;
             if self.mapped.len() <= index as usize {
                 self.mapped.resize_with(index as usize + 1, Default::default);
@@ -181,9 +182,9 @@ impl<'a> Mapped<'a> {
     }
 }
 
-fn reach_to(bytes: &Range<u64>) -> io::Result<Reach> {
+fn reach_to(arena: &Arena, bytes: &Range<u64>) -> io::Result<Reach> {
     let full = || io::Error::other("this process has thousands of imports already; drop some");
-    Reach::new(bytes.clone()).ok_or_else(full)
+    Reach::new(later_memory_of(arena, bytes)).ok_or_else(full)
 }
 
 fn ask(line: BorrowedFd<'_>, index: u32, generation: u32) -> io::Result<OwnedFd> {

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use mailring_process::map;
+use mailring_process::reach::Memory;
 
 use crate::segment::Arena;
 
@@ -21,6 +22,21 @@ thread_local! {
 
 /// Whether a thread of this process is between lending and taking back.
 static LENDING: AtomicBool = AtomicBool::new(false);
+
+/// What accessors of views may follow of an arena, and which views.
+pub(crate) fn memory_of(arena: &Arena) -> Memory {
+    Memory::new(&arena.tensor_bytes(), &arena.argument_bytes(), owner(arena))
+}
+
+/// The same of memory that came after the fork.
+pub(crate) fn later_memory_of(arena: &Arena, bytes: &Range<u64>) -> Memory {
+    Memory::new(bytes, &(0..0), owner(arena))
+}
+
+/// Tells executors with typed tasks apart in every process that has them mapped; 0: without any.
+fn owner(arena: &Arena) -> u64 {
+    if arena.shape().typed { arena.argument_bytes().start } else { 0 }
+}
 
 /// The executors above, each with its memory mapped for as long as this lives.
 #[derive(Clone, Default)]
@@ -40,6 +56,11 @@ impl InheritedMemory {
     /// The addresses.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|arena| arena.tensor_bytes())
+    }
+
+    /// What of it accessors of views may follow.
+    pub(crate) fn memory(&self) -> impl Iterator<Item = Memory> {
+        self.0.iter().map(|arena| memory_of(arena))
     }
 
     /// Whether all of the bytes are memory of a higher level.

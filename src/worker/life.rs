@@ -1,12 +1,12 @@
 //! The life of an engine's worker process, from the fork to the loop that serves tasks.
 
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use mailring_process::fork_server::ForkServerHandler;
 use mailring_process::fork_server::{StartProgress, StartStep};
+use mailring_process::reach::Memory;
 use mailring_process::reaping::end_subprocesses;
 use mailring_process::wait::WaitStrategy;
 use mailring_process::wakeup::Wakeup;
@@ -16,7 +16,7 @@ use nix::unistd::{Pid, getpid};
 
 use super::Factory;
 use super::functions::make;
-use super::inherited_memory::InheritedMemory;
+use super::inherited_memory::{InheritedMemory, memory_of};
 use super::levels::end_levels;
 use super::participant::{Participant, Place};
 use crate::ids::WorkerId;
@@ -49,10 +49,10 @@ impl ForkServerHandler for Workers {
         InheritedMemory::was_lent();
     }
 
-    fn reach(&self) -> Vec<Range<u64>> {
+    fn reach(&self) -> Vec<Memory> {
         // What workers have mapped: their own arena, and what levels above have lent. (Memory that
         // came after the fork is added where it is mapped.)
-        self.inherited.ranges().chain([self.arena.tensor_bytes()]).collect()
+        self.inherited.memory().chain([memory_of(&self.arena)]).collect()
     }
 
     fn has_lines(&self) -> bool {

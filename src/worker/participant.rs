@@ -20,6 +20,7 @@ use mailring_process::{futex, process};
 use super::context::wake_members;
 use super::groups::{Assembly, Candidate, Groups, ROUNDS};
 use super::imports::Mapped;
+use super::inherited_memory::memory_of;
 use super::{GroupContext, Publisher, TaskContext, Words, Worker};
 use crate::abi::ContinuousTensor;
 use crate::ids::{TaskId, WorkerId, WorkerKind};
@@ -144,7 +145,7 @@ impl<'a> Participant<'a> {
     /// Serves until shutdown.
     pub(crate) fn serve(&mut self, worker: &mut dyn Worker) {
         // SAFETY: the arena outlives this borrow of it.
-        let _stays = unsafe { reach::Stays::new(&self.arena.tensor_bytes()) };
+        let _stays = unsafe { reach::Stays::new(memory_of(self.arena)) };
         let mut round = 0;
         let mut woken = false;
         loop {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::abi::{AbiError, TaskArgs};
-use mailring::{Callable, Executor, FailureKind, Level, Mode, TaskOptions};
+use mailring::{Callable, Error, Executor, FailureKind, Level, Mode, TaskOptions};
 use testkit::harness::again;
 use testkit::{
     atom, await_value, cell, config, eventually, failed_as, failure, is_alive, kill, parent_of,
@@ -306,18 +306,15 @@ pub(crate) fn a_level_that_failed_while_idle_is_built_again() {
     assert_eq!((cells.get(3).unwrap(), exec.stats().deaths), (2, 0));
 }
 
-/// An executor that a body built, and that outlives the one above: the memory it was lent stays.
-pub(crate) fn memory_above_stays_for_who_was_lent_it() {
+/// An executor that a body built by hand, and that outlives the one above: it is nobody's level, so no
+/// task above holds what its tasks could name there.
+pub(crate) fn memory_above_is_for_levels() {
     static LEFT: std::sync::Mutex<Option<(Executor, Callable)>> = std::sync::Mutex::new(None);
     let mut builder = small(Mode::Thread, 1);
     let build = builder.register("build", |_, _, _| {
         let mut below = small(Mode::Thread, 1);
         let add = below
-            .register("add", |args, _, _| {
-                // SAFETY: memory that the level above lent, and nobody else writes.
-                unsafe { args.slice_mut::<u64>(0) }?[0] += 1;
-                Ok::<(), AbiError>(())
-            })
+            .register("add", |args, _, _| args.set(0, 0, args.get::<u64>(0, 0)? + 1))
             .map_err(|error| error.to_string())?;
         let exec = below.build().map_err(|error| error.to_string())?;
         *LEFT.lock().map_err(|error| error.to_string())? = Some((exec, add));
@@ -332,6 +329,7 @@ pub(crate) fn memory_above_stays_for_who_was_lent_it() {
     drop(exec);
     let (left, add) = LEFT.lock().unwrap().take().unwrap();
     for _ in 0..3 {
-        left.run(|orch| orch.submit(add, TaskArgs::new().inout(tensor), config())).unwrap();
+        let named = left.run(|orch| orch.submit(add, TaskArgs::new().inout(tensor), config()));
+        assert!(matches!(named, Err(Error::UnknownAddress { .. })), "{named:?}");
     }
 }

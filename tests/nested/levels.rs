@@ -1,7 +1,10 @@
 //! What runs where, and what is said of it.
 
 use mailring::abi::{ContinuousTensor, TaskArgs};
-use mailring::{BuildError, Builder, Callable, Error, Executor, FailureKind, Level, Mode};
+use mailring::typed::InOut;
+use mailring::{
+    BuildError, Builder, Callable, Error, Executor, FailureKind, Level, Mode, TaskOptions,
+};
 use testkit::{BOTH, at, atom, bodies, config, failed_as, failure, small};
 
 /// A level whose function `each` adds one to every element of its tensor, in one task an element,
@@ -275,4 +278,61 @@ pub(crate) fn a_level_that_cannot_be_built() {
     let why = refused(twice);
     assert!(why.contains("worker 0 did not start: worker 0 did not start"), "{why}");
     let _ = at::<u64>; // used by the other half of these tests
+}
+
+/// A task of a level names what the task above names, and nothing else of that memory: nobody would
+/// order it, nor hold it for the level.
+pub(crate) fn only_what_the_task_above_names() {
+    for (above, below) in BOTH.iter().flat_map(|&a| BOTH.map(|b| (a, b))) {
+        let mut builder = small(below, 1);
+        let set = builder.register("set", |args, _, _| args.set(0, 0, 9u64)).unwrap();
+        let mut level = Level::new(builder);
+        let name = level
+            .register("name", move |orch, args, config, _| {
+                let named = *args.tensor(0)?;
+                orch.submit(set, TaskArgs::new().inout(named), *config)?;
+                for beside in [named.data() + 8, args.scalar(0)?] {
+                    let beside = ContinuousTensor::new(beside, &[1], named.dtype()?)?;
+                    match orch.submit(set, TaskArgs::new().inout(beside), *config) {
+                        Err(Error::UnknownAddress { .. }) => {}
+                        other => return Err(Error::other(format!("{other:?}"))),
+                    }
+                }
+                Ok(())
+            })
+            .unwrap();
+        let exec = top(above, 1, level);
+        let [cells, others] = [exec.buffer::<u64>(2).unwrap(), exec.buffer(1).unwrap()];
+        let guard = others.read().unwrap();
+        for _ in 0..2 {
+            let args = TaskArgs::new().inout(at(&cells, 0)).scalar(others.address());
+            exec.run(|orch| orch.submit(name, args, config())).unwrap();
+        }
+        assert_eq!((cells.to_vec().unwrap(), guard[0]), (vec![9, 0], 0));
+    }
+}
+
+/// Memory of an executor with typed tasks, which hold slices of it, is not for `get` and `set` of a
+/// level below.
+pub(crate) fn memory_of_typed_tasks_above() {
+    for (above, below) in BOTH.iter().flat_map(|&a| BOTH.map(|b| (a, b))) {
+        let mut builder = small(below, 1);
+        let set = builder.register("set", |args, _, _| args.set(0, 0, 9u64)).unwrap();
+        let mut level = Level::new(builder);
+        let name = level
+            .register("name", move |orch, args, config, _| {
+                orch.submit(set, TaskArgs::new().inout(*args.tensor(0)?), *config).map(drop)
+            })
+            .unwrap();
+        let mut builder = small(above, 0).sub_workers(1).next_level(1, level);
+        let triple = builder.task("triple", |mut x: InOut<u64>| x[0] *= 3).unwrap();
+        let exec = builder.build().unwrap();
+        let cell = exec.buffer::<u64>(1).unwrap();
+        cell.set(0, 2).unwrap();
+        exec.run(|orch| orch.spawn_with(triple, (&cell,), &TaskOptions::sub())).unwrap();
+        let ran = exec.run(|orch| orch.submit(name, TaskArgs::new().inout(&cell), config()));
+        let failure = failed_as(ran, FailureKind::Error);
+        assert!(failure.message.contains("memory of a higher level with typed tasks"), "{failure}");
+        assert_eq!(cell.get(0).unwrap(), 6);
+    }
 }

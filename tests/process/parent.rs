@@ -127,8 +127,9 @@ pub(crate) fn host_with_subprocesses() {
             Ok(())
         })
         .unwrap();
-    eventually("four children", || pids.to_vec().unwrap().iter().all(|&pid| pid != 0));
-    let children: Vec<i32> = pids.to_vec().unwrap().iter().map(|&pid| pid as i32).collect();
+    let pid = |index| cell(&pids, index).load(SeqCst) as i32;
+    eventually("four children", || (0..4).all(|index| pid(index) != 0));
+    let children: Vec<i32> = (0..4).map(pid).collect();
     announce(&exec, &children);
     std::thread::sleep(Duration::from_secs(50));
 }

@@ -32,7 +32,7 @@ fn fan_in(mode: Mode, window: usize, count: usize, rounds: u64) {
             orch.submit_with(sum, all, config(), &TaskOptions::new()).map(drop)
         })
         .unwrap();
-        let expected = (0..count as u64).map(|i| i * round + 1).sum();
+        let expected = (0..count as u64).map(|i| i * round + 1).sum::<u64>();
         assert_eq!(out.get(0).unwrap(), expected, "{mode:?}, {count} producers, round {round}");
     }
 }

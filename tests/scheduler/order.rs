@@ -7,7 +7,9 @@ use mailring::{
     Buffer, Callable, Error, Executor, Mode, Orchestrator, Priority, TaskOptions, WaitStrategy,
     WorkerId, WorkerKind,
 };
-use testkit::{BOTH, Done, Gate, args, at, atom, await_value, bodies, config, eventually, small};
+use testkit::{
+    BOTH, Done, Gate, args, at, atom, await_value, bodies, cell, config, eventually, small,
+};
 
 /// An executor whose tasks write the number in their first scalar behind what was written before.
 struct Log {
@@ -52,8 +54,8 @@ impl Log {
     }
 
     fn seen(&self) -> Vec<u64> {
-        let all = self.lines.to_vec().unwrap();
-        all[1..=all[0] as usize].to_vec()
+        let line = |index| cell(&self.lines, index).load(SeqCst);
+        (1..=line(0) as usize).map(line).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring::{Callable, Error, Executor, FailureKind, Mode, TaskOptions};
-use testkit::{BOTH, BoxError, args, at, atom, bodies, config, failed_as, failure, small};
+use testkit::{BOTH, BoxError, args, at, atom, bodies, cell, config, failed_as, failure, small};
 
 struct Kit {
     exec: Executor,
@@ -331,14 +331,14 @@ pub(crate) fn a_root_that_still_releases_others() {
     let fail = fail.unwrap();
     let read = builder.register("read", bodies::nop).unwrap();
     let exec = builder.build().unwrap();
-    let [cell, gate] = [exec.buffer::<u64>(1).unwrap(), exec.buffer::<u64>(1).unwrap()];
+    let [data, gate] = [exec.buffer::<u64>(1).unwrap(), exec.buffer::<u64>(1).unwrap()];
     for _ in 0..1000 {
         gate.set(0, 0).unwrap();
         let ended = exec.run(|orch| {
-            orch.submit(fail, args().output(&cell).no_dep(&gate), config())?;
-            let readers = (0..40).map(|_| orch.submit(read, args().input(&cell), config()));
+            orch.submit(fail, args().output(&data).no_dep(&gate), config())?;
+            let readers = (0..40).map(|_| orch.submit(read, args().input(&data), config()));
             let readers = readers.collect::<Result<Vec<_>, _>>()?;
-            gate.set(0, 1)?;
+            cell(&gate, 0).store(1, SeqCst);
             let failed = failure(orch.wait(&readers[38]));
             assert_eq!((failed.name.as_str(), failed.message.as_str()), ("fail", "the very words"));
             Ok(())

@@ -3,6 +3,7 @@
 //! of `mailring::typed`.
 
 mod forms;
+mod guards;
 mod random;
 mod refuse;
 
@@ -18,6 +19,12 @@ testkit::tests! {
         memory_of_others, memory_of_a_closed_scope, functions_of_others, untyped_submits,
         compatible_hazards, imported_memory, misaligned_promises, what_is_not_ordered,
         a_refusal_leaves_no_trace, names_in_messages,
+    }
+    "typed::guards" in guards {
+        a_task_that_is_not_through, tasks_of_every_form, readers_go_together, a_guard_that_writes,
+        guards_beside_runs, behind_many_producers, a_refused_submit_is_no_use,
+        imported_buffers_have_none, no_fork_beside_a_guard, a_buffer_that_outlives_its_executor,
+        untyped_tasks_keep_their_word,
     }
     "typed::random" in random { programs_agree_with_a_sequential_run }
 }

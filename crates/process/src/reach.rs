@@ -1,7 +1,11 @@
 //! Which addresses the safe accessors of a view follow.
 //!
-//! A tensor is a few numbers that anybody can make, so `TaskArgsView::get` and `set` look whether its
-//! bytes are memory of an executor that this process has mapped. The list is short and read without a lock.
+//! A tensor is a few numbers that anybody can make, so `TaskArgsView::get` and `set` look at two things. Its bytes are memory of an executor that this
+//! process has mapped. And the view is one of a task: its tensors lie where a submitter has put them,
+//! after it has checked and ordered them. Bytes of an executor with typed tasks, which hold slices of
+//! them, are followed only from tasks of that executor, and written only where the task said so.
+//!
+//! The list is short and read without a lock.
 //!
 //! A range is unmapped once it is off the list, perhaps by another thread that runs between the look
 //! and the access. So a thread says in a word of its own that an access is under way, and whoever takes
@@ -32,14 +36,83 @@ use crate::membarrier;
 /// those of levels above.
 const PLACES: usize = 2048;
 
+/// Memory of an executor.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// First byte of what tensors lie in, and bytes.
+    base: u64,
+    size: u64,
+    /// The same for arguments of tasks.
+    args: u64,
+    args_size: u64,
+    /// Tells executors with typed tasks apart; 0 for others.
+    typed: u64,
+}
+
+impl Memory {
+    /// `typed` tells executors with typed tasks apart in all processes; it is 0 for others.
+    pub fn new(tensors: &Range<u64>, args: &Range<u64>, typed: u64) -> Self {
+        let (size, args_size) = (tensors.end - tensors.start, args.end - args.start);
+        Self { base: tensors.start, size, args: args.start, args_size, typed }
+    }
+
+    const NONE: Self = Self { base: 0, size: 0, args: 0, args_size: 0, typed: 0 };
+
+    #[inline(always)]
+    fn holds(&self, start: u64, len: u64) -> bool {
+        let offset = start.wrapping_sub(self.base);
+        offset < self.size && len <= self.size - offset
+    }
+
+    #[inline(always)]
+    fn gives(&self, args: u64) -> bool {
+        args.wrapping_sub(self.args) < self.args_size
+    }
+}
+
 struct Place {
     base: AtomicU64,
     /// 0: free.
     size: AtomicU64,
+    args: AtomicU64,
+    args_size: AtomicU64,
+    typed: AtomicU64,
 }
 
-static PLACE: [Place; PLACES] =
-    [const { Place { base: AtomicU64::new(0), size: AtomicU64::new(0) } }; PLACES];
+impl Place {
+    const fn free() -> Self {
+        Self {
+            base: AtomicU64::new(0),
+            size: AtomicU64::new(0),
+            args: AtomicU64::new(0),
+            args_size: AtomicU64::new(0),
+            typed: AtomicU64::new(0),
+        }
+    }
+
+    fn set(&self, memory: &Memory) {
+        self.base.store(memory.base, Relaxed);
+        self.args.store(memory.args, Relaxed);
+        self.args_size.store(memory.args_size, Relaxed);
+        self.typed.store(memory.typed, Relaxed);
+        self.size.store(memory.size, Release);
+    }
+
+    /// The size first, which says whether the rest counts.
+    #[inline]
+    fn get(&self) -> Memory {
+        let size = self.size.load(Acquire);
+        Memory {
+            base: self.base.load(Relaxed),
+            size,
+            args: self.args.load(Relaxed),
+            args_size: if size == 0 { 0 } else { self.args_size.load(Relaxed) },
+            typed: self.typed.load(Relaxed),
+        }
+    }
+}
+
+static PLACE: [Place; PLACES] = [const { Place::free() }; PLACES];
 /// No range lies in a place from here on.
 static USED: AtomicUsize = AtomicUsize::new(0);
 /// Whoever changes the list has this. No mutex, since a child that is forked meanwhile has to be
@@ -79,8 +152,8 @@ impl Drop for Rise {
 }
 
 thread_local! {
-    /// Start and length of what is mapped as long as this thread may ask: see [`Stays`].
-    static STAYS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// What is mapped as long as this thread may ask: see [`Stays`].
+    static STAYS: Cell<Memory> = const { Cell::new(Memory::NONE) };
     /// The seat of this thread.
     static OWN: Cell<usize> = const { Cell::new(UNKNOWN) };
     static RISE: Rise = const { Rise };
@@ -90,30 +163,84 @@ thread_local! {
     static LAST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Touches the bytes, if all of them may be touched; they stay where they are meanwhile.
+/// Why an accessor does not follow an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// It is not memory of an executor that this process has mapped.
+    Unmapped,
+    /// The view is not one of a task.
+    NoTask,
+    /// It is memory of an executor with typed tasks, and the view is one of another executor's task.
+    Typed,
+}
+
+/// Touches the bytes that a tensor of a view names, if that may be; they stay where they are
+/// meanwhile. `args` is where the tensors of the view lie. Otherwise why not; the caller's closure
+/// learns whether memory of typed tasks is touched, which its task may not write to unless it said so.
+#[inline]
+pub fn follow<R>(
+    args: u64,
+    start: u64,
+    len: u64,
+    touch: impl FnOnce(bool) -> R,
+) -> Result<R, Refused> {
+    let stays = STAYS.get();
+    if stays.gives(args) && stays.holds(start, len) {
+        return Ok(touch(stays.typed != 0));
+    }
+    follow_elsewhere(args, start, len, touch)
+}
+
+#[cold]
+fn follow_elsewhere<R>(
+    args: u64,
+    start: u64,
+    len: u64,
+    touch: impl FnOnce(bool) -> R,
+) -> Result<R, Refused> {
+    if TRUSTED.get() > 0 {
+        return Ok(touch(false));
+    }
+    let look = || {
+        let target = memory_of(start, len).ok_or(Refused::Unmapped)?;
+        let giver = giver(args).ok_or(Refused::NoTask)?;
+        match target.typed {
+            0 => Ok(touch(false)),
+            typed if typed == giver.typed => Ok(touch(true)),
+            _ => Err(Refused::Typed),
+        }
+    };
+    seated(look)
+}
+
+/// Touches the bytes, if all of them are mapped; they stay where they are meanwhile.
 #[inline]
 pub fn within<R>(start: u64, len: u64, touch: impl FnOnce() -> R) -> Option<R> {
-    let (base, size) = STAYS.get();
-    let offset = start.wrapping_sub(base);
-    if offset < size && len <= size - offset {
+    if STAYS.get().holds(start, len) {
         return Some(touch());
     }
-    let Some(seat) = SEAT.get(OWN.get()) else { return without_seat(start, len, touch) };
+    seated(|| (memory_of(start, len).is_some() || TRUSTED.get() > 0).then(touch))
+}
+
+/// Looks and touches while nothing is unmapped.
+#[inline]
+fn seated<R>(look: impl FnOnce() -> R) -> R {
+    let Some(seat) = SEAT.get(OWN.get()) else { return without_seat(look) };
     seat.store(INSIDE, Relaxed);
     if ASYMMETRIC.load(Relaxed) {
         compiler_fence(SeqCst);
     } else {
         fence(SeqCst);
     }
-    let touched = holds(start, len).then(touch);
+    let touched = look();
     seat.store(OUTSIDE, Release);
     touched
 }
 
 #[cold]
-fn without_seat<R>(start: u64, len: u64, touch: impl FnOnce() -> R) -> Option<R> {
+fn without_seat<R>(look: impl FnOnce() -> R) -> R {
     if OWN.get() == NONE {
-        return change(|| holds(start, len).then(touch));
+        return change(look);
     }
     watch_forks();
     let take = |seat: &CachePadded<AtomicU32>| {
@@ -126,7 +253,7 @@ fn without_seat<R>(start: u64, len: u64, touch: impl FnOnce() -> R) -> Option<R>
         SEATED.fetch_max(seat + 1, SeqCst);
     }
     OWN.set(taken.unwrap_or(NONE));
-    within(start, len, touch)
+    seated(look)
 }
 
 /// A range is off the list: waits for accesses that may have looked before.
@@ -150,25 +277,39 @@ fn leave_seats_of_others() {
     others.for_each(|(_, seat)| seat.store(FREE, Relaxed));
 }
 
-/// Whether all of the bytes may be touched.
+/// The memory that has all of the bytes.
 #[inline]
-pub fn holds(start: u64, len: u64) -> bool {
-    let within = |place: &Place| {
-        let size = place.size.load(Acquire);
-        let offset = start.wrapping_sub(place.base.load(Relaxed));
-        offset < size && len <= size - offset
-    };
-    if PLACE.get(LAST.get()).is_some_and(within) {
-        return true;
+fn memory_of(start: u64, len: u64) -> Option<Memory> {
+    let held = |place: &Place| Some(place.get()).filter(|memory| memory.holds(start, len));
+    if let Some(memory) = PLACE.get(LAST.get()).and_then(held) {
+        return Some(memory);
     }
     let used = USED.load(Acquire).min(PLACES);
-    match PLACE[..used].iter().position(within) {
-        Some(place) => {
-            LAST.set(place);
-            true
-        }
-        None => TRUSTED.get() > 0,
+    let found = PLACE[..used].iter().enumerate().find_map(|(at, place)| Some((at, held(place)?)));
+    found.map(|(at, memory)| {
+        LAST.set(at);
+        memory
+    })
+}
+
+/// The memory that has these arguments of a task.
+fn giver(args: u64) -> Option<Memory> {
+    let stays = STAYS.get();
+    if stays.gives(args) {
+        return Some(stays);
     }
+    let used = USED.load(Acquire).min(PLACES);
+    PLACE[..used].iter().map(Place::get).find(|memory| memory.gives(args))
+}
+
+/// Whether some memory of an executor has all of the bytes.
+pub fn holds(start: u64, len: u64) -> bool {
+    memory_of(start, len).is_some()
+}
+
+/// Whether arguments of a task lie there.
+pub fn is_given(args: u64) -> bool {
+    giver(args).is_some()
 }
 
 /// Whether the calling thread may follow every address: it is inside [`trusting`].
@@ -212,15 +353,14 @@ pub struct Reach(usize);
 
 impl Reach {
     /// `None` when there is no room for more.
-    pub fn new(range: Range<u64>) -> Option<Self> {
+    pub fn new(memory: Memory) -> Option<Self> {
         if membarrier::register() {
             ASYMMETRIC.store(true, Relaxed);
         }
         watch_forks();
         change(|| {
             let free = PLACE.iter().position(|place| place.size.load(Relaxed) == 0)?;
-            PLACE[free].base.store(range.start, Relaxed);
-            PLACE[free].size.store(range.end - range.start, Release);
+            PLACE[free].set(&memory);
             USED.fetch_max(free + 1, Release);
             Some(Self(free))
         })
@@ -247,15 +387,15 @@ pub struct Stays(PhantomData<*const ()>);
 impl Stays {
     /// # Safety
     /// It does.
-    pub unsafe fn new(range: &Range<u64>) -> Self {
-        STAYS.set((range.start, range.end - range.start));
+    pub unsafe fn new(memory: Memory) -> Self {
+        STAYS.set(memory);
         Self(PhantomData)
     }
 }
 
 impl Drop for Stays {
     fn drop(&mut self) {
-        STAYS.set((0, 0));
+        STAYS.set(Memory::NONE);
     }
 }
 
@@ -264,7 +404,7 @@ extern "C" fn in_child() {
     CHANGING.store(false, Release); // whoever had it is not in this process
     leave_seats_of_others();
     if !INHERITED.load(Relaxed) {
-        STAYS.set((0, 0));
+        STAYS.set(Memory::NONE);
         clear();
     }
 }
@@ -276,15 +416,14 @@ fn clear() {
 
 /// In a process that was forked just now, and has one thread: only these are mapped here, and in
 /// what it forks, until [`end_inheritance`].
-pub fn keep_only(ranges: &[Range<u64>]) {
+pub fn keep_only(memory: &[Memory]) {
     CHANGING.store(false, Release);
     leave_seats_of_others();
     clear();
-    for (place, range) in PLACE.iter().zip(ranges) {
-        place.base.store(range.start, Relaxed);
-        place.size.store(range.end - range.start, Release);
+    for (place, memory) in PLACE.iter().zip(memory) {
+        place.set(memory);
     }
-    USED.store(ranges.len().min(PLACES), Release);
+    USED.store(memory.len().min(PLACES), Release);
     INHERITED.store(true, Relaxed);
 }
 

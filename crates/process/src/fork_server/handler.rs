@@ -1,11 +1,11 @@
 //! What the processes of a fork server run.
 
-use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
 
 use nix::unistd::Pid;
 
 use super::progress::StartProgress;
+use crate::reach::Memory;
 
 /// What the processes of a fork server run: inherited by fork, so it holds whatever its processes
 /// need.
@@ -21,7 +21,7 @@ pub trait ForkServerHandler: Send + Sync {
     fn settle(&self) {}
 
     /// The addresses that the accessors of views may follow in each process.
-    fn reach(&self) -> Vec<Range<u64>> {
+    fn reach(&self) -> Vec<Memory> {
         Vec::new()
     }
 
