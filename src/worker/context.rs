@@ -1,12 +1,10 @@
 //! What a running task can ask: who it is, whether to stop, and its group.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::fence;
 use std::time::Duration;
 
-use mailring_process::futex;
-use mailring_process::parker;
-use mailring_process::wait::WaitStrategy;
+use mailring_process::wait::{WaitStrategy, park, unpark};
 
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::GROUP_SHARED_BYTES;
@@ -148,14 +146,12 @@ impl GroupContext<'_> {
         let parker = &self.arena.entry(self.me).parker;
         loop {
             self.area.stand(self.index, epoch, attempt); // it may have been overwritten
-            parker.store(parker::ASLEEP, Relaxed);
-            fence(SeqCst);
-            let through = self.area.all_arrived(epoch, attempt);
-            if !through && !self.over() && self.area.deserter(epoch, attempt).is_none() {
-                // Bounded only against a lost wake-up; the waker is `wake_members`.
-                futex::wait(parker, parker::ASLEEP, Some(Duration::from_millis(100)));
-            }
-            parker.store(parker::AWAKE, Relaxed);
+            let nothing = || {
+                let through = self.area.all_arrived(epoch, attempt);
+                !through && !self.over() && self.area.deserter(epoch, attempt).is_none()
+            };
+            // Bounded only against a lost wake-up; the waker is `wake_members`.
+            park(parker, || fence(SeqCst), nothing, Duration::from_millis(100));
             if let Some(outcome) = self.passed(epoch) {
                 return outcome;
             }
@@ -218,10 +214,7 @@ pub(crate) fn wake_members(arena: &Arena, area: &GroupArea<'_>, attempt: u32, bu
         if let Member::Joined(worker) = area.member(index, attempt)
             && Some(worker) != but
         {
-            let parker = &arena.entry(worker).parker;
-            if parker::unpark(parker) {
-                futex::wake(parker, 1);
-            }
+            unpark(&arena.entry(worker).parker);
         }
     }
 }

@@ -9,9 +9,7 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
 
-use mailring_process::futex;
-use mailring_process::parker;
-use mailring_process::wait::{RECHECK, WaitStrategy};
+use mailring_process::wait::{RECHECK, WaitStrategy, park};
 
 use super::Publisher;
 use super::context::wake_members;
@@ -207,13 +205,11 @@ impl<'a> Groups<'a> {
                 return Some(Assembly::Over);
             }
             entry.idles();
-            entry.parker.store(parker::ASLEEP, Relaxed);
-            fence(SeqCst);
-            let stopping = self.arena.control().shutdown.load(Relaxed) != 0;
-            if slot.load() == now && !area.all_joined(attempt) && !stopping {
-                futex::wait(&entry.parker, parker::ASLEEP, Some(RECHECK));
-            }
-            entry.parker.store(parker::AWAKE, Relaxed);
+            let nothing = || {
+                let stopping = self.arena.control().shutdown.load(Relaxed) != 0;
+                slot.load() == now && !area.all_joined(attempt) && !stopping
+            };
+            park(&entry.parker, || fence(SeqCst), nothing, RECHECK);
             round = 0;
         }
     }

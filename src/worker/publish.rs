@@ -1,10 +1,10 @@
 //! Suggesting ready tasks to those who may take them.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::fence;
 
 use mailring_process::futex;
-use mailring_process::parker;
+use mailring_process::wait::unpark;
 
 use crate::ids::WorkerKind;
 use crate::mailbox::descriptor::{ANYWHERE, GROUP, Route, URGENT};
@@ -63,10 +63,7 @@ impl<'a> Publisher<'a> {
         } else if route.target != ANYWHERE {
             self.arena.pinned(route.target).set(slot);
             fence(SeqCst);
-            let parker = &self.arena.entry(route.target).parker;
-            if parker.load(Relaxed) == parker::ASLEEP && parker::unpark(parker) {
-                futex::wake(parker, 1);
-            }
+            unpark(&self.arena.entry(route.target).parker);
         } else {
             self.arena.urgent(kind).set(slot);
             self.wake_one(kind);
@@ -95,9 +92,8 @@ impl<'a> Publisher<'a> {
         fence(SeqCst);
         for worker in 0..shape.total_workers() {
             // Once each: one who goes back to sleep has looked after we published.
-            let parker = &self.arena.entry(worker as u16).parker;
-            if shape.kind_of(worker) == kind && parker::unpark(parker) {
-                futex::wake(parker, 1);
+            if shape.kind_of(worker) == kind {
+                unpark(&self.arena.entry(worker as u16).parker);
             }
         }
     }

@@ -1,10 +1,12 @@
 //! How those who have nothing to do wait: spin, yield, sleep.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use crate::clock::monotonic_ns;
+use crate::futex;
+use crate::parker::{self, ASLEEP, AWAKE};
 
 /// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
 /// time, not an answer.
@@ -72,4 +74,29 @@ fn yield_if_short() -> bool {
         CROWDED_UNTIL.store(after + PAUSE, Relaxed);
     }
     true
+}
+
+/// Sleeps on a parker: announces it, fences, and, if `nothing` has come meanwhile, sleeps until it
+/// is unparked, at most for `longest`. Whoever publishes something and then calls [`unpark`] is
+/// seen, or ends the sleep ([`parker`] has the order of the steps).
+pub fn park(
+    parker: &AtomicU32,
+    fence: impl FnOnce(),
+    nothing: impl FnOnce() -> bool,
+    longest: Duration,
+) {
+    parker.store(ASLEEP, SeqCst);
+    fence();
+    if nothing() {
+        futex::wait(parker, ASLEEP, Some(longest));
+    }
+    parker.store(AWAKE, SeqCst);
+}
+
+/// Wakes who sleeps on a parker. The caller has published its work, and fenced, before.
+#[inline]
+pub fn unpark(parker: &AtomicU32) {
+    if parker.load(Relaxed) == ASLEEP && parker::unpark(parker) {
+        futex::wake(parker, 1);
+    }
 }

@@ -1,9 +1,8 @@
 //! Posting: writing the descriptor of a task into a cell, posting it, taking it back.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
-use mailring_process::futex;
-use mailring_process::parker;
+use mailring_process::wait::unpark;
 
 use super::State;
 use super::objects::{Index, Value};
@@ -190,9 +189,7 @@ impl State {
         } else {
             std::sync::atomic::fence(SeqCst);
         }
-        if entry.parker.load(Relaxed) == parker::ASLEEP && parker::unpark(&entry.parker) {
-            futex::wake(&entry.parker, i32::MAX);
-        }
+        unpark(&entry.parker);
     }
 
     /// Takes back all posted tasks of a process that its worker has not begun, newest first.

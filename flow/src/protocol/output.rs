@@ -18,11 +18,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use mailring_process::descriptors::{self, Descriptor, above_standard};
 use mailring_process::output;
 use mailring_process::process;
+use mailring_process::wait::RECHECK;
 use mailring_process::wakeup::{notify, wait};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -36,8 +36,6 @@ const ENDLESS: usize = 64 << 10;
 /// Tasks of a process whose lines are kept: as many as can stand there, since one that has failed is
 /// looked at after others have begun.
 const TASKS: usize = 64;
-/// A sleep that nobody ends is looked at again after this long.
-const RECHECK: Duration = Duration::from_secs(1);
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mailring_process::futex;
-use mailring_process::parker;
-use mailring_process::wait::WaitStrategy;
+use mailring_process::wait::{WaitStrategy, park};
 use mailring_process::wakeup::notify;
 
 use crate::protocol::args::Args;
@@ -266,13 +265,8 @@ impl DriverConnection {
                 round += 1;
                 continue;
             }
-            let parker = &self.entry().parker;
-            parker.store(parker::ASLEEP, SeqCst);
-            self.memory.fence_others();
-            if !self.memory.responses(self.place).has_some() {
-                futex::wait(parker, parker::ASLEEP, Some(RECHECK));
-            }
-            parker.store(parker::AWAKE, SeqCst);
+            let nothing = || !self.memory.responses(self.place).has_some();
+            park(&self.entry().parker, || self.memory.fence_others(), nothing, RECHECK);
             round = 0;
         }
     }

@@ -1,14 +1,13 @@
 //! The loop of a worker: take a task, run it with its hooks, complete it.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use mailring_process::clock::monotonic_ns;
-use mailring_process::futex;
 use mailring_process::panics::{self, Noted};
-use mailring_process::parker;
 use mailring_process::process_tree::{self, Member};
+use mailring_process::wait::{RECHECK, park};
 use mailring_process::{output, panics::guard};
 use smallvec::SmallVec;
 
@@ -27,8 +26,6 @@ use crate::protocol::options::{Hook, Hooks};
 use crate::protocol::output::OutputPipes;
 use crate::protocol::wire::{Request, decode};
 
-/// A sleep that nobody ends is looked at again after this long.
-const RECHECK: Duration = Duration::from_secs(1);
 /// A body that took less cannot have started a process.
 const TOO_SHORT_TO_FORK: u64 = 20_000;
 /// After a body that took longer, the driver is told in any case.
@@ -97,16 +94,11 @@ pub(super) fn serve(connection: &DriverConnection, pipes: Option<OutputPipes>) {
             round += 1;
             continue;
         }
-        entry.parker.store(parker::ASLEEP, SeqCst);
-        memory.fence_others();
         let nothing = || {
             let posted = cell.state().look(next).is_some();
             !posted && entry.leave.load(Acquire) == 0
         };
-        if nothing() {
-            futex::wait(&entry.parker, parker::ASLEEP, Some(RECHECK));
-        }
-        entry.parker.store(parker::AWAKE, SeqCst);
+        park(&entry.parker, || memory.fence_others(), nothing, RECHECK);
         round = 0;
     }
 }
