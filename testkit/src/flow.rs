@@ -161,7 +161,7 @@ pub fn pass_gate(path: &str) {
 
 // ---- a gate that knows who has come ---------------------------------------------------------------
 
-/// Calls of [`hold`] wait at it until it is opened, for one of them or for all.
+/// Calls of [`hold()`] wait at it until it is opened, for one of them or for all.
 pub struct Gate {
     directory: TempDir,
 }
@@ -173,7 +173,7 @@ impl Gate {
         Self { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// What [`hold`] is told.
+    /// What [`hold()`] is told.
     pub fn path(&self) -> &str {
         self.directory.path().to_str().expect("a path of text")
     }

@@ -121,7 +121,8 @@ pub fn settle_standard() {
     }
 }
 
-/// In a process that was forked just now, before anything is closed: see [`FLOOR`].
+/// In a process that was forked just now, before anything is closed: descriptors of
+/// ours begin above all that are open now.
 pub fn stay_above_host() {
     let highest = listed().into_iter().flatten().max();
     FLOOR.store(highest.map_or(FIRST, |fd| fd.saturating_add(1).max(FIRST)), Relaxed);

@@ -7,7 +7,7 @@
 //! | [`clock`] | the time that all processes agree on |
 //! | [`fork_server`], [`backoff`], [`lineage`] | forking workers and their replacements |
 //! | [`reaping`], [`process_tree`] | how processes and what they have started end |
-//! | [`process`], [`descriptors`], [`file`], [`stack`] | system calls |
+//! | [`process`], [`descriptors`], [`mod@file`], [`stack`] | system calls |
 //! | [`panics`], [`panic_hook`], [`output`] | what user code does to the process it runs in |
 //! | [`limits`], [`machine`] | what the system allows, and what it has |
 //! | [`sync`] | atomics, as the model checkers see them |

@@ -196,6 +196,7 @@ unsafe impl Sync for OwnMark {}
 
 impl OwnMark {
     /// Marks this process as the owner.
+    #[expect(clippy::new_without_default, reason = "it is the mark of one process")]
     pub fn new() -> Self {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
@@ -266,6 +267,7 @@ impl Mapping {
     }
 
     /// Bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a mapping has at least a page")]
     pub fn len(&self) -> usize {
         self.map.len()
     }

@@ -372,7 +372,7 @@ impl Flow {
     }
 
     /// The same for the task with this number, as [`tasks`](Self::tasks), errors and
-    /// [`task`](task()) in a body name it, whoever has a ref to it.
+    /// [`task`](crate::task()) in a body name it, whoever has a ref to it.
     ///
     /// # Errors
     /// No task has had this number yet; `force` on a call of an actor; the flow is closed.

@@ -40,7 +40,7 @@ pub struct NodeDesc {
     pub max_retries: i32,
     /// How long its body may run, in nanoseconds; 0: without end.
     pub deadline_ns: u64,
-    /// See [`Call::priority`].
+    /// See [`Call::priority`](crate::Call::priority).
     pub priority: i32,
     /// What it is for.
     pub kind: Kind,

@@ -205,10 +205,10 @@ impl Server<'_> {
         };
         let attempt = u32::from(head.attempt) + 1;
         task::enter(Some(Running { task: head.task, attempt, node: desc.name }));
-        if let Some(pipes) = &self.pipes {
-            if let Some(task) = task::task() {
-                pipes.begin((task.task, task.attempt), &task.name, &task.worker);
-            }
+        if let Some(pipes) = &self.pipes
+            && let Some(task) = task::task()
+        {
+            pipes.begin((task.task, task.attempt), &task.name, &task.worker);
         }
         let hooks = hooks.unwrap_or_default();
         let mut call_context =

@@ -585,7 +585,6 @@ pub(crate) fn the_words_of_serde_are_kept() {
     assert!(why.contains("a text") && why.contains("u64"), "{why}");
 }
 
-#[expect(clippy::mutable_key_type, reason = "a ref is compared by the object that it names")]
 pub(crate) fn refs_as_keys() {
     let flow = flow(1);
     let refs: Vec<_> = (0..20u64).map(|n| number::remote(&flow, n).unwrap()).collect();

@@ -133,7 +133,7 @@ impl Member {
         shape: Shape,
     ) -> Result<Self, ChipError> {
         let (maxima, sums) = (vec![0.0; shape.tile], vec![0.0; shape.tile]);
-        let chip = ChipWorker::start(&runtime, device)?;
+        let chip = ChipWorker::start(runtime, device)?;
         Ok(Self { chip, runtime: runtime.clone(), programs, shape, maxima, sums })
     }
 
