@@ -188,6 +188,7 @@ fn left_open_ends_with_the_run() {
     for _ in 0..10 {
         kit.exec
             .run(|orch| {
+                assert_eq!(orch.scope_depth(), 1, "the run's own");
                 (0..5).try_for_each(|_| orch.scope_begin())?;
                 // Half of what a ring has: it is there again in the next round.
                 (0..4).try_for_each(|_| {

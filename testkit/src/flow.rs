@@ -227,6 +227,14 @@ pub fn failed<T: Debug>(result: Result<T, Error>) -> TaskError {
     }
 }
 
+/// Fails unless the call ended with its flow: what a body that was told to end returns then is not
+/// a value.
+#[track_caller]
+pub fn assert_over<T: Debug>(result: Result<T, Error>) {
+    let over = |error: &Error| matches!(error, Error::Closed(_)) || error.is_cancelled();
+    assert!(result.as_ref().is_err_and(over), "{result:?}");
+}
+
 /// Why it failed.
 #[track_caller]
 pub fn cause<T: Debug>(result: Result<T, Error>) -> Cause {

@@ -56,7 +56,15 @@ fn truncated_anywhere() {
         assert_eq!(error, AbiError::Truncated { what: "core callable", field, need, have });
     }
     for have in 0..chip.as_bytes().len() {
-        assert!(ChipCallableView::read(&chip.as_bytes()[..have]).is_err(), "{have} bytes");
+        let error = ChipCallableView::read(&chip.as_bytes()[..have]).map(|_| ()).unwrap_err();
+        match error {
+            AbiError::Truncated { have: seen, need, .. } => assert!(seen <= have && seen < need),
+            AbiError::ChildPlace { why, .. } => assert_eq!(why, "behind the end of the buffer"),
+            AbiError::Entry { what: "child", source, .. } => {
+                assert!(matches!(*source, AbiError::Truncated { .. }), "{have} bytes: {source:?}");
+            }
+            other => panic!("{have} bytes: {other:?}"),
+        }
     }
     // What lies behind is not looked at.
     let longer = [core.as_bytes(), &[0xff; 100]].concat();
@@ -126,7 +134,8 @@ fn names() {
     let mut bytes = chip().as_bytes().to_vec();
     bytes[FUNC_NAME..FUNC_NAME + 64].fill(b'x');
     set(&mut bytes, FUNC_NAME_LEN, 63);
-    assert!(ChipCallableView::read(&bytes).is_err(), "63 characters and no NUL");
+    let error = ChipCallableView::read(&bytes).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("func_name has no NUL where its length ends"), "{error}");
     bytes[FUNC_NAME + 63] = 0;
     assert_eq!(ChipCallableView::read(&bytes).unwrap().func_name(), "x".repeat(63));
     // Cut inside a character by somebody who counts bytes.

@@ -96,16 +96,19 @@ pub(crate) fn a_drop_finalizes() {
 /// What fails half way is taken back in the opposite order.
 pub(crate) fn a_failed_init_is_undone() {
     let noted = Noted::new();
-    let refused = |runtime: &ChipRuntime| assert!(ChipWorker::new().init(runtime).is_err());
-    refused(&noted.runtime.clone().aicore(noted.lab.path("missing")));
+    let refused = |runtime: &ChipRuntime, says: &str| {
+        let why = ChipWorker::new().init(runtime).unwrap_err().to_string();
+        assert!(why.contains(says), "{why}");
+    };
+    refused(&noted.runtime.clone().aicore(noted.lab.path("missing")), "missing");
     let undone = ["load", "create_device_context", "destroy_device_context", "unload"];
     assert_eq!(noted.calls(), undone);
     set("DOUBLE_NULL", "1");
-    refused(&noted.runtime);
+    refused(&noted.runtime, "create_device_context returned null");
     assert_eq!(noted.calls(), ["load", "create_device_context", "unload"]);
     set("DOUBLE_NULL", "0");
     set("DOUBLE_SIZE", "0");
-    refused(&noted.runtime);
+    refused(&noted.runtime, "get_runtime_size");
     let sized = [&undone[..2], &["get_runtime_size"], &undone[2..]].concat();
     assert_eq!(noted.calls(), sized);
 }
@@ -231,8 +234,11 @@ pub(crate) fn refused_arguments_touch_nothing() {
     run(&mut worker, &empty(), &[], &[7; 3]).unwrap();
     let before = noted.detail("args");
     let tensor = ContinuousTensor::new(64, &[1], DataType::Int8).unwrap();
-    run(&mut worker, &empty(), &[tensor; 17], &[]).unwrap_err();
-    run(&mut worker, &empty(), &[tensor; 2], &[0; 129]).unwrap_err();
+    for (tensors, scalars, says) in [(17, 0, "17 tensors are too many"), (2, 129, "129 scalars")] {
+        let all = (vec![tensor; tensors], vec![0; scalars]);
+        let why = run(&mut worker, &empty(), &all.0, &all.1).unwrap_err().to_string();
+        assert!(why.contains(says), "{why}");
+    }
     assert!(noted.calls().is_empty());
     run(&mut worker, &empty(), &[], &[7; 3]).unwrap();
     assert_eq!(noted.detail("args"), before);

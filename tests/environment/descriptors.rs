@@ -6,11 +6,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use mailring::abi::{CallConfig, TaskArgs};
-use mailring::flow::{self, node};
+use mailring::flow::{self, Cause, node};
 use mailring::{BuildError, Executor, Mode};
 
 use crate::kit::{ask, storing};
-use testkit::flow::{builder, flow};
+use testkit::flow::{builder, cause, flow};
 use testkit::harness::again;
 use testkit::{BOTH, small};
 
@@ -157,7 +157,11 @@ pub(crate) fn what_is_kept_is_there() {
     let _ = die::remote_blocking(&flow);
     add_line::remote_blocking(&flow, fd, "two\n").unwrap();
     add_line::remote_blocking(&flow, second, "three\n").unwrap();
-    assert!(add_line::remote_blocking(&flow, closed, "four\n").is_err());
+    let why = cause(add_line::remote_blocking(&flow, closed, "four\n"));
+    assert!(
+        matches!(&why, Cause::Panicked { message, .. } if message.contains("Bad file descriptor")),
+        "{why:?}"
+    );
     let set = |builder: mailring::Builder| builder.keep_fd(fd);
     let mut text = String::new();
     std::io::Seek::rewind(&mut file).unwrap();

@@ -277,7 +277,6 @@ pub(crate) fn a_level_that_cannot_be_built() {
     let twice = small(Mode::Process, 0).next_level(1, Level::new(small(Mode::Process, 0)));
     let why = refused(twice);
     assert!(why.contains("worker 0 did not start: worker 0 did not start"), "{why}");
-    let _ = at::<u64>; // used by the other half of these tests
 }
 
 /// A task of a level names what the task above names, and nothing else of that memory: nobody would

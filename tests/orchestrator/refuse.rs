@@ -237,16 +237,25 @@ pub(crate) fn a_failed_submit_leaves_no_trace() {
 pub(crate) fn buffers_that_cannot_be() {
     let kit = kit(Mode::Process);
     for elements in [usize::MAX, 1 << 33, (16 << 20) / 8 + 1] {
-        assert!(kit.exec.buffer::<u64>(elements).is_err());
+        let why = kit.exec.buffer::<u64>(elements).map(drop).unwrap_err();
+        assert!(matches!(why, Error::BufferSpace { .. } | Error::Misuse(_)), "{why:?}");
     }
-    for (first, shape) in
-        [(0, &[5][..]), (4, &[1]), (3, &[2]), (usize::MAX, &[1]), (0, &[1; 6]), (1, &[u32::MAX; 5])]
-    {
-        assert!(kit.data.view(first, shape).is_err(), "{first} {shape:?}");
+    for (first, shape) in [(0, 5), (4, 1), (3, 2)] {
+        let why = kit.data.view(first, &[shape]).unwrap_err();
+        assert!(matches!(why, AbiError::OutOfRange { .. }), "{first} {shape}: {why:?}");
     }
+    let why = kit.data.view(usize::MAX, &[1]).unwrap_err();
+    assert!(matches!(why, AbiError::AddressOverflow { .. }), "{why:?}");
+    assert_eq!(kit.data.view(0, &[1; 6]), Err(AbiError::TooManyDims(6)));
+    let vast = vec![u32::MAX; 5];
+    assert_eq!(kit.data.view(1, &vast), Err(AbiError::SizeOverflow(vast.clone())));
     assert!(kit.data.view(3, &[1]).is_ok() && kit.data.view(4, &[0]).is_ok());
-    assert!(kit.data.set(4, 1).is_err() && kit.data.get(4).is_err());
-    assert!(kit.data.copy_from_slice(&[0; 5]).is_err());
+    let outside = |why: Error| {
+        assert!(matches!(why, Error::Args(AbiError::OutOfRange { .. })), "{why:?}");
+    };
+    outside(kit.data.set(4, 1).unwrap_err());
+    outside(kit.data.get(4).unwrap_err());
+    outside(kit.data.copy_from_slice(&[0; 5]).unwrap_err());
     assert_eq!(kit.data.to_vec().unwrap(), [0; 4]);
 }
 

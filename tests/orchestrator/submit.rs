@@ -303,7 +303,11 @@ pub(crate) fn the_handle_names_outputs() {
                 }
                 let none = kit.with_state(args().output(data.tensor()));
                 let handle = orch.submit(kit.count, none, config())?;
-                assert!(handle.tensor(0).is_err(), "the caller has named it");
+                let why = handle.tensor(0).unwrap_err().to_string();
+                assert!(
+                    why.contains("already named by the caller"),
+                    "the caller has named it: {why}"
+                );
                 Ok(())
             })
             .unwrap();

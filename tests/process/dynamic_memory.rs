@@ -265,7 +265,6 @@ pub(crate) fn a_stranger_address_in_the_window() {
     let gone = ContinuousTensor::new(address, &[1], DataType::Uint64).unwrap();
     let refused = exec.run(|orch| orch.submit(add, TaskArgs::new().inout(gone), config()));
     assert!(matches!(refused, Err(Error::UnknownAddress { .. })), "{refused:?}");
-    let _ = failure::<()>;
 }
 
 pub(crate) fn an_empty_tensor_beside() {

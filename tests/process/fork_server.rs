@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use mailring::FailureKind;
+use mailring::{Error, FailureKind};
 
 use crate::kit::{built, fork_server, there, works};
 use testkit::shortage::children;
@@ -58,7 +58,9 @@ pub(crate) fn a_host_to_which_orphans_come() {
     }
     let (exec, _) = built();
     kill(fork_server(&exec), libc::SIGKILL);
-    eventually("the executor has failed", || exec.run(|_| Ok(())).is_err());
+    let is_said =
+        |error: Error| matches!(&error, Error::Failed(why) if why.contains("fork server"));
+    eventually("the executor has failed", || exec.run(|_| Ok(())).is_err_and(is_said));
     eventually("no zombie is left", || children(own).is_empty());
     drop(exec);
 }

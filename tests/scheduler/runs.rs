@@ -199,7 +199,8 @@ pub(crate) fn a_run_inside_a_run_is_refused() {
             })
             .unwrap();
         // A run that failed or panicked does not count as open.
-        let _ = kit.exec.run(|_| Err::<(), _>(Error::other("no")));
+        let ended = kit.exec.run(|_| Err::<(), _>(Error::other("no")));
+        assert!(ended.is_err_and(|error| error.to_string() == "no"));
         kit.exec
             .run(|orch| orch.submit(kit.add, args().inout(data.tensor()), config()).map(drop))
             .unwrap();

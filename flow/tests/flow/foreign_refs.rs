@@ -38,8 +38,8 @@ pub(crate) fn refs_of_a_flow_that_was_dropped() {
 
 /// A ref that waits for a body, whose flow is gone.
 fn made_below_a_body_of_a_dropped_flow() -> ObjectRef<Vec<u8>> {
+    let gate = Gate::new(); // goes after the flow, or it would be passed
     let flow = flow(1);
-    let gate = Gate::new();
     let open = hold::remote(&flow, gate.path(), "one").unwrap();
     gate.await_begun(1);
     make_after::remote(&flow, open, 5usize).unwrap()

@@ -261,8 +261,9 @@ pub(crate) fn flows_that_cannot_be() {
         "/nonexistent/directory: No such file",
     );
     let flow = flow(1);
-    for (group, each) in [("a/b", Resources::cpus(1.0)), ("x", Resources::cpus(-1.0))] {
-        assert!(flow.add_workers(group, 1, &each).is_err());
+    for (group, cpus, says) in [("a/b", 1.0, "`a/b`"), ("x", -1.0, "cpus = -1")] {
+        let refused = flow.add_workers(group, 1, &Resources::cpus(cpus)).unwrap_err().to_string();
+        assert!(refused.contains(says), "{refused}");
     }
     assert_eq!(flow.workers().unwrap().len(), 1);
 }

@@ -427,7 +427,8 @@ pub(crate) fn restarts_are_counted_from_the_first_process() {
         if option == Some(5) && from == 3 {
             // Two are used up: three are left.
             for death in 0..4 {
-                assert!(clumsy.die().remote_blocking().is_err());
+                let died = cause(clumsy.die().remote_blocking());
+                assert!(matches!(died, Cause::ActorDied { .. }), "death {death}: {died:?}");
                 assert_eq!(clumsy.hello().remote_blocking().is_ok(), death < 3, "death {death}");
             }
         }

@@ -105,7 +105,11 @@ pub(crate) fn one_that_does_not_listen() {
     let files = Files::new();
     let child = files.path("child");
     let since = Instant::now();
-    assert!(calls_the_deaf::remote(&flow, &child).unwrap().get_timeout(LONG).is_err());
+    let gave_up = cause(calls_the_deaf::remote(&flow, &child).unwrap().get_timeout(LONG));
+    assert!(
+        matches!(&gave_up, Cause::App(error) if error.message.contains("not complete after")),
+        "{gave_up:?}"
+    );
     assert_eq!(passes::remote(&flow, 1u32).unwrap().get_timeout(LONG), Ok(1));
     assert_soon(since, "the child's end");
     assert!(!is_alive(await_number(&child)));
@@ -169,7 +173,8 @@ pub(crate) fn a_deep_tree_ends() {
     for deep in [0, 1, 2, 5] {
         let begun = files.path(&format!("begun {deep}"));
         let since = Instant::now();
-        assert!(drops_a_tree::remote(&flow, &begun, deep).unwrap().get_timeout(LONG).is_err());
+        let failed = cause(drops_a_tree::remote(&flow, &begun, deep).unwrap().get_timeout(LONG));
+        assert!(matches!(failed, Cause::App(_)), "{failed:?}");
         nothing_runs(&flow);
         assert_soon(since, "a tree");
         assert_eq!(lines(&begun).len(), 1);
@@ -201,9 +206,11 @@ impl Shelf {
     }
 }
 
+/// Notes its value beside the gate when it has passed.
 #[node]
 fn at_the_gate(gate: &str, value: u32) -> u32 {
     pass_gate(gate);
+    append(&format!("{gate}-passed"), &value.to_string());
     value
 }
 
@@ -260,14 +267,16 @@ pub(crate) fn calls_of_actors_arrive() {
     let (path, other) = (files.path("path"), files.path("other"));
     leaves_calls::remote_blocking(&flow, &shelf, &path, false).unwrap();
     await_lines(&path, 5);
-    leaves_calls::remote_blocking(&flow, &shelf, &other, true).unwrap_err();
+    let failed = cause(leaves_calls::remote_blocking(&flow, &shelf, &other, true));
+    assert!(matches!(&failed, Cause::App(error) if error.message.contains("enough")), "{failed:?}");
     await_lines(&other, 5);
     nothing_runs(&flow);
 }
 
-/// What the driver itself drops goes on.
+/// What the driver itself drops goes on, and so does what it was given; what a body had dropped
+/// does not.
 pub(crate) fn what_the_driver_drops_goes_on() {
-    let (flow, files) = (flow(2), Files::new());
+    let (flow, files) = (flow(6), Files::new());
     let shelf = ShelfActor::new(&flow).unwrap();
     let gate = files.path("gate");
     drop(at_the_gate::remote(&flow, &gate, 1u32).unwrap());
@@ -276,6 +285,9 @@ pub(crate) fn what_the_driver_drops_goes_on() {
     drop(refs);
     open_gate(&gate);
     nothing_runs(&flow);
+    let mut passed = lines(&format!("{gate}-passed"));
+    passed.sort_unstable();
+    assert_eq!(passed, ["1", "1", "2", "3"]);
 }
 
 /// What a body has called and given up does not start the next deadlock.

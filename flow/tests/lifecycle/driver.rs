@@ -7,10 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mailring::flow::{
-    Cancel, Error, Flow, ObjectRef, Resources, TrackedRef, WaitOptions, WaitSet, node,
+    Cancel, Error, Flow, ObjectRef, Packing, Resources, TrackedRef, WaitOptions, WaitSet, actor,
+    node,
 };
 use testkit::flow::{
-    Files, SOON, append, assert_soon, await_lines, await_number, flow, lines, pid, worker_pids,
+    Files, SOON, append, assert_over, assert_soon, await_lines, await_number, flow, lines,
+    open_gate, pass_gate, pid, worker_pids,
 };
 use testkit::harness::again;
 use testkit::{cpu_time, eventually, is_alive, kill, open_fds, parent_of};
@@ -129,7 +131,7 @@ pub(crate) fn dropped_in_the_middle() {
     all_gone(since, &pids);
     for task in tasks {
         let result = task.get();
-        assert!(is_over(&result), "told to end, it returned: {result:?}");
+        assert_over(result);
     }
     assert!(matches!(queued.get(), Err(Error::Closed(_))));
 }
@@ -163,9 +165,27 @@ pub(crate) fn the_fork_server_dies() {
 
 // ---- copies, several flows --------------------------------------------------------------------
 
-/// What a body that was told to end returns then is not a value.
-fn is_over<T>(result: &Result<T, Error>) -> bool {
-    result.as_ref().is_err_and(|error| matches!(error, Error::Closed(_)) || error.is_cancelled())
+/// A number that grows.
+#[derive(Default)]
+pub(crate) struct Tally(u32);
+
+#[actor]
+#[allow(unreachable_pub, reason = "the functions of an actor are public")]
+impl Tally {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn raise(&mut self) -> u32 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+#[node]
+fn passes_gate(gate: &str) -> u32 {
+    pass_gate(gate);
+    3
 }
 
 fn is_closed<T>(result: Result<T, Error>) -> bool {
@@ -173,8 +193,23 @@ fn is_closed<T>(result: Result<T, Error>) -> bool {
 }
 
 /// What works in the copy of a flow that a forked child has, by name.
-fn works_in_a_copy(flow: &Flow, done: &ObjectRef<i32>) -> Vec<&'static str> {
-    let tries: [(&str, &dyn Fn() -> bool); 9] = [
+fn works_in_a_copy(flow: &Flow, done: &ObjectRef<i32>, tally: &TallyActor) -> Vec<&'static str> {
+    let all = std::slice::from_ref(done);
+    let bundle = [Resources::cpus(0.1)];
+    let tries: [(&str, &dyn Fn() -> bool); 22] = [
+        ("call_by_name", &|| is_closed(flow.call_by_name::<i32>("testkit::flow::pid", &[]))),
+        ("get_all", &|| is_closed(flow.get_all(all))),
+        ("free", &|| is_closed(flow.free(all))),
+        ("add_workers", &|| is_closed(flow.add_workers("more", 1, &Resources::cpus(1.0)))),
+        ("workers", &|| is_closed(flow.workers())),
+        ("tasks", &|| is_closed(flow.tasks())),
+        ("placement_group", &|| is_closed(flow.placement_group(&bundle, Packing::Pack))),
+        ("cancel_all", &|| is_closed(flow.cancel_all(Cancel::default()))),
+        ("cancel_many", &|| is_closed(flow.cancel_many(all, Cancel::default()))),
+        ("cancel_task", &|| is_closed(flow.cancel_task(1, Cancel::default()))),
+        ("an actor's call", &|| is_closed(tally.raise().remote())),
+        ("a new actor", &|| is_closed(TallyActor::new(flow).map(drop))),
+        ("an actor's end", &|| is_closed(tally.raw().kill())),
         ("remote", &|| is_closed(pid::remote(flow))),
         ("get", &|| is_closed(done.get())),
         ("get_timeout", &|| is_closed(done.get_timeout(Duration::ZERO))),
@@ -197,14 +232,18 @@ pub(crate) fn a_forked_child_has_no_flow() {
     let flow = flow(1);
     let done = pid::remote(&flow).unwrap();
     let worker = done.get().unwrap();
+    let tally = TallyActor::new(&flow).unwrap();
+    assert_eq!(tally.raise().remote_blocking(), Ok(1));
+    let gate = files.path("gate");
+    let running = passes_gate::remote(&flow, &gate).unwrap();
     // SAFETY: the child uses no lock that another thread may hold but the allocator's, which is
     // made for that, and ends with `_exit`; the alarm ends it if it hangs.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: passes no pointers.
         unsafe { libc::alarm(10) };
-        append(&said, &format!("{:?}", works_in_a_copy(&flow, &done)));
-        drop(done);
+        append(&said, &format!("{:?}", works_in_a_copy(&flow, &done, &tally)));
+        drop((done, running, tally));
         drop(flow);
         append(&said, "dropped");
         // SAFETY: ends the child at once.
@@ -214,8 +253,13 @@ pub(crate) fn a_forked_child_has_no_flow() {
     // SAFETY: waits for our own child; the status is a live local.
     unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!(lines(&said), ["[]", "dropped"], "status {status:#x}");
+    // None of it has reached the original.
     assert_eq!(done.get().unwrap(), worker);
-    assert_eq!(pid::remote_blocking(&flow).unwrap(), worker);
+    assert_eq!(flow.workers().unwrap().len(), 1);
+    open_gate(&gate);
+    assert_eq!(running.get_timeout(SOON), Ok(3));
+    assert_eq!(tally.raise().remote_blocking(), Ok(2));
+    assert!(is_alive(worker) && pid::remote_blocking(&flow).is_ok());
 }
 
 pub(crate) fn two_flows_side_by_side() {
@@ -229,7 +273,7 @@ pub(crate) fn two_flows_side_by_side() {
     await_number(&files.path("begun"));
     drop(one);
     let result = lost.get();
-    assert!(is_over(&result), "told to end, it returned: {result:?}");
+    assert_over(result);
     eventually("its worker is gone", || !is_alive(first));
     assert_eq!(pid::remote_blocking(&two).unwrap(), kept.get().unwrap());
 }
