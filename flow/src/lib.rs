@@ -45,23 +45,78 @@ mod guide {}
 
 pub use mailring_macros::{actor, node, nodes};
 
-pub use api::actor::{ActorCall, ActorHandle, ActorOptions};
-pub use api::call::{Call, Callee, IntoArgs, Node, call_remote};
-pub use api::flow::{Builder, Flow, gather};
-pub use api::into_arg::IntoArg;
-pub use api::placement::PlacementGroup;
+pub use api::flow::{Builder, Flow};
 pub use api::reference::ObjectRef;
 pub use api::shared::Shared;
 pub use api::view::View;
-pub use api::wait::{TrackedRef, WaitOptions, WaitSet, wait};
-pub use protocol::cancel::{Cancel, CancelReport, EndedProcess, Found};
-pub use protocol::codec::{Value, Viewable};
-pub use protocol::error::{AppError, Cause, Error, TaskError};
-pub use protocol::info::{ActorInfo, FlowStats, TaskView, WorkerInfo};
-pub use protocol::options::{Packing, Strategy};
-pub use protocol::pending::Pending;
+pub use api::wait::WaitSet;
+pub use protocol::cancel::Cancel;
+pub use protocol::error::Error;
 pub use protocol::resources::Resources;
-pub use worker::task::{Cancelled, TaskInfo, cancelled, sleep, task};
+
+// Of the modules below; here as well, so that one line names what a program needs.
+#[doc(hidden)]
+pub use {actors::*, body::*, calls::*, errors::*, status::*, waits::*};
+
+/// Calls: nodes as values, options of a call, where it runs.
+pub mod calls {
+    pub use crate::api::call::{Call, Callee, IntoArgs, Node, call_remote};
+    pub use crate::api::flow::gather;
+    pub use crate::api::into_arg::IntoArg;
+    pub use crate::api::placement::PlacementGroup;
+    pub use crate::protocol::codec::{Value, Viewable};
+    pub use crate::protocol::options::{Packing, Strategy};
+}
+
+/// Actors: values that live on a worker.
+pub mod actors {
+    pub use crate::api::actor::{ActorCall, ActorHandle, ActorOptions};
+    pub use crate::protocol::info::ActorInfo;
+}
+
+/// Waiting for some of many refs, and finding tasks that are stuck.
+pub mod waits {
+    pub use crate::api::wait::{TrackedRef, WaitOptions, wait};
+}
+
+/// What a body can ask about itself.
+pub mod body {
+    pub use crate::worker::task::{Cancelled, TaskInfo, cancelled, sleep, task};
+}
+
+/// Why a task has no value.
+pub mod errors {
+    pub use crate::protocol::error::{AppError, Cause, TaskError};
+}
+
+/// What can be seen of a flow: tasks, workers, counters, reports of cancels.
+pub mod status {
+    pub use crate::protocol::cancel::{CancelReport, EndedProcess, Found};
+    pub use crate::protocol::info::{FlowStats, TaskView, WorkerInfo};
+    pub use crate::protocol::pending::Pending;
+}
+
+/// What most programs with flows need.
+///
+/// ```rust,standalone_crate
+/// use mailring::flow::prelude::*;
+///
+/// #[node]
+/// fn double(n: u64) -> u64 {
+///     2 * n
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let flow = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).build()?;
+/// assert_eq!(double::remote(&flow, 21u64)?.get()?, 42);
+/// # Ok(())
+/// # }
+/// ```
+pub mod prelude {
+    pub use crate::{
+        Cancel, Error, Flow, ObjectRef, Resources, Shared, WaitSet, actor, node, nodes,
+    };
+}
 
 /// What expansions of the attributes name. Not for people.
 #[doc(hidden)]
