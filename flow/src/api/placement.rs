@@ -36,14 +36,10 @@ impl PlacementGroup {
     /// They are not after `timeout`; the flow is closed.
     pub fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
         let until = Instant::now().checked_add(timeout);
-        let ready = self.host.until(until, |state| match state.group_ready(self.id) {
-            Ok(false) => None,
-            Ok(true) => Some(Ok(())),
-            Err(error) => Some(Err(error)),
-        })?;
-        ready.unwrap_or_else(|| {
-            Err(Error::Timeout("the reservation of the placement group".to_owned(), timeout))
-        })
+        if self.host.wait_for_group(self.id, until)? {
+            return Ok(());
+        }
+        Err(Error::Timeout("the reservation of the placement group".to_owned(), timeout))
     }
 
     /// The worker of each bundle; empty before they are reserved.
@@ -51,14 +47,14 @@ impl PlacementGroup {
         if !self.host.is_own() {
             return Vec::new();
         }
-        self.host.with(|state| state.group_workers(self.id))
+        self.host.group_workers(self.id)
     }
 }
 
 impl Drop for PlacementGroup {
     fn drop(&mut self) {
         if self.host.is_own() {
-            self.host.with(|state| state.remove_group(self.id));
+            self.host.remove_group(self.id);
         }
     }
 }

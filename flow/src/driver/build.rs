@@ -3,27 +3,25 @@
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mailring_process::backoff::Starts;
 use mailring_process::fork_server::ForkServer;
 use mailring_process::wait::WaitStrategy;
 use mailring_process::{descriptors, limits, machine, stack};
 
-use super::State;
 use super::backend::{Backend, Threads};
 use super::host::Host;
-use super::scheduler::{Logical, Supply};
+use super::shared::Shared;
 use super::signals;
+use super::steps::enlarging::{add_workers, check_group};
 use super::thread::DriverThread;
 use crate::limits::{DEFAULT_FLOW_PROCESSES, MAX_FLOW_PROCESSES};
 use crate::protocol::error::Error;
 use crate::protocol::memory::{Memory, Spill};
 use crate::protocol::node;
 use crate::protocol::output::{self, Wanted};
-use crate::protocol::resources::{ONE, Resources};
+use crate::protocol::resources::Resources;
 use crate::worker::life::{Workers, note_panics};
 
 /// What a flow is made with.
@@ -110,28 +108,29 @@ pub(crate) fn launch(settings: Settings) -> Result<(Arc<Host>, JoinHandle<()>), 
         )
     };
     memory.not_for_children();
-    let host = Host::new(memory, settings.patience, driver_thread, settings.wait);
+    let shared = Shared::new(memory, settings.patience, driver_thread, settings.wait);
+    let shared = Arc::new(shared);
     if let Some(receiver) = &receiver {
         receiver.start().map_err(Error::system("starting the thread that reads output"))?;
     }
-    let added = host.with(|state| {
+    let added = shared.with(|state| {
         state.receiver = receiver;
         let mut groups = settings.groups.iter();
-        groups.try_for_each(|(group, count, each)| state.add_workers(group, *count, each))
+        groups.try_for_each(|(group, count, each)| add_workers(state, group, *count, each))
     });
     if let Err(error) = added {
         backend.shutdown();
         return Err(error);
     }
     if settings.signals {
-        signals::install(&host.driver_thread);
+        signals::install(&shared.driver_thread);
     }
-    let driver_thread = DriverThread::new(Arc::clone(&host), backend, settings.grace);
+    let driver_thread = DriverThread::new(Arc::clone(&shared), backend, settings.grace);
     let thread = std::thread::Builder::new()
         .name("mailring-driver".to_owned())
         .spawn(move || driver_thread.run())
         .map_err(Error::system("starting the driver thread"))?;
-    Ok((host, thread))
+    Ok((Host::new(shared), thread))
 }
 
 impl Settings {
@@ -181,86 +180,5 @@ impl Settings {
             )));
         }
         Ok(())
-    }
-}
-
-pub(super) fn check_group(group: &str) -> Result<(), Error> {
-    if group.is_empty() || group.contains('/') {
-        return Err(Error::Invalid(format!(
-            "`{group}` cannot be the name of a group of workers: it is empty or has a slash"
-        )));
-    }
-    Ok(())
-}
-
-impl State {
-    /// More workers. What waited for them can go on.
-    ///
-    /// # Errors
-    /// More labels than there can be.
-    pub(super) fn add_workers(
-        &mut self,
-        group: &str,
-        count: usize,
-        resources: &Resources,
-    ) -> Result<(), Error> {
-        self.enter_labels(resources)?;
-        let total = Supply::of(&self.classes.demand(resources));
-        let first = self.workers.iter().filter(|worker| worker.group == group).count();
-        for index in first..first + count {
-            // As many as can be at work without asking for less than a cpu each.
-            let base = (total.cpus / ONE).clamp(1, machine::allowed_cpus().len().max(1) as i64);
-            self.workers.push(Logical {
-                group: group.to_owned(),
-                name: format!("{group}/{index}"),
-                free: total.clone(),
-                total: total.clone(),
-                idle: Vec::new(),
-                processes: 0,
-                base: base as usize,
-                starts: Starts::default(),
-            });
-        }
-        // One for each first; the rest as far as there are numbers.
-        let most = self.workers.iter().map(|worker| worker.base).max().unwrap_or(0);
-        for round in 1..=most {
-            for worker in 0..self.workers.len() {
-                if self.workers[worker].processes >= round.min(self.workers[worker].base) {
-                    continue;
-                }
-                // Some are left for bodies that wait.
-                let used = self.procs.len() - self.free_places.len();
-                if round > 1 && used * 2 >= self.memory.places() {
-                    break;
-                }
-                if let Some(place) = self.new_process(worker) {
-                    self.workers[worker].idle.push(place);
-                }
-            }
-        }
-        self.schedule();
-        Ok(())
-    }
-}
-
-impl Host {
-    /// What workers have left is passed on; they have ended.
-    pub(super) fn end_output(&self) {
-        let receiver = self.lock().receiver.clone();
-        if let Some(receiver) = receiver {
-            receiver.stop();
-        }
-    }
-
-    /// Ends it all, and waits for that.
-    pub(crate) fn stop(&self, driver_thread: JoinHandle<()>) {
-        self.stopping.store(true, SeqCst);
-        mailring_process::wakeup::notify(&self.driver_thread);
-        let _ = driver_thread.join();
-        self.end_output();
-        self.with(|state| {
-            state.closed.get_or_insert_with(|| "it was dropped".to_owned());
-            state.changed = true;
-        });
     }
 }

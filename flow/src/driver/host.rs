@@ -1,43 +1,44 @@
-//! The lock around the table, and how threads of the driver wait.
+//! The driver as its handles see it: what the public face asks of the state.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
-use mailring_process::descriptors::Descriptor;
-use mailring_process::futex;
-use mailring_process::map::OwnMark;
-use mailring_process::wait::WaitStrategy;
-use mailring_process::wakeup::notify;
+use mailring_process::fork_server::ChildHandle;
 
-use super::State;
-use super::objects::{Index, Value};
-use super::store::NoRoom;
-use super::tasks::{Caller, NewTask};
-use crate::protocol::args::Args;
+use super::cancel_threads;
+use super::parts::actors::Life;
+use super::parts::objects::{Value, Waiter};
+use super::parts::processes::Processes;
+use super::parts::state::State;
+use super::parts::store::NoRoom;
+use super::parts::tasks::{Index, NewTask};
+use super::shared::Shared;
+use super::steps::acting::{kill_actor, spawn_actor};
+use super::steps::completions::poll_completions;
+use super::steps::enlarging::{add_workers, check_group, remove_group};
+use super::steps::follow_up::follow_up;
+use super::steps::giving::{leaves_enough, no_memory, relieve};
+use super::steps::pending::pending;
+use super::steps::placing::reserve_groups;
+use super::steps::submitting::submit;
+use crate::protocol::args::{Arg, Args};
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
 use crate::protocol::error::Error;
 use crate::protocol::handle::{Each, Endpoint, Fill, Name};
-use crate::protocol::memory::Memory;
+use crate::protocol::info::{ActorInfo, FlowStats, TaskView, WorkerInfo};
 use crate::protocol::node::{NodeDesc, by_number};
-use crate::protocol::notifier::{DRIVER_THREAD, NOBODY, THREAD};
-use crate::protocol::options::Overrides;
+use crate::protocol::options::{Overrides, Packing};
 use crate::protocol::pending::Pending;
+use crate::protocol::resources::Resources;
 use crate::protocol::value::{Encoded, OWN_PAGES};
 
-/// A sleep that nobody ends is looked at again after this long.
-const RECHECK: Duration = Duration::from_secs(1);
+/// Bytes of a value that is kept in the table: so many of them fit an answer to a body.
+const INLINE: usize = 256;
 
 /// A flow, as its handles hold it.
 pub(crate) struct Host {
-    state: Mutex<State>,
-    pub(super) memory: Arc<Memory>,
-    pub(super) driver_thread: Descriptor,
-    wait: WaitStrategy,
-    pub(super) stopping: AtomicBool,
-    /// The process in which it was built; a child of that has a copy, which is good for nothing.
-    own: OwnMark,
+    shared: Arc<Shared>,
 }
 
 /// The flow that was built last in this process.
@@ -50,263 +51,349 @@ pub(crate) fn current() -> Option<Arc<Host>> {
 }
 
 impl Host {
-    pub(super) fn new(
-        memory: Arc<Memory>,
-        patience: Duration,
-        driver_thread: Descriptor,
-        wait: WaitStrategy,
-    ) -> Arc<Self> {
-        let state = Mutex::new(State::new(Arc::clone(&memory), patience));
-        let host = Arc::new(Self {
-            state,
-            memory,
-            driver_thread,
-            wait,
-            stopping: AtomicBool::new(false),
-            own: OwnMark::new(),
-        });
+    pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        let host = Arc::new(Self { shared });
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host);
         host
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether this is the process that built the flow.
     pub(crate) fn is_own(&self) -> bool {
-        self.own.is_own()
+        self.shared.is_own()
     }
 
     /// # Errors
     /// This is a child of the process that built the flow.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.is_own() {
-            return Ok(());
-        }
-        Err(Error::Closed("it was built in another process, of which this is a child".to_owned()))
+        self.shared.check()
     }
 
-    /// Does something with the table, and what follows from it. Not in a child.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.lock();
-        let result = f(&mut state);
-        self.leave(&mut state);
-        result
-    }
-
-    /// Before the lock is given back: whoever has to know is told, and if things are left that only
-    /// a worker's completion can move, somebody is to look at that.
-    pub(super) fn leave(&self, state: &mut State) {
-        // Each round that finds nothing new is the last; a busy flow goes on with the next call.
-        for round in 0..4 {
-            if state.changed {
-                state.changed = false;
-                state.reserve_groups();
-                if state.parked > 0 {
-                    self.wake_threads();
-                }
-            }
-            if state.wakeup {
-                state.wakeup = false;
-                notify(&self.driver_thread);
-            }
-            let want = if state.parked > 0 {
-                THREAD
-            } else if state.unposted > 0
-                || state.blocked > 0
-                || state.eager > 0
-                || !state.memory_waits.is_empty()
-            {
-                DRIVER_THREAD
-            } else {
-                NOBODY
-            };
-            let notifier = self.memory.notifier();
-            if notifier.wanted() == want {
-                return;
-            }
-            if want == NOBODY {
-                return notifier.rest();
-            }
-            notifier.want(want);
-            self.memory.fence_others();
-            // A worker may go on to a longer task than was thought, and tell nobody.
-            if want == DRIVER_THREAD && state.has_standing() {
-                notify(&self.driver_thread);
-            }
-            let more = state.poll_completions();
-            if !more && !state.changed && !state.wakeup {
-                return;
-            }
-            if round == 3 {
-                state.wakeup = false;
-                notify(&self.driver_thread); // it goes on with the rest
-            }
-        }
-    }
-
-    pub(super) fn wake_threads(&self) {
-        self.memory.notifier_word().fetch_add(1, SeqCst);
-        futex::wake(self.memory.notifier_word(), i32::MAX);
-    }
-
-    /// Waits until `ready` has something, doing meanwhile what completions make possible. `None`
-    /// when the time is over.
-    pub(crate) fn until<R>(
-        &self,
-        until: Option<Instant>,
-        mut ready: impl FnMut(&mut State) -> Option<R>,
-    ) -> Result<Option<R>, Error> {
-        self.check()?;
-        let mut round = 0;
-        loop {
-            let mut state = self.lock();
-            // Somebody looks: nobody needs to be told.
-            if state.parked == 0 {
-                self.memory.notifier().rest();
-            }
-            state.poll_completions();
-            if let Some(result) = ready(&mut state) {
-                self.leave(&mut state);
-                return Ok(Some(result));
-            }
-            if let Some(why) = &state.closed {
-                let why = why.clone();
-                self.leave(&mut state);
-                return Err(Error::Closed(why));
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                self.leave(&mut state);
-                return Ok(None);
-            }
-            if state.wakeup || state.changed {
-                self.leave(&mut state);
-            }
-            if self.wait.pause(round).is_some() {
-                round += 1;
-                continue;
-            }
-            // Nothing for a while: sleep until notified.
-            state.parked += 1;
-            let seen = self.memory.notifier_word().load(Acquire);
-            self.memory.notifier().want(THREAD);
-            self.memory.fence_others();
-            state.poll_completions();
-            let result = ready(&mut state);
-            let asleep = result.is_none() && state.closed.is_none();
-            if asleep {
-                if state.wakeup || state.changed {
-                    // What was just done may concern others who sleep, and not us.
-                    self.leave(&mut state);
-                }
-                drop(state);
-                let left =
-                    until.map_or(RECHECK, |until| until.saturating_duration_since(Instant::now()));
-                let slept = Instant::now();
-                futex::wait(self.memory.notifier_word(), seen, Some(left.min(RECHECK)));
-                if slept.elapsed() >= RECHECK {
-                    notify(&self.driver_thread); // somebody waits for long: is all well?
-                }
-                state = self.lock();
-            }
-            state.parked -= 1;
-            if let Some(result) = result {
-                self.leave(&mut state);
-                return Ok(Some(result));
-            }
-            if state.parked == 0 {
-                self.memory.notifier().rest();
-            }
-            round = 0;
-        }
+    /// Ends it all, and waits for that.
+    pub(crate) fn stop(&self, driver_thread: JoinHandle<()>) {
+        self.shared.stop();
+        let _ = driver_thread.join();
+        self.shared.end_output();
+        self.shared.close("it was dropped");
     }
 
     fn late(&self, id: u64, since: Instant) -> Error {
-        let state = self.lock();
+        let state = self.shared.lock();
         let name = match state.objects.find(id) {
             Some(index) => {
-                format!("`{}` (task {})", state.name_of(index), state.objects.at(index).number)
+                format!(
+                    "`{}` (task {})",
+                    state.objects.name_of(index),
+                    state.objects.at(index).number
+                )
             }
             None => "the value".to_owned(),
         };
         Error::Timeout(name, since.elapsed())
     }
+
+    /// A value of the driver's own: an object that is complete from the beginning.
+    pub(super) fn put_value(&self, mut args: Args) -> Result<Name, Error> {
+        self.check()?;
+        let mut held = None;
+        if args.bytes.len() > INLINE {
+            let mut fill = |room: &mut [u8]| room.copy_from_slice(&args.bytes);
+            let len = args.bytes.len() as u64;
+            let (id, address, _) = self.take_block(len)?;
+            held = Some(id);
+            self.fill_block(address, len, &mut fill)?;
+            args.list = smallvec::smallvec![Arg::Ref(id)];
+        }
+        let entered = (|| {
+            let mut state = self.shared.lock();
+            if let Some(why) = &state.closed {
+                return Err(Error::Closed(why.clone()));
+            }
+            let nested: Result<Vec<_>, Error> =
+                args.nested.iter().map(|&id| state.objects.named(id)).collect();
+            let nested = nested?;
+            let index = match args.list.first() {
+                Some(Arg::Ref(id)) => {
+                    let index = state.objects.named(*id)?;
+                    state.objects.hold(index);
+                    index
+                }
+                _ => state.objects.add_inline(&args.bytes),
+            };
+            state.objects.set_put(index, nested);
+            Ok(state.objects.name(index))
+        })();
+        if let Some(block) = held {
+            self.release(block); // the name has one of its own
+        }
+        entered
+    }
+
+    pub(crate) fn lose(&self, id: u64) -> Result<(), Error> {
+        self.check()?;
+        self.shared.with(|state| {
+            if let Ok(index) = state.objects.named(id) {
+                state.objects.lose(index, "it was freed");
+            }
+        });
+        Ok(())
+    }
+
+    pub(crate) fn add_group(&self, bundles: &[Resources], packing: Packing) -> Result<u64, Error> {
+        self.check()?;
+        self.shared.with(|state| {
+            let number = state.objects.last_number();
+            let group = state.scheduler.add_group(bundles, packing, number)?;
+            reserve_groups(state);
+            Ok(group)
+        })
+    }
+
+    pub(crate) fn add_workers(
+        &self,
+        group: &str,
+        count: usize,
+        each: &Resources,
+    ) -> Result<(), Error> {
+        self.check()?;
+        each.check()?;
+        check_group(group)?;
+        self.shared.with(|state| {
+            poll_completions(state);
+            add_workers(state, group, count, each)?;
+            state.effects.changed = true;
+            Ok(())
+        })
+    }
+
+    pub(crate) fn tasks(&self) -> Vec<TaskView> {
+        self.shared.with(|state| {
+            poll_completions(state);
+            let open = state.objects.tasks().map(|(index, task)| TaskView {
+                task: state.objects.at(index).number,
+                name: task.name().to_owned(),
+                tag: task.overrides.as_ref().and_then(|over| over.tag.clone()),
+                pending: pending(state, index),
+            });
+            let mut tasks: Vec<TaskView> = open.collect();
+            tasks.sort_by_key(|task| task.task);
+            tasks
+        })
+    }
+
+    pub(crate) fn workers(&self) -> Vec<WorkerInfo> {
+        self.shared.with(|state| {
+            poll_completions(state);
+            let workers = state.scheduler.workers().iter().enumerate();
+            let info = workers.map(|(at, worker)| WorkerInfo {
+                name: worker.name.clone(),
+                total: state.scheduler.describe_supply(&worker.total),
+                free: state.scheduler.describe_supply(&worker.free),
+                pids: pids_of(&state.processes, at),
+            });
+            info.collect()
+        })
+    }
+
+    pub(crate) fn stats(&self) -> FlowStats {
+        self.shared.with(|state| {
+            poll_completions(state);
+            let (memory, memory_used, spilled) = state.store.figures();
+            FlowStats {
+                tasks: state.objects.tasks_so_far(),
+                incomplete: state.objects.incomplete(),
+                objects: state.objects.live(),
+                processes: state.processes.all().count(),
+                memory,
+                memory_used,
+                spilled,
+            }
+        })
+    }
+
+    // ---- waiting for some -------------------------------------------------------------------
+
+    /// A set of these for as long as `f` runs; each is called by its place in the list.
+    pub(super) fn with_set<R>(
+        &self,
+        ids: &[u64],
+        f: impl FnOnce(u32) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let set = self.new_set()?;
+        let watched: Result<(), Error> = self.shared.with(|state| {
+            poll_completions(state);
+            (0..).zip(ids).try_for_each(|(member, &id)| watch(state, set, id, member))
+        });
+        let result = watched.and_then(|()| f(set));
+        self.drop_set(set, (0..).zip(ids).map(|(member, &id)| (member, id)));
+        result
+    }
+
+    pub(crate) fn new_set(&self) -> Result<u32, Error> {
+        self.check()?;
+        Ok(self.shared.lock().wait_sets.add())
+    }
+
+    /// Tells a set when an object is complete; `member` is what the set calls it.
+    pub(crate) fn watch(&self, set: u32, id: u64, member: u64) -> Result<(), Error> {
+        self.check()?;
+        watch(&mut self.shared.lock(), set, id, member)
+    }
+
+    pub(crate) fn take_ready(
+        &self,
+        set: u32,
+        need: usize,
+        until: Option<Instant>,
+    ) -> Result<Vec<u64>, Error> {
+        match self.shared.until(until, |state| state.wait_sets.take_ready(set, need))? {
+            Some(ready) => Ok(ready),
+            None => Ok(self.shared.lock().wait_sets.take_ready(set, 0).unwrap_or_default()),
+        }
+    }
+
+    /// A member of a set is another object from now on: what was heard of the old one is forgotten.
+    pub(crate) fn forget_member(&self, set: u32, id: u64, member: u64) {
+        if self.is_own() {
+            let mut state = self.shared.lock();
+            unwatch(&mut state, set, id, member);
+            state.wait_sets.forget(set, member);
+        }
+    }
+
+    pub(crate) fn drop_set(&self, set: u32, left: impl Iterator<Item = (u64, u64)>) {
+        if !self.is_own() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        for (member, id) in left {
+            unwatch(&mut state, set, id, member);
+        }
+        state.wait_sets.remove(set);
+    }
+
+    /// Whether all workers together have what a task needs free, and so much of it unused.
+    pub(crate) fn could_be_placed(&self, id: u64, min_free: f64, demand_absent: bool) -> bool {
+        self.shared.with(|state| {
+            let State { scheduler, objects, .. } = state;
+            objects.find_task(id).is_some_and(|(index, task)| {
+                scheduler.could_be_placed(index, task, min_free, demand_absent, objects)
+            })
+        })
+    }
+
+    // ---- actors -----------------------------------------------------------------------------
+
+    pub(crate) fn kill_actor(&self, id: u64) -> Result<(), Error> {
+        self.check()?;
+        self.shared.with(|state| {
+            poll_completions(state);
+            let number = state.actors.find(id)?;
+            kill_actor(state, number);
+            state.effects.changed = true;
+            Ok(())
+        })
+    }
+
+    pub(crate) fn actor_info(&self, id: u64) -> Option<ActorInfo> {
+        self.check().ok()?;
+        self.shared.with(|state| {
+            poll_completions(state);
+            let number = state.actors.find(id).ok()?;
+            let actor = state.actors.at(number);
+            let process = actor.place.map(|place| state.processes.at(place));
+            let pid = process.and_then(|process| process.child.as_ref()).map(shown);
+            let alive = !matches!(actor.life, Life::Dead(_));
+            Some(ActorInfo { pid: pid.filter(|_| alive), alive, restarts: actor.restarts })
+        })
+    }
+
+    // ---- placement groups -------------------------------------------------------------------
+
+    /// Waits until a group is reserved. False when the time is over.
+    pub(crate) fn wait_for_group(&self, id: u64, until: Option<Instant>) -> Result<bool, Error> {
+        let ready = self.shared.until(until, |state| match state.scheduler.group_ready(id) {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        })?;
+        ready.transpose().map(|ready| ready.is_some())
+    }
+
+    /// The workers of a group's bundles, once it is reserved.
+    pub(crate) fn group_workers(&self, id: u64) -> Vec<String> {
+        self.shared.with(|state| state.scheduler.group_workers(id))
+    }
+
+    pub(crate) fn remove_group(&self, id: u64) {
+        self.shared.with(|state| remove_group(state, id));
+    }
 }
 
 impl Endpoint for Host {
     fn stamp(&self) -> usize {
-        Arc::as_ptr(&self.memory) as usize
+        Arc::as_ptr(&self.shared.memory) as usize
     }
 
     fn retain(&self, id: u64) -> bool {
         if !self.is_own() {
             return false;
         }
-        let mut state = self.lock();
-        let found = state.objects.find(id);
-        if let Some(index) = found {
-            state.objects.hold(index);
-            if let Some(task) = state.objects.task_mut(index) {
-                task.caller = Caller::Driver;
-            }
-        }
-        found.is_some()
+        self.shared.lock().objects.retain(id)
     }
 
     fn release(&self, id: u64) {
         if !self.is_own() {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         if let Some(index) = state.objects.find(id) {
             let State { objects, store, .. } = &mut *state;
             objects.unhold(index, store);
             // A value that named calls of its body may be gone, and with it the last who held them.
-            let unwanted = !state.objects.unwanted.is_empty();
-            state.end_unwanted();
+            let unwanted = objects.has_unwanted();
             // Somebody may wait for the memory.
             let threads = state.parked > 0;
-            if unwanted || threads || !state.memory_waits.is_empty() || state.memory_short {
-                state.relieve();
-                state.wakeup = true;
-                state.changed |= threads;
-                self.leave(&mut state);
+            if unwanted || threads || state.admission.is_scarce() {
+                follow_up(&mut state);
+                relieve(&mut state);
+                state.effects.wakeup = true;
+                state.effects.changed |= threads;
+                self.shared.leave(&mut state);
             }
         }
     }
 
     fn take_block(&self, bytes: u64) -> Result<(u64, u64, u64), Error> {
         let mut patience: Option<(u64, Instant)> = None;
-        let block = self.until(None, |state| {
+        let block = self.shared.until(None, |state| {
             // What is left for bodies is the driver's as well when none of them is at work.
-            let main = state.leaves_enough(bytes, None) || !state.is_any_at_work();
+            let main = leaves_enough(state, bytes, None) || !state.readiness().is_any_at_work();
             let why = match state.store.take(bytes, main) {
                 Ok(block) => return Some(Ok(block)),
                 Err(why) => why,
             };
             let now = Instant::now();
-            if patience.is_none_or(|(freed, _)| freed != state.store.freed) {
-                patience = Some((state.store.freed, now));
+            if patience.is_none_or(|(freed, _)| freed != state.store.freed()) {
+                patience = Some((state.store.freed(), now));
             }
             // Nothing runs that could free anything, or nothing has been freed for long.
-            let idle = state.incomplete == 0;
-            let long =
-                patience.is_some_and(|(_, since)| now.duration_since(since) > state.patience);
-            (why != NoRoom::Now || idle || long).then(|| Err(state.no_memory(bytes, &why)))
+            let idle = state.objects.incomplete() == 0;
+            let long = patience
+                .is_some_and(|(_, since)| now.duration_since(since) > state.admission.patience());
+            (why != NoRoom::Now || idle || long).then(|| Err(no_memory(state, bytes, &why)))
         })?;
         let block =
             block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;
-        Ok(self.with(|state| {
+        Ok(self.shared.with(|state| {
             let (address, len) = state.store.place(block);
-            let index = state.add_block(block, address, bytes);
+            let index = state.objects.add_block(block, address, bytes);
             (state.objects.id(index), address, len)
         }))
     }
 
     fn fill_block(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error> {
         // SAFETY: taken just now, and nobody else knows of it.
-        if let Some(room) = unsafe { self.memory.room(address, bytes) } {
+        if let Some(room) = unsafe { self.shared.memory.room(address, bytes) } {
             fill(room);
         }
         Ok(())
@@ -316,7 +403,7 @@ impl Endpoint for Host {
         if !self.is_own() {
             return false;
         }
-        let state = self.lock();
+        let state = self.shared.lock();
         state.objects.find(id).is_some_and(|index| {
             let object = state.objects.at(index);
             let is = matches!(object.value, Value::Placed { address: a, len: l, .. } if a == address && l == len);
@@ -326,8 +413,8 @@ impl Endpoint for Host {
 
     fn wait_for(&self, id: u64, until: Option<Instant>) -> Result<(), Error> {
         let started = Instant::now();
-        let done = self.until(until, |state| match state.find(id) {
-            Ok(index) => (!state.objects.at(index).value.is_pending()).then_some(Ok(())),
+        let done = self.shared.until(until, |state| match state.objects.named(id) {
+            Ok(index) => (!state.objects.is_pending(index)).then_some(Ok(())),
             Err(error) => Some(Err(error)),
         })?;
         done.unwrap_or_else(|| Err(self.late(id, started)))
@@ -335,8 +422,8 @@ impl Endpoint for Host {
 
     fn encoded(&self, id: u64, until: Option<Instant>) -> Result<Encoded, Error> {
         let started = Instant::now();
-        let found = self.until(until, |state| match state.find(id) {
-            Ok(index) => state.read(index).transpose(),
+        let found = self.shared.until(until, |state| match state.objects.named(id) {
+            Ok(index) => read(state, index).transpose(),
             Err(error) => Some(Err(error)),
         })?;
         found.unwrap_or_else(|| Err(self.late(id, started)))
@@ -359,14 +446,14 @@ impl Endpoint for Host {
         let started = Instant::now();
         let mut missing = ids.len();
         let waited = self.with_set(ids, |set| {
-            self.until(until, |state| {
-                let mut ready = state.take_ready(set, 1).unwrap_or_default();
+            self.shared.until(until, |state| {
+                let mut ready = state.wait_sets.take_ready(set, 1).unwrap_or_default();
                 ready.sort_unstable();
                 missing -= ready.len();
                 // The first failure ends it, whatever else is not there yet.
                 let failed = ready.iter().find_map(|&at| {
                     let index = state.objects.find(ids[at as usize])?;
-                    state.read(index).err()
+                    read(state, index).err()
                 });
                 match failed {
                     Some(error) => Some(Err(error)),
@@ -389,19 +476,19 @@ impl Endpoint for Host {
         self.check()?;
         let node = known(node)?;
         let overrides = overrides.map(|over| Box::new(over.clone()));
-        let mut state = self.lock();
+        let mut state = self.shared.lock();
         if let Some(why) = &state.closed {
             return Err(Error::Closed(why.clone()));
         }
         // A driver that only submits reads completions as well.
-        state.poll_completions();
+        poll_completions(&mut state);
         let actor = match actor {
-            Some(id) => Some((state.find_actor(id)?, caller())),
+            Some(id) => Some((state.actors.find(id)?, caller())),
             None => None,
         };
         let new = NewTask { node, args, overrides, parent: None, actor, makes: None };
-        let entered = state.submit(new).map(|index| state.objects.name(index));
-        self.leave(&mut state);
+        let entered = submit(&mut state, new).map(|index| state.objects.name(index));
+        self.shared.leave(&mut state);
         entered
     }
 
@@ -419,9 +506,9 @@ impl Endpoint for Host {
         self.check()?;
         let node = known(node)?;
         let overrides = Box::new(overrides.clone());
-        self.with(|state| match &state.closed {
+        self.shared.with(|state| match &state.closed {
             Some(why) => Err(Error::Closed(why.clone())),
-            None => state.spawn_actor(node, args, overrides, max_restarts),
+            None => spawn_actor(state, node, args, overrides, max_restarts),
         })
     }
 
@@ -430,14 +517,14 @@ impl Endpoint for Host {
     }
 
     fn cancel(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
-        self.cancel_targets(target, cancel)
+        cancel_threads::cancel(&self.shared, target, cancel)
     }
 
     fn pending(&self, id: u64) -> Result<Pending, Error> {
         self.check()?;
-        self.with(|state| {
-            state.poll_completions();
-            state.find(id).map(|index| state.pending(index))
+        self.shared.with(|state| {
+            poll_completions(state);
+            state.objects.named(id).map(|index| pending(state, index))
         })
     }
 
@@ -448,15 +535,15 @@ impl Endpoint for Host {
         until: Option<Instant>,
     ) -> Result<Vec<bool>, Error> {
         let look = |state: &mut State| {
-            let complete = |&id: &u64| Ok(!state.objects.at(state.find(id)?).value.is_pending());
+            let complete = |&id: &u64| Ok(!state.objects.is_pending(state.objects.named(id)?));
             ids.iter().map(complete).collect::<Result<Vec<bool>, Error>>()
         };
         let enough = |ready: &[bool]| ready.iter().filter(|ready| **ready).count() >= need;
-        let waited = self.until(until, |state| match look(state) {
+        let waited = self.shared.until(until, |state| match look(state) {
             Ok(ready) => enough(&ready).then_some(Ok(ready)),
             Err(error) => Some(Err(error)),
         })?;
-        waited.unwrap_or_else(|| self.with(look))
+        waited.unwrap_or_else(|| self.shared.with(look))
     }
 }
 
@@ -472,21 +559,47 @@ fn caller() -> u64 {
     OWN.with(|own| *own)
 }
 
-impl State {
-    /// The encoded value of an object, if it is complete.
-    fn read(&self, index: Index) -> Result<Option<Encoded>, Error> {
-        match &self.objects.at(index).value {
-            Value::Pending => Ok(None),
-            Value::Inline(bytes) => Ok(Some(Encoded::Copied(bytes.to_vec()))),
-            // With pages of its own, which its worker has closed.
-            &Value::Placed { address, len, .. } if len >= OWN_PAGES => {
-                Ok(Some(Encoded::Placed { address, len }))
-            }
-            &Value::Placed { address, len, .. } => {
-                let copy = self.memory.copy(address, len).unwrap_or_default();
-                Ok(Some(Encoded::Copied(copy)))
-            }
-            Value::Failed(error) => Err(Error::Task(Box::new((**error).clone()))),
+/// The encoded value of an object, if it is complete.
+fn read(state: &State, index: Index) -> Result<Option<Encoded>, Error> {
+    match &state.objects.at(index).value {
+        Value::Pending => Ok(None),
+        Value::Inline(bytes) => Ok(Some(Encoded::Copied(bytes.to_vec()))),
+        // With pages of its own, which its worker has closed.
+        &Value::Placed { address, len, .. } if len >= OWN_PAGES => {
+            Ok(Some(Encoded::Placed { address, len }))
         }
+        &Value::Placed { address, len, .. } => {
+            let copy = state.memory.copy(address, len).unwrap_or_default();
+            Ok(Some(Encoded::Copied(copy)))
+        }
+        Value::Failed(error) => Err(Error::Task(Box::new((**error).clone()))),
     }
+}
+
+/// Tells a set when an object is complete.
+fn watch(state: &mut State, set: u32, id: u64, member: u64) -> Result<(), Error> {
+    let index = state.objects.named(id)?;
+    if state.objects.is_pending(index) {
+        state.objects.add_waiter(index, Waiter::Set(set, member));
+    } else {
+        state.wait_sets.add_ready(set, member);
+    }
+    Ok(())
+}
+
+/// The object does not tell the set any more.
+fn unwatch(state: &mut State, set: u32, id: u64, member: u64) {
+    if let Some(index) = state.objects.find(id) {
+        state.objects.remove_waiter(index, Waiter::Set(set, member));
+    }
+}
+
+fn pids_of(processes: &Processes, worker: usize) -> Vec<i32> {
+    let own = processes.all().filter(|(_, process)| process.worker == worker);
+    own.filter_map(|(_, process)| process.child.as_ref().map(shown)).collect()
+}
+
+/// The process of a worker; that of the driver, if the worker is a thread of it.
+fn shown(child: &ChildHandle) -> i32 {
+    if child.pid > 0 { child.pid } else { std::process::id() as i32 }
 }

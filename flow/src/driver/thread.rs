@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring_process::wait::RECHECK;
@@ -12,18 +11,32 @@ use mailring_process::wakeup::wait;
 use mailring_process::{process, process_tree};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::State;
 use super::backend::Backend;
-use super::host::Host;
+use super::cancel_threads::start_cancels;
+use super::parts::state::State;
+use super::shared::Shared;
 use super::signals;
+use super::steps::answering::{end_late_waits, end_waits, send_rest};
+use super::steps::completions::{poll_completions, poll_process};
+use super::steps::deadlocks::end_stuck_waits;
+use super::steps::deaths::{
+    abandon_doomed, end_late_bodies, end_unattending, keep_for_good, process_ended,
+};
+use super::steps::follow_up::follow_up;
+use super::steps::giving::serve_memory;
+use super::steps::requests::poll_requests;
+use super::steps::starts::{look_at_starts, not_spawned, spawned};
+use crate::protocol::error::Error;
 
 /// No grace is longer.
 const DAY: Duration = Duration::from_secs(86_400);
 /// How often one looks at things that nobody reports.
 const TICK: Duration = Duration::from_millis(50);
+/// How long a process that is not needed stays.
+const IDLE: Duration = Duration::from_secs(2);
 
 pub(super) struct DriverThread {
-    host: Arc<Host>,
+    shared: Arc<Shared>,
     backend: Backend,
     /// It does not answer: as good as dead.
     lost: bool,
@@ -31,8 +44,8 @@ pub(super) struct DriverThread {
 }
 
 impl DriverThread {
-    pub(super) fn new(host: Arc<Host>, backend: Backend, grace: Duration) -> Self {
-        Self { host, backend, lost: false, grace }
+    pub(super) fn new(shared: Arc<Shared>, backend: Backend, grace: Duration) -> Self {
+        Self { shared, backend, lost: false, grace }
     }
 
     /// Runs until the flow ends; then ends everything.
@@ -40,20 +53,20 @@ impl DriverThread {
         let mut next = None;
         loop {
             let dead = self.sleep(next);
-            if self.host.stopping.load(SeqCst) {
+            if self.shared.is_stopping() {
                 break;
             }
             if let Some(signal) = signals::pending() {
-                self.close("the driver was told to end");
+                self.shared.close("the driver was told to end");
                 self.end_all();
                 self.backend.shutdown();
-                self.host.end_output();
-                signals::obey(&self.host.driver_thread, signal);
+                self.shared.end_output();
+                signals::obey(&self.shared.driver_thread, signal);
                 return;
             }
             if self.fork_server_is_dead() {
-                self.close("its fork server process died");
-                signals::uninstall(&self.host.driver_thread);
+                self.shared.close("its fork server process died");
+                signals::uninstall(&self.shared.driver_thread);
                 let workers = self.groups();
                 if let Backend::Processes(fork_server) = self.backend {
                     fork_server.reap_all(&workers);
@@ -63,27 +76,20 @@ impl DriverThread {
             for place in dead {
                 self.process_ended(place);
             }
-            self.host.with(State::abandon_doomed);
+            self.shared.with(abandon_doomed);
             self.fork();
-            self.host.start_cancels(self.grace);
+            start_cancels(&self.shared, self.grace);
             next = self.look();
         }
         self.end_all();
         self.backend.shutdown();
         match signals::pending() {
             Some(signal) => {
-                self.host.end_output();
-                signals::obey(&self.host.driver_thread, signal);
+                self.shared.end_output();
+                signals::obey(&self.shared.driver_thread, signal);
             }
-            None => drop(signals::uninstall(&self.host.driver_thread)),
+            None => drop(signals::uninstall(&self.shared.driver_thread)),
         }
-    }
-
-    fn close(&self, why: &str) {
-        self.host.with(|state| {
-            state.closed.get_or_insert_with(|| why.to_owned());
-            state.changed = true;
-        });
     }
 
     fn fork_server_is_dead(&self) -> bool {
@@ -94,12 +100,11 @@ impl DriverThread {
     /// Sleeps until there is something; the processes that have ended.
     fn sleep(&self, next: Option<Instant>) -> Vec<u16> {
         let watched: Vec<(u16, RawFd)> = {
-            let state = self.host.lock();
-            let used = (0u16..).zip(&state.procs);
-            let children = used.filter_map(|(place, p)| Some((place, p.child.as_ref()?)));
+            let state = self.shared.lock();
+            let children = state.processes.children();
             children.map(|(place, child)| (place, child.death.as_fd().as_raw_fd())).collect()
         };
-        let mut fds = vec![PollFd::new(self.host.driver_thread.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(self.shared.driver_thread.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.backend.death().map(|death| PollFd::new(death, PollFlags::POLLIN)));
         let own = fds.len();
         // SAFETY: only this thread closes them, in `process_ended`.
@@ -117,9 +122,9 @@ impl DriverThread {
     /// The fence is passed: the process is gone. The fork server ends what it has left.
     fn process_ended(&mut self, place: u16) {
         match self.backend.reap(place) {
-            Ok(ended) => self.host.with(|state| {
-                state.keep_for_good(place, &ended.named);
-                state.process_ended(place, &ended.how);
+            Ok(ended) => self.shared.with(|state| {
+                keep_for_good(state, place, &ended.named);
+                process_ended(state, place, &ended.how);
             }),
             Err(error) => {
                 tracing::error!(%error, "the fork server does not answer");
@@ -130,11 +135,11 @@ impl DriverThread {
 
     /// Forks what was asked for. A worker whose process cannot be forked pauses.
     fn fork(&mut self) {
-        while let Some(place) = self.host.with(State::next_spawn) {
-            let name = self.host.lock().worker_name(place);
+        while let Some(place) = self.shared.with(|state| state.processes.next_spawn()) {
+            let name = self.shared.lock().worker_name(place);
             match self.backend.spawn(place, &name) {
-                Ok(child) => self.host.with(|state| state.spawned(place, child)),
-                Err(error) => self.host.with(|state| state.not_spawned(place, &error)),
+                Ok(child) => self.shared.with(|state| spawned(state, place, child)),
+                Err(error) => self.shared.with(|state| not_spawned(state, place, &error)),
             }
         }
     }
@@ -143,44 +148,46 @@ impl DriverThread {
     fn look(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let mut next: Vec<Option<Instant>> = Vec::new();
-        self.host.with(|state| {
-            state.poll_all_requests();
-            state.poll_completions(); // ends what nobody wants any more, too
-            state.send_rest(now);
-            state.end_backoff(now);
-            state.serve_memory(now);
-            next.push(state.backoff.iter().map(|(at, _)| *at).min());
-            next.push(state.look_at_starts(now));
-            next.push(state.end_late_waits(now));
-            next.push(state.end_unattending(now));
-            next.push(state.send_idle_away(now));
-            next.push(state.end_late_bodies(now));
-            if (state.unposted > 0 || state.blocked > 0) && state.has_standing() {
+        self.shared.with(|state| {
+            poll_all(state);
+            poll_completions(state); // ends what nobody wants any more, too
+            send_rest(state, now);
+            state.effects.ready.extend(state.objects.end_backoff(now));
+            follow_up(state);
+            serve_memory(state, now);
+            follow_up(state);
+            next.push(state.objects.next_backoff());
+            next.push(look_at_starts(state, now));
+            next.push(end_late_waits(state, now));
+            next.push(end_unattending(state, now));
+            next.push(state.processes.send_idle_away(now, IDLE));
+            next.push(end_late_bodies(state, now));
+            let waits = state.objects.unposted() > 0 || state.processes.blocked() > 0;
+            if (waits && state.processes.has_standing())
+                || state.responses.has_rest()
+                || state.admission.is_scarce()
+            {
                 next.push(Some(now + TICK));
             }
-            if !state.unsent.is_empty() || !state.memory_waits.is_empty() || state.memory_short {
-                next.push(Some(now + TICK));
-            }
-            next.push(state.end_stuck_waits(now));
+            next.push(end_stuck_waits(state, now));
         });
         next.into_iter().flatten().min()
     }
 
     /// The process groups of the workers.
     fn groups(&self) -> Vec<i32> {
-        let state = self.host.lock();
-        let children = state.procs.iter().filter_map(|process| process.child.as_ref());
-        children.map(|child| child.pid).collect()
+        let state = self.shared.lock();
+        state.processes.children().map(|(_, child)| child.pid).collect()
     }
 
     /// The flow ends: bodies are told, what they have started has a grace, and then all go.
     fn end_all(&self) {
-        let workers: Vec<i32> = self.host.with(|state| {
-            state.poll_completions();
+        let workers: Vec<i32> = self.shared.with(|state| {
+            poll_completions(state);
             state.closed.get_or_insert_with(|| "it was dropped".to_owned());
-            state.changed = true;
-            state.tell_all_to_end();
-            state.procs.iter().filter_map(|process| Some(process.child.as_ref()?.pid)).collect()
+            state.effects.changed = true;
+            tell_all_to_end(state);
+            state.processes.children().map(|(_, child)| child.pid).collect()
         });
         let until = Instant::now() + self.grace.min(DAY);
         // One look at all: mostly there is nobody but the workers, of whom there may be thousands.
@@ -206,7 +213,7 @@ impl DriverThread {
         });
         // Workers leave by themselves when their bodies have ended.
         loop {
-            self.host.with(State::refuse_all);
+            self.shared.with(refuse_all);
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || !self.is_any_alive() {
                 return;
@@ -216,9 +223,8 @@ impl DriverThread {
     }
 
     fn is_any_alive(&self) -> bool {
-        let state = self.host.lock();
-        let mut children = state.procs.iter().filter_map(|process| process.child.as_ref());
-        children.any(|child| !readable(child.death.as_fd()))
+        let state = self.shared.lock();
+        state.processes.children().any(|(_, child)| !readable(child.death.as_fd()))
     }
 }
 
@@ -227,46 +233,34 @@ fn readable(fd: BorrowedFd<'_>) -> bool {
     poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) > 0
 }
 
-impl State {
-    /// Idle processes may have something to say as well: a ref that they kept is gone.
-    fn poll_all_requests(&mut self) {
-        for place in 0..self.procs.len() as u16 {
-            if self.procs[usize::from(place)].used {
-                self.poll_process(place);
-            }
-        }
+/// Idle processes may have something to say as well: a ref that they kept is gone.
+fn poll_all(state: &mut State) {
+    for place in state.processes.places() {
+        poll_process(state, place);
     }
+}
 
-    /// Whatever bodies ask for is refused: the flow ends.
-    fn refuse_all(&mut self) {
-        for place in 0..self.procs.len() as u16 {
-            if self.procs[usize::from(place)].used {
-                self.poll_requests(place, None);
-                let why = self.closed.clone().unwrap_or_default();
-                self.end_waits(place, &crate::protocol::error::Error::Closed(why));
-            }
-        }
+/// Whatever bodies ask for is refused: the flow ends.
+fn refuse_all(state: &mut State) {
+    for place in state.processes.places() {
+        poll_requests(state, place, None);
+        let why = state.closed.clone().unwrap_or_default();
+        end_waits(state, place, &Error::Closed(why));
     }
+}
 
-    /// Every process ends as soon as its body has, and bodies are told.
-    fn tell_all_to_end(&mut self) {
-        for place in 0..self.procs.len() as u16 {
-            let process = &self.procs[usize::from(place)];
-            if !process.used {
-                continue;
-            }
-            let entry = self.memory.entry(place);
-            entry.leave.store(1, SeqCst);
-            if let Some((seq, index)) = process.oldest() {
-                let pid = process.child.as_ref().map_or(0, |child| child.pid);
-                if let Some(task) = self.objects.task_mut(index) {
-                    task.cancelled = true; // what it returns now does not count
-                }
-                entry.cancelled.store(seq + 1, SeqCst);
-                process::interrupt(pid);
-            }
-            self.recall_quietly(place);
-            self.unpark_worker(place);
+/// Every process ends as soon as its body has, and bodies are told.
+fn tell_all_to_end(state: &mut State) {
+    for place in state.processes.places() {
+        let process = state.processes.at(place);
+        let pid = process.child.as_ref().map_or(0, |child| child.pid);
+        let oldest = process.oldest();
+        state.processes.tell_to_leave(place, oldest.map(|(seq, _)| seq));
+        if let Some((_, index)) = oldest {
+            state.objects.set_cancelled(index); // what it returns now does not count
+            process::interrupt(pid);
         }
+        state.processes.recall_quietly(place);
+        state.processes.unpark(place);
     }
 }

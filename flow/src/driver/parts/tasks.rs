@@ -1,0 +1,160 @@
+//! A task that is not complete: what it is to run, and how far it is.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::quantities::ClassId;
+use super::ranks::Lane;
+use crate::protocol::args::{Arg, Args};
+use crate::protocol::error::Cause;
+use crate::protocol::node::NodeDesc;
+use crate::protocol::options::Overrides;
+use crate::protocol::wire;
+
+/// An object's place in the table.
+pub(crate) type Index = u32;
+
+/// Where a task stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// For others.
+    Waiting,
+    /// In the queue of its class.
+    Queued,
+    /// In the queue of its caller at an actor.
+    AtActor,
+    /// In a cell of a process.
+    Posted { place: u16, seq: u64 },
+    /// For its next attempt.
+    Backoff,
+}
+
+/// For whom a task runs, besides those who hold its object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Caller {
+    /// The driver, which has called it or has held a ref to it: it runs in any case.
+    Driver,
+    /// The attempt of a body that has called it.
+    Body,
+    /// That attempt is over: it runs for as long as somebody holds it.
+    Gone,
+}
+
+/// A task that is not complete.
+pub(crate) struct Task {
+    pub(crate) node: &'static NodeDesc,
+    pub(crate) args: Args,
+    pub(crate) overrides: Option<Box<Overrides>>,
+    pub(crate) class: ClassId,
+    pub(crate) phase: Phase,
+    /// Arguments that are not there yet.
+    pub(crate) remaining: u32,
+    /// Objects that it holds until it is complete: those that it takes values from, then those
+    /// that its arguments name.
+    pub(crate) held: SmallVec<[Index; 4]>,
+    /// Attempts before the present one.
+    pub(crate) attempt: u16,
+    pub(crate) retries_left: i32,
+    pub(crate) cancelled: bool,
+    /// A body waits for it, or for one that needs it.
+    pub(crate) awaited: bool,
+    /// The queue of its class in which it stands.
+    pub(crate) lane: Lane,
+    pub(crate) caller: Caller,
+    /// The task whose body called it, by name.
+    pub(crate) parent: Option<u64>,
+    /// Tasks that the body of the present attempt called, oldest first; the names of those that
+    /// may be over by now.
+    pub(crate) kids: Vec<u64>,
+    /// The actor whose method it is, and who called.
+    pub(crate) actor: Option<(u32, u64)>,
+    /// The actor that it makes.
+    pub(crate) makes: Option<u32>,
+}
+
+impl Task {
+    /// The objects that it takes values from.
+    pub(crate) fn needed(&self) -> &[Index] {
+        let refs = self.args.list.iter().filter(|arg| matches!(arg, Arg::Ref(_))).count();
+        &self.held[..refs]
+    }
+
+    /// Its hooks as they stand in a task descriptor, if it has any.
+    pub(crate) fn encoded_hooks(&self) -> Option<Vec<u8>> {
+        let hooks = &self.overrides.as_ref()?.hooks;
+        (hooks.setup.is_some() || hooks.cleanup.is_some()).then(|| wire::encode(hooks).ok())?
+    }
+
+    /// How long its body may run.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let given = self.overrides.as_ref().and_then(|over| over.deadline);
+        let of_node = self.node.deadline_ns;
+        given.or_else(|| (of_node > 0).then(|| Duration::from_nanos(of_node)))
+    }
+
+    /// Whether the start of its body has to be known.
+    #[inline]
+    pub(crate) fn timed(&self) -> bool {
+        self.node.deadline_ns > 0
+            || self.overrides.as_ref().is_some_and(|over| over.deadline.is_some())
+    }
+
+    /// Whether this failure is one that the caller wants to be tried again.
+    pub(crate) fn retries(&self, cause: &Cause) -> bool {
+        let Some(over) = &self.overrides else { return false };
+        let wanted = match cause {
+            Cause::App(error) => {
+                over.retry_on.iter().any(|name| name == "*" || *name == error.type_name)
+            }
+            Cause::Panicked { .. } => over.retry_on.iter().any(|name| name == "*"),
+            _ => false,
+        };
+        wanted && self.retries_left != 0 && !self.cancelled
+    }
+
+    /// Whether an error of it may be followed by another attempt.
+    pub(crate) fn is_eager(&self) -> bool {
+        self.overrides.as_ref().is_some_and(|over| !over.retry_on.is_empty())
+    }
+
+    /// Whether it stands at a process.
+    pub(crate) fn is_posted(&self) -> bool {
+        matches!(self.phase, Phase::Posted { .. })
+    }
+
+    /// Its name, for people.
+    pub(crate) fn name(&self) -> &str {
+        let given = self.overrides.as_ref().and_then(|over| over.display_name.as_deref());
+        given.unwrap_or_else(|| short_name(self.node.name))
+    }
+
+    /// One attempt more counts.
+    pub(crate) fn charge(&mut self) {
+        self.attempt = self.attempt.saturating_add(1);
+        self.retries_left -= i32::from(self.retries_left > 0);
+    }
+}
+
+/// A call, checked.
+pub(crate) struct NewTask {
+    pub(crate) node: &'static NodeDesc,
+    pub(crate) args: Args,
+    pub(crate) overrides: Option<Box<Overrides>>,
+    /// The task whose body calls.
+    pub(crate) parent: Option<Index>,
+    pub(crate) actor: Option<(u32, u64)>,
+    pub(crate) makes: Option<u32>,
+}
+
+/// The last part of a full name.
+pub(crate) fn short_name(name: &str) -> &str {
+    let (front, last) = name.rsplit_once("::").unwrap_or(("", name));
+    // A method keeps its type.
+    match front.rsplit_once("::").map_or(front, |(_, kind)| kind) {
+        kind if kind.starts_with(char::is_uppercase) => {
+            &name[name.len() - last.len() - kind.len() - 2..]
+        }
+        _ => last,
+    }
+}
