@@ -43,9 +43,10 @@ impl Accesses {
         self.count.fetch_sub(1, Release);
     }
 
-    /// Somebody takes the orchestrator.
+    /// Somebody takes the orchestrator: and sees what the one before has done, which a Condvar between
+    /// them promises as well, but not to a checker of races.
     pub(super) fn begin_submits(&self) {
-        self.submitting.store(true, SeqCst);
+        self.submitting.swap(true, SeqCst);
         fence(SeqCst);
     }
 

@@ -49,6 +49,9 @@
 //! * `spawn` refuses memory of other executors, memory of a scope that has closed, and imported
 //!   memory. A function that was registered here cannot be submitted with other arguments.
 //! * The worker checks place, size, type and alignment again before it makes a slice.
+//! * The host reads and writes a buffer through guards ([`Buffer::read`](crate::Buffer::read)), which
+//!   exclude tasks that name it.
+//! * Tasks without types, in the same executor, write where they were submitted to write; NO_DEP is refused.
 //!
 //! What is not ordered by bytes cannot be said here but by the unsafe [`View::unordered`] and
 //! [`View::of`].
@@ -100,6 +103,58 @@
 //! });
 //! ```
 //!
+//! A body that keeps its context, or gives what it has to another thread:
+//!
+//! ```compile_fail,E0521
+//! # use mailring::prelude::*;
+//! # use std::sync::Mutex;
+//! static KEPT: Mutex<Option<&'static TaskContext<'static>>> = Mutex::new(None);
+//! let _ = Executor::builder().task("keep", |context: &TaskContext, _x: In<u64>| {
+//!     *KEPT.lock().unwrap() = Some(context);
+//! });
+//! ```
+//!
+//! ```compile_fail,E0521
+//! # use mailring::prelude::*;
+//! let (others, _receiver) = std::sync::mpsc::channel::<Out<'static, u64>>();
+//! let _ = Executor::builder().task("send", move |x: Out<u64>| drop(others.send(x)));
+//! ```
+//!
+//! ```compile_fail,E0521
+//! # use mailring::prelude::*;
+//! let _ = Executor::builder().task("spawn", |mut x: InOut<u64>| {
+//!     std::thread::spawn(move || x[0] = 1);
+//! });
+//! ```
+//!
+//! A body that borrows what may be gone when it runs:
+//!
+//! ```compile_fail,E0373
+//! # use mailring::prelude::*;
+//! let local = 1u64;
+//! let _ = Executor::builder().task("borrow", |mut x: Out<u64>| x[0] = local);
+//! ```
+//!
+//! The submitter in another thread, or after its run:
+//!
+//! ```compile_fail,E0521
+//! # use mailring::prelude::*;
+//! # fn f(exec: &Executor, task: Task<()>) {
+//! let _ = exec.run(|s| {
+//!     std::thread::spawn(move || s.spawn(task, ()));
+//!     Ok(())
+//! });
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0521
+//! # use mailring::prelude::*;
+//! # fn f(exec: &Executor) {
+//! let mut kept: Option<&mut Orchestrator> = None;
+//! let _ = exec.run(|s| Ok(kept = Some(s)));
+//! # }
+//! ```
+//!
 //! A body with state of its own that it changes, or that is not for other threads:
 //!
 //! ```compile_fail,E0525
@@ -131,6 +186,42 @@
 //! ```compile_fail,E0594
 //! # use mailring::prelude::*;
 //! let _ = Executor::builder().task("write", |mut x: In<u64>| x[0] = 1);
+//! ```
+//!
+//! ```compile_fail,E0594
+//! # use mailring::prelude::*;
+//! # fn f(b: &Buffer<u64>) {
+//! b.read().unwrap()[0] = 1;
+//! # }
+//! ```
+//!
+//! A guard that outlives its buffer, a slice that outlives its guard, and a part that outlives its
+//! buffer:
+//!
+//! ```compile_fail,E0505
+//! # use mailring::prelude::*;
+//! # fn f(b: Buffer<u64>) {
+//! let guard = b.write().unwrap();
+//! drop(b);
+//! drop(guard);
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0716
+//! # use mailring::prelude::*;
+//! # fn f(b: &Buffer<u64>) {
+//! let elements = b.read().unwrap().iter();
+//! println!("{}", elements.len());
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0505
+//! # use mailring::prelude::*;
+//! # fn f(s: &mut Orchestrator, task: Task<(Out<'static, u64>,)>, b: Buffer<u64>) {
+//! let part = b.part(..1);
+//! drop(b);
+//! let _ = s.spawn(task, (part,));
+//! # }
 //! ```
 //!
 //! Leaving the order of the bytes without a word:

@@ -8,8 +8,12 @@ use mailring::abi::{
 };
 use mailring::{Buffer, Builder, Error, Executor, FailureKind, Mode, TaskContext, TaskFailure};
 
-/// Workers as processes and as threads.
-pub const BOTH: [Mode; 2] = [Mode::Process, Mode::Thread];
+/// Workers as processes and as threads; all of them threads for a sanitizer that cannot follow a fork
+/// (`.ci/sanitize thread`).
+pub const BOTH: [Mode; 2] = match option_env!("MAILRING_ALL_THREADS") {
+    None => [Mode::Process, Mode::Thread],
+    Some(_) => [Mode::Thread, Mode::Thread],
+};
 
 /// An error of any kind.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
