@@ -88,13 +88,13 @@ testkit::tests! {
         interrupted, terminated, interrupted_with_two_flows,
         interrupted_after_another_was_dropped, a_second_one_does_not_wait, own_handlers_stay,
     }
-    "flow::rare_orders" in call_orders {
+    "flow::call_orders" in call_orders {
         many_calls_in_a_method_leave_values_alone, many_calls_in_a_method_leave_blocks_alone,
         who_stood_behind_a_waiting_body_ends, who_stood_behind_a_cancelled_producer_is_cancelled,
         a_value_does_not_wait_for_who_stands_behind, retries_go_on_while_nobody_looks,
         a_failure_above_300_000_calls_of_an_actor, a_body_that_waits_for_a_chain_of_300_000,
     }
-    "flow::rare_orders" in process_orders {
+    "flow::process_orders" in process_orders {
         an_actor_whose_process_dies_in_the_constructor,
         actors_that_are_killed_while_they_are_made,
         a_deadline_of_a_call_that_stood_behind_another,
@@ -106,7 +106,7 @@ testkit::tests! {
         times_without_an_end, a_timeout_in_a_thread_that_a_body_has_left,
         terminated_while_a_flow_is_dropped,
     }
-    "flow::rare_orders" in value_limits {
+    "flow::value_limits" in value_limits {
         errors_of_any_length_reach_a_body, a_body_gets_sixty_values_at_once,
         arguments_that_find_no_room_end, a_gather_larger_than_the_memory_ends_at_once,
         new_blocks_are_zeroed, a_panic_while_a_block_is_filled_leaks_nothing,
