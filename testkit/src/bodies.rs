@@ -1,6 +1,7 @@
 //! Bodies that tests register, and a gate at which they wait.
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use mailring::abi::{AbiError, CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
 use mailring::{Buffer, Executor, TaskContext};
@@ -13,8 +14,8 @@ const BEGUN: usize = 1;
 const COUNTED: usize = 2;
 const TOLD: usize = 3;
 
-/// Cells that bodies share with the test. [`gate`], [`count`] and [`patient`] find them in their last
-/// tensor.
+/// Cells that bodies share with the test. [`gate`], [`count`], [`patient`] and [`deaf`] find them
+/// in their last tensor.
 pub struct Gate {
     cells: Buffer<u64>,
 }
@@ -49,7 +50,7 @@ impl Gate {
         cell(&self.cells, OPEN).store(0, SeqCst);
     }
 
-    /// How many bodies have come to the gate, or begun to be patient.
+    /// How many bodies have come to the gate, or begun to be patient or deaf.
     pub fn begun(&self) -> u64 {
         self.cell(BEGUN)
     }
@@ -111,6 +112,17 @@ pub fn patient(
         cells(&args, TOLD).fetch_add(1, SeqCst);
     }
     Err("stopped")
+}
+
+/// Goes on for longer than any test, and hears nothing.
+pub fn deaf(
+    args: TaskArgsView<'_>,
+    _: &CallConfig,
+    _: &TaskContext<'_>,
+) -> Result<(), &'static str> {
+    cells(&args, BEGUN).fetch_add(1, SeqCst);
+    std::thread::sleep(Duration::from_secs(100));
+    Ok(())
 }
 
 /// Does nothing.

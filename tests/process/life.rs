@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use mailring::{Error, Executor, FailureKind, Mode, TaskOptions, WorkerId, WorkerKind};
 use testkit::{
-    BOTH, Done, args, at, atom, await_value, bodies, cell, config, cpu_time, eventually, failed_as,
-    is_alive, kill, open_fds, parent_of, small,
+    BOTH, Done, Gate, args, at, atom, await_value, bodies, cell, config, cpu_time, eventually,
+    failed_as, is_alive, kill, open_fds, parent_of, small,
 };
 
 fn add_one(mode: Mode, workers: usize) -> u64 {
@@ -123,31 +123,21 @@ pub(crate) fn idle_costs_nothing() {
 pub(crate) fn dropped_with_running_tasks() {
     for mode in BOTH {
         let mut builder = small(mode, 2).grace(Duration::from_secs(10));
-        let patient = builder
-            .register("patient", |args, _, context| {
-                atom(&args, 0, 0).fetch_add(1, SeqCst);
-                while !context.cancelled() {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Done::Ok(())
-            })
-            .unwrap();
+        let patient = builder.register("patient", bodies::patient).unwrap();
         let exec = builder.build().unwrap();
-        let begun = exec.buffer::<u64>(1).unwrap();
+        let state = Gate::new(&exec);
         let ((), handle) = exec
             .submit_run(|orch| {
-                (0..20).try_for_each(|_| {
-                    orch.submit(patient, args().no_dep(begun.tensor()), config()).map(drop)
-                })
+                (0..20).try_for_each(|_| orch.submit(patient, state.args(), config()).map(drop))
             })
             .unwrap();
-        eventually("two began", || cell(&begun, 0).load(SeqCst) == 2);
+        state.await_begun(2);
         assert!(!handle.done());
         let since = Instant::now();
         drop(exec);
         assert!(since.elapsed() < Duration::from_secs(8), "{mode:?}: {:?}", since.elapsed());
         // Buffers and handles outlive the executor.
-        assert_eq!(begun.get(0).unwrap(), 2);
+        assert_eq!((state.begun(), state.told()), (2, 2));
         assert!(handle.done());
         failed_as(handle.wait(None), FailureKind::Cancelled);
     }
@@ -155,24 +145,19 @@ pub(crate) fn dropped_with_running_tasks() {
 
 pub(crate) fn dropped_with_a_body_that_will_not_stop() {
     let mut builder = small(Mode::Process, 2).grace(Duration::from_millis(100));
-    let deaf = builder
-        .register("deaf", |args, _, _| {
-            atom(&args, 0, 0).fetch_add(1, SeqCst);
-            std::thread::sleep(Duration::from_secs(100));
-            Done::Ok(())
-        })
-        .unwrap();
+    let deaf = builder.register("deaf", bodies::deaf).unwrap();
     let exec = builder.build().unwrap();
-    let begun = exec.buffer::<u64>(1).unwrap();
-    let _ = exec
-        .submit_run(|orch| orch.submit(deaf, args().no_dep(begun.tensor()), config()).map(drop))
-        .unwrap();
-    eventually("it began", || cell(&begun, 0).load(SeqCst) == 1);
+    let state = Gate::new(&exec);
+    let ((), handle) =
+        exec.submit_run(|orch| orch.submit(deaf, state.args(), config()).map(drop)).unwrap();
+    state.await_begun(1);
     let workers = exec.worker_pids();
     let since = Instant::now();
     drop(exec);
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     assert!(!workers.iter().any(|&pid| is_alive(pid as i32)));
+    let told = handle.wait(None);
+    assert!(matches!(told, Err(Error::Failed(_) | Error::Task(_))), "{told:?}");
 }
 
 pub(crate) fn thread_mode_drop_waits_for_bodies() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mailring::{Executor, Mode};
 use testkit::harness::again;
 use testkit::{
-    BoxError, Done, args, at, atom, bodies, cell, config, eventually, is_alive, kill, parent_of,
+    BoxError, Gate, args, at, atom, bodies, cell, config, eventually, is_alive, kill, parent_of,
     small,
 };
 
@@ -163,23 +163,15 @@ pub(crate) fn panicking_host() {
 /// An executor whose workers are inside bodies that will not end.
 fn endless() -> Executor {
     let mut builder = small(Mode::Process, 2);
-    let sleep = builder
-        .register("sleep", |args, _, _| {
-            atom(&args, 0, 0).fetch_add(1, SeqCst);
-            std::thread::sleep(Duration::from_secs(100));
-            Done::Ok(())
-        })
-        .unwrap();
+    let deaf = builder.register("deaf", bodies::deaf).unwrap();
     let exec = builder.build().unwrap();
-    let begun = exec.buffer::<u64>(1).unwrap();
+    let state = Gate::new(&exec);
     let (_, _handle) = exec
         .submit_run(|orch| {
-            (0..2).try_for_each(|_| {
-                orch.submit(sleep, args().no_dep(begun.tensor()), config()).map(drop)
-            })
+            (0..2).try_for_each(|_| orch.submit(deaf, state.args(), config()).map(drop))
         })
         .unwrap();
-    eventually("both began", || cell(&begun, 0).load(SeqCst) == 2);
+    state.await_begun(2);
     exec
 }
 
