@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mailring_process::map::PAGE;
 
 use crate::error::Error;
-use crate::graph::TensorMap;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::Arena;
 use crate::worker::health::Health;
@@ -286,7 +285,11 @@ pub(super) struct HeldBuffers {
 
 impl HeldBuffers {
     #[inline]
-    pub(super) fn refresh(&mut self, allocator: &BufferAllocator, map: &mut TensorMap) {
+    pub(super) fn refresh(
+        &mut self,
+        allocator: &BufferAllocator,
+        mut forget: impl FnMut(&Range<u64>),
+    ) {
         let version = allocator.version.load(Acquire);
         if version != self.version || !self.known {
             let space = allocator.space();
@@ -294,7 +297,7 @@ impl HeldBuffers {
             self.held.clone_from(&space.held);
             // New ones may lie where others were: what was known of those bytes is not theirs.
             for record in self.held.iter().filter(|record| record.id >= self.seen) {
-                map.erase(&record.bytes);
+                forget(&record.bytes);
             }
             self.seen = space.made;
             self.last = 0;

@@ -6,11 +6,11 @@ mod buffer_allocator;
 mod builder;
 mod callable_names;
 mod chips;
-mod dependencies;
 mod dynamic;
 mod guards;
 mod handle;
 mod import;
+mod in_flight;
 mod level;
 mod lifecycle;
 mod notify;
@@ -18,15 +18,16 @@ mod open;
 mod options;
 mod orchestrator;
 mod plan;
-mod rings;
+mod request;
 mod run;
 mod run_state;
+mod runs;
 mod shared;
 mod sizes;
 mod slices;
-mod submit;
 mod submit_lock;
 mod tasks;
+mod window;
 
 pub use buffer::Buffer;
 pub use builder::{Builder, Mode};
@@ -35,9 +36,8 @@ pub use handle::TaskHandle;
 pub use level::Level;
 pub use open::OpenRun;
 pub use options::{Priority, TaskOptions};
-pub use orchestrator::Orchestrator;
+pub use orchestrator::{Orchestrator, Refused};
 pub use run::RunHandle;
-pub use submit::Refused;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -142,7 +142,7 @@ impl Executor {
     ) -> Result<(R, RunHandle), Error> {
         self.enter(|orchestrator| {
             let (value, run) = orchestrator.within_run(submit)?;
-            Ok((value?, RunHandle::new(Arc::clone(&self.shared), run)))
+            Ok((value?, orchestrator.detached(run)))
         })
     }
 

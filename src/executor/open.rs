@@ -54,7 +54,7 @@ impl OpenRun {
     pub fn detach(mut self) -> RunHandle {
         let run = Arc::clone(&self.run);
         self.held.close_run(&run);
-        RunHandle::new(Arc::clone(&self.held.shared), run)
+        self.held.detached(run)
     }
 }
 

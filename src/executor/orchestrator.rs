@@ -1,93 +1,81 @@
-//! The submitting side of a run: scopes, waiting, cancelling. Submits are in `submit`, what they
-//! do when a ring is full in `rings`.
+//! The submitting side of a run: scopes, submits, waiting, cancelling.
+//!
+//! Everything of a submit that can fail comes before the slot is reserved. From there on nothing
+//! does, so a submit that returns an error has left no trace.
 
-use std::collections::{HashMap, VecDeque};
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
-use super::buffer_allocator::HeldBuffers;
-use super::handle::TaskHandle;
+use super::handle::{Named, TaskHandle};
+use super::in_flight::{InFlight, Patience};
+use super::options::{Priority, TaskOptions};
+use super::plan::{Plan, Planner};
+use super::request::{Request, check};
+use super::run::RunHandle;
 use super::run_state::RunState;
 use super::shared::{Shared, kind_of};
 use super::tasks::Waited;
-use crate::abi::ContinuousTensor;
+use crate::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs, TensorArgType};
 use crate::error::{Error, TaskFailure};
-use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
+use crate::graph::{Access, Dependencies, Hazards, Producer};
 use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
-use crate::limits::HEAP_RINGS;
-use crate::mailbox::descriptor::TaskDescriptors;
-use crate::ring::heap::ScopeRef;
-use crate::ring::word::GROUP;
-use crate::ring::{DistRing, Phase, RingError, Table};
-use crate::segment::{Arena, Code, Settled};
-use crate::worker::Publisher;
+use crate::limits::{HEAP_ALIGN, INLINE_ARGS, MAX_FAN_IN};
+use crate::mailbox::descriptor::{
+    ANYWHERE, GROUP, Head, IMPORTED, Route, SNAPSHOT, SPILLED, TaskDescriptors, URGENT,
+};
+use crate::mailbox::group;
+use crate::ring::dist_ring::{Needs, Reservation};
+use crate::ring::heap::{Maker, ScopeRef, align_up};
+use crate::ring::{Phase, RingError, word};
+use crate::segment::{Code, Settled};
+
+/// Why `try_submit` did not: the error, and the arguments back.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is in the way; [`Error::WouldBlock`] when it will go away by itself.
+    pub error: Error,
+    /// The arguments as they were.
+    pub args: TaskArgs,
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
 
 /// Submits the tasks of a run. The closure of [`run`](crate::Executor::run) gets one; it is the
 /// only writer of the ring.
 pub struct Orchestrator {
-    pub(super) shared: Arc<Shared>,
-    // Views of the arena that `shared` keeps alive.
-    pub(super) arena: &'static Arena,
-    pub(super) table: Table<'static>,
-    pub(super) descriptors: TaskDescriptors,
-    pub(super) publisher: Publisher<'static>,
-    pub(super) ring: DistRing,
-    pub(super) map: TensorMap,
-    pub(super) scopes: ScopeStack,
-    pub(super) buffers: HeldBuffers,
-    pub(super) heaps: [(u64, u64); HEAP_RINGS],
-    /// Runs with tasks in the window, oldest first; the last one is the open one.
-    runs: VecDeque<Arc<RunState>>,
-    pub(super) run: Arc<RunState>,
-    /// Tasks of the open run that failed and have left the window, with their failed roots.
-    pub(super) failed: HashMap<u64, u64>,
-    pub(super) named: bool,
-    /// In a level: what the task of the level above names.
-    pub(super) lent: Vec<Range<u64>>,
+    in_flight: InFlight,
+    planner: Planner,
     // Scratch of a submit, kept to spare the allocator.
-    pub(super) accesses: Vec<Access>,
-    pub(super) deps: Dependencies,
-    pub(super) live: Vec<Producer>,
+    deps: Dependencies,
+    live: Vec<Producer>,
 }
 
 impl Orchestrator {
     pub(super) fn new(shared: Arc<Shared>, hazards: Hazards) -> Result<Self, RingError> {
-        // SAFETY: `shared` holds the arena and is a field of the same value, dropped last of all
-        // users of these views.
+        // SAFETY: `shared` holds the arena and is kept beside the views of it, which do nothing when
+        // they are dropped.
         let arena = unsafe { shared.arena.pinned_in() };
-        let producer = arena.shape().total_workers();
         Ok(Self {
-            arena,
-            table: arena.table(),
-            descriptors: arena.descriptors(),
-            publisher: Publisher::with_rings(arena, producer),
-            ring: DistRing::new(arena.shape().ring)?,
-            map: TensorMap::new(hazards),
-            scopes: ScopeStack::new(),
-            buffers: HeldBuffers::default(),
-            heaps: std::array::from_fn(|ring| arena.heap(ring)),
-            runs: VecDeque::new(),
-            run: Arc::new(RunState::new(0)),
-            failed: HashMap::new(),
-            named: false,
-            lent: Vec::new(),
-            accesses: Vec::new(),
+            in_flight: InFlight::new(Arc::clone(&shared), arena, hazards)?,
+            planner: Planner::default(),
             deps: Dependencies::default(),
             live: Vec::new(),
-            shared,
         })
+    }
+
+    #[inline]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        self.in_flight.shared()
     }
 
     /// Lets the open run name what a task of the level above names.
     pub(super) fn lend(&mut self, tensors: &[ContinuousTensor]) {
-        let bytes = |tensor: &ContinuousTensor| {
-            let bytes = tensor.quick_nbytes().unwrap_or(0);
-            tensor.data()..tensor.data().saturating_add(bytes)
-        };
-        self.lent.extend(tensors.iter().map(bytes));
+        self.planner.lend(tensors);
     }
 
     // ---- runs -----------------------------------------------------------------------------------
@@ -112,41 +100,39 @@ impl Orchestrator {
 
     /// Begins a run: everything that is submitted from here on is its own.
     pub(super) fn open_run(&mut self) -> Result<Arc<RunState>, Error> {
-        self.shared.tasks.check_health()?;
+        self.shared().tasks.check_health()?;
         self.reclaim()?;
-        let run = Arc::new(RunState::new(self.ring.next()));
-        self.run = Arc::clone(&run);
-        self.runs.push_back(Arc::clone(&run));
-        self.failed.clear();
-        self.lent.clear();
-        self.map.keep_from(u64::MAX);
-        self.buffers.refresh(&self.shared.buffers, &mut self.map);
-        debug_assert_eq!(self.scopes.depth(), 0);
-        self.begin().map_err(scope_error)?;
-        Ok(run)
+        self.planner.begin_run(&mut self.in_flight);
+        self.in_flight.begin_run()
     }
 
     /// Nothing more is submitted to the run. Scopes that it left open end with it.
     pub(super) fn close_run(&mut self, run: &RunState) {
-        while self.scopes.depth() > 0 {
-            let _ = self.scopes.end();
-        }
-        run.close(self.ring.next());
-        self.shared.submitted.store(self.ring.next(), Relaxed);
+        self.in_flight.close_run(run);
+    }
+
+    /// What goes on by itself of a run that was closed.
+    pub(super) fn detached(&self, run: Arc<RunState>) -> RunHandle {
+        RunHandle::new(Arc::clone(self.shared()), run)
+    }
+
+    /// Lets retired slots leave the window.
+    pub(super) fn reclaim(&mut self) -> Result<(), Error> {
+        self.in_flight.reclaim()
     }
 
     /// Waits for every task of the run; its first root failure, if there is one.
     pub(super) fn finish_run(&mut self, run: &Arc<RunState>) -> Result<(), Error> {
-        self.shared.check_place()?; // a closure may have forked, and be back in the child
-        let waited = self.shared.tasks.wait_range(run.first..run.end(), None);
+        self.shared().check_place()?; // a closure may have forked, and be back in the child
+        let waited = self.shared().tasks.wait_range(run.first..run.end(), None);
         if waited == Waited::Failed {
-            self.shared.tasks.check_health()?;
+            self.shared().tasks.check_health()?;
         }
         self.reclaim()?;
-        self.reclaim_heaps();
+        self.in_flight.reclaim_heaps();
         // An older run that is still going keeps our slots in the window; read them there.
-        for seq in run.first.max(self.ring.tail())..run.end() {
-            self.note_failure(seq);
+        for seq in run.first.max(self.in_flight.window().tail())..run.end() {
+            self.in_flight.note_failure(seq);
         }
         match run.first_root() {
             Some(failure) => Err(Error::Task(Box::new(failure))),
@@ -154,110 +140,44 @@ impl Orchestrator {
         }
     }
 
-    /// The run of a task that is in the window.
-    pub(super) fn run_of(&self, seq: u64) -> Option<&Arc<RunState>> {
-        self.runs.iter().find(|run| run.contains(seq))
-    }
-
-    /// Keeps what is known of a task that has retired as failed.
-    fn note_failure(&mut self, seq: u64) {
-        if self.arena.settled(seq) != Settled::Failed {
-            return;
-        }
-        let (slot, _) = self.ring.place(seq);
-        let failed_root = self.arena.failed_root_of(slot, seq);
-        let Some(run) = self.runs.iter().find(|run| run.contains(seq)) else { return };
-        if Arc::ptr_eq(run, &self.run) {
-            self.failed.insert(seq, failed_root);
-            self.map.keep_from(run.first);
-        }
-        if let Some(failure) = self.shared.root_failure(seq, run.name(seq)) {
-            tracing::warn!(task = seq, %failure, "task failed");
-            run.add_root(failure);
-        }
-    }
-
-    /// Lets retired slots leave the window.
-    pub(super) fn reclaim(&mut self) -> Result<(), Error> {
-        let mut failed: Vec<u64> = Vec::new();
-        let before = self.ring.tail();
-        let table = self.table;
-        let result = self.ring.reclaim(&table, u64::MAX, |seq, word| {
-            if word.is_failed() {
-                failed.push(seq);
-            }
-        });
-        let tail = self.ring.tail();
-        if tail == before && result.is_ok() {
-            return Ok(());
-        }
-        for seq in failed {
-            self.note_failure(seq);
-        }
-        if self.named {
-            for seq in before..tail {
-                if let Some(run) = self.runs.iter().find(|run| run.contains(seq)) {
-                    run.forget_name(seq);
-                }
-            }
-        }
-        while self.runs.front().is_some_and(|run| run.end() <= tail && !Arc::ptr_eq(run, &self.run))
-        {
-            self.runs.pop_front();
-        }
-        self.shared.health.tail.store(tail, Release);
-        result.map_err(|word| {
-            let why = format!(
-                "the slot of {} holds {word:?}, which is invalid; a worker wrote where it must not",
-                TaskId(tail)
-            );
-            self.shared.health.fail(why.clone(), self.arena);
-            Error::Failed(why)
-        })
-    }
-
     /// Whether it submits to that executor.
     pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
-        Arc::ptr_eq(&self.shared, shared)
+        Arc::ptr_eq(self.shared(), shared)
     }
 
     /// The number of the oldest task in the window.
     pub(super) fn first_in_window(&self) -> u64 {
-        self.ring.tail()
+        self.in_flight.window().tail()
     }
 
     /// Tells executors apart, as handles do.
     #[inline]
     pub(crate) fn executor(&self) -> u64 {
-        self.shared.id
+        self.shared().id
     }
 
     /// The innermost scope.
     pub(crate) fn current_scope(&self) -> ScopeRef {
-        self.scopes.current()
+        self.in_flight.scopes().current()
     }
 
     /// Whether that scope is still open.
     #[inline]
     pub(crate) fn is_open(&self, scope: ScopeRef) -> bool {
-        self.scopes.is_open(scope)
+        self.in_flight.scopes().is_open(scope)
     }
 
     /// What a function is called.
     pub(crate) fn name_of(&self, kind: WorkerKind, callable: Callable) -> String {
-        self.shared.names.name(kind as u8, callable.0)
+        self.shared().names.name(kind as u8, callable.0)
     }
 
     /// The number of the next task.
     pub(super) fn next_task(&self) -> u64 {
-        self.ring.next()
+        self.in_flight.window().next()
     }
 
     // ---- scopes ---------------------------------------------------------------------------------
-
-    fn begin(&mut self) -> Result<(), ScopeError> {
-        self.scopes.begin(self.ring.next())
-    }
 
     /// Opens a scope, lets `submit` fill it, and closes it. Slabs made in it can be reclaimed once
     /// it has closed and the tasks that name them are through. Does not wait.
@@ -269,11 +189,9 @@ impl Orchestrator {
         submit: impl FnOnce(&mut Self) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.scope_begin()?;
-        let depth = self.scopes.depth();
+        let depth = self.in_flight.scopes().depth();
         let value = catch_unwind(AssertUnwindSafe(|| submit(self)));
-        while self.scopes.depth() >= depth {
-            let _ = self.scopes.end();
-        }
+        self.in_flight.end_scopes(depth - 1);
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
@@ -282,8 +200,8 @@ impl Orchestrator {
     /// # Errors
     /// 64 scopes are open.
     pub fn scope_begin(&mut self) -> Result<(), Error> {
-        self.shared.check_place()?;
-        self.begin().map_err(scope_error)
+        self.shared().check_place()?;
+        self.in_flight.begin_scope()
     }
 
     /// Closes the scope that [`scope_begin`](Self::scope_begin) opened last. The scope of the run
@@ -292,25 +210,29 @@ impl Orchestrator {
     /// # Errors
     /// There is none.
     pub fn scope_end(&mut self) -> Result<(), Error> {
-        if self.scopes.depth() <= 1 {
+        if self.in_flight.scopes().depth() <= 1 {
             return Err(Error::NoScope);
         }
-        self.scopes.end().map(drop).map_err(scope_error)
+        self.in_flight.end_scope()
     }
 
     /// Open scopes; 1 directly in a run.
     pub fn scope_depth(&self) -> usize {
-        self.scopes.depth()
+        self.in_flight.scopes().depth()
     }
 
     /// Cancels every task that was submitted in the innermost scope, scopes inside it included.
     /// Returns how many had not completed.
     pub fn cancel_scope(&mut self) -> u64 {
-        if self.shared.check_place().is_err() {
+        if self.shared().check_place().is_err() {
             return 0;
         }
-        let first = self.scopes.innermost().map_or(self.ring.next(), |scope| scope.first);
-        self.shared.tasks.cancel_range(first..self.ring.next())
+        let first = self
+            .in_flight
+            .scopes()
+            .innermost()
+            .map_or(self.in_flight.window().next(), |scope| scope.first);
+        self.shared().tasks.cancel_range(first..self.in_flight.window().next())
     }
 
     // ---- single tasks ---------------------------------------------------------------------------
@@ -332,26 +254,27 @@ impl Orchestrator {
         handle: &TaskHandle,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<bool, Error> {
-        self.shared.check_place()?;
-        let own = handle.executor == self.shared.id && self.run.contains(handle.seq);
-        if !own || handle.seq >= self.ring.next() {
+        self.shared().check_place()?;
+        let own = handle.executor == self.shared().id
+            && self.in_flight.runs().open().contains(handle.seq);
+        if !own || handle.seq >= self.in_flight.window().next() {
             return Err(Error::Handle(
                 "this task belongs to another run, which has ended, or to another executor",
             ));
         }
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        match self.shared.tasks.wait_settled(handle.seq, until) {
+        match self.shared().tasks.wait_settled(handle.seq, until) {
             Waited::TimedOut => return Ok(false),
-            Waited::Failed => self.shared.tasks.check_health()?,
+            Waited::Failed => self.shared().tasks.check_health()?,
             Waited::Settled => {}
         }
         self.reclaim()?;
-        let failed_root = if handle.seq < self.ring.tail() {
-            self.failed.get(&handle.seq).copied()
+        let failed_root = if handle.seq < self.in_flight.window().tail() {
+            self.in_flight.runs().failed_root(handle.seq)
         } else {
-            let (slot, _) = self.ring.place(handle.seq);
-            let failed = self.arena.settled(handle.seq) == Settled::Failed;
-            failed.then(|| self.arena.failed_root_of(slot, handle.seq))
+            let window = self.in_flight.window();
+            let failed = window.settled(handle.seq) == Settled::Failed;
+            failed.then(|| window.failed_root(handle.seq))
         };
         match failed_root {
             None => Ok(true),
@@ -362,12 +285,12 @@ impl Orchestrator {
     /// The failed task at the root of a failure.
     fn root_of(&mut self, failed_root: u64) -> TaskFailure {
         let root = failed_root >> 8;
-        if root >= self.ring.tail() {
+        if root >= self.in_flight.window().tail() {
             // It has released those who depend on it, maybe not all of them yet.
-            let _ = self.shared.tasks.wait_settled(root, None);
-            self.note_failure(root);
+            let _ = self.shared().tasks.wait_settled(root, None);
+            self.in_flight.note_failure(root);
         }
-        self.run.root(root).unwrap_or_else(|| TaskFailure {
+        self.in_flight.runs().open().root(root).unwrap_or_else(|| TaskFailure {
             task: TaskId(root),
             name: "unknown".to_owned(),
             kind: kind_of(Code::from_bits(failed_root as u8)),
@@ -384,30 +307,39 @@ impl Orchestrator {
     /// Cancels a task unless it has completed: it never begins, or its body sees it. Dependents
     /// fail with it as their root. True when it had not completed.
     pub fn cancel(&mut self, handle: &TaskHandle) -> bool {
-        handle.executor == self.shared.id
-            && self.shared.check_place().is_ok()
-            && self.shared.tasks.cancel_range(handle.seq..handle.seq + 1) == 1
+        handle.executor == self.shared().id
+            && self.shared().check_place().is_ok()
+            && self.shared().tasks.cancel_range(handle.seq..handle.seq + 1) == 1
     }
 
     /// Whether a task of this run has failed so far. Does not wait: what is not through yet may
     /// still fail. True as well when the executor has failed before the run was through.
     pub fn run_failed(&self) -> bool {
-        self.shared.check_place().is_ok()
-            && self.shared.tasks.has_failed(&self.run, self.ring.next())
+        self.shared().check_place().is_ok()
+            && self
+                .shared()
+                .tasks
+                .has_failed(self.in_flight.runs().open(), self.in_flight.window().next())
     }
 
     // ---- the end --------------------------------------------------------------------------------
 
     pub(super) fn cancel_everything(&mut self) {
-        self.shared.tasks.cancel_range(self.ring.tail()..self.ring.next());
+        self.shared()
+            .tasks
+            .cancel_range(self.in_flight.window().tail()..self.in_flight.window().next());
     }
 
     /// Waits until everything in the window is through, whichever run it belongs to.
     pub(super) fn drain(&mut self, until: Option<Instant>) -> Result<(), Error> {
         let began = Instant::now();
-        match self.shared.tasks.wait_range(self.ring.tail()..self.ring.next(), until) {
+        match self
+            .shared()
+            .tasks
+            .wait_range(self.in_flight.window().tail()..self.in_flight.window().next(), until)
+        {
             Waited::Settled => self.reclaim(),
-            Waited::Failed => self.shared.tasks.check_health(),
+            Waited::Failed => self.shared().tasks.check_health(),
             Waited::TimedOut => Err(self.still_running(began.elapsed())),
         }
     }
@@ -415,8 +347,8 @@ impl Orchestrator {
     fn still_running(&self, waited: Duration) -> Error {
         const NAMED: usize = 4;
         let open = || {
-            (self.ring.tail()..self.ring.next())
-                .filter(|&seq| self.arena.settled(seq) == Settled::Open)
+            (self.in_flight.window().tail()..self.in_flight.window().next())
+                .filter(|&seq| self.in_flight.window().settled(seq) == Settled::Open)
         };
         let mut tasks: Vec<String> =
             open().take(NAMED).map(|seq| self.describe_open(seq)).collect();
@@ -429,18 +361,10 @@ impl Orchestrator {
 
     /// A task that is not through, with its name and where it is.
     fn describe_open(&self, seq: u64) -> String {
-        let (slot, _) = self.ring.place(seq);
-        let run = self.runs.iter().find(|run| run.contains(seq));
-        let name = run.and_then(|run| run.name(seq)).map_or_else(
-            || {
-                let head = self.descriptors.head(slot);
-                self.shared.names.name(head.route.kind, head.callable)
-            },
-            |name| name.to_string(),
-        );
-        let word = self.table.slot(slot).load();
+        let name = self.in_flight.task_name(seq);
+        let word = self.in_flight.window().word(seq);
         let place = match word.phase() {
-            Some(Phase::Running | Phase::Condemned) if word.owner() == GROUP => {
+            Some(Phase::Running | Phase::Condemned) if word.owner() == word::GROUP => {
                 "runs as a group".to_owned()
             }
             Some(Phase::Running | Phase::Condemned) => {
@@ -454,14 +378,347 @@ impl Orchestrator {
 
     /// Whether everything was through by then.
     pub(super) fn settle(&mut self, until: Instant) -> bool {
-        let tasks = self.ring.tail()..self.ring.next();
-        self.shared.tasks.wait_range(tasks, Some(until)) == Waited::Settled
+        let tasks = self.in_flight.window().tail()..self.in_flight.window().next();
+        self.shared().tasks.wait_range(tasks, Some(until)) == Waited::Settled
+    }
+
+    // ---- submitting ----------------------------------------------------------------------------
+
+    /// Submits a task to the NEXT_LEVEL workers. Waits while the rings are full.
+    ///
+    /// OUTPUT tensors with a null address are allocated from the heap ring of the innermost scope;
+    /// the handle names them.
+    ///
+    /// # Errors
+    /// Bad arguments, a request that can never fit, a wait that could never end. Nothing is
+    /// changed then.
+    #[inline]
+    pub fn submit(
+        &mut self,
+        callable: impl Into<Callable>,
+        args: TaskArgs,
+        config: CallConfig,
+    ) -> Result<TaskHandle, Error> {
+        self.submit_with(callable, args, config, &TaskOptions::default())
+    }
+
+    /// Submits a task to the SUB workers.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_sub(
+        &mut self,
+        callable: impl Into<Callable>,
+        args: TaskArgs,
+    ) -> Result<TaskHandle, Error> {
+        self.submit_with(callable, args, CallConfig::default(), &TaskOptions::sub())
+    }
+
+    /// Submits a task with options; they also say to which kind of worker.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); options that contradict each other.
+    #[inline]
+    pub fn submit_with(
+        &mut self,
+        callable: impl Into<Callable>,
+        mut args: TaskArgs,
+        config: CallConfig,
+        options: &TaskOptions,
+    ) -> Result<TaskHandle, Error> {
+        let request = check(&self.in_flight, callable.into(), config, options, None, None)?;
+        self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
+    }
+
+    /// Submits a task if that is possible without waiting.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`Error::WouldBlock`]; the arguments come back.
+    pub fn try_submit(
+        &mut self,
+        callable: impl Into<Callable>,
+        mut args: TaskArgs,
+        config: CallConfig,
+    ) -> Result<TaskHandle, Box<Refused>> {
+        let options = TaskOptions::default();
+        let submitted = check(&self.in_flight, callable.into(), config, &options, None, None)
+            .and_then(|request| {
+                self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Refuse)
+            });
+        submitted.map_err(|error| Box::new(Refused { error, args }))
+    }
+
+    /// Submits one node with a member for each of `args`, each run by another worker of the
+    /// NEXT_LEVEL pool at the same time.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); no members, or more than the pool has workers.
+    pub fn submit_group(
+        &mut self,
+        callable: impl Into<Callable>,
+        args: Vec<TaskArgs>,
+        config: CallConfig,
+    ) -> Result<TaskHandle, Error> {
+        self.submit_group_with(callable, args, config, &TaskOptions::default())
+    }
+
+    /// The same on SUB workers.
+    ///
+    /// # Errors
+    /// As [`submit_group`](Self::submit_group).
+    pub fn submit_sub_group(
+        &mut self,
+        callable: impl Into<Callable>,
+        args: Vec<TaskArgs>,
+    ) -> Result<TaskHandle, Error> {
+        self.submit_group_with(callable, args, CallConfig::default(), &TaskOptions::sub())
+    }
+
+    /// The same with options. A group goes to whichever workers are idle, so it cannot be
+    /// directed to one; deadline and retries count for the group as a whole.
+    ///
+    /// # Errors
+    /// As [`submit_group`](Self::submit_group); options that a group cannot have.
+    pub fn submit_group_with(
+        &mut self,
+        callable: impl Into<Callable>,
+        mut args: Vec<TaskArgs>,
+        config: CallConfig,
+        options: &TaskOptions,
+    ) -> Result<TaskHandle, Error> {
+        let request =
+            check(&self.in_flight, callable.into(), config, options, Some(args.len()), None)?;
+        self.submit_checked(&request, &mut args, Patience::Wait)
+    }
+
+    /// Submits what the typed front has made of its arguments: a task, or a group. `parameters` has
+    /// the parameter (from 1) of each tensor. Bytes that one of the arguments writes are those of no
+    /// other one, of no other member either, unless they are NO_DEP: else it is refused.
+    #[inline]
+    pub(crate) fn submit_typed(
+        &mut self,
+        callable: Callable,
+        args: &mut [TaskArgs],
+        options: &TaskOptions,
+        group: bool,
+        parameters: &[u8],
+    ) -> Result<TaskHandle, Error> {
+        if self.in_flight.hazards() != Hazards::Strict {
+            return Err(Error::Misuse(
+                "typed tasks get slices, which compatible hazards do not keep from others: build \
+                 the executor with strict hazards, or register the function with `register`",
+            ));
+        }
+        let members = group.then_some(args.len());
+        let config = CallConfig::default();
+        let request = check(&self.in_flight, callable, config, options, members, Some(parameters))?;
+        self.submit_checked(&request, args, Patience::Wait)
+    }
+
+    /// Memory in the heap ring of the innermost scope, not yet written by anybody. It lives until
+    /// the scope has closed and every task that names it is through.
+    ///
+    /// # Errors
+    /// More than five dimensions, overflow, a heap ring that is full for good.
+    pub fn alloc(&mut self, shape: &[u32], dtype: DataType) -> Result<ContinuousTensor, Error> {
+        self.in_flight.shared().check_place()?;
+        let mut tensor = ContinuousTensor::new(0, shape, dtype)?;
+        let bytes = tensor.nbytes()?;
+        if bytes > 0 {
+            let aligned = align_up(bytes).ok_or_else(|| AbiError::SizeOverflow(shape.to_vec()))?;
+            self.in_flight.make_heap_room(aligned, Patience::Wait)?;
+            tensor.set_data(self.in_flight.take_slabs(&[bytes], false, Maker::Alloc)?);
+        }
+        Ok(tensor)
+    }
+
+    // ---- the submit itself ----------------------------------------------------------------------
+
+    #[inline]
+    fn submit_checked(
+        &mut self,
+        request: &Request<'_>,
+        args: &mut [TaskArgs],
+        patience: Patience,
+    ) -> Result<TaskHandle, Error> {
+        let mut plan = self.planner.plan(&mut self.in_flight, request, args)?;
+        let spilled = request.group
+            || plan.blobs > INLINE_ARGS
+            || request.deadline_us != 0
+            || request.options.retries != 0
+            || request.options.snapshot;
+        let own = Needs {
+            edges: 0,
+            payload: if spilled {
+                TaskDescriptors::spill_words(args, plan.saved.len()) as u64 * 8
+            } else {
+                0
+            },
+            group: if request.group { group::words(args.len()) as u64 } else { 0 },
+        };
+        let mut deps = std::mem::take(&mut self.deps);
+        deps.clear();
+        let accesses = self.planner.accesses();
+        if !accesses.is_empty() {
+            self.in_flight.look_up(accesses, &mut deps);
+        }
+        for after in &request.options.after {
+            deps.add(after.task, after.fails);
+        }
+        let producers = deps.settle();
+        let room = self.make_all_room(patience, own, producers, &plan);
+        if let Err(error) = room {
+            self.deps = deps;
+            self.planner.unmark(&mut self.in_flight);
+            return Err(error);
+        }
+        // From here on nothing fails.
+        let mut live = std::mem::take(&mut self.live);
+        let failed_root = self.in_flight.find_live(producers, &mut live);
+        let expected = self.in_flight.window().next();
+        if live.len() > MAX_FAN_IN {
+            self.planner.hold_meanwhile(&self.in_flight, live.len());
+            self.in_flight.add_fan_in_nodes(request.options.kind, &mut live);
+        }
+        let tensors = self.allocate(request, &mut plan, args)?;
+        if self.in_flight.window().next() != expected {
+            self.planner.hold_for_later(&mut self.in_flight);
+        }
+        if request.slices.is_none() && self.shared().is_typed() {
+            mark_read_only(args);
+        }
+        let needs = Needs { edges: live.len() as u64, ..own };
+        let Some(reserved) = self.in_flight.reserve(needs) else {
+            self.deps = deps;
+            return Err(Error::Failed("the ring had room and then had none".to_owned()));
+        };
+        let head = self.head(request, &reserved, args.len(), spilled, !plan.saved.is_empty());
+        let descriptors = self.in_flight.window().descriptors();
+        // SAFETY: this is the submitter, and slot and payload were reserved just now.
+        unsafe {
+            if spilled {
+                descriptors.write_spilled(reserved.slot, &head, args, &plan.saved, plan.copies);
+            } else {
+                descriptors.write_inline(reserved.slot, &head, &args[0]);
+            }
+        }
+        if let Some(area) = self.in_flight.window().arena().group(&head).filter(|_| request.group) {
+            area.reset();
+        }
+        let (accesses, name) = (self.planner.accesses(), request.options.name.as_ref());
+        self.in_flight.publish(&reserved, &head, accesses, name, &live, failed_root);
+        self.deps = deps;
+        self.live = live;
+        Ok(TaskHandle { seq: reserved.seq, executor: self.in_flight.shared().id, tensors })
+    }
+
+    /// Room in the heap ring, the window and its rings, all before anything is taken.
+    #[inline]
+    fn make_all_room(
+        &mut self,
+        patience: Patience,
+        own: Needs,
+        producers: &[Producer],
+        plan: &Plan,
+    ) -> Result<(), Error> {
+        if producers.len() > MAX_FAN_IN {
+            self.in_flight.reclaim()?; // most of them may be through, and need no edge then
+        }
+        if plan.slab > 0 {
+            self.in_flight.make_heap_room(plan.slab, patience)?;
+        }
+        if plan.copies > 0 {
+            self.in_flight.make_copy_room(plan.copies, patience)?;
+        }
+        self.in_flight.make_room(patience, |tail| {
+            let live = producers.iter().filter(|p| p.task >= tail).count();
+            let fan_in_nodes =
+                if live > MAX_FAN_IN { (live - MAX_FAN_IN).div_ceil(23) + 1 } else { 0 };
+            let edges = (live + fan_in_nodes) as u64;
+            (1 + fan_in_nodes as u64, Needs { edges, ..own })
+        })
+    }
+
+    /// Gives outputs their addresses and a snapshot its place. What the handle names, if anything.
+    #[inline]
+    fn allocate(
+        &mut self,
+        request: &Request<'_>,
+        plan: &mut Plan,
+        args: &mut [TaskArgs],
+    ) -> Result<Option<Named>, Error> {
+        if plan.copies > 0 {
+            let base = self.in_flight.take_copies(plan.copies)?;
+            for range in &mut plan.saved {
+                range.copy += base;
+            }
+            plan.copies = base; // from here on: the address of the seal
+            self.in_flight.shared().arena.write_word(base, 0);
+        }
+        if !plan.null_outputs {
+            return Ok(None);
+        }
+        let mut at = 0;
+        if plan.slab > 0 {
+            let maker = match &request.options.name {
+                Some(name) => Maker::Named(Arc::clone(name)),
+                None => Maker::Task(request.options.kind as u8, request.callable.0),
+            };
+            at = self.in_flight.take_slabs(&plan.outputs, true, maker)?;
+        }
+        let mut named = Vec::new();
+        for args in args {
+            for (tensor, tag) in args.tensors_mut() {
+                let allocated = tag == TensorArgType::Output && tensor.data() == 0;
+                let bytes = if allocated { tensor.nbytes()? } else { 0 };
+                if bytes > 0 {
+                    tensor.set_data(at);
+                    self.planner.accesses().push(Access::new(at..at + bytes, tag));
+                    at += bytes.next_multiple_of(HEAP_ALIGN as u64);
+                }
+                named.push((*tensor, allocated));
+            }
+        }
+        Ok(Some(named.into()))
+    }
+
+    #[inline(always)]
+    fn head(
+        &self,
+        request: &Request<'_>,
+        reserved: &Reservation,
+        members: usize,
+        spilled: bool,
+        saved: bool,
+    ) -> Head {
+        let options = request.options;
+        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+        Head {
+            seq: reserved.seq,
+            callable: request.callable.0,
+            config: request.config,
+            route: Route {
+                kind: options.kind as u8,
+                flags: flag(options.priority == Priority::Urgent, URGENT)
+                    | flag(spilled, SPILLED)
+                    | flag(saved, SNAPSHOT)
+                    | flag(request.group, GROUP)
+                    | flag(self.planner.names_imports(), IMPORTED),
+                target: options.worker.map_or(ANYWHERE, |worker| worker.0),
+            },
+            payload: (reserved.payload / 8) as u32,
+            members: members as u16,
+            retries: options.retries as u16,
+            deadline_us: request.deadline_us,
+            group: reserved.group as u32,
+        }
     }
 }
 
-fn scope_error(error: ScopeError) -> Error {
-    match error {
-        ScopeError::TooDeep => Error::ScopeDepth,
-        ScopeError::NoneOpen => Error::NoScope,
+/// Beside typed tasks, functions without types write where their task said so.
+#[cold]
+fn mark_read_only(members: &mut [TaskArgs]) {
+    for args in members {
+        args.tensors_mut().for_each(|(tensor, tag)| tensor.mark_read_only(!tag.writes()));
     }
 }

@@ -1,31 +1,17 @@
-//! What a submit asks for: checked, and added up. Nothing is changed here but what is noted as used.
+//! The bytes of a submit: checked, noted as used, and added up. Nothing else is changed here.
 
-use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::ops::Range;
 
-use super::callable_names::Known;
-use super::options::{After, TaskOptions};
-use super::orchestrator::Orchestrator;
-use super::slices::among_members;
-use crate::abi::{AbiError, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
+use super::buffer_allocator::HeldBuffers;
+use super::in_flight::InFlight;
+use super::request::Request;
+use super::slices;
+use crate::abi::{AbiError, ContinuousTensor, TaskArgs, TensorArgType};
 use crate::error::Error;
 use crate::graph::{Access, Hazards, shared_and_written, written_twice};
-use crate::ids::Callable;
-use crate::limits::{MAX_ARGS_BYTES, MAX_ATTEMPTS};
+use crate::limits::MAX_ARGS_BYTES;
 use crate::mailbox::descriptor::SavedRange;
-use crate::ring::heap::{Slab, align_up};
-use crate::segment::Status;
-
-/// What a submit asks for, checked.
-pub(super) struct Request<'r> {
-    pub(super) callable: Callable,
-    pub(super) config: CallConfig,
-    pub(super) options: &'r TaskOptions,
-    pub(super) group: bool,
-    /// For arguments of the typed front, which become slices: the parameter of each tensor.
-    pub(super) slices: Option<&'r [u8]>,
-    pub(super) deadline_us: u32,
-}
+use crate::ring::heap::align_up;
 
 /// What has been worked out about the bytes of a submit.
 #[derive(Default)]
@@ -44,138 +30,96 @@ pub(super) struct Plan {
     pub(super) blobs: usize,
 }
 
-impl Orchestrator {
+/// Plans one submit after the other: its lists are kept to spare the allocator.
+#[derive(Default)]
+pub(super) struct Planner {
+    buffers: HeldBuffers,
+    accesses: Vec<Access>,
+    /// In a level: what the task of the level above names.
+    lent: Vec<Range<u64>>,
+}
+
+impl Planner {
+    /// Sees which buffers there are. Nothing is lent to the run yet.
+    pub(super) fn begin_run(&mut self, in_flight: &mut InFlight) {
+        in_flight.refresh(&mut self.buffers);
+        self.lent.clear();
+    }
+
+    /// Lets the open run name what a task of the level above names.
+    pub(super) fn lend(&mut self, tensors: &[ContinuousTensor]) {
+        let bytes = |tensor: &ContinuousTensor| {
+            let bytes = tensor.quick_nbytes().unwrap_or(0);
+            tensor.data()..tensor.data().saturating_add(bytes)
+        };
+        self.lent.extend(tensors.iter().map(bytes));
+    }
+
+    /// The bytes that the planned task names.
     #[inline]
-    pub(super) fn check<'r>(
-        &self,
-        callable: Callable,
-        config: CallConfig,
-        options: &'r TaskOptions,
-        members: Option<usize>,
-        slices: Option<&'r [u8]>,
-    ) -> Result<Request<'r>, Error> {
-        if !self.shared.is_fit() {
-            self.shared.check_place()?;
-            self.shared.tasks.check_health()?;
-        }
-        let kind = options.kind;
-        let shape = self.arena.shape();
-        let pool = shape.workers[kind.index()];
-        if pool == 0 {
-            return Err(Error::NoWorkers(kind));
-        }
-        let typed = slices.is_some();
-        match self.shared.names.look_up(kind, callable) {
-            Known::Yes if callable.is_typed() == typed => {}
-            Known::Yes => {
-                return Err(Error::Misuse(
-                    "a function that `Builder::task` registered takes its arguments through \
-                     `spawn`, which checks them against its parameters",
-                ));
-            }
-            Known::Dynamic | Known::Unlisted if !typed => {}
-            _ => return Err(Error::UnknownFunction(callable.0)),
-        }
-        if let Some(members) = members {
-            self.check_group(members, options)?;
-        }
-        if let Some(worker) = options.worker {
-            let index = usize::from(worker.0);
-            if index >= shape.total_workers() || shape.kind_of(index) != kind {
-                return Err(Error::WrongWorker { worker, kind });
-            }
-            let status = &self.arena.entry(worker.0).status;
-            if status.load(SeqCst) == Status::Gone as u32 {
-                return Err(Error::Options("that worker was retired; direct the task elsewhere"));
-            }
-        }
-        if options.retries >= MAX_ATTEMPTS {
-            return Err(Error::Retries(options.retries));
-        }
-        if options.retries > 0 && !options.idempotent && !options.snapshot {
-            return Err(Error::Options(
-                "retries need `idempotent` or `snapshot`: a body that was cut short may have \
-                 written half of its outputs",
-            ));
-        }
-        if !options.after.is_empty() {
-            self.check_after(options)?;
-        }
-        let deadline_us = match options.deadline {
-            None => 0,
-            Some(deadline) => micros(deadline)?,
-        };
-        Ok(Request { callable, config, options, group: members.is_some(), slices, deadline_us })
+    pub(super) fn accesses(&mut self) -> &mut Vec<Access> {
+        &mut self.accesses
     }
 
-    #[cold]
-    fn check_after(&self, options: &TaskOptions) -> Result<(), Error> {
-        let known = |after: &After| {
-            after.executor == self.shared.id
-                && (self.run.first..self.ring.next()).contains(&after.task)
-        };
-        if options.after.iter().all(known) {
-            return Ok(());
-        }
-        Err(Error::Handle(
-            "`after` takes tasks of the run that is open, and this one is of another run or \
-             executor; wait for that run first, or submit both in one run",
-        ))
+    /// Whether any of them came after the fork.
+    #[inline]
+    pub(super) fn names_imports(&self) -> bool {
+        self.buffers.imported
     }
 
-    fn check_group(&self, members: usize, options: &TaskOptions) -> Result<(), Error> {
-        if members == 0 {
-            return Err(Error::EmptyGroup);
+    /// Checks every tensor, notes what it names, and adds up what is to be allocated. After an error
+    /// nothing is noted.
+    #[inline]
+    pub(super) fn plan(
+        &mut self,
+        in_flight: &mut InFlight,
+        request: &Request<'_>,
+        members: &[TaskArgs],
+    ) -> Result<Plan, Error> {
+        let planned = match self.add_up(in_flight, request, members) {
+            Ok(plan) if self.buffers.imported => self.plan_again(in_flight, request, members, plan),
+            planned => planned,
+        };
+        if planned.is_err() {
+            self.unmark(in_flight);
         }
-        let kind = options.kind;
-        let live = self.shared.health.live[kind.index()].load(SeqCst);
-        if members > live as usize {
-            return Err(Error::GroupTooLarge { members, pool: live as usize, kind });
-        }
-        if options.worker.is_some() {
-            return Err(Error::Options("a group takes whichever workers are idle: leave out `on`"));
-        }
-        if options.snapshot {
-            return Err(Error::Options(
-                "members of a group start at different times, so a snapshot of one could hold \
-                 what another has written already: retry groups with `idempotent`",
-            ));
-        }
-        Ok(())
+        planned
     }
 
     /// A buffer that came after the fork may have been dropped, by another thread, before it was
     /// noted as used; what was mapped would be gone then. Either that is seen here, or the use is
     /// seen there.
     #[cold]
-    pub(super) fn plan_again(
+    fn plan_again(
         &mut self,
+        in_flight: &mut InFlight,
         request: &Request<'_>,
-        args: &[TaskArgs],
+        members: &[TaskArgs],
         mut plan: Plan,
     ) -> Result<Plan, Error> {
-        while self.buffers.is_outdated(&self.shared.buffers) {
-            self.unmark();
-            plan = self.plan(request, args)?;
+        while self.buffers.is_outdated(&in_flight.shared().buffers) {
+            self.unmark(in_flight);
+            plan = self.add_up(in_flight, request, members)?;
         }
         Ok(plan)
     }
 
     /// Checks every tensor, notes what it names, and adds up what is to be allocated.
     #[inline]
-    pub(super) fn plan(
+    fn add_up(
         &mut self,
+        in_flight: &mut InFlight,
         request: &Request<'_>,
         members: &[TaskArgs],
     ) -> Result<Plan, Error> {
         let mut plan = Plan::default();
         self.accesses.clear();
-        self.buffers.refresh(&self.shared.buffers, &mut self.map);
+        in_flight.refresh(&mut self.buffers);
         self.buffers.imported = false;
-        let task = self.ring.next();
-        let strict = self.map.hazards() == Hazards::Strict;
+        let task = in_flight.window().next();
+        let strict = in_flight.hazards() == Hazards::Strict;
         // Without types, a function may write to what it was to read.
-        let typed = self.shared.is_typed();
+        let typed = in_flight.shared().is_typed();
         if typed && request.slices.is_none() {
             refuse_no_dep(members)?;
         }
@@ -190,10 +134,11 @@ impl Orchestrator {
                     None => tensor.nbytes()?,
                 };
                 if tensor.data() == 0 {
-                    self.plan_null(&mut plan, index, tag, bytes)?;
+                    plan_null(&mut plan, index, tag, bytes)?;
                 } else if bytes > 0 {
                     let range = tensor.data()..tensor.data() + bytes;
-                    if !self.is_known(&range, task, !typed || tag != TensorArgType::Input) {
+                    let writes = !typed || tag != TensorArgType::Input;
+                    if !self.is_known(in_flight, &range, task, writes) {
                         let address = range.start;
                         return Err(Error::UnknownAddress { index, address, bytes });
                     }
@@ -212,7 +157,12 @@ impl Orchestrator {
                 let own = &self.accesses[own..];
                 if let Some(parameters) = request.slices {
                     if shared_and_written(own) {
-                        return Err(self.overlapping_slices(request, members, parameters));
+                        return Err(slices::overlapping(
+                            &in_flight.shared().names,
+                            request,
+                            members,
+                            parameters,
+                        ));
                     }
                 } else if let Some(twice) = written_twice(own) {
                     return Err(overlapping(index, args, &twice));
@@ -220,11 +170,16 @@ impl Orchestrator {
             }
         }
         if let Some(parameters) = request.slices.filter(|_| request.group)
-            && among_members(members).is_some()
+            && slices::among_members(members).is_some()
         {
-            return Err(self.overlapping_slices(request, members, parameters));
+            return Err(slices::overlapping(
+                &in_flight.shared().names,
+                request,
+                members,
+                parameters,
+            ));
         }
-        self.check_guards()?;
+        self.check_guards(in_flight)?;
         if plan.blobs > MAX_ARGS_BYTES {
             return Err(Error::ArgsTooLarge(plan.blobs));
         }
@@ -240,66 +195,37 @@ impl Orchestrator {
         Ok(plan)
     }
 
-    /// A tensor with a null address: to be allocated if it is an output, empty otherwise.
-    fn plan_null(
-        &self,
-        plan: &mut Plan,
-        index: usize,
-        tag: TensorArgType,
-        bytes: u64,
-    ) -> Result<(), Error> {
-        plan.null_outputs |= tag == TensorArgType::Output;
-        match tag {
-            TensorArgType::Output if bytes > 0 => {
-                let total = align_up(bytes).and_then(|b| plan.slab.checked_add(b));
-                plan.slab = total.ok_or_else(|| AbiError::SizeOverflow(Vec::new()))?;
-                plan.outputs.push(bytes);
-                Ok(())
-            }
-            TensorArgType::NoDep | TensorArgType::Output => Ok(()),
-            _ if bytes == 0 => Ok(()),
-            _ => Err(Error::NullTensor(index)),
-        }
-    }
-
     /// Whether the bytes lie in a buffer or a live slab; if so, it is held until `task` is through.
     /// Memory of a higher level is held by the task of that level that this is a part of.
     #[inline]
-    pub(super) fn is_known(
+    fn is_known(
         &mut self,
-        bytes: &std::ops::Range<u64>,
+        in_flight: &mut InFlight,
+        bytes: &Range<u64>,
         task: u64,
         writes: bool,
     ) -> bool {
-        if self.buffers.note_use(bytes, task, writes) {
-            return true;
-        }
-        match self.slab_of(bytes) {
-            Some(slab) => {
-                slab.last_use = Some(slab.last_use.map_or(task, |last| last.max(task)));
-                true
-            }
-            None => self.lent(bytes),
-        }
+        self.buffers.note_use(bytes, task, writes)
+            || in_flight.note_use(bytes, task)
+            || self.is_lent(in_flight, bytes)
     }
 
     /// Whether they are bytes of a higher level that the task of that level names.
     #[cold]
-    fn lent(&self, bytes: &std::ops::Range<u64>) -> bool {
-        let within =
-            |lent: &std::ops::Range<u64>| lent.start <= bytes.start && bytes.end <= lent.end;
-        self.lent.iter().any(within) && self.shared.inherited.holds(bytes)
+    fn is_lent(&self, in_flight: &InFlight, bytes: &Range<u64>) -> bool {
+        let within = |lent: &Range<u64>| lent.start <= bytes.start && bytes.end <= lent.end;
+        self.lent.iter().any(within) && in_flight.shared().inherited.holds(bytes)
     }
 
     /// Looks for guards of the host, once it is noted which bytes are used.
     #[inline]
-    fn check_guards(&self) -> Result<(), Error> {
-        if self.shared.accesses.are_some() { self.look_for_guards() } else { Ok(()) }
+    fn check_guards(&self, in_flight: &InFlight) -> Result<(), Error> {
+        let shared = in_flight.shared();
+        if shared.accesses.are_some() { self.look_for_guards(shared.is_typed()) } else { Ok(()) }
     }
 
     #[cold]
-    fn look_for_guards(&self) -> Result<(), Error> {
-        let typed = self.shared.is_typed();
+    fn look_for_guards(&self, typed: bool) -> Result<(), Error> {
         let guarded = |access: &Access| {
             let writes = !typed || access.tag != TensorArgType::Input;
             !access.bytes.is_empty() && self.buffers.is_guarded(&access.bytes, writes)
@@ -310,28 +236,53 @@ impl Orchestrator {
         }
     }
 
-    fn slab_of(&mut self, bytes: &std::ops::Range<u64>) -> Option<&mut Slab> {
-        let inside = |&(base, size): &(u64, u64)| base <= bytes.start && bytes.end <= base + size;
-        let heap = self.heaps.iter().position(inside)?;
-        let offset = bytes.start - self.heaps[heap].0;
-        self.ring.heaps[heap].slab_of(offset, bytes.end - bytes.start)
-    }
-
     /// A submit that fails has named its bytes as used by a task that will not be: by the one
-    /// before it, then, which is the most that can be true.
+    /// before it, then.
     #[cold]
-    pub(super) fn unmark(&mut self) {
-        let task = self.ring.next();
-        let accesses = std::mem::take(&mut self.accesses);
-        for access in &accesses {
-            if let Some(slab) = self.slab_of(&access.bytes)
-                && slab.last_use == Some(task)
-            {
-                slab.last_use = task.checked_sub(1);
-            }
+    pub(super) fn unmark(&mut self, in_flight: &mut InFlight) {
+        let task = in_flight.window().next();
+        for access in &self.accesses {
+            in_flight.unmark(&access.bytes, task);
             self.buffers.unmark(&access.bytes, task);
         }
+    }
+
+    /// Fan-in nodes, fewer than that, are about to take numbers: buffers are held for one behind them.
+    #[cold]
+    pub(super) fn hold_meanwhile(&mut self, in_flight: &InFlight, nodes: usize) {
+        let behind = in_flight.window().next() + nodes as u64;
+        for access in self.accesses.iter().filter(|access| !access.bytes.is_empty()) {
+            self.buffers.note_use(&access.bytes, behind, access.tag != TensorArgType::Input);
+        }
+    }
+
+    /// Fan-in nodes have taken numbers, so the task's own is larger than was thought when its bytes
+    /// were noted as used.
+    #[cold]
+    pub(super) fn hold_for_later(&mut self, in_flight: &mut InFlight) {
+        let task = in_flight.window().next();
+        let accesses = std::mem::take(&mut self.accesses);
+        for access in accesses.iter().filter(|access| !access.bytes.is_empty()) {
+            let writes = access.tag != TensorArgType::Input;
+            self.is_known(in_flight, &access.bytes, task, writes);
+        }
         self.accesses = accesses;
+    }
+}
+
+/// A tensor with a null address: to be allocated if it is an output, empty otherwise.
+fn plan_null(plan: &mut Plan, index: usize, tag: TensorArgType, bytes: u64) -> Result<(), Error> {
+    plan.null_outputs |= tag == TensorArgType::Output;
+    match tag {
+        TensorArgType::Output if bytes > 0 => {
+            let total = align_up(bytes).and_then(|b| plan.slab.checked_add(b));
+            plan.slab = total.ok_or_else(|| AbiError::SizeOverflow(Vec::new()))?;
+            plan.outputs.push(bytes);
+            Ok(())
+        }
+        TensorArgType::NoDep | TensorArgType::Output => Ok(()),
+        _ if bytes == 0 => Ok(()),
+        _ => Err(Error::NullTensor(index)),
     }
 }
 
@@ -354,7 +305,7 @@ fn refuse_no_dep(members: &[TaskArgs]) -> Result<(), Error> {
 /// Which arguments of this member write the same bytes. `behind` is the number of the argument
 /// that follows its last one.
 #[cold]
-fn overlapping(behind: usize, args: &TaskArgs, twice: &std::ops::Range<u64>) -> Error {
+fn overlapping(behind: usize, args: &TaskArgs, twice: &Range<u64>) -> Error {
     let first = behind - args.tensors().len();
     let writes = |(tensor, tag): (&ContinuousTensor, &TensorArgType)| {
         let end = tensor.data() + tensor.nbytes().unwrap_or(0);
@@ -368,10 +319,4 @@ fn overlapping(behind: usize, args: &TaskArgs, twice: &std::ops::Range<u64>) -> 
         address: twice.start,
         bytes: twice.end - twice.start,
     }
-}
-
-fn micros(deadline: Duration) -> Result<u32, Error> {
-    u32::try_from(deadline.as_micros()).ok().filter(|&us| us > 0).ok_or(Error::Options(
-        "a deadline lies between one microsecond and 2^32 microseconds (71 minutes)",
-    ))
 }

@@ -1,8 +1,8 @@
 //! What typed tasks need besides what all submits need: bytes that become a slice to write to are
 //! named once.
 
-use super::orchestrator::Orchestrator;
-use super::plan::Request;
+use super::callable_names::Names;
+use super::request::Request;
 use crate::abi::{TaskArgs, TensorArgType};
 use crate::error::{ArgumentError, ArgumentFault, Error};
 
@@ -74,29 +74,25 @@ pub(super) fn among_members(members: &[TaskArgs]) -> Option<(Place, Place, u64)>
     None
 }
 
-impl Orchestrator {
-    /// Why a typed task or group is refused of which two arguments share bytes that it writes.
-    /// `parameters` has the parameter of each tensor.
-    #[cold]
-    pub(super) fn overlapping_slices(
-        &self,
-        request: &Request<'_>,
-        members: &[TaskArgs],
-        parameters: &[u8],
-    ) -> Error {
-        let found = within_one(members).or_else(|| among_members(members));
-        let Some((first, second, bytes)) = found else {
-            return Error::Misuse("two slices of a task share bytes that it writes");
-        };
-        let number = |place: Place| parameters.get(place.1).map_or(0, |&n| usize::from(n));
-        let member = request.group.then_some(first.0);
-        let other = (first.0 != second.0).then_some(second.0);
-        let fault = ArgumentFault::Overlap { parameter: number(second), member: other, bytes };
-        let own = request.options.name.as_deref().map(str::to_owned);
-        let task = own.unwrap_or_else(|| {
-            self.shared.names.name(request.options.kind as u8, request.callable.0)
-        });
-        let parameter = number(first);
-        Error::Argument(Box::new(ArgumentError { task, parameter, member, fault }))
-    }
+/// Why a typed task or group is refused of which two arguments share bytes that it writes.
+/// `parameters` has the parameter of each tensor.
+#[cold]
+pub(super) fn overlapping(
+    names: &Names,
+    request: &Request<'_>,
+    members: &[TaskArgs],
+    parameters: &[u8],
+) -> Error {
+    let found = within_one(members).or_else(|| among_members(members));
+    let Some((first, second, bytes)) = found else {
+        return Error::Misuse("two slices of a task share bytes that it writes");
+    };
+    let number = |place: Place| parameters.get(place.1).map_or(0, |&n| usize::from(n));
+    let member = request.group.then_some(first.0);
+    let other = (first.0 != second.0).then_some(second.0);
+    let fault = ArgumentFault::Overlap { parameter: number(second), member: other, bytes };
+    let own = request.options.name.as_deref().map(str::to_owned);
+    let task = own.unwrap_or_else(|| names.name(request.options.kind as u8, request.callable.0));
+    let parameter = number(first);
+    Error::Argument(Box::new(ArgumentError { task, parameter, member, fault }))
 }

@@ -161,7 +161,7 @@ pub(super) struct SubmitGuard {
 
 impl SubmitGuard {
     fn new(submit_lock: &Arc<SubmitLock>, orchestrator: Box<Orchestrator>) -> Self {
-        orchestrator.shared.accesses.begin_submits();
+        orchestrator.shared().accesses.begin_submits();
         Self { submit_lock: Arc::clone(submit_lock), orchestrator: Some(orchestrator) }
     }
 }
@@ -190,7 +190,7 @@ impl Drop for SubmitGuard {
     fn drop(&mut self) {
         let mut state = self.submit_lock.state();
         if let Some(orchestrator) = &self.orchestrator {
-            orchestrator.shared.accesses.end_submits();
+            orchestrator.shared().accesses.end_submits();
         }
         state.orchestrator = self.orchestrator.take();
         state.holder = None;

@@ -62,23 +62,14 @@ const PACKAGES: &[Package] = &[
             // On top of the executor: what it submits is what anybody submits, checked more closely.
             ("typed", &["abi", "error", "executor", "ids", "limits", "ring", "worker"]),
         ],
-        known_circles: &[&["executor/plan.rs", "executor/slices.rs"]],
+        known_circles: &[],
         extensions: &[
             ("Executor", &["executor/builder.rs"]),
             ("Builder", &["executor/chips.rs", "executor/level.rs", "typed/spawn.rs"]),
             ("Orchestrator", &["typed/spawn.rs"]),
             ("Buffer", &["typed/view.rs"]),
         ],
-        known_foreign_impls: &[(
-            "Orchestrator",
-            &[
-                "executor/dependencies.rs",
-                "executor/plan.rs",
-                "executor/rings.rs",
-                "executor/slices.rs",
-                "executor/submit.rs",
-            ],
-        )],
+        known_foreign_impls: &[],
     },
     Package {
         directory: "crates/process",

@@ -1,35 +1,128 @@
-//! Dependencies: which producers may still run, how fan-in nodes collect them when there are many,
-//! and the steps that make a written task visible.
+//! The slots in flight as their only writer holds them: room for tasks is taken and given back, and
+//! a task that was written is made visible and entered into the lists of its producers.
 
 use mailring_process::sync::prefetch_write;
 
-use super::orchestrator::Orchestrator;
 use crate::abi::{CallConfig, TaskArgs};
 use crate::graph::Producer;
 use crate::ids::WorkerKind;
-use crate::limits::MAX_FAN_IN;
-use crate::mailbox::descriptor::{ANYWHERE, FAN_IN, Head, Route};
+use crate::limits::{HEAP_RINGS, MAX_FAN_IN};
+use crate::mailbox::descriptor::{ANYWHERE, FAN_IN, Head, Route, TaskDescriptors};
 use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::slot::{GUARD, NO_FAILED_ROOT, Push};
 use crate::ring::table::EdgeKind;
 use crate::ring::word::SUBMITTER;
+use crate::ring::{DistRing, HeapRing, RingError, Table, Word};
+use crate::segment::{Arena, Settled};
+use crate::worker::Publisher;
 
-impl Orchestrator {
-    /// Producers that may still run, and the failure that is known to reach the task.
+/// The ring of slots, and the memory of the heap rings that goes with them.
+pub(super) struct Window {
+    arena: &'static Arena,
+    table: Table<'static>,
+    descriptors: TaskDescriptors,
+    publisher: Publisher<'static>,
+    ring: DistRing,
+}
+
+impl Window {
+    pub(super) fn new(arena: &'static Arena) -> Result<Self, RingError> {
+        let producer = arena.shape().total_workers();
+        Ok(Self {
+            arena,
+            table: arena.table(),
+            descriptors: arena.descriptors(),
+            publisher: Publisher::with_rings(arena, producer),
+            ring: DistRing::new(arena.shape().ring)?,
+        })
+    }
+
     #[inline]
-    pub(super) fn find_live(&self, producers: &[Producer], live: &mut Vec<Producer>) -> u64 {
-        live.clear();
-        let mut failed_root = NO_FAILED_ROOT;
-        for &producer in producers {
-            // A failure does not reach tasks of a later run.
-            let data = producer.data && producer.task >= self.run.first;
-            if producer.task >= self.ring.tail() {
-                live.push(Producer { data, ..producer });
-            } else if data && let Some(&root) = self.failed.get(&producer.task) {
-                failed_root = failed_root.min(root);
+    pub(super) fn arena(&self) -> &'static Arena {
+        self.arena
+    }
+
+    /// The number of the next task.
+    #[inline]
+    pub(super) fn next(&self) -> u64 {
+        self.ring.next()
+    }
+
+    /// The number of the oldest task in the window.
+    #[inline]
+    pub(super) fn tail(&self) -> u64 {
+        self.ring.tail()
+    }
+
+    /// Slots in all.
+    pub(super) fn slots(&self) -> u64 {
+        self.ring.window()
+    }
+
+    /// Slots in use.
+    pub(super) fn active(&self) -> u64 {
+        self.ring.active()
+    }
+
+    #[inline]
+    pub(super) fn has_room(&self, slots: u64, needs: Needs) -> bool {
+        self.ring.has_room(slots, needs)
+    }
+
+    #[inline]
+    pub(super) fn reserve(&mut self, needs: Needs) -> Option<Reservation> {
+        self.ring.reserve(needs)
+    }
+
+    /// Lets retired slots leave; `failed` gets those that failed.
+    ///
+    /// # Errors
+    /// The oldest slot holds a word that no step of the protocol writes.
+    pub(super) fn reclaim(&mut self, failed: &mut Vec<u64>) -> Result<(), Word> {
+        let table = self.table;
+        self.ring.reclaim(&table, u64::MAX, |seq, word| {
+            if word.is_failed() {
+                failed.push(seq);
             }
-        }
-        failed_root
+        })
+    }
+
+    /// The heap ring of this number.
+    #[inline]
+    pub(super) fn heap(&mut self, index: usize) -> &mut HeapRing {
+        &mut self.ring.heaps[index]
+    }
+
+    pub(super) fn heaps(&mut self) -> &mut [HeapRing; HEAP_RINGS] {
+        &mut self.ring.heaps
+    }
+
+    /// The ring of the copies of snapshots.
+    pub(super) fn copies(&mut self) -> &mut HeapRing {
+        &mut self.ring.copies
+    }
+
+    /// How a task in the window stands.
+    pub(super) fn settled(&self, seq: u64) -> Settled {
+        self.arena.settled(seq)
+    }
+
+    /// What is known of why a task in the window failed.
+    pub(super) fn failed_root(&self, seq: u64) -> u64 {
+        self.arena.failed_root_of(self.ring.place(seq).0, seq)
+    }
+
+    pub(super) fn word(&self, seq: u64) -> Word {
+        self.table.slot(self.ring.place(seq).0).load()
+    }
+
+    pub(super) fn head(&self, seq: u64) -> Head {
+        self.descriptors.head(self.ring.place(seq).0)
+    }
+
+    #[inline]
+    pub(super) fn descriptors(&self) -> TaskDescriptors {
+        self.descriptors
     }
 
     /// More producers than a fan-in word can name are collected, as often as it takes, by tasks
