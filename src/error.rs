@@ -14,7 +14,7 @@ use crate::ring::RingError;
 #[non_exhaustive]
 pub enum BuildError {
     /// No workers, or too many.
-    #[error("{0} workers are not possible: choose 1 to {MAX_WORKERS}, both kinds together")]
+    #[error("invalid number of workers {0}: choose 1 to {MAX_WORKERS}, both kinds together")]
     Workers(usize),
     /// An invalid size of the window or of a heap ring.
     #[error(transparent)]
@@ -219,7 +219,7 @@ impl std::fmt::Display for PinnedHeap {
     }
 }
 
-/// An argument of a typed task that cannot be. Parameters are counted from 1; the context is none.
+/// An invalid argument of a typed task. Parameters are counted from 1; the context is none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ArgumentError {
     /// What the task is called.
@@ -303,6 +303,127 @@ pub enum ArgumentFault {
     },
 }
 
+/// A call that is not possible where, or with what, it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// Made inside the function of a task.
+    #[error(
+        "this executor belongs to the host: inside a task's function it does not submit or wait; \
+         return the data and submit from the host"
+    )]
+    InsideTask,
+    /// Made in a process that the host forked by itself.
+    #[error(
+        "this executor belongs to the process that built it, and this is a child of it; build one \
+         here"
+    )]
+    ForkedChild,
+    /// A run inside a run of the same executor.
+    #[error(
+        "a run inside a run of the same executor would wait for itself; submit to the `orch` that \
+         is open, in a nested scope if need be"
+    )]
+    NestedRun,
+    /// The executor was closed while a run was open that was begun by hand.
+    #[error(
+        "a run that was begun by hand was still open when its executor was closed, and was \
+         cancelled; end or detach it first"
+    )]
+    OpenRun,
+    /// An untyped submit of a function that has typed parameters.
+    #[error(
+        "callable {0:#x} was registered with `Builder::task`, so its arguments go through `spawn`, \
+         which checks them against its parameters"
+    )]
+    TypedFunction(u64),
+    /// A typed task where two tasks may have the same bytes at the same time.
+    #[error(
+        "typed tasks get slices, which compatible hazards do not keep from others: build the \
+         executor with strict hazards, or register the function with `register`"
+    )]
+    CompatibleHazards,
+    /// A NO_DEP tensor of an untyped task in an executor with typed tasks.
+    #[error(
+        "NO_DEP in an executor with typed tasks, which hold slices of what they name: use another \
+         tag, or a typed task with the unsafe `View::unordered`"
+    )]
+    UnorderedBesideTyped,
+    /// A guard of an imported buffer.
+    #[error(
+        "others may write to an imported buffer, so there is no slice of it; copy it (`to_vec`), or \
+         use `as_mut_ptr`"
+    )]
+    ImportedSlice,
+    /// `unregister` of a function that was there from the start.
+    #[error(
+        "callable {0:#x} was registered before the start, and stays; only functions of \
+         `register_library` are taken back"
+    )]
+    NotDynamic(u64),
+}
+
+/// Options of a task that are invalid, or contradict each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidOptions {
+    /// Retries of a body that may have written half of its outputs.
+    #[error(
+        "{0} retries need `idempotent` or `snapshot`: a body that was cut short may have written \
+         half of its outputs"
+    )]
+    UnsafeRetries(u32),
+    /// More retries than there can be.
+    #[error("invalid retries {0}: at most {max}", max = MAX_ATTEMPTS - 1)]
+    Retries(u32),
+    /// A deadline of no time, or of more than there can be.
+    #[error(
+        "invalid deadline {0:?}: it lies between one microsecond and 2^32 microseconds (71 minutes)"
+    )]
+    Deadline(Duration),
+    /// A task that only a worker could run that will not come back.
+    #[error("{0} was retired; direct the task elsewhere")]
+    RetiredWorker(WorkerId),
+    /// A group that is directed to one worker.
+    #[error("a group takes whichever workers are idle, and is directed to {0}: leave out `on`")]
+    DirectedGroup(WorkerId),
+    /// A group with a snapshot.
+    #[error(
+        "members of a group start at different times, so a snapshot of one could hold what another \
+         has written already: retry groups with `idempotent`"
+    )]
+    GroupSnapshot,
+}
+
+/// What a handle does not name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidHandle {
+    /// A task of another run, or of another executor.
+    #[error(
+        "{0} belongs to another run, which has ended, or to another executor; wait for it in its own \
+         run"
+    )]
+    OtherRun(TaskId),
+    /// The same, in `after`.
+    #[error(
+        "`after` takes tasks of the run that is open, and {0} is of another run or executor; wait \
+         for that run first, or submit both in one run"
+    )]
+    After(TaskId),
+    /// A tensor that the submit has not allocated.
+    #[error(
+        "tensor argument {argument} of {task} was not allocated by the submit; only OUTPUT \
+         arguments with a null address are, and the others are already named by the caller"
+    )]
+    NotAllocated {
+        /// The task.
+        task: TaskId,
+        /// Which of its tensor arguments, members one after the other.
+        argument: usize,
+    },
+}
+
 /// Why a submit, a wait or a run did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -313,7 +434,7 @@ pub enum Error {
     /// Invalid arguments.
     #[error(transparent)]
     Args(#[from] AbiError),
-    /// An argument of a typed task that cannot be.
+    /// An invalid argument of a typed task.
     #[error(transparent)]
     Argument(Box<ArgumentError>),
     /// A ring can never give what was asked.
@@ -358,7 +479,7 @@ pub enum Error {
         bytes: u64,
     },
     /// A group without members.
-    #[error("a group needs at least one member")]
+    #[error("invalid group of 0 members: it needs at least one")]
     EmptyGroup,
     /// A group that can never form.
     #[error("a group of {members} members is larger than its pool of {pool} {kind} workers")]
@@ -374,7 +495,7 @@ pub enum Error {
     #[error("there are no {0} workers in this executor; ask the builder for some")]
     NoWorkers(WorkerKind),
     /// A worker that does not exist, or is of the other kind.
-    #[error("{worker} is no {kind} worker of this executor")]
+    #[error("{worker} is no {kind} worker of this executor; direct the task to one that is")]
     WrongWorker {
         /// Asked for.
         worker: WorkerId,
@@ -387,7 +508,7 @@ pub enum Error {
          `register` returned are, and those of another executor are not"
     )]
     UnknownFunction(u64),
-    /// A function cannot be registered after the start.
+    /// A function was not registered after the start.
     #[error("cannot register `{}` of {}: {why}", Shown(symbol), Shown(path))]
     Library {
         /// The shared object.
@@ -397,17 +518,14 @@ pub enum Error {
         /// What is in the way.
         why: String,
     },
-    /// Options that contradict each other.
-    #[error("{0}")]
-    Options(&'static str),
-    /// More retries than can be told apart.
-    #[error("{0} retries are too many: at most {max} can be told apart", max = MAX_ATTEMPTS - 1)]
-    Retries(u32),
+    /// Options that are invalid, or contradict each other.
+    #[error(transparent)]
+    Options(#[from] InvalidOptions),
     /// Scopes too deep.
     #[error("scopes are {MAX_SCOPE_DEPTH} deep already; close one first")]
     ScopeDepth,
     /// `scope_end` without `scope_begin`.
-    #[error("scope_end without an open scope of this run")]
+    #[error("scope_end without an open scope of this run; call scope_begin first")]
     NoScope,
     /// The rings are full, and `try_submit` does not wait.
     #[error("{what} is full: {why}; wait for a task, or use `submit`")]
@@ -444,8 +562,11 @@ pub enum Error {
         tasks: Box<str>,
     },
     /// A handle of another run, or an output that was not allocated.
-    #[error("{0}")]
-    Handle(&'static str),
+    #[error(transparent)]
+    Handle(#[from] InvalidHandle),
+    /// A buffer with more elements than a tensor has.
+    #[error("invalid length {0} of a buffer: at most 2^32 - 1 elements; make several")]
+    BufferLength(usize),
     /// Buffer space is used up.
     #[error(
         "no room for a buffer of {asked} bytes: {used} of {capacity} bytes of buffer space are in \
@@ -498,7 +619,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is shorter than the buffer over it.
-    #[error("importing memory: the file has {available} bytes, and the buffer would have {asked}")]
+    #[error(
+        "importing memory: the file has {available} bytes, and the buffer would have {asked}; ask for \
+         fewer elements, or make the file longer first"
+    )]
     ImportTooShort {
         /// Bytes asked for.
         asked: u64,
@@ -507,8 +631,8 @@ pub enum Error {
     },
     /// The file could be made shorter under those who use it.
     #[error(
-        "importing memory: the file cannot be sealed against shrinking (F_SEAL_SHRINK), and whoever \
-         touched what was cut off would die of SIGBUS; import a memfd made with MFD_ALLOW_SEALING, \
+        "importing memory: the file does not take the seal against shrinking (F_SEAL_SHRINK), and \
+         whoever touched what was cut off would die of SIGBUS; import a memfd made with MFD_ALLOW_SEALING, \
          or use the unsafe `import_unsealed`"
     )]
     ImportUnsealed,
@@ -528,10 +652,10 @@ pub enum Error {
     /// The table of imports is full.
     #[error("{0} imported buffers are there, the most there can be; drop some")]
     Imports(usize),
-    /// Called in a place where it cannot work.
-    #[error("{0}")]
-    Misuse(&'static str),
-    /// The executor cannot go on.
+    /// A call that is not possible where it was made.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// The executor has failed as a whole, or was closed.
     #[error("the executor has failed: {0}; build a new one")]
     Failed(String),
     /// What the closure of a run returned by itself.

@@ -1,4 +1,4 @@
-//! Newtype identities: what a number means is in its type.
+//! Numbers of tasks, workers and functions, each a type of its own.
 
 use std::fmt;
 use std::sync::atomic::AtomicU32;

@@ -46,16 +46,16 @@
     doc = "| [`flow`] | functions as nodes: calls, refs, actors, waits |"
 )]
 //! | [`typed`] | tasks with typed parameters |
+//! | [`executor`] | options, handles, runs that are ended by hand, levels |
+//! | [`worker`] | workers of one's own, and what a body can ask |
+//! | [`error`] | every error, with what it names |
+//! | [`ids`] | numbers of tasks, workers and functions |
 //! | [`abi`] | tensor descriptors, the argument blob, data types, callables |
 //! | [`chip`] | workers that drive a chip through a runtime library |
-//! | [`ring`] | task slots, the window, heap rings |
-//! | [`mailbox`] | ready queues and sets, parkers, task descriptors, group words |
-//! | [`graph`] | tensor map, scopes |
 //! | [`native`] | bodies in C |
 //! | [`limits`] | every bound |
 //!
-//! The modules are public so that tests and bindings can reach them; programs need the front page
-//! only. Linux on x86-64 and aarch64.
+//! Linux on x86-64 and aarch64.
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("mailring needs Linux on x86-64 or aarch64");
@@ -64,11 +64,20 @@ compile_error!("mailring needs a little-endian machine: its byte layouts are tho
 
 pub mod abi;
 pub mod chip;
-pub mod graph;
+pub mod error;
+pub mod executor;
+pub mod ids;
 pub mod limits;
-pub mod mailbox;
-pub mod ring;
 pub mod typed;
+pub mod worker;
+
+// Public for their tests alone.
+#[doc(hidden)]
+pub mod graph;
+#[doc(hidden)]
+pub mod mailbox;
+#[doc(hidden)]
+pub mod ring;
 
 /// Functions with the calling convention of C, as bodies of tasks: for bindings, and for what
 /// [`Executor::register_library`] loads.
@@ -84,24 +93,32 @@ pub mod prelude {
     };
 }
 
-mod error;
-mod executor;
-mod ids;
 mod segment;
-mod worker;
 
 #[cfg(feature = "flow")]
 #[doc(inline)]
 pub use mailring_flow as flow;
 
-pub use error::{
-    ArgumentError, ArgumentFault, BuildError, Error, FailureKind, PinnedHeap, TaskFailure,
-};
+#[doc(inline)]
+pub use error::{BuildError, Error};
+#[doc(inline)]
 pub use executor::{
-    Buffer, Builder, Executor, Level, Mode, OpenRun, Orchestrator, Priority, ReadGuard, Refused,
-    RunHandle, Stats, TaskHandle, TaskOptions, WriteGuard,
+    Buffer, Builder, Executor, Mode, Orchestrator, RunHandle, TaskHandle, TaskOptions,
 };
-pub use graph::Hazards;
+#[doc(inline)]
+pub use worker::TaskContext;
+
+// The rest has its place in the modules above; the short paths work as well.
+#[doc(hidden)]
+pub use error::{
+    ArgumentError, ArgumentFault, FailureKind, InvalidHandle, InvalidOptions, Misuse, PinnedHeap,
+    TaskFailure,
+};
+#[doc(hidden)]
+pub use executor::{
+    Hazards, Level, OpenRun, Priority, ReadGuard, Refused, Stats, WaitStrategy, WriteGuard,
+};
+#[doc(hidden)]
 pub use ids::{Callable, TaskId, WorkerId, WorkerKind};
-pub use mailring_process::wait::WaitStrategy;
-pub use worker::{Cancelled, GroupContext, TaskContext, Worker};
+#[doc(hidden)]
+pub use worker::{Cancelled, GroupContext, Worker};

@@ -117,7 +117,7 @@ impl ChipRuntime {
     /// A program by its number.
     ///
     /// # Errors
-    /// There is none.
+    /// No program has this number.
     pub fn program(&self, callable: Callable) -> Result<&ChipCallable, ChipError> {
         find(&self.programs, callable.0).map(|program| &program.callable)
     }

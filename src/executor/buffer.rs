@@ -7,7 +7,7 @@ use super::buffer_allocator::Record;
 use super::guards::{Claim, ReadGuard, WriteGuard};
 use super::shared::Shared;
 use crate::abi::{AbiError, ContinuousTensor, Element, cells};
-use crate::error::Error;
+use crate::error::{Error, Misuse};
 
 /// `len` elements of shared memory, zeroed when made. Every worker sees it at the same address.
 ///
@@ -49,7 +49,7 @@ impl<T: Element> Buffer<T> {
     /// Takes part of the arena.
     pub(super) fn new(shared: &Arc<Shared>, len: usize) -> Result<Self, Error> {
         if u32::try_from(len).is_err() {
-            return Err(Error::Misuse("a buffer has at most 2^32 - 1 elements; make several"));
+            return Err(Error::BufferLength(len));
         }
         let bytes = (len as u64).checked_mul(size_of::<T>() as u64);
         let (record, used_before) = shared.buffers.take(bytes)?;
@@ -227,10 +227,7 @@ impl<T: Element> Buffer<T> {
     fn is_ours(&self) -> Result<(), Error> {
         match self.foreign {
             false => Ok(()),
-            true => Err(Error::Misuse(
-                "others may write to an imported buffer, so there is no slice of it; copy it \
-                 (`to_vec`), or use `as_mut_ptr`",
-            )),
+            true => Err(Misuse::ImportedSlice.into()),
         }
     }
 

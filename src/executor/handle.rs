@@ -1,7 +1,7 @@
 //! What a submit returns.
 
 use crate::abi::ContinuousTensor;
-use crate::error::Error;
+use crate::error::{Error, InvalidHandle};
 use crate::ids::TaskId;
 
 /// Every tensor argument of a submit, members one after the other, and whether the submit
@@ -34,10 +34,7 @@ impl TaskHandle {
     pub fn tensor(&self, index: usize) -> Result<ContinuousTensor, Error> {
         match self.tensors.as_ref().and_then(|tensors| tensors.get(index)) {
             Some((tensor, true)) => Ok(*tensor),
-            _ => Err(Error::Handle(
-                "this tensor argument was not allocated by the submit; only OUTPUT arguments with \
-                 a null address are, and the others are already named by the caller",
-            )),
+            _ => Err(InvalidHandle::NotAllocated { task: self.id(), argument: index }.into()),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn memory_for<T: Element>(len: usize) -> Result<OwnedFd, Error> {
 pub(super) fn check<T: Element>(memory: &OwnedFd, len: usize, sealed: bool) -> Result<u64, Error> {
     let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
     if u32::try_from(len).is_err() {
-        return Err(Error::Misuse("a buffer has at most 2^32 - 1 elements; make several"));
+        return Err(Error::BufferLength(len));
     }
     let long_enough = || {
         let failed = |source| Error::Import { what: "asking for its size", source };

@@ -39,6 +39,12 @@ pub use options::{Priority, TaskOptions};
 pub use orchestrator::{Orchestrator, Refused};
 pub use run::RunHandle;
 
+#[doc(inline)]
+pub use mailring_process::wait::WaitStrategy;
+
+#[doc(inline)]
+pub use crate::graph::Hazards;
+
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +52,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::abi::Element;
-use crate::error::Error;
+use crate::error::{Error, Misuse};
 use crate::ids::{Callable, WorkerKind};
 use crate::segment::BODY;
 use dynamic::Candidate;
@@ -116,9 +122,9 @@ impl Executor {
     /// Opens a scope, lets `submit` fill it, closes it, and waits for all its tasks.
     ///
     /// # Errors
-    /// What the closure returned, or else the first root failure of the run in the order of
-    /// submission. Runs of several threads go one after the other; a run inside a run of the same
-    /// executor is refused.
+    /// What the closure returned; or else [`Error::Task`] with the first root failure of the run, in
+    /// the order of submission. [`Error::Misuse`]: a run inside a run of the same executor (those of
+    /// several threads go one after the other). [`Error::Failed`]: the executor has failed.
     pub fn run<R>(
         &self,
         submit: impl FnOnce(&mut Orchestrator) -> Result<R, Error>,
@@ -135,7 +141,8 @@ impl Executor {
     /// Lets `submit` fill a scope and returns without waiting for the tasks.
     ///
     /// # Errors
-    /// What the closure returned; what it had submitted goes on.
+    /// What the closure returned, though what it had submitted goes on; otherwise as
+    /// [`run`](Self::run), failures of tasks excepted.
     pub fn submit_run<R>(
         &self,
         submit: impl FnOnce(&mut Orchestrator) -> Result<R, Error>,
@@ -155,7 +162,8 @@ impl Executor {
     /// Begins a run that is ended by hand. Waits until no other run is open.
     ///
     /// # Errors
-    /// The calling thread has a run of this executor open; the executor has failed.
+    /// [`Error::Misuse`]: the calling thread has a run of this executor open. [`Error::Failed`]: the
+    /// executor has failed, or was closed.
     pub fn begin(&self) -> Result<OpenRun, Error> {
         self.begin_for(None)?.ok_or_else(never)
     }
@@ -177,7 +185,8 @@ impl Executor {
     /// of runs.
     ///
     /// # Errors
-    /// The buffer space is used up.
+    /// [`Error::BufferSpace`]: the buffer space is used up. [`Error::BufferLength`]: more than
+    /// 2^32 - 1 elements.
     pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
         self.shared.check_place()?;
         match Buffer::new(&self.shared, len) {
@@ -199,7 +208,7 @@ impl Executor {
     /// when it looks up).
     ///
     /// # Errors
-    /// As [`import`](Self::import); there is no memory.
+    /// As [`import`](Self::import); [`Error::Import`] where there is no memory.
     pub fn memfd_buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>, Error> {
         self.take_over(import::memory_for::<T>(len)?, len, true, false)
     }
@@ -217,8 +226,9 @@ impl Executor {
     /// [`import_unsealed`](Self::import_unsealed).
     ///
     /// # Errors
-    /// The file is shorter than that, cannot be sealed, or cannot be mapped; the window or the table
-    /// of imports is full.
+    /// [`Error::ImportTooShort`]: the file is shorter than that. [`Error::ImportUnsealed`]: it does
+    /// not take the seal. [`Error::Import`]: mapping it failed. [`Error::ImportSpace`],
+    /// [`Error::Imports`]: the window or the table of imports is full. [`Error::BufferLength`].
     pub fn import<T: Element>(&self, memory: OwnedFd, len: usize) -> Result<Buffer<T>, Error> {
         self.take_over(memory, len, true, true)
     }
@@ -265,8 +275,8 @@ impl Executor {
     /// that call registered functions.
     ///
     /// # Errors
-    /// The file cannot be read, is not a shared object, or does not have the symbol; the table is
-    /// full. What loading it says is the error of the first task.
+    /// [`Error::Library`]: reading the file failed, it is not a shared object, it does not have the
+    /// symbol, or the table is full. What loading it says is the error of the first task.
     ///
     /// # Safety
     /// The shared object's initialisers can run in a worker, and the symbol is a function of that
@@ -293,13 +303,12 @@ impl Executor {
     /// Tasks that were submitted before run it.
     ///
     /// # Errors
-    /// No such function is registered.
+    /// [`Error::UnknownFunction`]: no such function is registered. [`Error::Misuse`]: it was
+    /// registered before the start.
     pub fn unregister(&self, callable: Callable) -> Result<(), Error> {
         self.shared.check_place()?;
         if self.shared.names.is_known(callable) {
-            return Err(Error::Misuse(
-                "only functions that were registered after the start can be taken back",
-            ));
+            return Err(Misuse::NotDynamic(callable.0).into());
         }
         match self.shared.dynamic.unregister(callable) {
             true => Ok(()),
@@ -313,8 +322,8 @@ impl Executor {
     /// How the tasks ended is told by the handles of their runs, also after this.
     ///
     /// # Errors
-    /// The time has passed and tasks are not through, which the error names; or a run that was
-    /// begun by hand is still open; or the executor has failed. In each case all has ended when
+    /// [`Error::StillRunning`]: the time has passed, and tasks are not through. [`Error::Misuse`]: a
+    /// run that was begun by hand is still open. [`Error::Failed`]. In each case all has ended when
     /// this returns: what was left was cancelled and had a grace, as when it is dropped.
     pub fn close(self, timeout: impl Into<Option<Duration>>) -> Result<(), Error> {
         self.drain(timeout)
@@ -331,17 +340,14 @@ impl Executor {
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         match self.submit_lock.take_until(until) {
             Some(mut orchestrator) => orchestrator.drain(until),
-            None => Err(Error::Misuse(
-                "a run that was begun by hand was still open when its executor was closed, and \
-                 was cancelled; end or detach it first",
-            )),
+            None => Err(Misuse::OpenRun.into()),
         }
     }
 
     /// No run begins from here on, and whoever waits for one is told. What is open goes on.
     ///
     /// # Errors
-    /// Called in a place where it cannot work: a function of one of its workers, a child of the host.
+    /// [`Error::Misuse`]: called in the function of a task, or in a child of the host.
     pub fn refuse_runs(&self) -> Result<(), Error> {
         self.shared.check_place()?;
         self.submit_lock.close();

@@ -17,7 +17,7 @@ use super::run_state::RunState;
 use super::shared::{Shared, kind_of};
 use super::tasks::Waited;
 use crate::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs, TensorArgType};
-use crate::error::{Error, TaskFailure};
+use crate::error::{Error, InvalidHandle, Misuse, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer};
 use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
 use crate::limits::{HEAP_ALIGN, INLINE_ARGS, MAX_FAN_IN};
@@ -183,7 +183,7 @@ impl Orchestrator {
     /// it has closed and the tasks that name them are through. Does not wait.
     ///
     /// # Errors
-    /// 64 scopes are open; or what the closure returned.
+    /// What the closure returned. [`Error::ScopeDepth`]: 64 scopes are open.
     pub fn scope<R>(
         &mut self,
         submit: impl FnOnce(&mut Self) -> Result<R, Error>,
@@ -198,7 +198,7 @@ impl Orchestrator {
     /// Opens a scope by hand; [`scope`](Self::scope) closes its own.
     ///
     /// # Errors
-    /// 64 scopes are open.
+    /// [`Error::ScopeDepth`]: 64 scopes are open.
     pub fn scope_begin(&mut self) -> Result<(), Error> {
         self.shared().check_place()?;
         self.in_flight.begin_scope()
@@ -208,7 +208,7 @@ impl Orchestrator {
     /// itself is not the caller's to close.
     ///
     /// # Errors
-    /// There is none.
+    /// [`Error::NoScope`]: no scope is open but that of the run.
     pub fn scope_end(&mut self) -> Result<(), Error> {
         if self.in_flight.scopes().depth() <= 1 {
             return Err(Error::NoScope);
@@ -240,7 +240,8 @@ impl Orchestrator {
     /// Waits for a task of this run.
     ///
     /// # Errors
-    /// The failure that reached it, by its root.
+    /// [`Error::Task`] with the root of the failure that reached it. [`Error::Handle`]: the task is of
+    /// another run or executor.
     pub fn wait(&mut self, handle: &TaskHandle) -> Result<(), Error> {
         self.wait_for(handle, None).map(drop)
     }
@@ -258,9 +259,7 @@ impl Orchestrator {
         let own = handle.executor == self.shared().id
             && self.in_flight.runs().open().contains(handle.seq);
         if !own || handle.seq >= self.in_flight.window().next() {
-            return Err(Error::Handle(
-                "this task belongs to another run, which has ended, or to another executor",
-            ));
+            return Err(InvalidHandle::OtherRun(handle.id()).into());
         }
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         match self.shared().tasks.wait_settled(handle.seq, until) {
@@ -390,8 +389,11 @@ impl Orchestrator {
     /// the handle names them.
     ///
     /// # Errors
-    /// Bad arguments, a request that can never fit, a wait that could never end. Nothing is
-    /// changed then.
+    /// Invalid arguments ([`Error::Args`], [`Error::UnknownAddress`], [`Error::NullTensor`],
+    /// [`Error::OverlappingWrites`], [`Error::ArgsTooLarge`]); a function or worker that is not there
+    /// ([`Error::UnknownFunction`], [`Error::NoWorkers`]); a request that never fits
+    /// ([`Error::Ring`]); a wait that would never end ([`Error::HeapDeadlock`]) or took too long
+    /// ([`Error::BackPressure`]). Nothing is changed then.
     #[inline]
     pub fn submit(
         &mut self,
@@ -417,7 +419,8 @@ impl Orchestrator {
     /// Submits a task with options; they also say to which kind of worker.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit); options that contradict each other.
+    /// As [`submit`](Self::submit). [`Error::Options`]: they are invalid, or contradict each other.
+    /// [`Error::Handle`]: `after` names a task of another run. [`Error::WrongWorker`].
     #[inline]
     pub fn submit_with(
         &mut self,
@@ -452,7 +455,8 @@ impl Orchestrator {
     /// NEXT_LEVEL pool at the same time.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit); no members, or more than the pool has workers.
+    /// As [`submit`](Self::submit). [`Error::EmptyGroup`], [`Error::GroupTooLarge`]: no members, or
+    /// more than the pool has workers.
     pub fn submit_group(
         &mut self,
         callable: impl Into<Callable>,
@@ -478,7 +482,7 @@ impl Orchestrator {
     /// directed to one; deadline and retries count for the group as a whole.
     ///
     /// # Errors
-    /// As [`submit_group`](Self::submit_group); options that a group cannot have.
+    /// As [`submit_group`](Self::submit_group) and [`submit_with`](Self::submit_with).
     pub fn submit_group_with(
         &mut self,
         callable: impl Into<Callable>,
@@ -504,10 +508,7 @@ impl Orchestrator {
         parameters: &[u8],
     ) -> Result<TaskHandle, Error> {
         if self.in_flight.hazards() != Hazards::Strict {
-            return Err(Error::Misuse(
-                "typed tasks get slices, which compatible hazards do not keep from others: build \
-                 the executor with strict hazards, or register the function with `register`",
-            ));
+            return Err(Misuse::CompatibleHazards.into());
         }
         let members = group.then_some(args.len());
         let config = CallConfig::default();
@@ -519,7 +520,8 @@ impl Orchestrator {
     /// the scope has closed and every task that names it is through.
     ///
     /// # Errors
-    /// More than five dimensions, overflow, a heap ring that is full for good.
+    /// [`Error::Args`]: more than five dimensions, or a size that overflows. [`Error::Ring`],
+    /// [`Error::HeapDeadlock`]: more than a heap ring has, or a ring that is full for good.
     pub fn alloc(&mut self, shape: &[u32], dtype: DataType) -> Result<ContinuousTensor, Error> {
         self.in_flight.shared().check_place()?;
         let mut tensor = ContinuousTensor::new(0, shape, dtype)?;

@@ -7,7 +7,7 @@ use super::in_flight::InFlight;
 use super::request::Request;
 use super::slices;
 use crate::abi::{AbiError, ContinuousTensor, TaskArgs, TensorArgType};
-use crate::error::Error;
+use crate::error::{Error, Misuse};
 use crate::graph::{Access, Hazards, shared_and_written, written_twice};
 use crate::limits::MAX_ARGS_BYTES;
 use crate::mailbox::descriptor::SavedRange;
@@ -294,10 +294,7 @@ fn refuse_no_dep(members: &[TaskArgs]) -> Result<(), Error> {
         all.any(|(tensor, &tag)| tag == TensorArgType::NoDep && tensor.data() != 0)
     };
     match members.iter().any(unordered) {
-        true => Err(Error::Misuse(
-            "NO_DEP in an executor with typed tasks, which hold slices of what they name: use \
-             another tag, or a typed task with the unsafe `View::unordered`",
-        )),
+        true => Err(Misuse::UnorderedBesideTyped.into()),
         false => Ok(()),
     }
 }

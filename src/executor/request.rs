@@ -8,8 +8,8 @@ use super::in_flight::InFlight;
 use super::options::{After, TaskOptions};
 use super::shared::Shared;
 use crate::abi::CallConfig;
-use crate::error::Error;
-use crate::ids::Callable;
+use crate::error::{Error, InvalidHandle, InvalidOptions, Misuse};
+use crate::ids::{Callable, TaskId};
 use crate::limits::MAX_ATTEMPTS;
 use crate::segment::Status;
 
@@ -48,12 +48,7 @@ pub(super) fn check<'r>(
     let typed = slices.is_some();
     match shared.names.look_up(kind, callable) {
         Known::Yes if callable.is_typed() == typed => {}
-        Known::Yes => {
-            return Err(Error::Misuse(
-                "a function that `Builder::task` registered takes its arguments through \
-                 `spawn`, which checks them against its parameters",
-            ));
-        }
+        Known::Yes => return Err(Misuse::TypedFunction(callable.0).into()),
         Known::Dynamic | Known::Unlisted if !typed => {}
         _ => return Err(Error::UnknownFunction(callable.0)),
     }
@@ -67,17 +62,14 @@ pub(super) fn check<'r>(
         }
         let status = &arena.entry(worker.0).status;
         if status.load(SeqCst) == Status::Gone as u32 {
-            return Err(Error::Options("that worker was retired; direct the task elsewhere"));
+            return Err(InvalidOptions::RetiredWorker(worker).into());
         }
     }
     if options.retries >= MAX_ATTEMPTS {
-        return Err(Error::Retries(options.retries));
+        return Err(InvalidOptions::Retries(options.retries).into());
     }
     if options.retries > 0 && !options.idempotent && !options.snapshot {
-        return Err(Error::Options(
-            "retries need `idempotent` or `snapshot`: a body that was cut short may have \
-             written half of its outputs",
-        ));
+        return Err(InvalidOptions::UnsafeRetries(options.retries).into());
     }
     if !options.after.is_empty() {
         check_after(in_flight, options)?;
@@ -95,13 +87,10 @@ fn check_after(in_flight: &InFlight, options: &TaskOptions) -> Result<(), Error>
         after.executor == in_flight.shared().id
             && (in_flight.runs().open().first..in_flight.window().next()).contains(&after.task)
     };
-    if options.after.iter().all(known) {
-        return Ok(());
+    match options.after.iter().find(|after| !known(after)) {
+        None => Ok(()),
+        Some(after) => Err(InvalidHandle::After(TaskId(after.task)).into()),
     }
-    Err(Error::Handle(
-        "`after` takes tasks of the run that is open, and this one is of another run or \
-         executor; wait for that run first, or submit both in one run",
-    ))
 }
 
 fn check_group(shared: &Shared, members: usize, options: &TaskOptions) -> Result<(), Error> {
@@ -113,20 +102,16 @@ fn check_group(shared: &Shared, members: usize, options: &TaskOptions) -> Result
     if members > live as usize {
         return Err(Error::GroupTooLarge { members, pool: live as usize, kind });
     }
-    if options.worker.is_some() {
-        return Err(Error::Options("a group takes whichever workers are idle: leave out `on`"));
+    if let Some(worker) = options.worker {
+        return Err(InvalidOptions::DirectedGroup(worker).into());
     }
     if options.snapshot {
-        return Err(Error::Options(
-            "members of a group start at different times, so a snapshot of one could hold \
-             what another has written already: retry groups with `idempotent`",
-        ));
+        return Err(InvalidOptions::GroupSnapshot.into());
     }
     Ok(())
 }
 
 fn micros(deadline: Duration) -> Result<u32, Error> {
-    u32::try_from(deadline.as_micros()).ok().filter(|&us| us > 0).ok_or(Error::Options(
-        "a deadline lies between one microsecond and 2^32 microseconds (71 minutes)",
-    ))
+    let micros = u32::try_from(deadline.as_micros()).ok().filter(|&us| us > 0);
+    micros.ok_or_else(|| InvalidOptions::Deadline(deadline).into())
 }

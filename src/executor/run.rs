@@ -57,7 +57,8 @@ impl RunHandle {
     /// Waits for all tasks of the run, at most for `timeout`; `Ok(false)` when that has passed.
     ///
     /// # Errors
-    /// The first root failure of the run; or the executor has failed.
+    /// [`Error::Task`] with the first root failure of the run. [`Error::Failed`]: the executor has
+    /// failed.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, Error> {
         self.shared.check_place()?;
         let until = timeout.and_then(|t| Instant::now().checked_add(t));
@@ -96,7 +97,7 @@ impl RunHandle {
     /// `poll` and its like. It belongs to the handle and ends with it.
     ///
     /// # Errors
-    /// There is no descriptor or no thread left for it.
+    /// [`Error::System`]: no descriptor or no thread is left for it.
     pub fn event(&self) -> Result<BorrowedFd<'_>, Error> {
         self.shared.check_place()?;
         if let Some(event) = self.event.get() {

@@ -16,7 +16,7 @@ use super::callable_names::Names;
 use super::dynamic::DynamicFunctions;
 use super::notify::Notifier;
 use super::tasks::Tasks;
-use crate::error::{Error, FailureKind, TaskFailure};
+use crate::error::{Error, FailureKind, Misuse, TaskFailure};
 use crate::ids::{TaskId, WorkerId};
 use crate::segment::{Arena, Code, Detail};
 use crate::worker::health::Health;
@@ -115,15 +115,10 @@ impl Shared {
     #[inline]
     pub(super) fn check_place(&self) -> Result<(), Error> {
         if lineage() == self.lineage && !self.is_own() {
-            return Err(Error::Misuse(
-                "this executor belongs to the process that built it, and this is a child of it",
-            ));
+            return Err(Misuse::ForkedChild.into());
         }
         if lineage() != self.lineage || std::ptr::eq(SERVING.get(), Arc::as_ptr(&self.arena)) {
-            return Err(Error::Misuse(
-                "this executor belongs to the host: inside a task's function it cannot submit or \
-                 wait; return the data and submit from the host",
-            ));
+            return Err(Misuse::InsideTask.into());
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::orchestrator::Orchestrator;
-use crate::error::Error;
+use crate::error::{Error, Misuse};
 
 /// The orchestrator while nobody has it, and who has it otherwise.
 pub(super) struct SubmitLock {
@@ -67,10 +67,7 @@ impl SubmitLock {
         let me = std::thread::current().id();
         let mut state = self.state();
         if state.holder == Some(me) {
-            return Err(Error::Misuse(
-                "a run inside a run of the same executor would wait for itself; \
-                 submit to the `orch` that is open, in a nested scope if need be",
-            ));
+            return Err(Misuse::NestedRun.into());
         }
         let number = state.drawn;
         state.drawn += 1;

@@ -1,6 +1,8 @@
-//! Workers: what they run ([`Worker`], [`TaskContext`]), how they find it (`participant`), where
-//! they live (`thread`, `process` behind `fork_server`), and who looks after them (`supervisor`).
+//! Workers: what runs tasks ([`Worker`]), and what a body can ask about the task it runs
+//! ([`TaskContext`]).
 
+// How a worker finds tasks is in `participant`, where it lives in `life`, who looks after it in
+// `supervisor`.
 mod context;
 pub(crate) mod elf;
 mod functions;

@@ -214,7 +214,7 @@ pub(crate) fn refused_at_once() {
     assert!(matches!(short, Error::ImportTooShort { asked: 4104, available: 4096 }), "{short}");
     let (pipe, _other) = nix::unistd::pipe().unwrap();
     let pipe = exec.import::<u8>(pipe, 0).err().unwrap().to_string();
-    assert!(pipe.contains("cannot be sealed"), "{pipe}");
+    assert!(pipe.contains("does not take the seal"), "{pipe}");
     let null: OwnedFd = File::open("/dev/null").unwrap().into();
     assert!(matches!(exec.import::<u8>(null, 1), Err(Error::ImportTooShort { .. })));
     let read_only: OwnedFd = File::open("/proc/self/exe").unwrap().into();
@@ -225,7 +225,7 @@ pub(crate) fn refused_at_once() {
     assert!(matches!(large, Error::ImportSpace { used: 0, .. }), "{large}");
     assert!(matches!(
         exec.memfd_buffer::<u64>(1 << 40),
-        Err(Error::Misuse(_) | Error::Import { .. })
+        Err(Error::BufferLength(_) | Error::Import { .. })
     ));
     assert_eq!(open_fds(), fds + 1, "the other end of the pipe");
     let all: Vec<_> =

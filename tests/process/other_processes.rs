@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TaskArgsView};
-use mailring::{Buffer, Error, Executor, Mode, Orchestrator, WorkerId, WorkerKind};
+use mailring::{Buffer, Error, Executor, Misuse, Mode, Orchestrator, WorkerId, WorkerKind};
 use testkit::{BOTH, args, at, bodies, config, small};
 
 /// Forks; the child ends with the number of the first check that does not hold, or 0. An alarm ends
@@ -30,9 +30,9 @@ fn in_a_child(checks: impl FnOnce() -> Vec<bool>) {
     assert_eq!(libc::WEXITSTATUS(status), 0, "the number of the check that failed");
 }
 
-/// Refused, in the words for a child of the host.
+/// Refused, as in a child of the host.
 fn refused<T>(result: Result<T, Error>) -> bool {
-    matches!(result, Err(Error::Misuse(why)) if why.contains("this is a child of it"))
+    matches!(result, Err(Error::Misuse(Misuse::ForkedChild)))
 }
 
 fn not_mapped<T>(result: Result<T, Error>) -> bool {

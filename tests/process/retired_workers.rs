@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use mailring::abi::ContinuousTensor;
 use mailring::{
-    Buffer, Error, Executor, FailureKind, Mode, Orchestrator, TaskOptions, WorkerId, WorkerKind,
+    Buffer, Error, Executor, FailureKind, InvalidOptions, Mode, Orchestrator, TaskOptions,
+    WorkerId, WorkerKind,
 };
 use tempfile::TempDir;
 
@@ -81,7 +82,7 @@ impl Kit {
 }
 
 fn is_no_worker_option(error: &Error) -> bool {
-    matches!(error, Error::Options(why) if why.contains("retired"))
+    matches!(error, Error::Options(InvalidOptions::RetiredWorker(_)))
 }
 
 pub(crate) fn a_task_that_becomes_ready_later_fails() {

@@ -105,7 +105,7 @@ impl From<Error> for Fail {
             Error::NoWorkers(_) | Error::WrongWorker { .. } => MR_ERR_WORKER,
             Error::UnknownFunction(_) => MR_ERR_FUNCTION,
             Error::Library { .. } => MR_ERR_LIBRARY,
-            Error::Options(_) | Error::Retries(_) => MR_ERR_OPTIONS,
+            Error::Options(_) => MR_ERR_OPTIONS,
             Error::ScopeDepth | Error::NoScope => MR_ERR_SCOPE,
             Error::WouldBlock { .. } => MR_ERR_WOULD_BLOCK,
             Error::HeapDeadlock(_) => MR_ERR_HEAP_DEADLOCK,
@@ -117,7 +117,7 @@ impl From<Error> for Fail {
             Error::Import { .. } | Error::ImportTooShort { .. } | Error::ImportUnsealed => {
                 MR_ERR_IMPORT
             }
-            Error::Misuse(_) => MR_ERR_MISUSE,
+            Error::Misuse(_) | Error::BufferLength(_) => MR_ERR_MISUSE,
             Error::StillRunning { .. } => MR_ERR_TIMEOUT,
             Error::OverlappingWrites { .. } => MR_ERR_ARGS,
             Error::System { .. } => MR_ERR_SYSTEM,
@@ -173,6 +173,8 @@ const PHRASES: &[(&str, &str)] = &[
     ("retry groups with `idempotent`", "retry groups with idempotent"),
     ("retries need `idempotent` or `snapshot`", "retries need idempotent or snapshot"),
     ("scope_end without an open scope", "mr_scope_end without an open scope"),
+    ("call scope_begin first", "call mr_scope_begin first"),
+    ("only functions of `register_library`", "only functions of mr_register_library"),
     ("an `alloc` before", "an mr_alloc before"),
     ("give `close` more time", "give mr_executor_close_for more time"),
     ("drop buffers or raise", "free buffers or raise"),

@@ -293,7 +293,7 @@ static void numbers(void) {
     OK(mr_builder_new(&options, &builder));                                                       \
     FAILS(status, part, mr_build(builder, &exec));                                                \
     FAILS(MR_ERR_HANDLE, "closed", mr_builder_free(builder));
-    BUILDS(workers, 0, MR_ERR_WORKERS, "0 workers");
+    BUILDS(workers, 0, MR_ERR_WORKERS, "workers 0");
     BUILDS(workers, 257, MR_ERR_WORKERS, "256");
     BUILDS(workers, UINT64_MAX, MR_ERR_WORKERS, "256");
     BUILDS(sub_workers, UINT64_MAX, MR_ERR_WORKERS, "256");
