@@ -149,12 +149,31 @@ pub(crate) struct NewTask {
 
 /// The last part of a full name.
 pub(crate) fn short_name(name: &str) -> &str {
-    let (front, last) = name.rsplit_once("::").unwrap_or(("", name));
+    let (front, last) = split_last(name).unwrap_or(("", name));
     // A method keeps its type.
-    match front.rsplit_once("::").map_or(front, |(_, kind)| kind) {
+    match split_last(front).map_or(front, |(_, kind)| kind) {
         kind if kind.starts_with(char::is_uppercase) => {
             &name[name.len() - last.len() - kind.len() - 2..]
         }
         _ => last,
+    }
+}
+
+/// What stands before and behind the last `::`. (One character is found much faster than two.)
+fn split_last(name: &str) -> Option<(&str, &str)> {
+    let (front, last) = name.rsplit_once(':')?;
+    Some((front.strip_suffix(':')?, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_keeps_its_type() {
+        assert_eq!(short_name("program::rooms::clean"), "clean");
+        assert_eq!(short_name("program::rooms::Room::clean"), "Room::clean");
+        assert_eq!(short_name("Room::clean"), "Room::clean");
+        assert_eq!(short_name("clean"), "clean");
     }
 }
