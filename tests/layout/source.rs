@@ -218,15 +218,15 @@ impl Modules<'_> {
         if this.items.contains(name) {
             return Some(Found::Item(module));
         }
-        for import in this.imports.iter().filter(|import| import.name.as_deref() == Some(name)) {
+        if let Some(import) = this.imports.iter().find(|i| i.name.as_deref() == Some(name)) {
             let found = self.follow(module, &import.path.segments, visited);
             return Some(found.unwrap_or(Found::Elsewhere));
         }
         for glob in this.imports.iter().filter(|import| import.name.is_none()) {
-            if let Some(Found::Module(inner)) = self.follow(module, &glob.path.segments, visited) {
-                if let Some(found) = self.name(inner, name, visited) {
-                    return Some(found);
-                }
+            if let Some(Found::Module(inner)) = self.follow(module, &glob.path.segments, visited)
+                && let Some(found) = self.name(inner, name, visited)
+            {
+                return Some(found);
             }
         }
         None
