@@ -464,10 +464,12 @@ unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
         // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
         let mut at = out.add(1);
         for tensor in tensors {
-            let [address, rest @ ..]: [u64; TENSOR_WORDS] = bytemuck::cast(*tensor);
-            put(at, address);
-            at.add(1).cast::<[u64; TENSOR_WORDS - 1]>().write(rest);
-            at = at.add(TENSOR_WORDS);
+            // By words, which lie inside what the builder was written in, however that was.
+            let words: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
+            for &word in words {
+                put(at, word);
+                at = at.add(1);
+            }
         }
         for scalar in scalars {
             put(at, *scalar); // where other tasks have an address
