@@ -10,10 +10,11 @@ use syn::{
     Error, ImplItem, ImplItemFn, ItemImpl, Result, ReturnType, Signature, Type, Visibility, parse2,
 };
 
-use crate::desc::{self, Desc, Kind, private};
+use crate::desc::{self, Desc, Kind};
 use crate::function::{self, Param, Receiver, Shape, cfgs, with_error};
 use crate::nodes::{impl_block, join, plain_struct};
 use crate::options::{self, Options, Subject};
+use crate::private::private;
 use crate::types::{plain, result_value, without_self};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {

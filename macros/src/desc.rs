@@ -11,13 +11,9 @@ use syn::spanned::Spanned;
 
 use crate::function::{Output, Param, decoded, passed};
 use crate::options::Options;
+use crate::private::private;
 use crate::quantity;
 use crate::types::Pass;
-
-/// Where everything is that expansions name.
-pub(crate) fn private() -> TokenStream {
-    quote!(::mailring::flow::__private)
-}
 
 /// What the static is called. It stands in a block, so that it is in nobody's way; but types that
 /// are named in there must not mean it.

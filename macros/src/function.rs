@@ -11,7 +11,7 @@ use syn::{
     Signature, Token, Type, Visibility, braced,
 };
 
-use crate::desc::private;
+use crate::private::private;
 use crate::types::{self, Pass, Travel};
 
 /// The most parameters there are: callers have a method for each number of them.

@@ -16,6 +16,7 @@ mod function;
 mod node;
 mod nodes;
 mod options;
+mod private;
 mod quantity;
 #[cfg(test)]
 mod refuse;

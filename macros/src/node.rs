@@ -7,9 +7,10 @@ use quote::quote;
 use syn::ext::IdentExt;
 use syn::{Error, FnArg, Result, parse2};
 
-use crate::desc::{self, Desc, Kind, private};
+use crate::desc::{self, Desc, Kind};
 use crate::function::{self, Function, Shape, with_error};
 use crate::options::{self, Options, Subject};
+use crate::private::private;
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     if function::starts_like_impl(&item) {

@@ -6,9 +6,10 @@ use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{Attribute, Error, ImplItem, ImplItemFn, ItemImpl, Result, Type, parse2};
 
-use crate::desc::{self, Desc, Kind, private};
+use crate::desc::{self, Desc, Kind};
 use crate::function::{self, Function, Receiver, Shape, cfgs, with_error};
 use crate::options::{self, Options};
+use crate::private::private;
 use crate::types::{plain, travels, without_self};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {

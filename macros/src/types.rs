@@ -9,7 +9,7 @@ use syn::{
     Type, TypeBareFn, TypeImplTrait, TypeReference,
 };
 
-use crate::desc::private;
+use crate::private::private;
 
 /// How a parameter travels.
 pub(crate) struct Travel {

@@ -26,6 +26,7 @@
 
 mod context;
 mod fault;
+mod interface;
 mod job;
 mod loader;
 mod memory;

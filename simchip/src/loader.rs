@@ -11,7 +11,7 @@ use std::rc::Rc;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use mailring::abi::ChipCallableView;
 
-use crate::job::{SimKernel, SimOrchestration};
+use crate::interface::{SimKernel, SimOrchestration};
 use crate::status::{Failure, GENERAL, failure};
 
 /// What every child exports.

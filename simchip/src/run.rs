@@ -9,7 +9,8 @@ use mailring::limits::{CHIP_MAX_SCALAR_ARGS, CHIP_MAX_TENSOR_ARGS};
 
 use crate::context::{Context, Device, read};
 use crate::fault::Fault;
-use crate::job::{Job, SimTask, SimTensor, launch, scratch};
+use crate::interface::{SimTask, SimTensor};
+use crate::job::{Job, launch, scratch};
 use crate::status::{Failure, GENERAL, HEAP, failure, invalid};
 
 /// What lies in the runtime buffer while a task runs: the arguments as its functions see them.

@@ -1,5 +1,7 @@
 //! The codes that the functions return, each with a reason.
 
+use std::io::Write;
+
 use mailring::abi::AbiError;
 
 /// Why a call failed: its code, and what is printed about it.
@@ -28,4 +30,14 @@ impl From<AbiError> for Failure {
     fn from(error: AbiError) -> Self {
         invalid(error.to_string())
     }
+}
+
+/// Says why a call fails.
+pub(crate) fn say(device: Option<i32>, why: &str) {
+    // One write, so that lines of several processes stay whole; nobody to tell when it fails.
+    let line = match device {
+        Some(device) => format!("simchip: device {device}: {why}\n"),
+        None => format!("simchip: {why}\n"),
+    };
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -4,23 +4,12 @@
 //! printed on standard error.
 
 use std::ffi::{c_int, c_void};
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::context::{Context, read};
 use crate::fault::Fault;
 use crate::run::{Call, RUNTIME_BYTES};
-use crate::status::{Failure, GENERAL, invalid};
-
-/// Says why a call fails.
-pub(crate) fn say(device: Option<i32>, why: &str) {
-    // One write, so that lines of several processes stay whole; nobody to tell when it fails.
-    let line = match device {
-        Some(device) => format!("simchip: device {device}: {why}\n"),
-        None => format!("simchip: {why}\n"),
-    };
-    let _ = std::io::stderr().write_all(line.as_bytes());
-}
+use crate::status::{Failure, GENERAL, invalid, say};
 
 /// The code of a call.
 fn code(device: Option<i32>, call: impl FnOnce() -> Result<(), Failure>) -> c_int {

@@ -79,6 +79,20 @@ const PACKAGES: &[Package] = &[
         known_foreign_impls: &[],
     },
     Package {
+        directory: "simchip",
+        rules: &[],
+        known_circles: &[],
+        extensions: &[],
+        known_foreign_impls: &[],
+    },
+    Package {
+        directory: "testkit",
+        rules: &[],
+        known_circles: &[],
+        extensions: &[],
+        known_foreign_impls: &[],
+    },
+    Package {
         directory: "flow",
         rules: &[
             ("limits", &[]),
