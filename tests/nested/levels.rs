@@ -273,7 +273,7 @@ pub(crate) fn a_level_that_cannot_be_built() {
         built.err().expect("no executor").to_string()
     };
     let why = refused(small(Mode::Process, 0));
-    assert!(why.contains("worker 0 did not start") && why.contains("0 workers"), "{why}");
+    assert!(why.contains("worker 0 did not start") && why.contains("number of workers 0"), "{why}");
     let twice = small(Mode::Process, 0).next_level(1, Level::new(small(Mode::Process, 0)));
     let why = refused(twice);
     assert!(why.contains("worker 0 did not start: worker 0 did not start"), "{why}");

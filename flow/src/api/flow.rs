@@ -231,7 +231,7 @@ impl Flow {
     /// In a body: the flow that runs it. In the driver: the one that was built last.
     ///
     /// # Errors
-    /// There is none.
+    /// [`Error::Closed`]: no flow was built in this process, or it has ended.
     pub fn current() -> Result<Self, Error> {
         current::side().map(|side| Self(Kind::Borrowed(side)))
     }

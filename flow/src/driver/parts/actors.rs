@@ -106,7 +106,7 @@ impl Actors {
     /// The actor that handles know by this name.
     ///
     /// # Errors
-    /// There is none.
+    /// No actor of this flow has the name.
     pub(crate) fn find(&self, id: u64) -> Result<u32, Error> {
         let number = id as u32;
         if id >> 32 == 1 && (number as usize) < self.list.len() {
