@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::crash::Kill;
 
@@ -55,6 +56,10 @@ fn limit(bound: usize) -> String {
 fn run(bound: usize, model: impl Fn() + Send + Sync + 'static) -> u64 {
     let runs = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&runs);
+    // Loom maps a stack for each model thread of each execution. Two tests of one process that do so
+    // at the same time wait for each other in the kernel, and take longer than one after the other.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
     builder.check(move || {

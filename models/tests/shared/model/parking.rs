@@ -68,6 +68,12 @@ fn two_and_two(bound: usize) {
 /// one that goes to sleep meanwhile.
 #[test]
 fn park_beside_a_busy_cleaner() {
+    explore("parking, busy cleaner", 2, || busy_cleaner(Flaw::None));
+}
+
+#[test]
+#[ignore = "for the fault tier"]
+fn soak_park_beside_a_busy_cleaner() {
     explore("parking, busy cleaner", 3, || busy_cleaner(Flaw::None));
 }
 

@@ -120,6 +120,12 @@ fn reuse(
 
 #[test]
 fn stale_entry_of_an_older_lap() {
+    explore("reclaim", 2, || two_laps(None));
+}
+
+#[test]
+#[ignore = "for the fault tier"]
+fn soak_stale_entry_of_an_older_lap() {
     explore("reclaim", 3, || two_laps(None));
 }
 
