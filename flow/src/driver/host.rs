@@ -98,7 +98,7 @@ impl Host {
         if args.bytes.len() > INLINE {
             let mut fill = |room: &mut [u8]| room.copy_from_slice(&args.bytes);
             let len = args.bytes.len() as u64;
-            let (id, address, _) = self.take_block(len)?;
+            let (id, address) = self.take_block(len)?;
             held = Some(id);
             self.fill_block(address, len, &mut fill)?;
             args.list = smallvec::smallvec![Arg::Ref(id)];
@@ -363,7 +363,7 @@ impl Endpoint for Host {
         }
     }
 
-    fn take_block(&self, bytes: u64) -> Result<(u64, u64, u64), Error> {
+    fn take_block(&self, bytes: u64) -> Result<(u64, u64), Error> {
         let mut patience: Option<(u64, Instant)> = None;
         let block = self.shared.until(None, |state| {
             // What is left for bodies is the driver's as well when none of them is at work.
@@ -385,9 +385,9 @@ impl Endpoint for Host {
         let block =
             block.unwrap_or_else(|| Err(Error::Closed("while waiting for memory".to_owned())))?;
         Ok(self.shared.with(|state| {
-            let (address, len) = state.store.place(block);
+            let (address, _) = state.store.place(block);
             let index = state.objects.add_block(block, address, bytes);
-            (state.objects.id(index), address, len)
+            (state.objects.id(index), address)
         }))
     }
 

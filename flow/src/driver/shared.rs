@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mailring_process::descriptors::Descriptor;
 use mailring_process::futex;
 use mailring_process::map::OwnMark;
-use mailring_process::wait::WaitStrategy;
+use mailring_process::wait::{RECHECK, WaitStrategy};
 use mailring_process::wakeup::notify;
 
 use super::parts::state::State;
@@ -18,9 +18,6 @@ use super::steps::placing::reserve_groups;
 use crate::protocol::error::Error;
 use crate::protocol::memory::Memory;
 use crate::protocol::notifier::{DRIVER_THREAD, NOBODY, THREAD};
-
-/// A sleep that nobody ends is looked at again after this long.
-const RECHECK: Duration = Duration::from_secs(1);
 
 /// What handles and the driver thread share.
 pub(super) struct Shared {

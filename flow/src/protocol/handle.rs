@@ -35,8 +35,8 @@ pub(crate) trait Endpoint: Any + Send + Sync {
     /// One less.
     fn release(&self, id: u64);
 
-    /// Room for a block that others share: its object, address and length.
-    fn take_block(&self, bytes: u64) -> Result<(u64, u64, u64), Error>;
+    /// Room for a block that others share: its object and address.
+    fn take_block(&self, bytes: u64) -> Result<(u64, u64), Error>;
 
     /// Fills the first `bytes` of a block that was taken just now; from here on it is read only.
     fn fill_block(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error>;
@@ -130,7 +130,7 @@ impl fmt::Debug for Side {
 impl Side {
     /// A block that others share, filled by `fill`; its handle and address.
     pub(crate) fn new_block(&self, bytes: u64, fill: Fill<'_>) -> Result<(Handle, u64), Error> {
-        let (id, address, _) = self.take_block(bytes)?;
+        let (id, address) = self.take_block(bytes)?;
         // From here on it is let go in any case, also when `fill` panics.
         let handle = Handle::counted(Name::block(id), self.clone());
         self.fill_block(address, bytes, fill)?;

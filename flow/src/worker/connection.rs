@@ -417,13 +417,13 @@ impl Endpoint for DriverConnection {
         }
     }
 
-    fn take_block(&self, bytes: u64) -> Result<(u64, u64, u64), Error> {
+    fn take_block(&self, bytes: u64) -> Result<(u64, u64), Error> {
         let (id, address) = match self.request(Request::Block { bytes })? {
             Response::Block { id, address } => (id, address),
             other => return Self::unexpected(&other),
         };
         self.counted(id);
-        Ok((id, address, bytes))
+        Ok((id, address))
     }
 
     fn fill_block(&self, address: u64, bytes: u64, fill: Fill<'_>) -> Result<(), Error> {

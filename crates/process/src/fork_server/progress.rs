@@ -1,7 +1,7 @@
 //! Progress of the start of a forked process, in words that the host reads.
 //!
 //! A child waits at its first step until the host holds what it needs to watch it. So a child that
-//! cannot be handed over has touched nothing, and its end is nobody's death.
+//! is not handed over has touched nothing, and its end is nobody's death.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
