@@ -16,6 +16,10 @@ use crate::ring::{DistRing, HeapRing, RingError, Table, Word};
 use crate::segment::{Arena, Settled};
 use crate::worker::Publisher;
 
+/// How many slots ahead of the present one their lines are fetched: far enough for a transfer from
+/// another cache to be over, and not so far that a small window is still at work there.
+const AHEAD: u32 = 12;
+
 /// The ring of slots, and the memory of the heap rings that goes with them.
 pub(super) struct Window {
     arena: &'static Arena,
@@ -174,13 +178,15 @@ impl Window {
     ) {
         let &Reservation { slot, generation, edges, .. } = at;
         let cell = self.table.slot(slot);
-        prefetch_write(self.table.slot(slot + 6));
-        self.descriptors.lines(slot + 6).into_iter().for_each(prefetch_write);
+        prefetch_write(self.table.slot(slot + AHEAD));
+        self.descriptors.lines(slot + AHEAD).into_iter().for_each(prefetch_write);
         if producers.is_empty() {
             cell.publish_ready(SUBMITTER, generation, failed_root);
             self.publisher.suggest(slot, head.route);
             return;
         }
+        // Workers have read that line one lap ago.
+        prefetch_write(self.table.edge((edges + 16) as u32 & self.edge_mask()));
         cell.publish_pending(SUBMITTER, generation, producers.len() as u32, failed_root);
         let mut finished = GUARD;
         for (bit, producer) in producers.iter().enumerate() {

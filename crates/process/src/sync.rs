@@ -7,15 +7,23 @@
 pub use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 pub use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
-/// Asks the processor to fetch the line of `target`, for writing. A hint only.
+/// Asks the processor to fetch the line of `target`, for writing: no other processor has it then.
+/// A hint only.
 #[inline(always)]
 pub fn prefetch_write<T>(target: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults and reads nothing that the program can see.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch never faults and changes nothing that the program can see. Processors
+    // without this instruction do nothing at its encoding.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(target.cast());
+        // By hand: for a plain x86-64, the intrinsic is compiled to a fetch for *reading*, so that
+        // the write that follows would still have to take the line away from others.
+        std::arch::asm!(
+            "prefetchw [{}]",
+            in(reg) target,
+            options(nostack, preserves_flags, readonly)
+        );
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = target;
 }
 

@@ -13,6 +13,9 @@ pub(crate) fn fence(order: Ordering) {
     raw_fence(order);
 }
 
+/// A hint to the processor, of which no checker knows.
+pub(crate) fn prefetch_write<T>(_target: &T) {}
+
 macro_rules! atomic {
     ($name:ident, $raw:ident, $int:ty) => {
         pub(crate) struct $name {
