@@ -41,7 +41,8 @@ fn main() {
 
 /// The loops of the bench, optimised in every profile like the kernels.
 fn loops(here: &Path) {
-    let (source, include) = (here.join("src/bench/c/loops.c"), here.join("../ffi/include"));
+    let (source, include) =
+        (here.join("src/bench/sections/c/loops.c"), here.join("../ffi/include"));
     println!("cargo::rerun-if-changed={}", source.display());
     println!("cargo::rerun-if-changed={}", include.display());
     let mut build = cc::Build::new();

@@ -46,9 +46,12 @@ pub(crate) enum Command {
     #[command(after_help = attention::EXAMPLES,
               after_long_help = format!("{}\n\n{EXIT_CODES}", attention::EXAMPLES))]
     Attention(attention::Options),
-    /// Measure latencies, throughput, recovery and idle cost beside a bare ping-pong
+    /// Measure this machine, the engine on it, and other schedulers, side by side
     #[command(after_help = bench::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", bench::help()))]
     Bench(bench::Options),
+    /// One section of the bench, in a process of its own
+    #[command(name = bench::COMMAND, hide = true)]
+    BenchSection(bench::SectionOptions),
     /// Look into callables of chips, and make them
     #[command(after_help = chip::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", chip::EXAMPLES))]
     Chip(chip::Options),

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Gp(options) => gp::run(options),
         Command::Attention(options) => attention::run(options),
         Command::Bench(options) => bench::run(options),
+        Command::BenchSection(options) => bench::run_section(options),
         Command::Chip(options) => chip::run(options),
     };
     match done {

@@ -3,10 +3,54 @@
 use std::time::{Duration, Instant};
 
 use mailring::abi::{CallConfig, TaskArgs};
-use mailring::{Error, TaskOptions, WorkerId};
+use mailring::{Error, Mode, TaskOptions, WorkerId};
 
+use super::super::run::{Measured, Run};
+use super::super::section::{Section, Unit, measured};
 use super::engine::Engine;
 use crate::system::{monotonic_ns, signal};
+
+pub(super) static SECTION: Section = Section {
+    name: "deaths",
+    title: "Death of a worker",
+    seconds: [0.5, 3.0, 6.0],
+    figures: &[
+        measured(
+            "death_notice_busy_ms",
+            Unit::Ms,
+            "noticed, inside a body",
+            "from SIGKILL to the supervisor's notice",
+        ),
+        measured(
+            "death_notice_idle_ms",
+            Unit::Ms,
+            "noticed, asleep",
+            "the same for an idle worker",
+        ),
+        measured(
+            "respawn_busy_ms",
+            Unit::Ms,
+            "replaced and working, inside a body",
+            "from SIGKILL until the replacement has run a task",
+        ),
+        measured("respawn_ms", Unit::Ms, "replaced and working, asleep", "for an idle worker"),
+    ],
+    panels: &[],
+    measure,
+};
+
+fn measure(run: &mut Run) -> Measured {
+    let engine = Engine::build(Mode::Process, 2, false)?;
+    run.rounds(|run, _| {
+        let idle = kill_idle(&engine)?;
+        let busy = kill_busy(&engine)?;
+        run.add("death_notice_idle_ms", idle.notice_ms);
+        run.add("death_notice_busy_ms", busy.notice_ms);
+        run.add("respawn_ms", idle.respawn_ms);
+        run.add("respawn_busy_ms", busy.respawn_ms);
+        Ok(())
+    })
+}
 
 /// Whom we kill.
 const VICTIM: WorkerId = WorkerId(0);
@@ -17,21 +61,21 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// What one death took.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Death {
+struct Death {
     /// From the signal to the notice.
-    pub(super) notice_ms: f64,
+    notice_ms: f64,
     /// From the signal until the replacement has run a task.
-    pub(super) respawn_ms: f64,
+    respawn_ms: f64,
 }
 
 /// Kills a worker that sleeps.
-pub(super) fn kill_idle(engine: &Engine) -> Result<Death, String> {
+fn kill_idle(engine: &Engine) -> Result<Death, String> {
     std::thread::sleep(SETTLE);
     kill(engine)
 }
 
 /// Kills a worker in the middle of a body, whose task fails.
-pub(super) fn kill_busy(engine: &Engine) -> Result<Death, String> {
+fn kill_busy(engine: &Engine) -> Result<Death, String> {
     let (_, stuck) = engine
         .exec
         .submit_run(|orch| {

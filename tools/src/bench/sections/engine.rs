@@ -10,18 +10,22 @@ use mailring::{Buffer, Callable, Executor, Mode, TaskContext};
 const ELEMENTS: usize = 1 << 15;
 
 /// An executor, what to submit to it, and what the tasks name.
-pub(super) struct Engine {
-    pub(super) exec: Executor,
+pub(in crate::bench) struct Engine {
+    pub(in crate::bench) exec: Executor,
     /// Does nothing.
-    pub(super) empty: Callable,
+    pub(in crate::bench) empty: Callable,
     /// Stays inside its body until it is cancelled or killed.
-    pub(super) stay: Callable,
+    pub(in crate::bench) stay: Callable,
     data: Buffer<u64>,
 }
 
 impl Engine {
     /// With `pin`, worker `i` stays on the processor after the `i`-th.
-    pub(super) fn build(mode: Mode, workers: usize, pin: bool) -> Result<Self, Box<dyn StdError>> {
+    pub(in crate::bench) fn build(
+        mode: Mode,
+        workers: usize,
+        pin: bool,
+    ) -> Result<Self, Box<dyn StdError>> {
         let mut builder = Executor::builder()
             .name("mailring-bench")
             .mode(mode)
@@ -42,7 +46,7 @@ impl Engine {
     }
 
     /// One element each, from `first` on.
-    pub(super) fn cells(
+    pub(in crate::bench) fn cells(
         &self,
         first: usize,
         count: usize,

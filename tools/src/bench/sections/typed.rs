@@ -8,7 +8,50 @@ use mailring::abi::{AbiError, CallConfig, TaskArgs};
 use mailring::prelude::*;
 use mailring::{Callable, Mode};
 
-use crate::stats::Spread;
+use super::super::run::{Measured, Run};
+use super::super::section::{Section, Unit, measured, ratio};
+use crate::stats::Summary;
+use crate::system::Pinned;
+
+pub(super) static SECTION: Section = Section {
+    name: "typed",
+    title: "Typed tasks, beside the same without types",
+    seconds: [0.7, 3.0, 6.0],
+    figures: &[
+        measured(
+            "typed.submit_ns",
+            Unit::Ns,
+            "submit of a task",
+            "2 buffers and a scalar, until spawn returns",
+        ),
+        measured("typed.plain_submit_ns", Unit::Ns, "without types", "submit of TaskArgs"),
+        ratio("ratio_typed_submit", "typed.submit_ns", "typed.plain_submit_ns", "typed / not"),
+        measured(
+            "typed.add_ns",
+            Unit::Ns,
+            "adding two vectors of 4096 f64",
+            "inside a body, slices of In and Out",
+        ),
+        measured("typed.plain_add_ns", Unit::Ns, "in Vecs", "the same loop on Vecs"),
+        ratio("ratio_typed_add", "typed.add_ns", "typed.plain_add_ns", "typed / not"),
+    ],
+    panels: &[],
+    measure,
+};
+
+fn measure(run: &mut Run) -> Measured {
+    let typed = Typed::build(Mode::Process, true)?;
+    let _pinned = Pinned::to(run.here());
+    run.rounds(|run, _| {
+        let submit = typed.submit(16 * BURST)?;
+        let add = typed.add(100)?;
+        run.add("typed.submit_ns", submit.typed);
+        run.add("typed.plain_submit_ns", submit.plain);
+        run.add("typed.add_ns", add.typed);
+        run.add("typed.plain_add_ns", add.plain);
+        Ok(())
+    })
+}
 
 /// Buffers of one element, half of them inputs and half outputs.
 const CELLS: usize = 64;
@@ -25,7 +68,7 @@ type Empty = Task<(In<'static, u64>, Out<'static, u64>, u64)>;
 type Add = Task<(In<'static, f64>, In<'static, f64>, Out<'static, f64>, Out<'static, u64>, u64)>;
 
 /// One worker beside the submitter.
-pub(super) struct Typed {
+struct Typed {
     exec: Executor,
     untyped: Callable,
     typed: Empty,
@@ -36,25 +79,21 @@ pub(super) struct Typed {
 
 /// Nanoseconds with types and without.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beside {
-    pub(super) typed: f64,
-    pub(super) plain: f64,
+struct Beside {
+    typed: f64,
+    plain: f64,
 }
 
 impl Beside {
-    pub(super) fn ratio(self) -> f64 {
-        self.typed / self.plain
-    }
-
     /// The medians of what was measured in turns.
     fn of(typed: &[f64], plain: &[f64]) -> Self {
-        let median = |values| Spread::of(values).map_or(f64::NAN, |spread| spread.median);
+        let median = |values| Summary::of(values).map_or(f64::NAN, |all| all.median);
         Self { typed: median(typed), plain: median(plain) }
     }
 }
 
 impl Typed {
-    pub(super) fn build(mode: Mode, pin: bool) -> Result<Self, Box<dyn StdError>> {
+    fn build(mode: Mode, pin: bool) -> Result<Self, Box<dyn StdError>> {
         let mut builder = Executor::builder()
             .name("mailring-bench")
             .mode(mode)
@@ -72,7 +111,7 @@ impl Typed {
     }
 
     /// A submit, until it returns, while the worker does something else.
-    pub(super) fn submit(&self, tasks: usize) -> Result<Beside, Error> {
+    fn submit(&self, tasks: usize) -> Result<Beside, Error> {
         let (inputs, outputs) = self.cells.split_at(CELLS / 2);
         let pair = |task: usize| (&inputs[task % (CELLS / 2)], &outputs[task % (CELLS / 2)]);
         let (mut typed, mut plain) = (Vec::new(), Vec::new());
@@ -106,7 +145,7 @@ impl Typed {
     }
 
     /// Adding two vectors: in slices of a task, and in vectors of the same body.
-    pub(super) fn add(&self, turns: usize) -> Result<Beside, Error> {
+    fn add(&self, turns: usize) -> Result<Beside, Error> {
         let [x, y, z] = [(); 3].map(|()| self.exec.buffer::<f64>(ELEMENTS));
         let (x, y, z, times) = (x?, y?, z?, self.exec.buffer::<u64>(2 * turns)?);
         x.copy_from_slice(&[1.0; ELEMENTS])?;
@@ -158,6 +197,9 @@ mod tests {
         let typed = Typed::build(Mode::Thread, false).expect("build");
         let submit = typed.submit(4 * BURST).expect("run");
         let add = typed.add(3).expect("run");
-        assert!(submit.ratio() > 0.0 && add.ratio() > 0.0, "{submit:?}, {add:?}");
+        assert!(
+            submit.typed / submit.plain > 0.0 && add.typed / add.plain > 0.0,
+            "{submit:?}, {add:?}"
+        );
     }
 }

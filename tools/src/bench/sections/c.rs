@@ -1,16 +1,92 @@
 //! The same tasks through the C interface: `c/loops.c`, compiled with this program and linked with
 //! the sources of `libmailring`, so that both languages run in one process on the same processors.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::Barrier;
 
-use super::engine::Engine;
-use super::{roundtrip, throughput};
-use crate::stats::median_of;
+use mailring::Mode;
 
-#[path = "../../../ffi/src/api/mod.rs"]
+use super::super::run::{Measured, Run, in_turns};
+use super::super::section::{Section, Unit, measured, ratio};
+use super::engine::Engine;
+use super::loads;
+use crate::stats::median_of;
+use crate::system::Pinned;
+
+#[path = "../../../../ffi/src/api/mod.rs"]
 #[allow(unreachable_pub, dead_code, clippy::all, reason = "all of it is used by C")]
 mod api;
+
+const TRIPS: usize = 5_000;
+const TASKS: usize = 100_000;
+
+pub(super) static SECTION: Section = Section {
+    name: "c",
+    title: "The C interface, beside Rust in the same process",
+    seconds: [2.0, 6.0, 12.0],
+    figures: &[
+        measured("c.rtt_ns", Unit::Ns, "round trip of one task, p50", "submit, run, wait, from C"),
+        measured("c.rust_rtt_ns", Unit::Ns, "from Rust", "the same from Rust"),
+        ratio("ratio_c_rtt", "c.rtt_ns", "c.rust_rtt_ns", "C / Rust").flat(),
+        measured("c.independent_ns", Unit::Ns, "independent task", "wall time / tasks, from C"),
+        measured("c.rust_independent_ns", Unit::Ns, "from Rust", "the same from Rust"),
+        ratio("ratio_c_independent", "c.independent_ns", "c.rust_independent_ns", "C / Rust")
+            .flat(),
+        measured("c.chain_ns", Unit::Ns, "chained task", "wall time / tasks, from C"),
+        measured("c.rust_chain_ns", Unit::Ns, "from Rust", "the same from Rust"),
+        ratio("ratio_c_chain", "c.chain_ns", "c.rust_chain_ns", "C / Rust"),
+        measured(
+            "c.args_call_ns",
+            Unit::Ns,
+            "call on task arguments",
+            "clear, two tensors, a scalar: time / 4",
+        ),
+        measured(
+            "c.args_call_two_threads_ns",
+            Unit::Ns,
+            "the same on two threads",
+            "each with arguments of its own",
+        ),
+        ratio(
+            "ratio_c_two_threads",
+            "c.args_call_two_threads_ns",
+            "c.args_call_ns",
+            "two threads / one",
+        ),
+    ],
+    panels: &[],
+    measure,
+};
+
+fn measure(run: &mut Run) -> Measured {
+    // Both are built before either has threads that could hold something.
+    let engine = Engine::build(Mode::Process, 1, true)?;
+    let loops = Loops::build()?;
+    for _ in 0..3 {
+        let [alone, beside] = arguments(TASKS / 4)?;
+        run.add("c.args_call_ns", alone);
+        run.add("c.args_call_two_threads_ns", beside);
+    }
+    let _pinned = Pinned::to(run.here());
+    run.rounds(|run, nth| {
+        let run = RefCell::new(run);
+        let add = |key: &str, value: f64| run.borrow_mut().add(key, value);
+        let mut c = || {
+            add("c.rtt_ns", median_of(&mut loops.round_trips(TRIPS)?) as f64);
+            add("c.independent_ns", loops.independent(TASKS)?);
+            add("c.chain_ns", loops.chain(TASKS)?);
+            Ok(())
+        };
+        let mut rust = || {
+            add("c.rust_rtt_ns", median_of(&mut loads::round_trips(&engine, TRIPS)?) as f64);
+            add("c.rust_independent_ns", loads::independent(&engine, TASKS)?);
+            add("c.rust_chain_ns", loads::chain(&engine, TASKS)?);
+            Ok(())
+        };
+        in_turns(nth, &mut [&mut c, &mut rust])
+    })
+}
 
 #[repr(C)]
 struct Bench {
@@ -38,23 +114,11 @@ fn check(status: c_int) -> Result<(), String> {
     Err(unsafe { CStr::from_ptr(api::error::mr_last_error()) }.to_string_lossy().into_owned())
 }
 
-/// Nanoseconds, in Rust and in C.
-#[derive(Clone, Copy)]
-pub(super) struct Both {
-    pub(super) rust: f64,
-    pub(super) c: f64,
-}
-
-impl Both {
-    pub(super) fn ratio(self) -> f64 {
-        self.c / self.rust
-    }
-}
-
-pub(super) struct Loops(Bench);
+/// As in [`loads`], by a program in C.
+struct Loops(Bench);
 
 impl Loops {
-    pub(super) fn build() -> Result<Self, String> {
+    fn build() -> Result<Self, String> {
         let mut bench = Bench {
             exec: std::ptr::null_mut(),
             buffer: std::ptr::null_mut(),
@@ -66,11 +130,11 @@ impl Loops {
         Ok(Self(bench))
     }
 
-    fn round_trip(&self, trips: usize) -> Result<f64, String> {
+    fn round_trips(&self, trips: usize) -> Result<Vec<u64>, String> {
         let mut times = vec![0; trips];
         // SAFETY: that was built, and as many places.
         check(unsafe { bench_c_round_trip(&raw const self.0, trips, times.as_mut_ptr()) })?;
-        Ok(median_of(&mut times) as f64)
+        Ok(times)
     }
 
     fn independent(&self, tasks: usize) -> Result<f64, String> {
@@ -95,48 +159,8 @@ impl Drop for Loops {
     }
 }
 
-/// Blocks of one language and the other in turns.
-const BLOCKS: usize = 4;
-
-/// Round trip, independent and chained tasks, in both languages: blocks in turns, best of each, so
-/// that what else the machine does meets both.
-pub(super) fn all(
-    engine: &Engine,
-    loops: &Loops,
-    trips: usize,
-    tasks: usize,
-) -> Result<[Both; 3], String> {
-    let text = |error: mailring::Error| error.to_string();
-    Ok([
-        in_turns(
-            || roundtrip::round_trip(engine, trips / BLOCKS).map_err(text),
-            || loops.round_trip(trips / BLOCKS),
-        )?,
-        in_turns(
-            || throughput::independent(engine, tasks / BLOCKS).map_err(text),
-            || loops.independent(tasks / BLOCKS),
-        )?,
-        in_turns(
-            || throughput::chain(engine, tasks / BLOCKS).map_err(text),
-            || loops.chain(tasks / BLOCKS),
-        )?,
-    ])
-}
-
-fn in_turns(
-    rust: impl Fn() -> Result<f64, String>,
-    c: impl Fn() -> Result<f64, String>,
-) -> Result<Both, String> {
-    let mut best = Both { rust: f64::INFINITY, c: f64::INFINITY };
-    for _ in 0..BLOCKS {
-        best.rust = best.rust.min(rust()?);
-        best.c = best.c.min(c()?);
-    }
-    Ok(best)
-}
-
 /// Nanoseconds of one call on task arguments, by one thread and by two with arguments of their own.
-pub(super) fn arguments(rounds: usize) -> Result<[f64; 2], String> {
+fn arguments(rounds: usize) -> Result<[f64; 2], String> {
     let calls = 4.0 * rounds as f64;
     let one = || {
         let mut time = 0;
@@ -161,17 +185,14 @@ pub(super) fn arguments(rounds: usize) -> Result<[f64; 2], String> {
 
 #[cfg(test)]
 mod tests {
-    use mailring::Mode;
-
     use super::*;
 
     #[test]
     fn tasks_of_c_take_time() {
-        let engine = Engine::build(Mode::Thread, 1, false).expect("build");
         let loops = Loops::build().expect("build");
-        for both in all(&engine, &loops, 200, 5000).expect("run") {
-            assert!(both.rust > 0.0 && both.c > 0.0);
-        }
+        assert_eq!(loops.round_trips(200).expect("run").len(), 200);
+        assert!(loops.independent(5000).expect("run") > 0.0);
+        assert!(loops.chain(5000).expect("run") > 0.0);
         assert!(arguments(1000).expect("calls").into_iter().all(|ns| ns > 0.0));
     }
 }
