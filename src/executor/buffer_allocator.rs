@@ -1,6 +1,8 @@
 //! The allocator of buffers: what is free, what is held, what waits for its last task.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -64,9 +66,9 @@ impl Record {
         &self.bytes
     }
 
-    #[inline]
-    fn holds(&self, bytes: &Range<u64>) -> bool {
-        self.bytes.start <= bytes.start && bytes.end <= self.end
+    /// As [`last_use`](Self::last_use), for one who frees the bytes.
+    fn held_to(&self) -> u64 {
+        self.last_use.load(Acquire)
     }
 }
 
@@ -144,17 +146,58 @@ struct Space {
     free: [Free; 2],
     /// Buffers made so far.
     made: u64,
-    /// By first address.
-    held: Vec<Arc<Record>>,
-    leaving: Vec<Arc<Record>>,
+    /// Made since the submitter last looked, and still there; by number.
+    fresh: BTreeMap<u64, Arc<Record>>,
+    /// Dropped since then, of those that it knows.
+    gone: Vec<Arc<Record>>,
+    leaving: BinaryHeap<Leaving>,
 }
+
+/// A buffer that was dropped; the one whose tasks leave first is the greatest.
+struct Leaving {
+    /// What `last_use` was when one looked. It hardly changes any more, and is looked at again.
+    held_to: u64,
+    record: Arc<Record>,
+}
+
+impl Leaving {
+    fn new(record: Arc<Record>) -> Self {
+        Self { held_to: record.held_to(), record }
+    }
+}
+
+impl Ord for Leaving {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.held_to.cmp(&self.held_to)
+    }
+}
+
+impl PartialOrd for Leaving {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Leaving {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Leaving {}
 
 impl BufferAllocator {
     pub(super) fn new(arena: Arc<Arena>, health: Arc<Health>, imports: Arc<Imports>) -> Self {
         let (base, bytes) = arena.buffers();
         let free =
             [Free::new(base..base + bytes, ALIGN), Free::new(arena.window().bytes(), PAGE as u64)];
-        let space = Space { free, made: 0, held: Vec::new(), leaving: Vec::new() };
+        let space = Space {
+            free,
+            made: 0,
+            fresh: BTreeMap::new(),
+            gone: Vec::new(),
+            leaving: BinaryHeap::new(),
+        };
         Self { space: Mutex::new(space), version: AtomicU64::new(0), arena, health, imports }
     }
 
@@ -165,13 +208,23 @@ impl BufferAllocator {
     /// Takes part of the arena; also the part of it that was used before.
     pub(super) fn take(&self, bytes: Option<u64>) -> Result<(Arc<Record>, Range<u64>), Error> {
         let mut space = self.space();
-        self.collect(&mut space);
-        let Some(taken) = bytes.and_then(|bytes| space.take(Pool::Arena, bytes, None)) else {
+        let Some(taken) = bytes.and_then(|bytes| self.collect_and_take(&mut space, bytes)) else {
             let (used, capacity) = space.usage(Pool::Arena);
             return Err(Error::BufferSpace { asked: bytes.unwrap_or(u64::MAX), used, capacity });
         };
         self.version.fetch_add(1, Release);
         Ok(taken)
+    }
+
+    fn collect_and_take(&self, space: &mut Space, bytes: u64) -> Option<(Arc<Record>, Range<u64>)> {
+        self.collect(space);
+        space.take(Pool::Arena, bytes, None).or_else(|| {
+            // A submit that failed beside a drop has taken its use back: look at all of them.
+            let all = std::mem::take(&mut space.leaving).into_iter();
+            space.leaving = all.map(|leaving| Leaving::new(leaving.record)).collect();
+            self.collect(space);
+            space.take(Pool::Arena, bytes, None)
+        })
     }
 
     /// Takes addresses for memory that came after the fork, and maps it there.
@@ -209,11 +262,15 @@ impl BufferAllocator {
         }
         let tail = self.health.tail.load(Acquire);
         fence(SeqCst); // see `HeldBuffers::is_outdated`
-        let (free, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut space.leaving)
-            .into_iter()
-            .partition(|record| record.last_use.load(Acquire) <= tail);
-        space.leaving = stay;
-        for record in free {
+        while let Some(mut first) = space.leaving.peek_mut() {
+            if first.held_to > tail {
+                break;
+            }
+            first.held_to = first.record.held_to();
+            if first.held_to > tail {
+                continue; // and it takes its new place
+            }
+            let record = PeekMut::pop(first).record;
             let Range { start, end } = record.bytes;
             let pool = match record.import {
                 Some(index) => {
@@ -243,7 +300,6 @@ impl Space {
         let len = bytes;
         let (bytes, used_before) = self.free[pool as usize].take(len)?;
         let end = bytes.start + len;
-        let at = self.held.partition_point(|r| r.bytes.start < bytes.start);
         let record = Arc::new(Record {
             bytes,
             end,
@@ -253,14 +309,16 @@ impl Space {
             guards: Mutex::new(0),
             import,
         });
+        self.fresh.insert(self.made, Arc::clone(&record));
         self.made += 1;
-        self.held.insert(at, Arc::clone(&record));
         Some((record, used_before))
     }
 
     fn leave(&mut self, record: &Arc<Record>) {
-        self.held.retain(|held| !Arc::ptr_eq(held, record));
-        self.leaving.push(Arc::clone(record));
+        if self.fresh.remove(&record.id).is_none() {
+            self.gone.push(Arc::clone(record));
+        }
+        self.leaving.push(Leaving::new(Arc::clone(record)));
     }
 
     /// Bytes in use, and bytes there are.
@@ -270,38 +328,90 @@ impl Space {
     }
 }
 
-/// The submitter's own copy of what is held, so that a submit takes no lock.
+/// A buffer as the submitter knows it.
+struct Held {
+    start: u64,
+    /// Where what was asked for ends.
+    end: u64,
+    /// `None`: a vacant place, which holds nothing.
+    record: Option<Arc<Record>>,
+}
+
+impl Held {
+    #[inline]
+    fn holds(&self, bytes: &Range<u64>) -> bool {
+        self.start <= bytes.start && bytes.end <= self.end
+    }
+}
+
+/// Ways of the memory of recent look-ups, at least.
+const RECENT: usize = 64;
+
+/// The submitter's own copy of what is held, so that a submit takes no lock. It is kept up by what
+/// has changed, so a new buffer costs the same among few others and among many.
 #[derive(Default)]
 pub(super) struct HeldBuffers {
     version: u64,
-    known: bool,
-    /// Buffers made before the last look.
-    seen: u64,
-    held: Vec<Arc<Record>>,
-    last: usize,
+    held: Vec<Held>,
+    vacant: Vec<u32>,
+    /// By first address.
+    order: BTreeMap<u64, u32>,
+    /// All of them lie in here. Slabs do not, so that these are not looked for among many.
+    around: Range<u64>,
+    /// The buffer that was found last; many tasks name parts of one.
+    last: u32,
+    /// By a few bits of the first address that was asked for: where it was found. A power of two of
+    /// them, a few for each buffer.
+    recent: Vec<u32>,
     /// Something that was noted since this was last reset is an import.
     pub(super) imported: bool,
 }
 
 impl HeldBuffers {
     #[inline]
-    pub(super) fn refresh(
-        &mut self,
-        allocator: &BufferAllocator,
-        mut forget: impl FnMut(&Range<u64>),
-    ) {
-        let version = allocator.version.load(Acquire);
-        if version != self.version || !self.known {
-            let space = allocator.space();
-            self.version = allocator.version.load(Relaxed);
-            self.held.clone_from(&space.held);
-            // New ones may lie where others were: what was known of those bytes is not theirs.
-            for record in self.held.iter().filter(|record| record.id >= self.seen) {
-                forget(&record.bytes);
+    pub(super) fn refresh(&mut self, allocator: &BufferAllocator, forget: impl FnMut(&Range<u64>)) {
+        if allocator.version.load(Acquire) != self.version {
+            self.catch_up(allocator, forget);
+        }
+    }
+
+    #[cold]
+    fn catch_up(&mut self, allocator: &BufferAllocator, mut forget: impl FnMut(&Range<u64>)) {
+        let mut space = allocator.space();
+        self.version = allocator.version.load(Relaxed);
+        // First what has gone: something new may lie in its place.
+        for record in space.gone.drain(..) {
+            if let Some(index) = self.order.remove(&record.bytes.start) {
+                self.held[index as usize] = Held { start: 0, end: 0, record: None };
+                self.vacant.push(index);
             }
-            self.seen = space.made;
-            self.last = 0;
-            self.known = true;
+        }
+        for record in std::mem::take(&mut space.fresh).into_values() {
+            // It may lie where others were: what was known of those bytes is not its own.
+            forget(&record.bytes);
+            self.add(record);
+        }
+        let first = self.order.first_key_value().map_or(0, |(&start, _)| start);
+        let last = self.order.last_key_value();
+        self.around = first..last.map_or(0, |(_, &index)| self.held[index as usize].end);
+    }
+
+    fn add(&mut self, record: Arc<Record>) {
+        let start = record.bytes.start;
+        let new = Held { start, end: record.end, record: Some(record) };
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.held[index as usize] = new;
+                index
+            }
+            None => {
+                self.held.push(new);
+                self.held.len() as u32 - 1
+            }
+        };
+        self.order.insert(start, index);
+        if self.held.len() * 2 > self.recent.len() {
+            self.recent = vec![0; (self.held.len() * 4).next_power_of_two().max(RECENT)];
         }
     }
 
@@ -314,8 +424,7 @@ impl HeldBuffers {
 
     /// Takes `note_use` back for a task that was not submitted after all.
     pub(super) fn unmark(&mut self, bytes: &Range<u64>, task: u64) {
-        let holder = self.held.iter().find(|record| record.holds(bytes));
-        let Some(record) = holder else { return };
+        let Some(record) = self.holder(bytes) else { return };
         for last in [&record.last_use, &record.last_write] {
             if last.load(Relaxed) == task + 1 {
                 last.store(task, Relaxed);
@@ -326,9 +435,7 @@ impl HeldBuffers {
     /// Whether a guard of the buffer that holds the range is in the way of a task that names it.
     #[cold]
     pub(super) fn is_guarded(&self, bytes: &Range<u64>, writes: bool) -> bool {
-        let Some(record) = self.held.iter().find(|record| record.holds(bytes)) else {
-            return false;
-        };
+        let Some(record) = self.holder(bytes) else { return false };
         match *record.guards() {
             0 => false,
             WRITES => true,
@@ -340,19 +447,52 @@ impl HeldBuffers {
     /// writes to it.
     #[inline]
     pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64, writes: bool) -> bool {
-        if !self.held.get(self.last).is_some_and(|record| record.holds(bytes)) {
-            let at = self.held.partition_point(|r| r.bytes.start <= bytes.start);
-            let Some(found) = at.checked_sub(1).filter(|&i| self.held[i].holds(bytes)) else {
-                return false;
-            };
-            self.last = found;
+        if !self.is_in(self.last, bytes) && !self.find(bytes) {
+            return false;
         }
-        let record = &self.held[self.last];
+        let Some(record) = &self.held[self.last as usize].record else { return false };
         record.last_use.store(task + 1, Relaxed); // numbers only grow
         if writes {
             record.last_write.store(task + 1, Relaxed);
         }
         self.imported |= record.import.is_some();
         true
+    }
+
+    #[inline]
+    fn is_in(&self, index: u32, bytes: &Range<u64>) -> bool {
+        self.held.get(index as usize).is_some_and(|held| held.holds(bytes))
+    }
+
+    /// Looks for the buffer that holds the range, and keeps it as the last one.
+    #[inline]
+    fn find(&mut self, bytes: &Range<u64>) -> bool {
+        if !self.around.contains(&bytes.start) {
+            return false;
+        }
+        let spread = bytes.start.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let at = spread as usize & self.recent.len().wrapping_sub(1);
+        let Some(&recent) = self.recent.get(at) else { return false };
+        if self.is_in(recent, bytes) {
+            self.last = recent;
+            return true;
+        }
+        self.search(at, bytes)
+    }
+
+    fn search(&mut self, at: usize, bytes: &Range<u64>) -> bool {
+        let Some(found) = self.index_of(bytes) else { return false };
+        self.recent[at] = found;
+        self.last = found;
+        true
+    }
+
+    fn index_of(&self, bytes: &Range<u64>) -> Option<u32> {
+        let (_, &index) = self.order.range(..=bytes.start).next_back()?;
+        self.is_in(index, bytes).then_some(index)
+    }
+
+    fn holder(&self, bytes: &Range<u64>) -> Option<&Record> {
+        self.held[self.index_of(bytes)? as usize].record.as_deref()
     }
 }

@@ -20,7 +20,7 @@ testkit::tests! {
         null_where_nothing_is_allocated, unknown_functions, pools_without_workers,
         a_scope_end_without_begin, a_failed_submit_leaves_no_trace, buffers_that_cannot_be,
         a_slab_that_is_gone, writes_that_overlap, writes_that_do_not_overlap,
-        bytes_behind_the_end, functions_of_another_executor,
+        bytes_behind_the_end, functions_of_another_executor, buffers_that_come_and_go,
     }
     "orchestrator::refused_submits" in refused_submits {
         a_failed_submit_leaves_no_mark_on_a_slab, a_failed_submit_leaves_no_mark_in_its_own_run,

@@ -3,7 +3,7 @@
 
 use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TensorArgType};
 use mailring::{Buffer, Callable, Error, Executor, Mode, Orchestrator, WorkerKind};
-use testkit::{BOTH, args, at, bodies, config, small};
+use testkit::{BOTH, Random, args, at, bodies, config, small};
 
 struct Kit {
     exec: Executor,
@@ -442,5 +442,59 @@ pub(crate) fn functions_of_another_executor() {
                 assert_eq!(cell.get(0).unwrap(), value.unwrap_or(0));
             }
         }
+    }
+}
+
+/// Buffers that come and go between submits, at random: those that are there are known, with bytes
+/// of their own, and nothing else is.
+pub(crate) fn buffers_that_come_and_go() {
+    for mode in BOTH {
+        let kit = kit(mode);
+        let mut random = Random(11);
+        let mut held: Vec<(Buffer<u64>, u64)> = Vec::new();
+        for _ in 0..20 {
+            kit.exec
+                .run(|orch| {
+                    for _ in 0..100 {
+                        let pick = random.below(held.len().max(1));
+                        match random.below(8) {
+                            0..3 => {
+                                let len = 1 + random.below(40);
+                                held.push((kit.exec.buffer(len)?, 0));
+                            }
+                            3..5 if !held.is_empty() => {
+                                let (gone, _) = held.swap_remove(pick);
+                                let (tensor, address) = (at(&gone, 0), gone.address());
+                                drop(gone);
+                                let refused = orch.submit(kit.add, args().inout(tensor), config());
+                                let expected =
+                                    Error::UnknownAddress { index: 0, address, bytes: 8 };
+                                let error = refused.unwrap_err();
+                                assert_eq!(error.to_string(), expected.to_string());
+                            }
+                            _ if !held.is_empty() => {
+                                let (buffer, added) = &mut held[pick];
+                                let last = buffer.len() - 1;
+                                for index in [0, last] {
+                                    orch.submit(
+                                        kit.add,
+                                        args().inout(at(buffer, index)),
+                                        config(),
+                                    )?;
+                                }
+                                *added += if last == 0 { 2 } else { 1 };
+                            }
+                            _ => {}
+                        }
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            for (buffer, added) in &held {
+                let ends = (buffer.get(0).unwrap(), buffer.get(buffer.len() - 1).unwrap());
+                assert_eq!(ends, (*added, *added));
+            }
+        }
+        assert!(held.len() > 100, "{} buffers at the end", held.len());
     }
 }
