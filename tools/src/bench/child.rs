@@ -86,6 +86,8 @@ fn start(section: &Section, effort: Effort) -> Result<Child, String> {
     };
     let mut command = Command::new(program);
     command.args([COMMAND, section.name, effort]).stdin(Stdio::null()).stdout(Stdio::piped());
+    // Several executors live in one process here, each beside the threads of others.
+    command.env("MAILRING_QUIET", "1");
     // SAFETY: a system call that takes numbers only, between fork and exec.
     unsafe {
         command.pre_exec(|| {

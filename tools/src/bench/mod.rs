@@ -9,6 +9,8 @@ mod child;
 mod figures;
 mod machine;
 mod partner;
+#[cfg(feature = "peers")]
+mod peers;
 mod raw;
 mod run;
 mod section;

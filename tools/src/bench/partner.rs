@@ -7,7 +7,7 @@ use std::hint::spin_loop;
 use std::io;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::stats::median_of;
 use crate::system::pin;
@@ -100,12 +100,16 @@ impl Partner {
         median_of(&mut self.trips(trips)) as f64
     }
 
-    /// Wakes the partner, which sleeps, and sleeps until it has been woken: the median.
-    pub(super) fn futex(&self, trips: usize) -> f64 {
+    /// Wakes the partner, which sleeps, and sleeps until it has been woken: the median. Before each
+    /// trip it has slept for `pause`.
+    pub(super) fn futex(&self, trips: usize, pause: Duration) -> f64 {
         let shared = self.shared.shared();
         self.ask(FUTEX, trips as u64, 0);
         let mut times = Vec::with_capacity(trips);
         for trip in 1..=trips as u32 {
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
             let begin = Instant::now();
             shared.there.0.store(trip, SeqCst);
             futex_wake(&shared.there.0);
@@ -272,7 +276,7 @@ mod tests {
         let partner = Partner::start(cpus[0], cpus[1 % cpus.len()]).expect("fork");
         for _ in 0..3 {
             assert_eq!(partner.trips(200).len(), 200);
-            assert!(partner.futex(50) > 0.0);
+            assert!(partner.futex(50, Duration::ZERO) > 0.0);
             assert!(partner.ring(5000, 64) > 0.0 && partner.ring(5000, 256) > 0.0);
         }
     }

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use crate::system::monotonic_ns;
 use mailring::abi::{AbiError, ContinuousTensor};
 use mailring::{Buffer, Callable, Executor, Mode, TaskContext};
 
@@ -14,9 +15,11 @@ pub(in crate::bench) struct Engine {
     pub(in crate::bench) exec: Executor,
     /// Does nothing.
     pub(in crate::bench) empty: Callable,
+    /// Writes the time at which it began into the first element of its only tensor.
+    pub(in crate::bench) stamp: Callable,
     /// Stays inside its body until it is cancelled or killed.
     pub(in crate::bench) stay: Callable,
-    data: Buffer<u64>,
+    pub(in crate::bench) data: Buffer<u64>,
 }
 
 impl Engine {
@@ -34,6 +37,7 @@ impl Engine {
             .heap_bytes(1 << 20)
             .buffer_bytes(1 << 20);
         let empty = builder.register("empty", |_, _, _| Ok::<(), AbiError>(()))?;
+        let stamp = builder.register("stamp", |args, _, _| args.set(0, 0, monotonic_ns()))?;
         let stay = builder.register("stay", |_, _, context: &TaskContext<'_>| {
             while !context.cancelled() {
                 std::thread::sleep(Duration::from_millis(1));
@@ -42,7 +46,7 @@ impl Engine {
         })?;
         let exec = builder.build()?;
         let data = exec.buffer(ELEMENTS)?;
-        Ok(Self { exec, empty, stay, data })
+        Ok(Self { exec, empty, stamp, stay, data })
     }
 
     /// One element each, from `first` on.

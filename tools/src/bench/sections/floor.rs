@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::partner::Partner;
 use super::super::run::{Measured, Run};
@@ -52,7 +52,7 @@ fn measure(run: &mut Run) -> Measured {
         let mut trips = partner.trips(20_000);
         run.add("floor_pingpong_ns", percentile(&mut trips, 0.5) as f64);
         run.add("floor.pingpong_ns_p99", percentile(&mut trips, 0.99) as f64);
-        run.add("floor_futex_ns", partner.futex(1000));
+        run.add("floor_futex_ns", partner.futex(500, Duration::ZERO));
         run.add("floor.ring_64_ns", partner.ring(100_000, 64));
         run.add("floor.ring_256_ns", partner.ring(50_000, 256));
         run.add("floor.fork_us", fork(10)? / 1e3);

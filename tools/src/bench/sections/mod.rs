@@ -1,15 +1,21 @@
 //! The sections of the bench: each file says what it measures, and how.
 
+mod alloc;
 mod c;
 mod deaths;
 mod engine;
 mod floor;
 mod flow;
+mod groups;
+mod growth;
 mod idle;
+mod lifecycle;
 mod loads;
 mod storage;
 mod tasks;
 mod typed;
+mod wake;
+mod workers;
 
 use super::section::Section;
 
@@ -17,11 +23,17 @@ use super::section::Section;
 pub(super) const ALL: &[&Section] = &[
     &floor::SECTION,
     &tasks::SECTION,
+    &groups::SECTION,
+    &wake::SECTION,
+    &alloc::SECTION,
+    &growth::SECTION,
+    &workers::SECTION,
     &storage::SECTION,
     &c::SECTION,
     &typed::SECTION,
     &flow::SECTION,
     &deaths::SECTION,
+    &lifecycle::SECTION,
     &idle::SECTION,
 ];
 

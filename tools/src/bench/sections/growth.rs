@@ -1,0 +1,223 @@
+//! What may not grow: the time of a task, and memory, with all that has been before it.
+
+use std::fs;
+use std::time::Instant;
+
+use mailring::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs};
+use mailring::{Buffer, Callable, Error, Executor, Mode};
+
+use super::super::run::{Measured, Run};
+use super::super::section::{Axis, Effort, Figure, Panel, Section, Unit, measured, ratio};
+use super::engine::Engine;
+use super::loads;
+use crate::system::Pinned;
+
+/// Tasks before the memory is looked at for the first time: all that is used in turns has been.
+const SETTLED: usize = 100_000;
+
+const fn ns(key: &'static str, label: &'static str, meaning: &'static str) -> Figure {
+    measured(key, Unit::Ns, label, meaning)
+}
+
+pub(super) static SECTION: Section = Section {
+    name: "growth",
+    title: "What may not grow, one worker beside the submitter",
+    seconds: [2.5, 12.0, 90.0],
+    figures: &[
+        ns("growth.few_ns", "independent task, of 10,000", "wall time / tasks"),
+        ns("growth.many_ns", "of 10^6 (with --full 10^7)", "wall time / tasks"),
+        ratio("growth_ratio", "growth.many_ns", "growth.few_ns", "many / few")
+            .flat()
+            .at_most(1.5, 1.5),
+        measured(
+            "rss_growth_bytes",
+            Unit::Bytes,
+            "memory, from 100,000 tasks to all of them",
+            "resident sets of host and worker together",
+        )
+        .flat(),
+        ns("growth.buffers_few_ns", "a new buffer before each task: 500", "wall time / tasks"),
+        ns("growth.buffers_many_ns", "4,000", "wall time / tasks"),
+        ratio(
+            "growth.buffers_ratio",
+            "growth.buffers_many_ns",
+            "growth.buffers_few_ns",
+            "many / few",
+        )
+        .at_most(1.5, 1.5),
+        ns(
+            "growth.parts_few_ns",
+            "task that reads a whole of 64 parts",
+            "which others have written",
+        ),
+        ns("growth.parts_many_ns", "4,096 parts", "which others have written"),
+        ratio("growth.parts_ratio", "growth.parts_many_ns", "growth.parts_few_ns", "many / few")
+            .at_most(1.5, 1.5),
+        ns("growth.tensors_few_ns", "distinct tensors: 1,024", "written in turns"),
+        ns("growth.tensors_many_ns", "200,000", "written in turns"),
+        ratio(
+            "growth.tensors_ratio",
+            "growth.tensors_many_ns",
+            "growth.tensors_few_ns",
+            "many / few",
+        ),
+        ns("growth.outputs_few_ns", "allocated outputs of one scope: 1,000", "wall time / tasks"),
+        ns("growth.outputs_many_ns", "50,000", "wall time / tasks"),
+        ratio(
+            "growth.outputs_ratio",
+            "growth.outputs_many_ns",
+            "growth.outputs_few_ns",
+            "many / few",
+        )
+        .at_most(1.5, 1.5),
+    ],
+    panels: &[Panel {
+        name: "growth.tasks",
+        title: "Independent tasks of one run",
+        x: Axis::log("tasks"),
+        y: Axis::linear("ns a task"),
+    }],
+    measure,
+};
+
+fn measure(run: &mut Run) -> Measured {
+    let most = if run.effort == Effort::Full { 10_000_000 } else { 1_000_000 };
+    {
+        let engine = Engine::build(Mode::Process, 1, true)?;
+        let _pinned = Pinned::to(run.here());
+        loads::independent(&engine, SETTLED)?;
+        let before = memory(&engine.exec);
+        run.rounds_within(run.budget() / 2, |run, _| {
+            run.add("growth.few_ns", loads::independent(&engine, 10_000)?);
+            run.add("growth.many_ns", loads::independent(&engine, most)?);
+            for power in 3..=most.ilog10() {
+                let tasks = 10usize.pow(power);
+                // Few tasks again and again, so that a place of the plot takes as long.
+                for _ in 0..(10_000 / tasks).max(1) {
+                    let time = loads::independent(&engine, tasks)?;
+                    run.point("growth.tasks", "processes", tasks as f64, time);
+                }
+            }
+            Ok(())
+        })?;
+        run.add("rss_growth_bytes", memory(&engine.exec) - before);
+    }
+    let here = run.here();
+    run.rounds_within(run.budget() / 2, |run, _| {
+        // New in each round: what one leaves must not meet the next.
+        let engine = Large::build()?;
+        let _pinned = Pinned::to(here);
+        run.add("growth.tensors_few_ns", engine.distinct(1024)?);
+        run.add("growth.tensors_many_ns", engine.distinct(200_000)?);
+        run.add("growth.outputs_few_ns", engine.outputs(1000)?);
+        run.add("growth.outputs_many_ns", engine.outputs(50_000)?);
+        run.add("growth.parts_few_ns", engine.parts(64)?);
+        run.add("growth.parts_many_ns", engine.parts(4096)?);
+        run.add("growth.buffers_few_ns", engine.buffers(500)?);
+        run.add("growth.buffers_many_ns", engine.buffers(4000)?);
+        Ok(())
+    })
+}
+
+/// Resident bytes of this process and its workers.
+fn memory(exec: &Executor) -> f64 {
+    let workers = exec.worker_pids().into_iter().filter(|&pid| pid != 0);
+    let processes = workers.map(|pid| pid.to_string()).chain(["self".to_owned()]);
+    let pages = processes.filter_map(|process| {
+        let text = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    // SAFETY: takes a number only.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as u64;
+    (pages.sum::<u64>() * page) as f64
+}
+
+/// An executor with room for many tensors.
+struct Large {
+    exec: Executor,
+    empty: Callable,
+    data: Buffer<u64>,
+}
+
+impl Large {
+    fn build() -> Measured<Self> {
+        let mut builder = Executor::builder()
+            .name("mailring-bench")
+            .workers(1)
+            .pin_cpus(true)
+            .heap_bytes(128 << 20)
+            .buffer_bytes(64 << 20);
+        let empty = builder.register("empty", |_, _, _| Ok::<(), AbiError>(()))?;
+        let exec = builder.build()?;
+        let data = exec.buffer(1 << 20)?;
+        Ok(Self { exec, empty, data })
+    }
+
+    /// Nanoseconds a task: the run, over the number of tasks.
+    fn timed(
+        &self,
+        tasks: usize,
+        mut args: impl FnMut(usize) -> Result<TaskArgs, Error>,
+    ) -> Result<f64, Error> {
+        let begin = Instant::now();
+        self.exec.run(|orch| {
+            for task in 0..tasks {
+                orch.submit(self.empty, args(task)?.scalar(task as u64), CallConfig::default())?;
+            }
+            Ok(())
+        })?;
+        Ok(begin.elapsed().as_nanos() as f64 / tasks as f64)
+    }
+
+    /// Each of them written in turns.
+    fn distinct(&self, tensors: usize) -> Result<f64, Error> {
+        let cells: Result<Vec<_>, _> = (0..tensors).map(|at| self.data.view(at, &[1])).collect();
+        let (cells, tasks) = (cells?, 200_000);
+        self.timed(tasks, |task| Ok(TaskArgs::new().output(cells[task % tensors])))
+    }
+
+    /// All in one scope.
+    fn outputs(&self, tasks: usize) -> Result<f64, Error> {
+        let output = ContinuousTensor::new(0, &[8], DataType::Uint64)?;
+        let times = 50_000 / tasks;
+        let mut sum = 0.0;
+        for _ in 0..times {
+            sum += self.timed(tasks, |_| Ok(TaskArgs::new().output(output)))?;
+        }
+        Ok(sum / times as f64)
+    }
+
+    /// Readers of a whole whose parts have been written by a task each.
+    fn parts(&self, parts: usize) -> Result<f64, Error> {
+        let whole = self.data.view(0, &[parts as u32])?;
+        self.timed(parts, |part| Ok(TaskArgs::new().output(self.data.view(part, &[1])?)))?;
+        let out = self.data.view(parts, &[1])?;
+        self.timed(500, |_| Ok(TaskArgs::new().input(whole).output(out)))
+    }
+
+    /// Each task names a buffer that has just been made; all of them live until the end.
+    fn buffers(&self, buffers: usize) -> Result<f64, Error> {
+        let mut all: Vec<Buffer<u64>> = Vec::with_capacity(buffers);
+        self.timed(buffers, |_| {
+            let buffer = self.exec.buffer(1)?;
+            let args = TaskArgs::new().output(&buffer);
+            all.push(buffer);
+            Ok(args)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_grow_takes_time() {
+        let engine = Large::build().expect("build");
+        assert!(memory(&engine.exec) > 0.0);
+        assert!(engine.parts(64).expect("run") > 0.0);
+        assert!(engine.buffers(50).expect("run") > 0.0);
+        assert!(engine.outputs(1000).expect("run") > 0.0);
+        assert!(engine.distinct(1024).expect("run") > 0.0);
+    }
+}
