@@ -16,6 +16,7 @@ mod run;
 mod section;
 mod sections;
 mod table;
+mod taskbench;
 mod verdict;
 
 use std::time::Duration;

@@ -35,6 +35,7 @@ pub(super) const ALL: &[&Section] = &[
     &deaths::SECTION,
     &lifecycle::SECTION,
     &idle::SECTION,
+    &super::taskbench::SECTION,
 ];
 
 #[cfg(test)]

@@ -1,0 +1,34 @@
+//! What runs graphs: this engine, and others.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::super::run::Measured;
+use super::graph::{Graph, value};
+use super::kernel::kernel;
+
+pub(super) trait System {
+    /// The first word of its keys, and its name in plots.
+    fn name(&self) -> &'static str;
+
+    /// Runs all tasks of a graph, each with so many iterations: the time from the first until all
+    /// are through. Whatever can be known of a graph before it runs is got ready before that.
+    fn run(&mut self, graph: &Graph, iterations: u64) -> Measured<Duration>;
+
+    /// What stands in the first so many cells.
+    fn cells(&self, count: usize) -> Measured<Vec<u64>>;
+}
+
+/// A task, wherever it runs: reads, computes, writes.
+#[inline]
+pub(super) fn body<'a>(
+    id: u64,
+    read: impl Iterator<Item = &'a AtomicU64>,
+    write: &AtomicU64,
+    iterations: u64,
+) {
+    let value = value(id, read.map(|cell| cell.load(Relaxed)));
+    kernel(iterations);
+    write.store(value, Relaxed);
+}
