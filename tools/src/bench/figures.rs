@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::machine::State;
 use super::raw::{Raw, Series, series_json};
 use super::section::{Figure, Section, Source};
 use crate::stats::Summary;
@@ -10,6 +11,8 @@ use crate::stats::Summary;
 #[derive(Default)]
 pub(super) struct Figures {
     pub(super) sections: Vec<(&'static Section, Raw)>,
+    /// What each took, in seconds.
+    pub(super) seconds: Vec<(&'static str, f64)>,
     /// Sections that failed, and why.
     pub(super) failed: Vec<(&'static str, String)>,
 }
@@ -18,6 +21,36 @@ impl Figures {
     pub(super) fn summary(&self, section: &Section, figure: &Figure) -> Option<Summary> {
         let (_, raw) = self.sections.iter().find(|(of, _)| of.name == section.name)?;
         Summary::of(&values(raw, figure))
+    }
+
+    /// The rounds in which the processors were near, and those in which they were far: both where
+    /// there are some of each, by the ping-pongs of the section. A state that was only passed
+    /// through is left out. `otherwise` is that of a section without a ping-pong.
+    pub(super) fn by_state(
+        &self,
+        section: &Section,
+        figure: &Figure,
+        otherwise: State,
+    ) -> Vec<(State, Summary)> {
+        /// Rounds of the rarer state.
+        const LEAST: usize = 3;
+        let Some((_, raw)) = self.sections.iter().find(|(of, _)| of.name == section.name) else {
+            return Vec::new();
+        };
+        let all = values(raw, figure);
+        let floors = section.figures.iter().find(|f| f.is_floor()).map(|f| values(raw, f));
+        let Some(floors) = floors.filter(|floors| floors.len() == all.len()) else {
+            return Summary::of(&all).map(|summary| (otherwise, summary)).into_iter().collect();
+        };
+        let split = State::ALL.map(|state| {
+            let rounds = all.iter().zip(&floors).filter(|(_, floor)| State::of(**floor) == state);
+            (state, rounds.map(|(value, _)| *value).collect::<Vec<f64>>())
+        });
+        let rounds = split.iter().map(|(_, rounds)| rounds.len());
+        let (fewer, more) = (rounds.clone().min().unwrap_or(0), rounds.max().unwrap_or(0));
+        let least = if fewer >= LEAST { fewer } else { more };
+        let enough = split.into_iter().filter(|(_, rounds)| rounds.len() >= least);
+        enough.filter_map(|(state, rounds)| Some((state, Summary::of(&rounds)?))).collect()
     }
 
     /// Every measured figure with its section.
@@ -55,18 +88,23 @@ impl Figures {
     }
 
     /// Every figure with its spread, lines of plots, and what is missing.
-    pub(super) fn detail(&self) -> Map<String, Value> {
-        let figures = self.all().map(|(_, figure, s)| {
-            let all = json!({
+    pub(super) fn detail(&self, state: State) -> Map<String, Value> {
+        let figures = self.all().map(|(section, figure, s)| {
+            let mut all = json!({
                 "median": s.median, "p1": s.p1, "p99": s.p99, "min": s.min, "max": s.max,
                 "spread": s.spread, "rounds": s.count,
             });
+            for (state, summary) in self.by_state(section, figure, state) {
+                all[state.name()] = summary.median.into();
+            }
             (figure.key.to_owned(), all)
         });
         let mut detail: Map<String, Value> = figures.collect();
         let series: Vec<Series> = self.series().cloned().collect();
         detail
             .insert("series".to_owned(), series_json(&series, |ys| Some(Summary::of(ys)?.median)));
+        let seconds = self.seconds.iter().map(|(name, s)| ((*name).to_owned(), (*s).into()));
+        detail.insert("seconds".to_owned(), seconds.collect::<Map<_, _>>().into());
         let pairs = |pairs: Vec<(String, String)>| -> Value {
             pairs.into_iter().map(|(k, v)| (k, Value::from(v))).collect::<Map<_, _>>().into()
         };
@@ -90,7 +128,7 @@ pub(super) fn values(raw: &Raw, figure: &Figure) -> Vec<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::run::Measured;
-    use super::super::section::{Axis, Effort, Panel, Unit, measured, rate, ratio};
+    use super::super::section::{Axis, Bars, Effort, Panel, Unit, measured, rate, ratio};
     use super::*;
 
     /// A section that nobody runs.
@@ -113,6 +151,11 @@ pub(super) mod tests {
             x: Axis::log("tasks"),
             y: Axis::linear("ns"),
         }],
+        bars: &[Bars {
+            title: "Trips",
+            unit: "ns",
+            bars: &[("trip", "trip_ns"), ("no", "never_ns")],
+        }],
         measure: nothing,
     };
 
@@ -129,7 +172,8 @@ pub(super) mod tests {
             raw.point("growth", "independent", x, 2.0 * y);
         }
         raw.missing.push(("Taskflow".to_owned(), "no header".to_owned()));
-        Figures { sections: vec![(&SECTION, raw)], failed: vec![("other", "why".to_owned())] }
+        let failed = vec![("other", "why".to_owned())];
+        Figures { sections: vec![(&SECTION, raw)], seconds: vec![("example", 1.5)], failed }
     }
 
     #[test]
@@ -139,14 +183,30 @@ pub(super) mod tests {
         assert_eq!(flat["ratio_trip"], 2.0, "of 2, 1.5 and 3, not of medians: 300 / 100");
         assert_eq!(flat["trip_ns"], 300.0);
         assert!(!flat.contains_key("trips_per_s") && !flat.contains_key("never_ns"));
-        let detail = figures.detail();
+        let detail = figures.detail(State::Near);
         assert_eq!(detail["ratio_trip"]["min"], 1.5);
         assert_eq!(detail["ratio_trip"]["rounds"], 3);
+        assert_eq!(detail["ratio_trip"]["near"], 2.5, "one round was far: passed through");
+        assert_eq!(detail["ratio_trip"].get("far"), None);
+        assert_eq!(detail["seconds"]["example"], 1.5);
         assert_eq!(detail["trips_per_s"]["max"], 5e6);
         assert_eq!(detail["series"]["growth"]["chain"][2], json!([1e5, 44.0]));
         assert_eq!(detail["missing"]["Taskflow"], "no header");
         assert_eq!(detail["failed"]["other"], "why");
         assert_eq!(figures.floors(), [100.0, 400.0, 100.0]);
         assert!(Effort::Quick < Effort::Full);
+    }
+
+    #[test]
+    fn near_and_far_are_kept_apart() {
+        let floors = [100.0, 400.0, 100.0, 400.0, 100.0, 400.0, 100.0];
+        let figures = figures(&floors, &[200.0, 600.0, 210.0, 640.0, 190.0, 680.0, 220.0]);
+        let ratio = &SECTION.figures[2];
+        let medians = |figures: &Figures, figure| -> Vec<_> {
+            let states = figures.by_state(&SECTION, figure, State::Far);
+            states.into_iter().map(|(state, s)| (state, s.median, s.count)).collect()
+        };
+        assert_eq!(medians(&figures, ratio), [(State::Near, 2.05, 4), (State::Far, 1.6, 3)]);
+        assert_eq!(medians(&figures, &SECTION.figures[4]), [], "never measured");
     }
 }

@@ -38,6 +38,33 @@ fn model_of(cpuinfo: &str) -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// How the processors of submitter and worker lie to each other. On a virtual machine that may
+/// change at any time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    Near,
+    Far,
+}
+
+/// A ping-pong below this is between processors that share a cache.
+const NEAR_NS: f64 = 200.0;
+
+impl State {
+    pub(super) const ALL: [Self; 2] = [Self::Near, Self::Far];
+
+    /// By the ping-pong of two bare processes.
+    pub(super) fn of(ping_pong_ns: f64) -> Self {
+        if ping_pong_ns < NEAR_NS { Self::Near } else { Self::Far }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Far => "far",
+        }
+    }
+}
+
 /// How the processors have spent their time since the machine was started, in ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Ticks {

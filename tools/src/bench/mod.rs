@@ -11,6 +11,7 @@ mod machine;
 mod partner;
 #[cfg(feature = "peers")]
 mod peers;
+mod plot;
 mod raw;
 mod run;
 mod section;
@@ -19,7 +20,8 @@ mod table;
 mod taskbench;
 mod verdict;
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -38,7 +40,7 @@ pub(crate) use child::COMMAND;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   mailring bench --quick
-  mailring bench --json bench.json
+  mailring bench --json bench.json --plot bench.svg
   mailring bench --only floor,tasks --json - | grep rtt
 
 The keys of the JSON file are listed by --help.";
@@ -76,6 +78,10 @@ pub(crate) struct Options {
     /// Only these sections
     #[arg(long, value_name = "SECTION", value_delimiter = ',')]
     only: Vec<String>,
+
+    /// Also draw the figures into FILE, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 
     #[command(flatten)]
     json: Json,
@@ -145,16 +151,30 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         std::thread::sleep(PAUSE);
         between = between.and(Ticks::now().since(before));
         let says = |what: &str| bar.set_message(format!("{}: {what}", section.name));
+        let started = Instant::now();
         match child::run(section, options.effort(), says) {
             Ok(raw) => figures.sections.push((section, raw)),
             Err(why) => figures.failed.push((section.name, why)),
         }
+        figures.seconds.push((section.name, started.elapsed().as_secs_f64()));
         bar.inc(1);
     }
     bar.finish_and_clear();
     let verdict = Verdict::of(&figures, Seen { between, whole: Ticks::now().since(begin) });
     let report = table::text(&options.command(), &machine, &figures, &verdict);
     output::deliver(&report, &document(options, &machine, &figures, &verdict), &options.json)?;
+    if let Some(file) = &options.plot {
+        let subtitle = format!(
+            "{}, {} processors, Linux {}, {}; medians, lines from p1 to p99",
+            machine.model,
+            machine.processors,
+            machine.kernel,
+            verdict.state.name()
+        );
+        let svg = plot::svg(&options.command(), &subtitle, &figures)
+            .ok_or_else(|| Failure::Failed("nothing was measured that can be drawn".to_owned()))?;
+        std::fs::write(file, svg).map_err(Failure::of(&format!("writing {}", file.display())))?;
+    }
     if figures.failed.is_empty() {
         return Ok(());
     }
@@ -177,6 +197,6 @@ fn document(options: &Options, machine: &Machine, figures: &Figures, verdict: &V
         }),
     );
     all.insert("command".to_owned(), options.command().into());
-    all.insert("detail".to_owned(), figures.detail().into());
+    all.insert("detail".to_owned(), figures.detail(verdict.state).into());
     all.into()
 }

@@ -20,6 +20,7 @@ pub(super) struct Section {
     pub(super) seconds: [f64; 3],
     pub(super) figures: &'static [Figure],
     pub(super) panels: &'static [Panel],
+    pub(super) bars: &'static [Bars],
     /// Runs in the process of the section. Everything that it started has ended when it returns.
     pub(super) measure: fn(&mut Run) -> Measured,
 }
@@ -133,6 +134,15 @@ impl Figure {
             Source::Rate(of) => format!("1e9 / {of}"),
         }
     }
+}
+
+/// Figures that are compared: a bar for each, over a logarithmic axis.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bars {
+    pub(super) title: &'static str,
+    pub(super) unit: &'static str,
+    /// What each is called, and its key.
+    pub(super) bars: &'static [(&'static str, &'static str)],
 }
 
 /// A plot: a line for each series, over a common axis.

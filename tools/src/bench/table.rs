@@ -68,19 +68,19 @@ fn section_rows(
         let Some(summary) = figures.summary(section, figure) else { continue };
         // Ratios stand below what they are ratios of.
         let indent = if matches!(figure.source, Source::Ratio(..)) { "    " } else { "  " };
-        let Summary { median, p1, p99, spread, .. } = summary;
-        let show = |value| figure.unit.show(value);
+        let judged = verdict.judge(figures, section, figure);
         let label = format!("{indent}{}", figure.label);
-        let range = format!("{} .. {}", show(p1), show(p99));
-        let (spread, median) = (format!("{:.0} %", 100.0 * spread), show(median));
-        let target = match verdict.judge(figure, summary.median) {
-            None => String::new(),
-            Some(Judged::Met(most)) => format!("<= {most}"),
-            Some(Judged::Missed(most)) => format!("<= {most} MISSED"),
-            Some(Judged::Not(most)) => format!("<= {most} not judged"),
-        };
-        let line = format!("  {label:<44} {median:>10}   {range:<22} {spread:>6}  {target}");
-        writeln!(out, "{}", line.trim_end())?;
+        // Where the processors changed their places, each place has its own target.
+        if let [_, _, ..] = judged[..] {
+            row(out, &label, figure.unit, summary, "")?;
+            for (state, summary, judged) in judged {
+                let label = format!("{indent}  {}, {} rounds", state.name(), summary.count);
+                row(out, &label, figure.unit, summary, &target(judged))?;
+            }
+        } else {
+            let target = judged.first().map_or_else(String::new, |(.., judged)| target(*judged));
+            row(out, &label, figure.unit, summary, &target)?;
+        }
     }
     for panel in section.panels {
         let series: Vec<_> = raw.series.iter().filter(|s| s.panel == panel.name).collect();
@@ -89,6 +89,23 @@ fn section_rows(
         }
     }
     Ok(())
+}
+
+fn row(out: &mut String, label: &str, unit: Unit, summary: Summary, target: &str) -> fmt::Result {
+    let Summary { median, p1, p99, spread, .. } = summary;
+    let show = |value| unit.show(value);
+    let range = format!("{} .. {}", show(p1), show(p99));
+    let (spread, median) = (format!("{:.0} %", 100.0 * spread), show(median));
+    let line = format!("  {label:<44} {median:>10}   {range:<22} {spread:>6}  {target}");
+    writeln!(out, "{}", line.trim_end())
+}
+
+fn target(judged: Judged) -> String {
+    match judged {
+        Judged::Met(most) => format!("<= {most}"),
+        Judged::Missed(most) => format!("<= {most} MISSED"),
+        Judged::Not(most) => format!("<= {most} not judged"),
+    }
 }
 
 /// A plot as numbers: a line for each series, a column for each place.
@@ -186,10 +203,14 @@ mod tests {
             assert!(report.contains(expected), "{expected:?} is not in\n{report}");
         }
         assert!(!report.contains("never measured") && !report.contains("noisy"), "{report}");
-        let noisy = figures(&[100.0, 370.0, 100.0], &[230.0; 3]);
+        let noisy = figures(&[100.0, 190.0, 130.0], &[230.0; 3]);
         let report = text("bench", &machine, &noisy, &Verdict::of(&noisy, seen));
         assert!(report.contains("<= 2.2 not judged"), "{report}");
-        assert!(report.contains("too noisy to judge: the processors were near in 2"), "{report}");
+        assert!(report.contains("too noisy to judge: half of the ping-pongs"), "{report}");
+        let both = figures(&[100.0, 100.0, 100.0, 370.0, 370.0, 370.0], &[200.0; 6]);
+        let report = text("bench", &machine, &both, &Verdict::of(&both, seen));
+        assert!(report.contains("        near, 3 rounds "), "{report}");
+        assert!(report.contains("        far, 3 rounds "), "{report}");
     }
 
     #[test]

@@ -4,34 +4,16 @@
 use serde_json::{Value, json};
 
 use super::figures::Figures;
-use super::machine::Ticks;
-use super::section::{Figure, Target};
+use super::machine::{State, Ticks};
+use super::section::{Figure, Section, Target};
 use crate::stats::Summary;
 
-/// A ping-pong below this is between processors that share a cache.
-const NEAR_NS: f64 = 200.0;
 /// Share of all processors that others may use while nothing is measured.
 const NEIGHBOURS_PERCENT: f64 = 10.0;
 /// Share of all processors that the host of a virtual machine may give to others.
 const STOLEN_PERCENT: f64 = 2.0;
 /// Middle half of the ping-pongs, over their median.
 const FLOOR_SPREAD: f64 = 0.3;
-
-/// How the processors of submitter and worker lie to each other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
-    Near,
-    Far,
-}
-
-impl State {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Near => "near",
-            Self::Far => "far",
-        }
-    }
-}
 
 /// What was seen beside the figures.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +47,7 @@ impl Verdict {
         let floors = figures.floors();
         let floor = Summary::of(&floors);
         let floor_ns = floor.map_or(f64::NAN, |floor| floor.median);
-        let state = if floor_ns < NEAR_NS { State::Near } else { State::Far };
+        let state = State::of(floor_ns);
         let mut reasons = Vec::new();
         let mut say = |too_much: bool, why: String| {
             if too_much {
@@ -79,16 +61,17 @@ impl Verdict {
         );
         let stolen = seen.whole.stolen_percent();
         say(stolen > STOLEN_PERCENT, format!("the host took {stolen:.1} % of the processors away"));
-        if let Some(floor) = floor {
-            let near = floors.iter().filter(|&&ns| ns < NEAR_NS).count();
-            let (near, all) = (near as f64, floors.len() as f64);
+        for state in State::ALL {
+            let rounds: Vec<_> =
+                floors.iter().copied().filter(|&ns| State::of(ns) == state).collect();
+            let Some(Summary { spread, count, .. }) = Summary::of(&rounds) else { continue };
             say(
-                near.min(all - near) > all / 10.0,
-                format!("the processors were near in {near} rounds of {all}, far in the others"),
-            );
-            say(
-                floor.spread > FLOOR_SPREAD,
-                format!("half of the ping-pongs lie {:.0} % apart", 100.0 * floor.spread),
+                count >= floors.len() / 3 && spread > FLOOR_SPREAD,
+                format!(
+                    "half of the ping-pongs lie {:.0} % apart ({})",
+                    100.0 * spread,
+                    state.name()
+                ),
             );
         }
         Self { state, floor_ns, reasons }
@@ -98,34 +81,47 @@ impl Verdict {
         self.reasons.is_empty()
     }
 
-    /// `None` for a figure without a target for this state.
-    pub(super) fn judge(&self, figure: &Figure, value: f64) -> Option<Judged> {
-        let Target { near, far } = figure.target?;
-        let most = match self.state {
-            State::Near => near,
-            State::Far => far,
-        }?;
-        Some(match (self.is_judged(), value <= most) {
-            (false, _) => Judged::Not(most),
-            (true, true) => Judged::Met(most),
-            (true, false) => Judged::Missed(most),
-        })
+    /// What becomes of a figure in each state that it was measured in. Empty for one without a
+    /// target there.
+    pub(super) fn judge(
+        &self,
+        figures: &Figures,
+        section: &Section,
+        figure: &Figure,
+    ) -> Vec<(State, Summary, Judged)> {
+        let Some(Target { near, far }) = figure.target else { return Vec::new() };
+        let states = figures.by_state(section, figure, self.state);
+        let judged = states.into_iter().filter_map(|(state, summary)| {
+            let most = match state {
+                State::Near => near,
+                State::Far => far,
+            }?;
+            let judged = match (self.is_judged(), summary.median <= most) {
+                (false, _) => Judged::Not(most),
+                (true, true) => Judged::Met(most),
+                (true, false) => Judged::Missed(most),
+            };
+            Some((state, summary, judged))
+        });
+        judged.collect()
     }
 
     pub(super) fn json(&self, figures: &Figures) -> Value {
-        let with = |want: fn(&Judged) -> bool| -> Vec<&str> {
-            let judged = figures.all().filter_map(|(_, figure, summary)| {
-                let judged = self.judge(figure, summary.median)?;
-                want(&judged).then_some(figure.key)
-            });
-            judged.collect()
-        };
+        let (mut met, mut missed) = (Vec::new(), Vec::new());
+        for (section, figure, _) in figures.all() {
+            let judged = self.judge(figures, section, figure);
+            if judged.iter().any(|(.., judged)| matches!(judged, Judged::Missed(_))) {
+                missed.push(figure.key);
+            } else if judged.iter().any(|(.., judged)| matches!(judged, Judged::Met(_))) {
+                met.push(figure.key);
+            }
+        }
         json!({
             "judged": self.is_judged(),
             "state": self.state.name(),
             "reasons": self.reasons,
-            "met": with(|judged| matches!(judged, Judged::Met(_))),
-            "missed": with(|judged| matches!(judged, Judged::Missed(_))),
+            "met": met,
+            "missed": missed,
         })
     }
 }
@@ -141,16 +137,41 @@ mod tests {
         SECTION.figures.iter().find(|figure| figure.key == "ratio_trip").expect("it is there")
     }
 
+    fn judged(verdict: &Verdict, figures: &Figures) -> Vec<(State, Judged)> {
+        let all = verdict.judge(figures, &SECTION, ratio());
+        all.into_iter().map(|(state, _, judged)| (state, judged)).collect()
+    }
+
     #[test]
     fn a_quiet_machine_is_judged_by_the_target_of_its_state() {
-        let near = Verdict::of(&figures(&[100.0, 101.0, 99.0], &[200.0; 3]), QUIET);
-        assert!(near.is_judged() && near.state == State::Near, "{near:?}");
-        assert_eq!(near.judge(ratio(), 2.0), Some(Judged::Met(2.2)));
-        assert_eq!(near.judge(ratio(), 2.3), Some(Judged::Missed(2.2)));
-        let far = Verdict::of(&figures(&[370.0, 372.0, 368.0], &[700.0; 3]), QUIET);
-        assert!(far.is_judged() && far.state == State::Far, "{far:?}");
-        assert_eq!(far.judge(ratio(), 2.0), Some(Judged::Missed(1.5)));
-        assert_eq!(far.judge(&SECTION.figures[1], 2.0), None, "it has no target");
+        for (floor, trip, expected) in [
+            (100.0, 200.0, (State::Near, Judged::Met(2.2))),
+            (100.0, 230.0, (State::Near, Judged::Missed(2.2))),
+            (370.0, 400.0, (State::Far, Judged::Met(1.5))),
+            (370.0, 740.0, (State::Far, Judged::Missed(1.5))),
+        ] {
+            let figures = figures(&[floor - 1.0, floor, floor + 1.0], &[trip; 3]);
+            let verdict = Verdict::of(&figures, QUIET);
+            assert!(verdict.is_judged() && verdict.state == expected.0, "{verdict:?}");
+            assert_eq!(judged(&verdict, &figures), [expected]);
+            assert_eq!(
+                verdict.judge(&figures, &SECTION, &SECTION.figures[1]).len(),
+                0,
+                "no target"
+            );
+        }
+    }
+
+    #[test]
+    fn a_machine_that_changes_its_state_is_judged_in_both() {
+        let figures = figures(
+            &[100.0, 101.0, 99.0, 370.0, 372.0, 371.0],
+            &[200.0, 200.0, 200.0, 740.0, 740.0, 740.0],
+        );
+        let verdict = Verdict::of(&figures, QUIET);
+        let expected = [(State::Near, Judged::Met(2.2)), (State::Far, Judged::Missed(1.5))];
+        assert_eq!(judged(&verdict, &figures), expected);
+        assert_eq!(verdict.json(&figures)["missed"], json!(["ratio_trip"]));
     }
 
     #[test]
@@ -161,15 +182,14 @@ mod tests {
         for (figures, seen, why) in [
             (quiet(), Seen { between: busy, whole: busy }, "other programs used 20 %"),
             (quiet(), Seen { between: stolen, whole: stolen }, "took 5.0 %"),
-            (figures(&[100.0, 370.0, 100.0, 100.0], &[200.0; 4]), QUIET, "near in 3 rounds of 4"),
-            (figures(&[100.0, 150.0, 110.0, 190.0], &[200.0; 4]), QUIET, "apart"),
+            (figures(&[100.0, 150.0, 110.0, 190.0], &[200.0; 4]), QUIET, "apart (near)"),
         ] {
             let verdict = Verdict::of(&figures, seen);
             assert!(verdict.reasons.iter().any(|r| r.contains(why)), "{why}: {verdict:?}");
-            assert_eq!(verdict.judge(ratio(), 1.0), Some(Judged::Not(2.2)));
+            assert_eq!(judged(&verdict, &figures), [(State::Near, Judged::Not(2.2))]);
             let json = verdict.json(&figures);
             assert_eq!(json["judged"], false);
-            assert_eq!(json["met"], json!([]));
+            assert_eq!((&json["met"], &json["missed"]), (&json!([]), &json!([])));
         }
     }
 }

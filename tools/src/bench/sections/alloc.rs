@@ -36,6 +36,7 @@ pub(super) static SECTION: Section = Section {
         measured("alloc.alloc_ns", Unit::Ns, "allocation without a task", "alloc of 64 bytes"),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

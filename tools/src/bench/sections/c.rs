@@ -56,6 +56,7 @@ pub(super) static SECTION: Section = Section {
         ),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -36,6 +36,7 @@ pub(super) static SECTION: Section = Section {
         measured("respawn_ms", Unit::Ms, "replaced and working, asleep", "for an idle worker"),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -41,6 +41,7 @@ pub(super) static SECTION: Section = Section {
         ),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -71,6 +71,7 @@ pub(super) static SECTION: Section = Section {
         ),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -48,6 +48,7 @@ pub(super) static SECTION: Section = Section {
         ratio("isolation_tax_fan64", "fan64_ns", "thread.fan64_ns", "process / thread"),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

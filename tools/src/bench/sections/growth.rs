@@ -77,6 +77,7 @@ pub(super) static SECTION: Section = Section {
         x: Axis::log("tasks"),
         y: Axis::linear("ns a task"),
     }],
+    bars: &[],
     measure,
 };
 

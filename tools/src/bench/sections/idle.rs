@@ -29,6 +29,7 @@ pub(super) static SECTION: Section = Section {
         ),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -27,6 +27,7 @@ pub(super) static SECTION: Section = Section {
         measured("thread.stop_ms", Unit::Ms, "threads: end", "the same with worker threads"),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -38,6 +38,7 @@ pub(super) static SECTION: Section = Section {
             .flat(),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -7,7 +7,7 @@ use mailring_compare::Bare;
 
 use super::super::partner::Partner;
 use super::super::run::{Measured, Run, in_turns};
-use super::super::section::{Section, Unit, measured, rate, ratio};
+use super::super::section::{Bars, Section, Unit, measured, rate, ratio};
 use super::engine::Engine;
 use super::loads;
 use crate::stats::percentile;
@@ -15,6 +15,10 @@ use crate::system::Pinned;
 
 const TRIPS: usize = 10_000;
 const TASKS: usize = 200_000;
+
+const fn bars(title: &'static str, bars: &'static [(&'static str, &'static str)]) -> Bars {
+    Bars { title, unit: "ns", bars }
+}
 
 pub(super) static SECTION: Section = Section {
     name: "tasks",
@@ -119,6 +123,42 @@ pub(super) static SECTION: Section = Section {
         measured("tokio.chain_ns", Unit::Ns, "tokio: chained task", "a task that spawns the next"),
     ],
     panels: &[],
+    bars: &[
+        bars(
+            "Round trip of one empty task, p50",
+            &[
+                ("ping-pong", "tasks.pingpong_ns"),
+                ("bare loop", "bare.rtt_ns_p50"),
+                ("mailring, processes", "rtt_ns_p50"),
+                ("mailring, threads", "thread.rtt_ns_p50"),
+                ("rayon", "rayon.rtt_ns_p50"),
+                ("channel pool", "channel.rtt_ns_p50"),
+                ("tokio", "tokio.rtt_ns_p50"),
+            ],
+        ),
+        bars(
+            "Independent empty task",
+            &[
+                ("bare loop", "bare.independent_ns"),
+                ("mailring, processes", "independent_ns"),
+                ("mailring, threads", "thread.independent_ns"),
+                ("rayon", "rayon.independent_ns"),
+                ("channel pool", "channel.independent_ns"),
+                ("tokio", "tokio.independent_ns"),
+            ],
+        ),
+        bars(
+            "Chained empty task",
+            &[
+                ("bare loop", "bare.chain_ns"),
+                ("mailring, processes", "chain_ns"),
+                ("mailring, threads", "thread.chain_ns"),
+                ("rayon", "rayon.chain_ns"),
+                ("channel pool", "channel.chain_ns"),
+                ("tokio", "tokio.chain_ns"),
+            ],
+        ),
+    ],
     measure,
 };
 

@@ -36,6 +36,7 @@ pub(super) static SECTION: Section = Section {
         ratio("ratio_typed_add", "typed.add_ns", "typed.plain_add_ns", "typed / not"),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

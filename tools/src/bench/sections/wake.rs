@@ -40,6 +40,7 @@ pub(super) static SECTION: Section = Section {
         measured("wake.p99_ns", Unit::Ns, "  p99", "the same, p99"),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 

@@ -26,6 +26,7 @@ pub(super) static SECTION: Section = Section {
         panel("workers.chain", "Chained task"),
         panel("workers.group", "Group of all workers"),
     ],
+    bars: &[],
     measure,
 };
 

@@ -77,6 +77,7 @@ pub(super) static SECTION: Section = Section {
         measured("thread.metg_trivial_w4_us", Unit::Us, "threads: trivial", "worker threads"),
     ],
     panels: &[],
+    bars: &[],
     measure,
 };
 
