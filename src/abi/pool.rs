@@ -3,43 +3,60 @@
 //! A submit makes and drops one builder a task. Taking its memory from here instead of the
 //! allocator, already initialised, is a third of what such a submit costs.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-
-use smallvec::SmallVec;
 
 use super::{ContinuousTensor, TensorArgType};
 
 /// Lists that a thread keeps, at most.
-const SPARE: usize = 32;
+const SPARE: u32 = 32;
+/// Room for that many tensors, and as many scalars, is taken at first.
+const ROOM: usize = 8;
+/// A list with room for more than that is not kept.
+const LARGE: usize = 64;
 
 thread_local! {
-    #[allow(clippy::vec_box, reason = "a list is moved between here and a builder as a pointer")]
-    static SPARES: RefCell<Vec<Box<List>>> = const { RefCell::new(Vec::new()) };
+    static SPARES: Cell<Option<Box<List>>> = const { Cell::new(None) };
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Vectors, since a list is used again: they have their memory already.
+#[derive(Debug)]
 pub(super) struct List {
-    pub(super) tensors: SmallVec<[ContinuousTensor; 4]>,
-    pub(super) tags: SmallVec<[TensorArgType; 4]>,
-    pub(super) scalars: SmallVec<[u64; 4]>,
+    pub(super) tensors: Vec<ContinuousTensor>,
+    /// One a tensor.
+    pub(super) tags: Vec<TensorArgType>,
+    pub(super) scalars: Vec<u64>,
     pub(super) misplaced: bool,
+    /// Of a spare one: the one below it, and how many there are.
+    below: Option<Box<List>>,
+    height: u32,
 }
 
 impl List {
-    #[inline]
-    fn clear(&mut self) {
-        // SAFETY: the elements are plain values, so to forget them is to drop them; `clear` would
-        // walk them one by one.
-        unsafe {
-            self.tensors.set_len(0);
-            self.tags.set_len(0);
-            self.scalars.set_len(0);
-        }
-        self.misplaced = false;
+    #[cold]
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            tensors: Vec::with_capacity(ROOM),
+            tags: Vec::with_capacity(ROOM),
+            scalars: Vec::with_capacity(ROOM),
+            misplaced: false,
+            below: None,
+            height: 0,
+        })
     }
 }
+
+impl PartialEq for List {
+    fn eq(&self, other: &Self) -> bool {
+        self.tensors == other.tensors
+            && self.tags == other.tags
+            && self.scalars == other.scalars
+            && self.misplaced == other.misplaced
+    }
+}
+
+impl Eq for List {}
 
 /// A list that goes back to its thread when it is dropped. Moving it moves a pointer.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,8 +65,12 @@ pub(super) struct Pooled(ManuallyDrop<Box<List>>);
 impl Default for Pooled {
     #[inline]
     fn default() -> Self {
-        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
-        Self(ManuallyDrop::new(spare.unwrap_or_default()))
+        let taken = SPARES.try_with(|spares| {
+            let mut list = spares.take()?;
+            spares.set(list.below.take());
+            Some(list)
+        });
+        Self(ManuallyDrop::new(taken.ok().flatten().unwrap_or_else(List::new)))
     }
 }
 
@@ -86,15 +107,22 @@ impl Drop for Pooled {
     fn drop(&mut self) {
         // SAFETY: taken once, here; the value is not used after its drop.
         let mut list = unsafe { ManuallyDrop::take(&mut self.0) };
-        if list.tensors.spilled() || list.scalars.spilled() {
-            return; // a large one is not kept
+        if list.tensors.capacity() > LARGE || list.scalars.capacity() > LARGE {
+            return;
         }
+        list.tensors.clear();
+        list.tags.clear();
+        list.scalars.clear();
+        list.misplaced = false;
         // A thread that is ending has no spares any more; the list is freed then.
         let _ = SPARES.try_with(|spares| {
-            let mut spares = spares.borrow_mut();
-            if spares.len() < SPARE {
-                list.clear();
-                spares.push(list);
+            let below = spares.take();
+            let height = below.as_ref().map_or(0, |below| below.height);
+            if height == SPARE {
+                spares.set(below);
+            } else {
+                (list.below, list.height) = (below, height + 1);
+                spares.set(Some(list));
             }
         });
     }
