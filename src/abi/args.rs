@@ -178,12 +178,25 @@ impl TaskArgs {
         BLOB_HEADER + size_of_val(self.tensors()) + size_of_val(self.scalars())
     }
 
+    /// Tensors and tags, if they are in order.
+    #[inline(always)]
+    pub(crate) fn in_order(&self) -> Option<(&[ContinuousTensor], &[TensorArgType])> {
+        let list = &*self.list;
+        (!list.misplaced).then_some((&list.tensors, &list.tags))
+    }
+
     #[inline]
     pub(crate) fn check_order(&self) -> Result<(), AbiError> {
         if self.list.misplaced {
             return Err(AbiError::TensorAfterScalar { tensor: self.list.tensors.len() });
         }
         Ok(())
+    }
+
+    /// Marks what the task only reads.
+    #[cold]
+    pub(crate) fn mark_read_only(&mut self) {
+        self.tensors_mut().for_each(|(tensor, tag)| tensor.mark_read_only(!tag.writes()));
     }
 
     /// Tensors, to be given addresses, with their tags.

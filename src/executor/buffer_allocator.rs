@@ -66,6 +66,21 @@ impl Record {
         &self.bytes
     }
 
+    /// `task` is the next one that names it, and perhaps writes to it.
+    #[inline(always)]
+    pub(super) fn note_use(&self, task: u64, writes: bool) {
+        self.last_use.store(task + 1, Relaxed); // numbers only grow
+        if writes {
+            self.last_write.store(task + 1, Relaxed);
+        }
+    }
+
+    /// Whether it came after the fork.
+    #[inline(always)]
+    pub(super) fn is_import(&self) -> bool {
+        self.import.is_some()
+    }
+
     /// As [`last_use`](Self::last_use), for one who frees the bytes.
     fn held_to(&self) -> u64 {
         self.last_use.load(Acquire)
@@ -370,7 +385,7 @@ pub(super) struct HeldBuffers {
 impl HeldBuffers {
     #[inline]
     pub(super) fn refresh(&mut self, allocator: &BufferAllocator, forget: impl FnMut(&Range<u64>)) {
-        if allocator.version.load(Acquire) != self.version {
+        if !self.is_current(allocator) {
             self.catch_up(allocator, forget);
         }
     }
@@ -415,6 +430,12 @@ impl HeldBuffers {
         }
     }
 
+    /// Whether a [`refresh`](Self::refresh) would change nothing.
+    #[inline(always)]
+    pub(super) fn is_current(&self, allocator: &BufferAllocator) -> bool {
+        allocator.version.load(Acquire) == self.version
+    }
+
     /// Whether a buffer came or went since the last look.
     #[cold]
     pub(super) fn is_outdated(&self, allocator: &BufferAllocator) -> bool {
@@ -447,16 +468,26 @@ impl HeldBuffers {
     /// writes to it.
     #[inline]
     pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64, writes: bool) -> bool {
-        if !self.is_in(self.last, bytes) && !self.find(bytes) {
+        let Some(record) = self.find(bytes).and_then(|number| self.record(number)) else {
             return false;
-        }
-        let Some(record) = &self.held[self.last as usize].record else { return false };
-        record.last_use.store(task + 1, Relaxed); // numbers only grow
-        if writes {
-            record.last_write.store(task + 1, Relaxed);
-        }
-        self.imported |= record.import.is_some();
+        };
+        record.note_use(task, writes);
+        let import = record.is_import();
+        self.imported |= import;
         true
+    }
+
+    /// The number of the buffer that holds all of the range, for [`record`](Self::record). It is kept
+    /// as the last one that was found.
+    #[inline]
+    pub(super) fn find(&mut self, bytes: &Range<u64>) -> Option<u32> {
+        if self.is_in(self.last, bytes) { Some(self.last) } else { self.find_another(bytes) }
+    }
+
+    /// The buffer of this number.
+    #[inline(always)]
+    pub(super) fn record(&self, number: u32) -> Option<&Record> {
+        self.held.get(number as usize)?.record.as_deref()
     }
 
     #[inline]
@@ -464,27 +495,22 @@ impl HeldBuffers {
         self.held.get(index as usize).is_some_and(|held| held.holds(bytes))
     }
 
-    /// Looks for the buffer that holds the range, and keeps it as the last one.
     #[inline]
-    fn find(&mut self, bytes: &Range<u64>) -> bool {
+    fn find_another(&mut self, bytes: &Range<u64>) -> Option<u32> {
         if !self.around.contains(&bytes.start) {
-            return false;
+            return None;
         }
         let spread = bytes.start.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let at = spread as usize & self.recent.len().wrapping_sub(1);
-        let Some(&recent) = self.recent.get(at) else { return false };
-        if self.is_in(recent, bytes) {
-            self.last = recent;
-            return true;
-        }
-        self.search(at, bytes)
+        let recent = *self.recent.get(at)?;
+        self.last = if self.is_in(recent, bytes) { recent } else { self.search(at, bytes)? };
+        Some(self.last)
     }
 
-    fn search(&mut self, at: usize, bytes: &Range<u64>) -> bool {
-        let Some(found) = self.index_of(bytes) else { return false };
+    fn search(&mut self, at: usize, bytes: &Range<u64>) -> Option<u32> {
+        let found = self.index_of(bytes)?;
         self.recent[at] = found;
-        self.last = found;
-        true
+        Some(found)
     }
 
     fn index_of(&self, bytes: &Range<u64>) -> Option<u32> {

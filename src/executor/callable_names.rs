@@ -52,6 +52,18 @@ pub(super) enum Known {
     No,
 }
 
+impl Known {
+    /// Whether it is one for a submit with typed arguments, or without.
+    #[inline(always)]
+    pub(super) fn takes(self, callable: Callable, typed: bool) -> bool {
+        match self {
+            Self::Yes => callable.is_typed() == typed,
+            Self::Dynamic | Self::Unlisted => !typed,
+            Self::No => false,
+        }
+    }
+}
+
 impl Names {
     pub(super) fn new(
         known: [Option<Arc<CallableNames>>; 2],

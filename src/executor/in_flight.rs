@@ -13,7 +13,9 @@ use super::shared::Shared;
 use super::tasks::Waited;
 use super::window::Window;
 use crate::error::{Error, PinnedHeap};
-use crate::graph::{Access, Dependencies, Hazards, Producer, ScopeError, ScopeStack, TensorMap};
+use crate::graph::{
+    Access, Dependencies, Hazards, Producer, RangeMap, ScopeError, ScopeStack, TensorMap,
+};
 use crate::ids::{TaskId, WorkerKind};
 use crate::limits::{HEAP_ALIGN, HEAP_RINGS};
 use crate::mailbox::descriptor::Head;
@@ -28,6 +30,15 @@ use crate::segment::{Arena, Settled};
 pub(super) enum Patience {
     Wait,
     Refuse,
+}
+
+/// What a submit works on that names exactly what is known: see [`InFlight::exactly`].
+pub(super) struct Exactly<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) window: &'a mut Window,
+    pub(super) ranges: &'a mut RangeMap,
+    /// The first task of the open run.
+    pub(super) first: u64,
 }
 
 /// Everything that only the submitter writes.
@@ -170,6 +181,21 @@ impl InFlight {
         held.refresh(&self.shared.buffers, |bytes| self.map.erase(bytes));
     }
 
+    /// For a submit whose ranges are those of the map. Nothing under compatible hazards, nor while a
+    /// failure is known that may have to reach the task.
+    #[inline(always)]
+    pub(super) fn exactly(&mut self) -> Option<Exactly<'_>> {
+        if self.runs.has_failed() {
+            return None;
+        }
+        Some(Exactly {
+            shared: &self.shared,
+            window: &mut self.window,
+            ranges: self.map.ranges()?,
+            first: self.runs.open().first,
+        })
+    }
+
     /// Producers that may still run, and the failure that is known to reach the task.
     #[inline]
     pub(super) fn find_live(&self, producers: &[Producer], live: &mut Vec<Producer>) -> u64 {
@@ -213,7 +239,7 @@ impl InFlight {
         if let Some(name) = name {
             self.runs.set_name(at.seq, name);
         }
-        self.window.publish(at, head, producers, failed_root);
+        self.window.publish(at, head.route, producers, failed_root);
     }
 
     // ---- slabs ----------------------------------------------------------------------------------

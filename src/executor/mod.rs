@@ -14,6 +14,7 @@ mod in_flight;
 mod level;
 mod lifecycle;
 mod notify;
+mod one_pass;
 mod open;
 mod options;
 mod orchestrator;

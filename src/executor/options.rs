@@ -58,6 +58,18 @@ impl TaskOptions {
         Self { kind: WorkerKind::Sub, ..Self::default() }
     }
 
+    /// Whether nothing is said but the kind of workers.
+    #[inline]
+    pub(super) fn are_plain(&self) -> bool {
+        self.priority == Priority::Normal
+            && self.worker.is_none()
+            && self.deadline.is_none()
+            && self.retries == 0
+            && !self.snapshot
+            && self.name.is_none()
+            && self.after.is_empty()
+    }
+
     /// The kind of workers that it asks for.
     #[inline]
     pub(crate) fn worker_kind(&self) -> WorkerKind {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::handle::{Named, TaskHandle};
 use super::in_flight::{InFlight, Patience};
+use super::one_pass::{OnePass, Plain};
 use super::options::{Priority, TaskOptions};
 use super::plan::{Plan, Planner};
 use super::request::{Request, check};
@@ -50,6 +51,7 @@ impl From<Refused> for Error {
 pub struct Orchestrator {
     in_flight: InFlight,
     planner: Planner,
+    one_pass: OnePass,
     // Scratch of a submit, kept to spare the allocator.
     deps: Dependencies,
     live: Vec<Producer>,
@@ -63,6 +65,7 @@ impl Orchestrator {
         Ok(Self {
             in_flight: InFlight::new(Arc::clone(&shared), arena, hazards)?,
             planner: Planner::default(),
+            one_pass: OnePass::default(),
             deps: Dependencies::default(),
             live: Vec::new(),
         })
@@ -401,7 +404,7 @@ impl Orchestrator {
         args: TaskArgs,
         config: CallConfig,
     ) -> Result<TaskHandle, Error> {
-        self.submit_with(callable, args, config, &TaskOptions::default())
+        self.submit_plain(callable.into(), args, config, WorkerKind::NextLevel)
     }
 
     /// Submits a task to the SUB workers.
@@ -413,7 +416,7 @@ impl Orchestrator {
         callable: impl Into<Callable>,
         args: TaskArgs,
     ) -> Result<TaskHandle, Error> {
-        self.submit_with(callable, args, CallConfig::default(), &TaskOptions::sub())
+        self.submit_plain(callable.into(), args, CallConfig::default(), WorkerKind::Sub)
     }
 
     /// Submits a task with options; they also say to which kind of worker.
@@ -429,7 +432,11 @@ impl Orchestrator {
         config: CallConfig,
         options: &TaskOptions,
     ) -> Result<TaskHandle, Error> {
-        let request = check(&self.in_flight, callable.into(), config, options, None, None)?;
+        let callable = callable.into();
+        if options.are_plain() {
+            return self.submit_plain(callable, args, config, options.kind);
+        }
+        let request = check(&self.in_flight, callable, config, options, None, None)?;
         self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
     }
 
@@ -443,9 +450,14 @@ impl Orchestrator {
         mut args: TaskArgs,
         config: CallConfig,
     ) -> Result<TaskHandle, Box<Refused>> {
+        let callable = callable.into();
+        let plain = Plain { callable, config, kind: WorkerKind::NextLevel, typed: false };
+        if let Some(handle) = self.submit_at_once(plain, &mut args) {
+            return Ok(handle);
+        }
         let options = TaskOptions::default();
-        let submitted = check(&self.in_flight, callable.into(), config, &options, None, None)
-            .and_then(|request| {
+        let submitted =
+            check(&self.in_flight, callable, config, &options, None, None).and_then(|request| {
                 self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Refuse)
             });
         submitted.map_err(|error| Box::new(Refused { error, args }))
@@ -512,6 +524,14 @@ impl Orchestrator {
         }
         let members = group.then_some(args.len());
         let config = CallConfig::default();
+        if let ([args], false) = (&mut *args, group)
+            && options.are_plain()
+        {
+            let plain = Plain { callable, config, kind: options.kind, typed: true };
+            if let Some(handle) = self.submit_at_once(plain, args) {
+                return Ok(handle);
+            }
+        }
         let request = check(&self.in_flight, callable, config, options, members, Some(parameters))?;
         self.submit_checked(&request, args, Patience::Wait)
     }
@@ -535,6 +555,37 @@ impl Orchestrator {
     }
 
     // ---- the submit itself ----------------------------------------------------------------------
+
+    /// A single task without options: in one pass, if it is one as most are.
+    fn submit_plain(
+        &mut self,
+        callable: Callable,
+        mut args: TaskArgs,
+        config: CallConfig,
+        kind: WorkerKind,
+    ) -> Result<TaskHandle, Error> {
+        let plain = Plain { callable, config, kind, typed: false };
+        match self.submit_at_once(plain, &mut args) {
+            Some(handle) => Ok(handle),
+            None => self.submit_anyhow(plain, args),
+        }
+    }
+
+    /// `None`: it is not as most are.
+    #[inline(always)]
+    fn submit_at_once(&mut self, plain: Plain, args: &mut TaskArgs) -> Option<TaskHandle> {
+        let seq = self.one_pass.submit(&mut self.in_flight, self.planner.buffers(), plain, args)?;
+        Some(TaskHandle { seq, executor: self.shared().id, tensors: None })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn submit_anyhow(&mut self, plain: Plain, mut args: TaskArgs) -> Result<TaskHandle, Error> {
+        let Plain { callable, config, kind, .. } = plain;
+        let options = TaskOptions { kind, ..TaskOptions::default() };
+        let request = check(&self.in_flight, callable, config, &options, None, None)?;
+        self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
+    }
 
     #[inline]
     fn submit_checked(
@@ -587,7 +638,8 @@ impl Orchestrator {
             self.planner.hold_for_later(&mut self.in_flight);
         }
         if request.slices.is_none() && self.shared().is_typed() {
-            mark_read_only(args);
+            // Beside typed tasks, functions without types write where their task said so.
+            args.iter_mut().for_each(TaskArgs::mark_read_only);
         }
         let needs = Needs { edges: live.len() as u64, ..own };
         let Some(reserved) = self.in_flight.reserve(needs) else {
@@ -717,10 +769,5 @@ impl Orchestrator {
     }
 }
 
-/// Beside typed tasks, functions without types write where their task said so.
-#[cold]
-fn mark_read_only(members: &mut [TaskArgs]) {
-    for args in members {
-        args.tensors_mut().for_each(|(tensor, tag)| tensor.mark_read_only(!tag.writes()));
-    }
-}
+#[cfg(test)]
+mod tests;

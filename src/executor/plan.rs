@@ -55,6 +55,12 @@ impl Planner {
         self.lent.extend(tensors.iter().map(bytes));
     }
 
+    /// What is known of buffers.
+    #[inline(always)]
+    pub(super) fn buffers(&mut self) -> &mut HeldBuffers {
+        &mut self.buffers
+    }
+
     /// The bytes that the planned task names.
     #[inline]
     pub(super) fn accesses(&mut self) -> &mut Vec<Access> {

@@ -9,7 +9,7 @@ use super::options::{After, TaskOptions};
 use super::shared::Shared;
 use crate::abi::CallConfig;
 use crate::error::{Error, InvalidHandle, InvalidOptions, Misuse};
-use crate::ids::{Callable, TaskId};
+use crate::ids::{Callable, TaskId, WorkerKind};
 use crate::limits::MAX_ATTEMPTS;
 use crate::segment::Status;
 
@@ -24,6 +24,38 @@ pub(super) struct Request<'r> {
     pub(super) deadline_us: u32,
 }
 
+/// Whether such a function can be submitted to workers of a kind, here and now. [`check`] says why
+/// not.
+#[inline(always)]
+pub(super) fn is_submittable(
+    in_flight: &InFlight,
+    kind: WorkerKind,
+    callable: Callable,
+    typed: bool,
+) -> bool {
+    let shared = in_flight.shared();
+    shared.is_fit()
+        && in_flight.window().arena().shape().workers[kind.index()] > 0
+        && shared.names.look_up(kind, callable).takes(callable, typed)
+}
+
+/// Why it cannot be submitted.
+#[cold]
+fn refusal(in_flight: &InFlight, kind: WorkerKind, callable: Callable) -> Error {
+    let shared = in_flight.shared();
+    let here = shared.check_place().and_then(|()| shared.tasks.check_health());
+    if let Err(error) = here {
+        return error;
+    }
+    if in_flight.window().arena().shape().workers[kind.index()] == 0 {
+        return Error::NoWorkers(kind);
+    }
+    match shared.names.look_up(kind, callable) {
+        Known::Yes => Misuse::TypedFunction(callable.0).into(),
+        _ => Error::UnknownFunction(callable.0),
+    }
+}
+
 #[inline]
 pub(super) fn check<'r>(
     in_flight: &InFlight,
@@ -33,27 +65,14 @@ pub(super) fn check<'r>(
     members: Option<usize>,
     slices: Option<&'r [u8]>,
 ) -> Result<Request<'r>, Error> {
-    let shared = in_flight.shared();
-    if !shared.is_fit() {
-        shared.check_place()?;
-        shared.tasks.check_health()?;
-    }
     let kind = options.kind;
+    if !is_submittable(in_flight, kind, callable, slices.is_some()) {
+        return Err(refusal(in_flight, kind, callable));
+    }
     let arena = in_flight.window().arena();
     let shape = arena.shape();
-    let pool = shape.workers[kind.index()];
-    if pool == 0 {
-        return Err(Error::NoWorkers(kind));
-    }
-    let typed = slices.is_some();
-    match shared.names.look_up(kind, callable) {
-        Known::Yes if callable.is_typed() == typed => {}
-        Known::Yes => return Err(Misuse::TypedFunction(callable.0).into()),
-        Known::Dynamic | Known::Unlisted if !typed => {}
-        _ => return Err(Error::UnknownFunction(callable.0)),
-    }
     if let Some(members) = members {
-        check_group(shared, members, options)?;
+        check_group(in_flight.shared(), members, options)?;
     }
     if let Some(worker) = options.worker {
         let index = usize::from(worker.0);

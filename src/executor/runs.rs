@@ -67,6 +67,12 @@ impl Runs {
         })
     }
 
+    /// Whether a task of the open run has failed and left the window.
+    #[inline]
+    pub(super) fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// The failed root of a task of the open run that has left the window.
     #[inline]
     pub(super) fn failed_root(&self, seq: u64) -> Option<u64> {

@@ -27,6 +27,9 @@ pub(super) struct Window {
     descriptors: TaskDescriptors,
     publisher: Publisher<'static>,
     ring: DistRing,
+    /// What was published, for tests: the task, its producers, its failed root.
+    #[cfg(test)]
+    pub(super) published: Vec<(u64, Vec<Producer>, u64)>,
 }
 
 impl Window {
@@ -38,6 +41,8 @@ impl Window {
             descriptors: arena.descriptors(),
             publisher: Publisher::with_rings(arena, producer),
             ring: DistRing::new(arena.shape().ring)?,
+            #[cfg(test)]
+            published: Vec::new(),
         })
     }
 
@@ -116,6 +121,12 @@ impl Window {
         self.arena.failed_root_of(self.ring.place(seq).0, seq)
     }
 
+    /// The slot of a task.
+    #[cfg(test)]
+    pub(super) fn place(&self, seq: u64) -> u32 {
+        self.ring.place(seq).0
+    }
+
     pub(super) fn word(&self, seq: u64) -> Word {
         self.table.slot(self.ring.place(seq).0).load()
     }
@@ -150,48 +161,42 @@ impl Window {
     fn submit_fan_in(&mut self, kind: WorkerKind, producers: &[Producer]) -> Option<u64> {
         let needs = Needs { edges: producers.len() as u64, ..Needs::default() };
         let reserved = self.ring.reserve(needs)?;
-        let head = Head {
-            seq: reserved.seq,
-            callable: 0,
-            config: CallConfig::default(),
-            route: Route { kind: kind as u8, flags: FAN_IN, target: ANYWHERE },
-            payload: 0,
-            members: 1,
-            retries: 0,
-            deadline_us: 0,
-            group: 0,
-        };
+        let route = Route { kind: kind as u8, flags: FAN_IN, target: ANYWHERE };
+        let head = Head::single(reserved.seq, 0, CallConfig::default(), route);
         // SAFETY: this is the submitter, and the slot was reserved just now.
         unsafe { self.descriptors.write_inline(reserved.slot, &head, &TaskArgs::new()) };
-        self.publish(&reserved, &head, producers, NO_FAILED_ROOT);
+        self.publish(&reserved, route, producers, NO_FAILED_ROOT);
         Some(reserved.seq)
     }
 
-    /// Makes the task visible, enters it into the lists of its producers, and lets it go.
+    /// Makes the task visible, enters it into the lists of its producers, and lets it go. Its task
+    /// descriptor is written. `producers` are in the window, each once, and as many as were reserved.
     #[inline]
     pub(super) fn publish(
         &mut self,
         at: &Reservation,
-        head: &Head,
+        route: Route,
         producers: &[Producer],
         failed_root: u64,
     ) {
+        #[cfg(test)]
+        self.published.push((at.seq, producers.to_vec(), failed_root));
         let &Reservation { slot, generation, edges, .. } = at;
         let cell = self.table.slot(slot);
         prefetch_write(self.table.slot(slot + AHEAD));
         self.descriptors.lines(slot + AHEAD).into_iter().for_each(prefetch_write);
         if producers.is_empty() {
             cell.publish_ready(SUBMITTER, generation, failed_root);
-            self.publisher.suggest(slot, head.route);
+            self.publisher.suggest(slot, route);
             return;
         }
         // Workers have read that line one lap ago.
-        prefetch_write(self.table.edge((edges + 16) as u32 & self.edge_mask()));
+        prefetch_write(self.table.edge(edges as u32 + 16));
         cell.publish_pending(SUBMITTER, generation, producers.len() as u32, failed_root);
         let mut finished = GUARD;
         for (bit, producer) in producers.iter().enumerate() {
             let (from, lap) = self.ring.place(producer.task);
-            let index = (edges + bit as u64) as u32 & (self.edge_mask());
+            let index = self.table.edge_index(edges + bit as u64);
             let edge = self.table.edge(index);
             edge.set(slot, bit as u32, producer.kind(), generation);
             match self.table.slot(from).push_edge(lap, index, |next| edge.set_next(next)) {
@@ -205,11 +210,7 @@ impl Window {
             }
         }
         if cell.clear(finished, generation) && cell.make_ready(SUBMITTER, generation) {
-            self.publisher.suggest(slot, head.route);
+            self.publisher.suggest(slot, route);
         }
-    }
-
-    fn edge_mask(&self) -> u32 {
-        self.arena.shape().ring.edges() as u32 - 1
     }
 }

@@ -11,5 +11,6 @@ mod tensor_map;
 
 pub use access::{Access, Dependencies, Producer};
 pub use overlap::{shared_and_written, written_twice};
+pub(crate) use ranges::RangeMap;
 pub use scope::{Scope, ScopeError, ScopeStack};
 pub use tensor_map::{Hazards, TensorMap};

@@ -18,6 +18,8 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::abi::TensorArgType;
+
 /// "No task": task numbers are stored plus one.
 const NONE: u64 = 0;
 /// Dead segments are swept when there are more than this, and twice those of the last sweep.
@@ -27,7 +29,7 @@ const SWEEP_FROM: usize = 1 << 16;
 const JOIN_FROM: usize = 16;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     start: u64,
     end: u64,
     writer: u64,
@@ -39,11 +41,30 @@ impl Segment {
         self.writer.checked_sub(1)
     }
 
-    pub(super) fn readers(&self) -> &[u64] {
-        &self.readers
+    /// Tells `wait` for whom a task waits that does this with the bytes, and whether it fails with
+    /// them.
+    #[inline(always)]
+    pub(crate) fn awaited(&self, tag: TensorArgType, mut wait: impl FnMut(u64, bool)) {
+        if let Some(writer) = self.writer() {
+            wait(writer, tag.reads());
+        }
+        if tag.writes() {
+            self.readers.iter().for_each(|&reader| wait(reader, false));
+        }
     }
 
-    fn add_reader(&mut self, task: u64, tail: u64) {
+    /// `task` writes the bytes: what was known of them is superseded.
+    #[inline]
+    pub(crate) fn write(&mut self, task: u64) {
+        self.writer = task + 1;
+        if !self.readers.is_empty() {
+            self.readers.clear();
+        }
+    }
+
+    /// `task` reads the bytes.
+    #[inline]
+    pub(crate) fn read(&mut self, task: u64, tail: u64) {
         if self.readers.last() == Some(&task) {
             return;
         }
@@ -97,7 +118,7 @@ pub(super) type ByAddress<V> = HashMap<u64, V, BuildHasherDefault<AddressHasher>
 /// Places of the cache in front of the hash table.
 const RECENT: usize = 1 << 12;
 
-pub(super) struct RangeMap {
+pub(crate) struct RangeMap {
     segments: Vec<Segment>,
     /// By a few bits of the first address: a segment that may be the one. Checked at the segment.
     recent: Box<[Cell<u32>; RECENT]>,
@@ -136,7 +157,7 @@ impl RangeMap {
 
     /// The segment that is exactly this range.
     #[inline]
-    pub(super) fn exact(&self, range: &Range<u64>) -> Option<u32> {
+    pub(crate) fn exact(&self, range: &Range<u64>) -> Option<u32> {
         let spread = range.start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let recent = &self.recent[(spread >> (64 - RECENT.trailing_zeros())) as usize];
         if self.is_exactly(recent.get(), range) {
@@ -159,13 +180,19 @@ impl RangeMap {
         if self.is_exactly(guess, range) { Some(guess) } else { self.exact(range) }
     }
 
-    /// Whether this writer had left the window when the last task was entered, and may be left out.
-    pub(super) fn is_finished(&self, writer: u64) -> bool {
-        writer < self.keep
+    /// Whether this task had left the window when the last one was entered, and may be left out.
+    pub(super) fn is_finished(&self, task: u64) -> bool {
+        task < self.keep
     }
 
-    pub(super) fn segment(&self, index: u32) -> &Segment {
+    #[inline]
+    pub(crate) fn segment(&self, index: u32) -> &Segment {
         &self.segments[index as usize]
+    }
+
+    #[inline]
+    pub(crate) fn segment_mut(&mut self, index: u32) -> &mut Segment {
+        &mut self.segments[index as usize]
     }
 
     /// Every segment that shares a byte with `range`, in order.
@@ -183,7 +210,7 @@ impl RangeMap {
     #[inline]
     pub(super) fn read(&mut self, range: &Range<u64>, guess: u32, task: u64, tail: u64) {
         if let Some(index) = self.exact_near(guess, range) {
-            self.segments[index as usize].add_reader(task, tail);
+            self.segments[index as usize].read(task, tail);
             return;
         }
         self.cut(range);
@@ -195,7 +222,7 @@ impl RangeMap {
         let mut at = range.start;
         for index in inside {
             let segment = &mut self.segments[index as usize];
-            segment.add_reader(task, tail);
+            segment.read(task, tail);
             let (start, end) = (segment.start, segment.end);
             if at < start {
                 self.add(at..start, NONE, task);
@@ -250,9 +277,7 @@ impl RangeMap {
     #[inline]
     pub(super) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64) {
         if let Some(index) = self.exact_near(guess, range) {
-            let segment = &mut self.segments[index as usize];
-            segment.writer = task + 1;
-            segment.readers.clear();
+            self.segments[index as usize].write(task);
             return;
         }
         self.cut(range);

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::access::{Access, Dependencies};
 use super::keys::KeyMap;
-use super::ranges::RangeMap;
+use super::ranges::{RangeMap, Segment};
 use crate::abi::TensorArgType;
 
 /// How dependencies are inferred.
@@ -77,15 +77,12 @@ impl TensorMap {
             Known::Strict(map) => {
                 for access in accesses.iter_mut().filter(|a| a.counts()) {
                     let tag = access.tag;
-                    let mut see = |segment: &super::ranges::Segment| {
-                        if let Some(writer) = segment.writer()
-                            && !map.is_finished(writer)
-                        {
-                            out.add(writer, tag.reads());
-                        }
-                        if tag.writes() {
-                            segment.readers().iter().for_each(|&reader| out.add(reader, false));
-                        }
+                    let mut see = |segment: &Segment| {
+                        segment.awaited(tag, |task, data| {
+                            if !map.is_finished(task) {
+                                out.add(task, data);
+                            }
+                        });
                     };
                     match map.exact(&access.bytes) {
                         Some(index) => {
@@ -97,6 +94,15 @@ impl TensorMap {
                 }
             }
             Known::Compatible(map) => map.lookup(accesses, out),
+        }
+    }
+
+    /// The ranges themselves, for one who knows exactly which of them a task names.
+    #[inline(always)]
+    pub(crate) fn ranges(&mut self) -> Option<&mut RangeMap> {
+        match &mut self.known {
+            Known::Strict(map) => Some(map),
+            Known::Compatible(_) => None,
         }
     }
 

@@ -98,6 +98,22 @@ pub struct Head {
 }
 
 impl Head {
+    /// Of a single task about which nothing more is said.
+    #[inline(always)]
+    pub fn single(seq: u64, callable: u64, config: CallConfig, route: Route) -> Self {
+        Self {
+            seq,
+            callable,
+            config,
+            route,
+            payload: 0,
+            members: 1,
+            retries: 0,
+            deadline_us: 0,
+            group: 0,
+        }
+    }
+
     /// Whether `flag` is set.
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
@@ -218,17 +234,7 @@ impl TaskDescriptors {
         config.aicpu_thread_num = (launch >> 32) as i32;
         config.enable_profiling = last as u8;
         config.enable_dump_tensor = (last >> 8) as u8;
-        let mut head = Head {
-            seq: word(0),
-            callable: word(1),
-            config,
-            route: Route::from_word(last),
-            payload: 0,
-            members: 1,
-            retries: 0,
-            deadline_us: 0,
-            group: 0,
-        };
+        let mut head = Head::single(word(0), word(1), config, Route::from_word(last));
         if head.has(SPILLED) {
             let place = word(HEAD_WORDS);
             if place < u64::from(self.payload_words) - SPILL_HEAD as u64 {
@@ -266,7 +272,7 @@ impl TaskDescriptors {
     ///
     /// # Safety
     /// The caller is the submitter and has reserved the slot.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn write_inline(&self, slot: u32, head: &Head, args: &TaskArgs) {
         debug_assert!(Self::fits_inline(head, args.blob_len()));
         let descriptor = self.descriptor(slot);
@@ -455,7 +461,7 @@ unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
 ///
 /// # Safety
 /// `out` has room for it.
-#[inline]
+#[inline(always)]
 unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
@@ -471,8 +477,13 @@ unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
                 at = at.add(1);
             }
         }
+        // Where other tasks have an address.
+        if let [scalar] = scalars {
+            put(at, *scalar);
+            return;
+        }
         for scalar in scalars {
-            put(at, *scalar); // where other tasks have an address
+            put(at, *scalar);
             at = at.add(1);
         }
     }

@@ -174,37 +174,47 @@ impl DistRing {
     /// Whether `slots` more tasks, with these needs of all of them together, fit now.
     #[inline]
     pub fn has_room(&self, slots: u64, needs: Needs) -> bool {
-        self.active() + slots <= self.window
-            && self.edge_next - self.edge_tail + needs.edges <= self.edge_capacity
+        self.has_slots(slots, needs.edges)
             && (needs.payload == 0 || self.payload.fit(needs.payload).is_some())
             && (needs.group == 0 || self.group.fit(needs.group).is_some())
     }
 
-    /// Sets a slot aside; nothing when there is no room.
     #[inline]
+    fn has_slots(&self, slots: u64, edges: u64) -> bool {
+        self.active() + slots <= self.window
+            && self.edge_next - self.edge_tail + edges <= self.edge_capacity
+    }
+
+    /// Sets a slot aside; nothing when there is no room.
+    #[inline(always)]
     pub fn reserve(&mut self, needs: Needs) -> Option<Reservation> {
-        if !self.has_room(1, needs) {
+        if !self.has_slots(1, needs.edges) {
             return None;
+        }
+        // Most tasks need neither, and to find a place takes a division.
+        let (mut payload, mut group) = (0, 0);
+        if needs.payload > 0 || needs.group > 0 {
+            (payload, group) = self.take_spans(needs)?;
         }
         let seq = self.next;
         let (slot, generation) = self.place(seq);
         let edges = self.edge_next;
-        // Most tasks need neither, and to find a place takes a division.
-        let (mut payload, mut group) = (0, 0);
-        if needs.payload > 0 {
-            let cursor = self.payload.take(needs.payload)?;
-            payload = self.payload.place(cursor);
-        }
-        if needs.group > 0 {
-            let cursor = self.group.take(needs.group)?;
-            group = self.group.place(cursor);
-        }
         self.next += 1;
         self.edge_next += needs.edges;
-        let (behind_payload, behind_group) = (self.payload.top(), self.group.top());
         self.held[slot as usize] =
-            Held { edges: self.edge_next, payload: behind_payload, group: behind_group };
+            Held { edges: self.edge_next, payload: self.payload.top(), group: self.group.top() };
         Some(Reservation { seq, slot, generation, edges, payload, group })
+    }
+
+    /// The places of payload and group words. Both or neither.
+    #[inline(never)]
+    fn take_spans(&mut self, needs: Needs) -> Option<(u64, u64)> {
+        if !self.has_room(1, needs) {
+            return None;
+        }
+        let payload = self.payload.take(needs.payload)?;
+        let group = self.group.take(needs.group)?;
+        Some((self.payload.place(payload), self.group.place(group)))
     }
 
     /// Lets retired slots leave the window, oldest first, at most `most`. `left` sees each with

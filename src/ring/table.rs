@@ -90,6 +90,12 @@ impl<'a> Table<'a> {
         &self.edges[index as usize & (self.edges.len() - 1)]
     }
 
+    /// The edge at this cursor of its owner's.
+    #[inline]
+    pub fn edge_index(&self, cursor: u64) -> u32 {
+        cursor as u32 & (self.edges.len() as u32 - 1)
+    }
+
     /// Slots in the window.
     #[inline]
     pub fn window(&self) -> u32 {
