@@ -1,0 +1,107 @@
+//! `mailring bench` as people and scripts use it. What it measures is not judged here.
+
+mod bench {
+    use std::process::{Command, Output};
+
+    use serde_json::Value;
+
+    /// What every `--quick` run has at the top of its JSON file.
+    const FLAT: &[&str] = &[
+        "floor_pingpong_ns",
+        "floor_futex_ns",
+        "rtt_ns_p50",
+        "ratio_rtt",
+        "ratio_rtt_bare",
+        "independent_per_s",
+        "ratio_independent_rayon",
+        "ratio_independent_bare",
+        "chain_ns",
+        "ratio_chain_rayon",
+        "ratio_chain_bare",
+        "metg_stencil_w4_us",
+        "ratio_metg_stencil",
+        "metg_trivial_w4_us",
+        "ratio_metg_trivial",
+        "group2_ns",
+        "ratio_group2",
+        "wake_ns",
+        "ratio_wake",
+        "growth_ratio",
+        "rss_growth_bytes",
+        "storage_ratio",
+        "idle_cpu_percent",
+        "ratio_flow_rtt",
+        "ratio_flow_chain",
+        "flow_cancel_us",
+        "ratio_c_rtt",
+        "ratio_c_independent",
+        "isolation_tax_rtt",
+        "isolation_tax_independent",
+        "isolation_tax_chain",
+    ];
+
+    fn bench(words: &[&str]) -> Output {
+        let words = [&["bench"], words].concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_mailring")).args(words).output();
+        output.expect("the command starts")
+    }
+
+    fn said(output: &Output) -> String {
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn json(text: &[u8]) -> Value {
+        serde_json::from_slice(text).expect("JSON")
+    }
+
+    #[test]
+    fn one_section_is_measured_in_a_process_of_its_own() {
+        let output = bench(&["--quick", "--only", "storage", "--json", "-"]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let figures = json(&output.stdout);
+        assert!(figures["storage_ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{figures:#}");
+        let detail = &figures["detail"]["storage_ratio"];
+        let at = |key: &str| detail[key].as_f64().expect("a number");
+        assert!(at("rounds") >= 3.0 && at("min") <= at("median") && at("median") <= at("max"));
+        assert!(figures["verdict"]["judged"].is_boolean(), "{figures:#}");
+        assert!(figures.get("rtt_ns_p50").is_none(), "not measured, not guessed");
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused() {
+        let output = bench(&["--only", "floor,nothing"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("no section is called \"nothing\"; there are floor, tasks"));
+        assert!(output.stdout.is_empty());
+        let help = bench(&["--help"]);
+        let help = String::from_utf8_lossy(&help.stdout);
+        for key in FLAT {
+            assert!(help.contains(&format!("* {key} ")), "{key} is not in the help");
+        }
+    }
+
+    #[test]
+    #[ignore = "the whole bench: half a minute, without optimisation more"]
+    fn soak_a_quick_run_has_every_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, plot] = ["bench.json", "bench.svg"].map(|name| folder.path().join(name));
+        let [file_word, plot_word] = [&file, &plot].map(|path| path.to_str().expect("UTF-8"));
+        let output = bench(&["--quick", "--json", file_word, "--plot", plot_word]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let figures = json(&std::fs::read(file).expect("figures"));
+        for &key in FLAT {
+            let value = figures[key].as_f64();
+            let is_good = |v: f64| v.is_finite() && (v > 0.0 || key == "rss_growth_bytes");
+            assert!(value.is_some_and(is_good), "{key}: {value:?}");
+            assert_eq!(figures["detail"][key]["median"].as_f64(), value, "{key}");
+        }
+        assert_eq!(figures["detail"]["failed"], serde_json::json!({}));
+        let state = figures["verdict"]["state"].as_str();
+        assert!(matches!(state, Some("near" | "far")), "{state:?}");
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(report.starts_with("mailring bench --quick\n"), "{report}");
+        assert!(report.contains("/ ping-pong") && !report.contains("FAILED"), "{report}");
+        let picture = std::fs::read_to_string(plot).expect("a picture");
+        assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"));
+    }
+}
