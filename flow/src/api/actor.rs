@@ -94,9 +94,8 @@ impl<T> ActorHandle<T> {
         let mut writer = ArgWriter::new(side.clone());
         put(&mut writer);
         let (over, restarts) = (&options.overrides, options.max_restarts);
-        let (args, held) = writer.finish(desc.name, desc.params)?;
+        let args = writer.finish(desc.name, desc.params)?;
         let id = side.spawn(number_of(desc), args, over, restarts)?;
-        drop(held);
         Ok(Self { id, side, actor: PhantomData })
     }
 
@@ -186,14 +185,13 @@ impl<R> ActorCall<R> {
     ///
     /// # Errors
     /// An argument cannot be encoded, or the flow is closed.
-    pub fn remote(self) -> Result<ObjectRef<R>, Error> {
+    pub fn remote(mut self) -> Result<ObjectRef<R>, Error> {
         let over = self.overrides.as_ref();
         if let Some(why) = over.and_then(|over| over.bad.clone()) {
             return Err(why);
         }
-        let (args, held) = self.writer.finish(self.desc.name, self.desc.params)?;
+        let args = self.writer.finish(self.desc.name, self.desc.params)?;
         let name = self.side.submit(number_of(self.desc), args, over, Some(self.actor))?;
-        drop(held);
         Ok(ObjectRef::new(Handle::counted(name, self.side)))
     }
 

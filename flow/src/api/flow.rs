@@ -275,9 +275,8 @@ impl Flow {
         let side = self.side();
         let mut writer = ArgWriter::new(side.clone());
         put(&mut writer);
-        let (args, held) = writer.finish(node.name, node.params)?;
+        let args = writer.finish(node.name, node.params)?;
         let name = side.submit(number_of(node), args, overrides, None)?;
-        drop(held);
         Ok(ObjectRef::new(Handle::counted(name, side)))
     }
 
@@ -317,9 +316,7 @@ impl Flow {
         let side = self.side();
         let mut writer = ArgWriter::new(side.clone());
         writer.value(value);
-        let (args, held) = writer.finish(SAME.name, SAME.params)?;
-        let name = side.put(args)?;
-        drop(held);
+        let name = side.put(writer.finish(SAME.name, SAME.params)?)?;
         Ok(ObjectRef::new(Handle::counted(name, side)))
     }
 

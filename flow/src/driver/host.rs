@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use mailring_process::fork_server::ChildHandle;
+use smallvec::SmallVec;
 
 use super::cancel_threads;
 use super::parts::actors::Life;
@@ -92,7 +93,7 @@ impl Host {
     }
 
     /// A value of the driver's own: an object that is complete from the beginning.
-    pub(super) fn put_value(&self, mut args: Args) -> Result<Name, Error> {
+    pub(super) fn put_value(&self, args: &mut Args) -> Result<Name, Error> {
         self.check()?;
         let mut held = None;
         if args.bytes.len() > INLINE {
@@ -469,7 +470,7 @@ impl Endpoint for Host {
     fn submit(
         &self,
         node: u32,
-        args: Args,
+        args: &mut Args,
         overrides: Option<&Overrides>,
         actor: Option<u64>,
     ) -> Result<Name, Error> {
@@ -492,14 +493,14 @@ impl Endpoint for Host {
         entered
     }
 
-    fn put(&self, args: Args) -> Result<Name, Error> {
+    fn put(&self, args: &mut Args) -> Result<Name, Error> {
         self.put_value(args)
     }
 
     fn spawn(
         &self,
         node: u32,
-        args: Args,
+        args: &mut Args,
         overrides: &Overrides,
         max_restarts: Option<i32>,
     ) -> Result<u64, Error> {
@@ -508,7 +509,7 @@ impl Endpoint for Host {
         let overrides = Box::new(overrides.clone());
         self.shared.with(|state| match &state.closed {
             Some(why) => Err(Error::Closed(why.clone())),
-            None => spawn_actor(state, node, args, overrides, max_restarts),
+            None => spawn_actor(state, node, std::mem::take(args), overrides, max_restarts),
         })
     }
 
@@ -563,7 +564,7 @@ fn caller() -> u64 {
 fn read(state: &State, index: Index) -> Result<Option<Encoded>, Error> {
     match &state.objects.at(index).value {
         Value::Pending => Ok(None),
-        Value::Inline(bytes) => Ok(Some(Encoded::Copied(bytes.to_vec()))),
+        Value::Inline(bytes) => Ok(Some(Encoded::Short(SmallVec::from_slice(bytes)))),
         // With pages of its own, which its worker has closed.
         &Value::Placed { address, len, .. } if len >= OWN_PAGES => {
             Ok(Some(Encoded::Placed { address, len }))

@@ -21,7 +21,7 @@ pub struct ArgWriter {
     side: Option<Side>,
     pub(crate) args: Args,
     /// What cannot be encoded, and why.
-    failed: Option<(usize, Failed)>,
+    failed: Option<Box<(usize, Failed)>>,
     /// Refs that were given away, and places of long arguments: they live until the call has been
     /// entered.
     kept: SmallVec<[Handle; 2]>,
@@ -134,8 +134,9 @@ impl ArgWriter {
         }
     }
 
+    #[cold]
     fn fail(&mut self, why: Failed) {
-        self.failed.get_or_insert((self.args.list.len(), why));
+        self.failed.get_or_insert_with(|| Box::new((self.args.list.len(), why)));
     }
 
     /// The next argument, encoded already, with nothing in it that would have to be kept.
@@ -145,26 +146,30 @@ impl ArgWriter {
     }
 
     /// The arguments, if there is one for each parameter. What they name is held for as long as
-    /// the second part lives.
-    pub(crate) fn finish(
-        self,
-        name: &str,
-        params: &[&str],
-    ) -> Result<(Args, impl Sized + use<>), Error> {
-        match self.failed {
-            None => Ok((self.args, self.kept)),
-            Some((_, Failed::Place(error))) => Err(error),
-            Some((index, Failed::Encode(why))) => {
+    /// the writer lives.
+    #[inline]
+    pub(crate) fn finish(&mut self, name: &str, params: &[&str]) -> Result<&mut Args, Error> {
+        match self.failed.take() {
+            None => Ok(&mut self.args),
+            Some(failed) => Err(Self::error(*failed, name, params)),
+        }
+    }
+
+    #[cold]
+    fn error((index, failed): (usize, Failed), name: &str, params: &[&str]) -> Error {
+        match failed {
+            Failed::Place(error) => error,
+            Failed::Encode(why) => {
                 let parameter = params.get(index).copied().unwrap_or("?");
-                let what = format!("argument {index} (`{parameter}`) of `{name}`");
-                Err(Error::Encode { what, why })
+                Error::Encode { what: format!("argument {index} (`{parameter}`) of `{name}`"), why }
             }
         }
     }
 
     /// Values alone, for those who are called without any wait: the encoded arguments.
     pub(crate) fn plain(self) -> Result<Vec<Vec<u8>>, String> {
-        if let Some((index, why)) = self.failed {
+        if let Some(failed) = self.failed {
+            let (index, why) = *failed;
             return Err(match why {
                 Failed::Encode(why) => format!("argument {index} cannot be encoded: {why}"),
                 Failed::Place(error) => error.to_string(),

@@ -1,6 +1,13 @@
 //! Arguments on their way: each is a value, encoded, or a ref to one.
+//!
+//! A call hands its arguments on from part to part, so they are behind a pointer; and each call has
+//! some, so their memory is kept by the thread that dropped them.
 
-use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::codec::Buffer;
@@ -15,16 +22,108 @@ pub(crate) enum Arg {
     Ref(u64),
 }
 
-/// The arguments of a call.
+/// What arguments are made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Args {
+pub(crate) struct Parts {
     pub(crate) list: SmallVec<[Arg; 4]>,
     pub(crate) bytes: Buffer,
     /// Objects that the encoded values name.
     pub(crate) nested: Vec<u64>,
 }
 
-impl Args {
+/// Arguments that a thread keeps for the next calls, at most.
+const SPARE: usize = 32;
+
+thread_local! {
+    #[allow(clippy::vec_box, reason = "moved between here and a call as a pointer")]
+    static SPARES: RefCell<Vec<Box<Parts>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The arguments of a call.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Args(ManuallyDrop<Box<Parts>>);
+
+impl Default for Args {
+    #[inline]
+    fn default() -> Self {
+        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
+        Self(ManuallyDrop::new(spare.unwrap_or_default()))
+    }
+}
+
+impl Drop for Args {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: taken once, here; the value is not used after its drop.
+        let mut parts = unsafe { ManuallyDrop::take(&mut self.0) };
+        if !parts.clear() {
+            return;
+        }
+        // A thread that is ending has no spares any more.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < SPARE {
+                spares.push(parts);
+            }
+        });
+    }
+}
+
+impl Deref for Args {
+    type Target = Parts;
+
+    #[inline]
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Args {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
+impl Clone for Args {
+    fn clone(&self) -> Self {
+        Parts::clone(self).into()
+    }
+}
+
+impl From<Parts> for Args {
+    fn from(parts: Parts) -> Self {
+        Self(ManuallyDrop::new(Box::new(parts)))
+    }
+}
+
+impl Serialize for Args {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Parts::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Args {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Parts::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl Parts {
+    /// Forgets all of it. False when it had memory of its own, and is better dropped.
+    #[inline]
+    pub(crate) fn clear(&mut self) -> bool {
+        let large = self.list.spilled() || self.bytes.spilled() || self.nested.capacity() > 0;
+        if !large {
+            // SAFETY: plain values, so to forget them is to drop them; `clear` would walk them.
+            unsafe {
+                self.list.set_len(0);
+                self.bytes.set_len(0);
+            }
+        }
+        !large
+    }
+
     /// Every object that they name.
     pub(crate) fn ids(&self) -> impl Iterator<Item = u64> + '_ {
         let refs = self.list.iter().filter_map(|arg| match arg {

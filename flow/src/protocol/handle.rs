@@ -58,23 +58,23 @@ pub(crate) trait Endpoint: Any + Send + Sync {
         each: Each<'_>,
     ) -> Result<(), Error>;
 
-    /// Calls a node, or a method of an actor.
+    /// Calls a node, or a method of an actor. The arguments are taken, here and below.
     fn submit(
         &self,
         node: u32,
-        args: Args,
+        args: &mut Args,
         overrides: Option<&Overrides>,
         actor: Option<u64>,
     ) -> Result<Name, Error>;
 
     /// A value of the caller's own.
-    fn put(&self, args: Args) -> Result<Name, Error>;
+    fn put(&self, args: &mut Args) -> Result<Name, Error>;
 
     /// Makes an actor: its name for handles.
     fn spawn(
         &self,
         node: u32,
-        args: Args,
+        args: &mut Args,
         overrides: &Overrides,
         max_restarts: Option<i32>,
     ) -> Result<u64, Error>;

@@ -75,8 +75,8 @@ fn writing(
 /// Reads a value of a flow; what is left over is an error as well.
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], side: Option<&Side>) -> Result<T, Fault> {
-    if !codec::is_message(bytes) {
-        return codec::decode(bytes); // no refs stand in it
+    if let Some(value) = codec::decode_plain(bytes) {
+        return value; // no refs stand in it
     }
     let context = Context { side: side.cloned(), named: None };
     within(context, || codec::decode(bytes)).0

@@ -468,11 +468,12 @@ impl Endpoint for DriverConnection {
     fn submit(
         &self,
         node: u32,
-        args: Args,
+        args: &mut Args,
         overrides: Option<&Overrides>,
         actor: Option<u64>,
     ) -> Result<Name, Error> {
         let overrides = overrides.map(|over| Box::new(over.clone()));
+        let args = std::mem::take(args);
         match self.request_checked(Request::Submit { node, args, overrides, actor })? {
             Response::Task(name) => {
                 self.counted(name.id);
@@ -482,18 +483,18 @@ impl Endpoint for DriverConnection {
         }
     }
 
-    fn put(&self, args: Args) -> Result<Name, Error> {
+    fn put(&self, args: &mut Args) -> Result<Name, Error> {
         self.submit(number_of(&SAME), args, None, None)
     }
 
     fn spawn(
         &self,
         node: u32,
-        args: Args,
+        args: &mut Args,
         overrides: &Overrides,
         max_restarts: Option<i32>,
     ) -> Result<u64, Error> {
-        let overrides = Box::new(overrides.clone());
+        let (args, overrides) = (std::mem::take(args), Box::new(overrides.clone()));
         match self.request_checked(Request::Spawn { node, args, overrides, max_restarts })? {
             Response::Actor(id) => Ok(id),
             other => Self::unexpected(&other),

@@ -24,6 +24,9 @@ use crate::protocol::handle::Name;
 const BACKOFF: Duration = Duration::from_millis(1);
 const BACKOFF_MOST: Duration = Duration::from_millis(500);
 
+/// Tasks that are over and whose memory is kept, at most.
+const SPARES: usize = 256;
+
 /// What an object is.
 #[derive(Clone)]
 pub(crate) enum Value {
@@ -109,6 +112,9 @@ pub(crate) struct Objects {
     backoff: Vec<(Instant, u64)>,
     /// Who asks for memory in which order, while there is little.
     order: Option<TaskOrder>,
+    /// Memory of tasks that are over.
+    #[allow(clippy::vec_box, reason = "a task is moved from here to its object as a pointer")]
+    spares: Vec<Box<Task>>,
 }
 
 // ---- what is there --------------------------------------------------------------------------
@@ -449,7 +455,7 @@ impl Objects {
     /// attempts. Its object has one hold for the caller and one for the task itself.
     pub(crate) fn enter(
         &mut self,
-        new: NewTask,
+        new: NewTask<'_>,
         held: SmallVec<[Index; 4]>,
         class: ClassId,
         max_retries: i32,
@@ -481,33 +487,35 @@ impl Objects {
         held.iter().for_each(|&dep| self.hold(dep));
         held[..needs].iter().for_each(|&dep| self.at_mut(dep).users += 1);
         let rank = self.rank_new(self.number, parent, &held[..needs]);
-        let task = Task {
-            node,
-            args,
-            overrides,
-            class,
-            phase: Phase::Waiting,
-            remaining,
-            held,
-            attempt: 0,
-            retries_left: max_retries,
-            cancelled: false,
-            caller: if parent.is_some() { Caller::Body } else { Caller::Driver },
-            awaited: false,
-            lane: Lane::default(),
-            parent: parent.map(|parent| self.id(parent)),
-            kids: Vec::new(),
-            actor,
-            makes,
-        };
+        let mut task = self.spares.pop().unwrap_or_else(|| Box::new(Task::new(node)));
+        std::mem::swap(&mut task.args, args);
+        task.node = node;
+        task.overrides = overrides;
+        task.class = class;
+        task.phase = Phase::Waiting;
+        (task.refs, task.remaining) = (needs as u32, remaining);
+        task.held = held;
+        (task.attempt, task.retries_left) = (0, max_retries);
+        (task.cancelled, task.awaited, task.lane) = (false, false, Lane::default());
+        task.caller = if parent.is_some() { Caller::Body } else { Caller::Driver };
+        task.parent = parent.map(|parent| self.id(parent));
+        (task.actor, task.makes) = (actor, makes);
         self.eager += usize::from(task.is_eager());
         let object = self.at_mut(index);
         (object.rank, object.node) = (rank, Some(node.name));
-        object.task = Some(Box::new(task));
+        object.task = Some(task);
         if let Some(parent) = parent {
             self.add_kid(parent, id);
         }
         Entered { index, is_ready: remaining == 0, failed }
+    }
+
+    /// Keeps the memory of a task that is over for the next one.
+    fn keep_spare(&mut self, mut task: Box<Task>) {
+        if self.spares.len() < SPARES && task.args.clear() {
+            task.overrides = None;
+            self.spares.push(task);
+        }
     }
 
     /// An attempt has called one more.
@@ -693,6 +701,7 @@ impl Objects {
             for &held in &task.held {
                 self.unhold(held, store);
             }
+            self.keep_spare(task);
         }
         self.unhold(index, store); // the task's own
     }
@@ -806,7 +815,7 @@ impl Objects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::args::Args;
+    use crate::protocol::args::{Args, Parts};
     use crate::protocol::memory::Memory;
     use crate::protocol::node::NODES;
 
@@ -826,7 +835,7 @@ mod tests {
 
         fn call(&mut self, needs: &[Index], parent: Option<Index>) -> Index {
             let list = needs.iter().map(|&need| Arg::Ref(self.objects.id(need))).collect();
-            let args = Args { list, ..Args::default() };
+            let args = &mut Args::from(Parts { list, ..Parts::default() });
             let (node, overrides) = (&NODES[0], None);
             let new = NewTask { node, args, overrides, parent, actor: None, makes: None };
             self.objects.enter(new, needs.iter().copied().collect(), 0, 0).index

@@ -912,7 +912,7 @@ mod tests {
         }
 
         fn task(&mut self, class: ClassId) -> Index {
-            let (node, args, overrides) = (&NODES[0], Args::default(), None);
+            let (node, args, overrides) = (&NODES[0], &mut Args::default(), None);
             let new = NewTask { node, args, overrides, parent: None, actor: None, makes: None };
             self.objects.enter(new, Default::default(), class, 0).index
         }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::quantities::ClassId;
 use super::ranks::Lane;
-use crate::protocol::args::{Arg, Args};
+use crate::protocol::args::Args;
 use crate::protocol::error::Cause;
 use crate::protocol::node::NodeDesc;
 use crate::protocol::options::Overrides;
@@ -41,14 +41,16 @@ pub(crate) enum Caller {
     Gone,
 }
 
-/// A task that is not complete.
+/// A task that is not complete. [`Objects`](super::objects::Objects) makes it, in memory of one
+/// that is.
 pub(crate) struct Task {
     pub(crate) node: &'static NodeDesc,
     pub(crate) args: Args,
     pub(crate) overrides: Option<Box<Overrides>>,
     pub(crate) class: ClassId,
     pub(crate) phase: Phase,
-    /// Arguments that are not there yet.
+    /// How many of its arguments are values of objects; and how many of those are not there yet.
+    pub(crate) refs: u32,
     pub(crate) remaining: u32,
     /// Objects that it holds until it is complete: those that it takes values from, then those
     /// that its arguments name.
@@ -74,10 +76,32 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    pub(crate) fn new(node: &'static NodeDesc) -> Self {
+        Self {
+            node,
+            args: Args::default(),
+            overrides: None,
+            class: 0,
+            phase: Phase::Waiting,
+            refs: 0,
+            remaining: 0,
+            held: SmallVec::new(),
+            attempt: 0,
+            retries_left: 0,
+            cancelled: false,
+            awaited: false,
+            lane: Lane::default(),
+            caller: Caller::Driver,
+            parent: None,
+            kids: Vec::new(),
+            actor: None,
+            makes: None,
+        }
+    }
+
     /// The objects that it takes values from.
     pub(crate) fn needed(&self) -> &[Index] {
-        let refs = self.args.list.iter().filter(|arg| matches!(arg, Arg::Ref(_))).count();
-        &self.held[..refs]
+        &self.held[..self.refs as usize]
     }
 
     /// Its hooks as they stand in a task descriptor, if it has any.
@@ -137,9 +161,10 @@ impl Task {
 }
 
 /// A call, checked.
-pub(crate) struct NewTask {
+pub(crate) struct NewTask<'a> {
     pub(crate) node: &'static NodeDesc,
-    pub(crate) args: Args,
+    /// Taken when it is entered; others are left in their place.
+    pub(crate) args: &'a mut Args,
     pub(crate) overrides: Option<Box<Overrides>>,
     /// The task whose body calls.
     pub(crate) parent: Option<Index>,

@@ -44,7 +44,7 @@ pub(crate) fn spawn_actor(
 
 fn make_actor(state: &mut State, number: u32) -> Result<(), Error> {
     let actor = state.actors.at(number);
-    let (node, args) = (actor.node, actor.args.clone());
+    let (node, args) = (actor.node, &mut actor.args.clone());
     let mut overrides = actor.overrides.clone();
     overrides.max_retries = Some(actor.restarts_left); // each of them is counted below
     let overrides = Some(overrides);

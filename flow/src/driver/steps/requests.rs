@@ -151,7 +151,7 @@ fn submit_for(
     state: &mut State,
     place: u16,
     node: u32,
-    args: Args,
+    mut args: Args,
     overrides: Option<Box<Overrides>>,
     actor: Option<u64>,
 ) -> Result<Response, Error> {
@@ -160,6 +160,7 @@ fn submit_for(
     let actor = actor.map(|id| state.actors.find(id)).transpose()?;
     let parent = state.processes.body_of(place);
     let actor = actor.map(|actor| (actor, 1 << 32 | u64::from(place)));
+    let args = &mut args;
     let new = NewTask { node, args, overrides, parent, actor, makes: None };
     let index = submit(state, new)?;
     // The caller's hold is the process's own.

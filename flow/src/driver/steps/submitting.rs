@@ -15,7 +15,7 @@ use crate::protocol::error::Error;
 ///
 /// # Errors
 /// An option is invalid, no worker could ever run it, or an argument names nothing.
-pub(crate) fn submit(state: &mut State, new: NewTask) -> Result<Index, Error> {
+pub(crate) fn submit(state: &mut State, new: NewTask<'_>) -> Result<Index, Error> {
     let (class, max_retries) = class_of(state, &new)?;
     let mut held: SmallVec<[Index; 4]> = SmallVec::new();
     for id in new.args.ids() {
@@ -45,7 +45,7 @@ pub(crate) fn submit(state: &mut State, new: NewTask) -> Result<Index, Error> {
 
 /// The class of a call, and its further attempts.
 #[inline]
-fn class_of(state: &mut State, new: &NewTask) -> Result<(ClassId, i32), Error> {
+fn class_of(state: &mut State, new: &NewTask<'_>) -> Result<(ClassId, i32), Error> {
     let plain = new.overrides.is_none();
     if plain && let Some(class) = state.nodes.class(new.node) {
         return Ok((class, new.node.max_retries));

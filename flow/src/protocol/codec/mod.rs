@@ -164,10 +164,14 @@ fn is_well_known(name: &str) -> bool {
     })
 }
 
-/// Whether it is written as a message, and refs may stand in it.
+/// Reads a value in which no refs can stand; `None` for a message, in which they may.
 #[inline]
-pub(crate) fn is_message(bytes: &[u8]) -> bool {
-    bytes.last() == Some(&tag::MESSAGE)
+pub(crate) fn decode_plain<T: DeserializeOwned>(bytes: &[u8]) -> Option<Result<T, Fault>> {
+    let (&tag, payload) = bytes.split_last()?;
+    match plain::value_of::<T>(tag, payload) {
+        None if tag != tag::MESSAGE => Some(T::deserialize(plain::Plain { tag, bytes: payload })),
+        value => value,
+    }
 }
 
 /// Reads a value; what is left over is an error as well.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::format::{Buffer, Fault, ext, tag};
+use super::format::{Buffer, Fault, ext, mark, tag};
 use super::write;
 
 const _: () = assert!(size_of::<usize>() == 8, "usize travels as u64");
@@ -92,6 +92,10 @@ macro_rules! numbers {
         #[inline(always)]
         pub(super) fn bytes_of<T>(value: &T) -> Option<(u8, &[u8])> {
             let id = typeid::of::<T>();
+            if const { size_of::<T>() == 0 } && id == TypeId::of::<()>() {
+                // The item of MessagePack for nothing: what many calls return.
+                return Some((tag::MESSAGE, &[mark::NIL]));
+            }
             if const { !needs_drop::<T>() } {
                 let code = match number_by_id(id) {
                     Some(number) => tag::ONE | number as u8,
@@ -139,6 +143,13 @@ macro_rules! numbers {
         #[inline(always)]
         pub(super) fn value_of<T>(tag: u8, bytes: &[u8]) -> Option<Result<T, Fault>> {
             let id = typeid::of::<T>();
+            if const { size_of::<T>() == 0 }
+                && id == TypeId::of::<()>()
+                && (tag, bytes) == (tag::MESSAGE, &[mark::NIL])
+            {
+                // SAFETY: the ids say that the two types are one.
+                return Some(Ok(unsafe { same(()) }));
+            }
             if tag == tag::MESSAGE {
                 return None;
             }
