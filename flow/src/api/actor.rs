@@ -14,7 +14,7 @@ use crate::driver::Host;
 use crate::protocol::arg_writer::ArgWriter;
 use crate::protocol::codec::{kind, take_words};
 use crate::protocol::error::Error;
-use crate::protocol::handle::{Handle, Side};
+use crate::protocol::handle::Side;
 use crate::protocol::info::ActorInfo;
 use crate::protocol::node::{NodeDesc, number_of};
 use crate::protocol::options::{Overrides, Strategy};
@@ -107,14 +107,7 @@ impl<T> ActorHandle<T> {
     ) -> ActorCall<R> {
         let mut writer = ArgWriter::new(self.side.clone());
         put(&mut writer);
-        ActorCall {
-            actor: self.id,
-            side: self.side.clone(),
-            desc,
-            writer,
-            overrides: None,
-            value: PhantomData,
-        }
+        ActorCall { actor: self.id, desc, writer, overrides: None, value: PhantomData }
     }
 
     /// Ends it: the call that runs and those that are queued fail, and so does whatever comes.
@@ -149,7 +142,6 @@ impl<'de, T> Deserialize<'de> for ActorHandle<T> {
 #[must_use = "a call does nothing before `remote()`"]
 pub struct ActorCall<R> {
     actor: u64,
-    side: Side,
     desc: &'static NodeDesc,
     writer: ArgWriter,
     overrides: Option<Overrides>,
@@ -190,9 +182,8 @@ impl<R> ActorCall<R> {
         if let Some(why) = over.and_then(|over| over.bad.clone()) {
             return Err(why);
         }
-        let args = self.writer.finish(self.desc.name, self.desc.params)?;
-        let name = self.side.submit(number_of(self.desc), args, over, Some(self.actor))?;
-        Ok(ObjectRef::new(Handle::counted(name, self.side)))
+        let (node, signature) = (number_of(self.desc), self.desc.signature());
+        self.writer.submit(node, signature, over, Some(self.actor)).map(ObjectRef::new)
     }
 
     /// The same, and waits for the value.

@@ -272,12 +272,9 @@ impl Flow {
         overrides: Option<&Overrides>,
         put: &mut dyn FnMut(&mut ArgWriter),
     ) -> Result<ObjectRef<R>, Error> {
-        let side = self.side();
-        let mut writer = ArgWriter::new(side.clone());
+        let mut writer = ArgWriter::new(self.side());
         put(&mut writer);
-        let args = writer.finish(node.name, node.params)?;
-        let name = side.submit(number_of(node), args, overrides, None)?;
-        Ok(ObjectRef::new(Handle::counted(name, side)))
+        writer.submit(number_of(node), node.signature(), overrides, None).map(ObjectRef::new)
     }
 
     /// Calls a node by its full name, or by the last part of it if that is enough. Each argument is

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mailring_process::fork_server::ChildHandle;
 use smallvec::SmallVec;
@@ -26,7 +26,7 @@ use super::steps::submitting::submit;
 use crate::protocol::args::{Arg, Args};
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
 use crate::protocol::error::Error;
-use crate::protocol::handle::{Each, Endpoint, Fill, Name};
+use crate::protocol::handle::{Each, Endpoint, Fill, Given, Name};
 use crate::protocol::info::{ActorInfo, FlowStats, TaskView, WorkerInfo};
 use crate::protocol::node::{NodeDesc, by_number};
 use crate::protocol::options::{Overrides, Packing};
@@ -77,7 +77,8 @@ impl Host {
         self.shared.close("it was dropped");
     }
 
-    fn late(&self, id: u64, since: Instant) -> Error {
+    /// The time is over: it began to pass when it had an end.
+    fn late(&self, id: u64, since: Option<Instant>) -> Error {
         let state = self.shared.lock();
         let name = match state.objects.find(id) {
             Some(index) => {
@@ -89,7 +90,7 @@ impl Host {
             }
             None => "the value".to_owned(),
         };
-        Error::Timeout(name, since.elapsed())
+        Error::Timeout(name, since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 
     /// A value of the driver's own: an object that is complete from the beginning.
@@ -413,7 +414,7 @@ impl Endpoint for Host {
     }
 
     fn wait_for(&self, id: u64, until: Option<Instant>) -> Result<(), Error> {
-        let started = Instant::now();
+        let started = until.map(|_| Instant::now());
         let done = self.shared.until(until, |state| match state.objects.named(id) {
             Ok(index) => (!state.objects.is_pending(index)).then_some(Ok(())),
             Err(error) => Some(Err(error)),
@@ -422,7 +423,7 @@ impl Endpoint for Host {
     }
 
     fn encoded(&self, id: u64, until: Option<Instant>) -> Result<Encoded, Error> {
-        let started = Instant::now();
+        let started = until.map(|_| Instant::now());
         let found = self.shared.until(until, |state| match state.objects.named(id) {
             Ok(index) => read(state, index).transpose(),
             Err(error) => Some(Err(error)),
@@ -444,7 +445,7 @@ impl Endpoint for Host {
         if let [id] = *ids {
             return one(id);
         }
-        let started = Instant::now();
+        let started = until.map(|_| Instant::now());
         let mut missing = ids.len();
         let waited = self.with_set(ids, |set| {
             self.shared.until(until, |state| {
@@ -471,6 +472,7 @@ impl Endpoint for Host {
         &self,
         node: u32,
         args: &mut Args,
+        given: &mut Given,
         overrides: Option<&Overrides>,
         actor: Option<u64>,
     ) -> Result<Name, Error> {
@@ -489,6 +491,15 @@ impl Endpoint for Host {
         };
         let new = NewTask { node, args, overrides, parent: None, actor, makes: None };
         let entered = submit(&mut state, new).map(|index| state.objects.name(index));
+        if entered.is_ok() && given.iter().all(|handle| handle.is_of(self)) {
+            // The task holds them now.
+            while let Some(handle) = given.pop() {
+                let State { objects, store, .. } = &mut *state;
+                if let Some(index) = objects.find(handle.give()) {
+                    objects.unhold(index, store);
+                }
+            }
+        }
         self.shared.leave(&mut state);
         entered
     }

@@ -167,8 +167,9 @@ impl Shared {
         let mut round = 0;
         loop {
             let mut state = self.lock();
-            // Somebody looks: nobody needs to be told.
-            if state.parked == 0 {
+            // Somebody looks: nobody needs to be told. (A write would take the line away from the
+            // workers, who look at it after each task.)
+            if state.parked == 0 && self.memory.notifier().wanted() != NOBODY {
                 self.memory.notifier().rest();
             }
             poll_completions(&mut state);

@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 
 use serde::de::DeserializeOwned;
-use smallvec::SmallVec;
 
 use super::args::{Arg, Args};
 use super::codec::{self, Buffer, Fault, Value};
 use super::error::{BadArgument, Error};
-use super::handle::{Fill, Handle, Side};
+use super::handle::{Fill, Given, Handle, Side};
+use super::options::Overrides;
 use super::refs::{self, FOREIGN};
 
 /// Arguments longer than this get a place of their own, instead of standing in task descriptors.
@@ -24,7 +24,7 @@ pub struct ArgWriter {
     failed: Option<Box<(usize, Failed)>>,
     /// Refs that were given away, and places of long arguments: they live until the call has been
     /// entered.
-    kept: SmallVec<[Handle; 2]>,
+    kept: Given,
 }
 
 /// Why there is no argument.
@@ -145,6 +145,22 @@ impl ArgWriter {
         self.here(bytes.len());
     }
 
+    /// Calls a node, or a method of an actor, with what was collected.
+    #[inline]
+    pub(crate) fn submit(
+        &mut self,
+        node: u32,
+        (name, params): (&str, &[&str]),
+        overrides: Option<&Overrides>,
+        actor: Option<u64>,
+    ) -> Result<Handle, Error> {
+        self.finish(name, params)?;
+        let side = self.side.take().ok_or_else(no_flow)?;
+        let (args, kept) = (&mut self.args, &mut self.kept);
+        let name = side.submit(node, args, kept, overrides, actor)?;
+        Ok(Handle::counted(name, side))
+    }
+
     /// The arguments, if there is one for each parameter. What they name is held for as long as
     /// the writer lives.
     #[inline]
@@ -198,6 +214,11 @@ impl ArgWriter {
         }
         self.args.list.push(Arg::Ref(handle.id()));
     }
+}
+
+#[cold]
+fn no_flow() -> Error {
+    Error::Invalid("arguments for no flow".to_owned())
 }
 
 /// Encoded arguments.

@@ -3,11 +3,13 @@
 
 use std::any::Any;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::args::Args;
 use super::cancel::{Cancel, CancelReport, Target};
@@ -15,6 +17,9 @@ use super::error::Error;
 use super::options::Overrides;
 use super::pending::Pending;
 use super::value::Encoded;
+
+/// Refs that were given away with a call.
+pub(crate) type Given = SmallVec<[Handle; 2]>;
 
 /// Writes a value into the room that was made for it.
 pub(crate) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
@@ -58,11 +63,13 @@ pub(crate) trait Endpoint: Any + Send + Sync {
         each: Each<'_>,
     ) -> Result<(), Error>;
 
-    /// Calls a node, or a method of an actor. The arguments are taken, here and below.
+    /// Calls a node, or a method of an actor. The arguments are taken, here and below; refs of the
+    /// caller that were given away may be, once the call holds what they named.
     fn submit(
         &self,
         node: u32,
         args: &mut Args,
+        given: &mut Given,
         overrides: Option<&Overrides>,
         actor: Option<u64>,
     ) -> Result<Name, Error>;
@@ -190,6 +197,19 @@ impl Handle {
     /// One more, of what somebody else holds. `None`: nobody does.
     pub(crate) fn again(name: Name, side: Side) -> Option<Self> {
         side.retain(name.id).then(|| Self { name, side })
+    }
+
+    /// Gives the count away: the name of its object. Whoever calls lets it go.
+    pub(crate) fn give(self) -> u64 {
+        let handle = ManuallyDrop::new(self);
+        // SAFETY: read once, since the handle is neither used nor dropped after this.
+        drop(unsafe { std::ptr::read(&raw const handle.side) });
+        handle.name.id
+    }
+
+    /// Whether it was made by this endpoint.
+    pub(crate) fn is_of(&self, endpoint: &impl Endpoint) -> bool {
+        std::ptr::addr_eq(std::ptr::from_ref(&*self.side), std::ptr::from_ref(endpoint))
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -33,6 +33,7 @@ use super::cell::CellState;
 use super::error::Error;
 use super::notifier::Notifier;
 use super::stream::Stream;
+use super::sync::{prefetch_read, prefetch_write};
 
 /// Tasks that stand at a worker at the same time.
 pub(crate) const CELLS: u64 = 64;
@@ -134,9 +135,11 @@ pub(crate) struct Entry {
     /// Worker: bytes of asks written, of answers read.
     pub(crate) requests_written: AtomicU64,
     pub(crate) responses_read: AtomicU64,
-    /// Worker: the task whose body it is in, plus 1.
+    _b: [u64; 6],
+    /// Worker: the task whose body it is in, plus 1. It writes this with each task, and a host that
+    /// looks for requests all the time would take the line away from it.
     pub(crate) inside: AtomicU64,
-    _b: [u64; 5],
+    _e: [u64; 7],
     /// Host: bytes of requests read, of responses written; the task that was cancelled, plus 1.
     pub(crate) requests_read: AtomicU64,
     pub(crate) responses_written: AtomicU64,
@@ -451,6 +454,19 @@ impl CellRef {
         // SAFETY: a cell of the mapping; the state is atomic. It lives as long as the memory,
         // which outlives every `CellRef` (they are made for one step).
         unsafe { &(*self.0.as_ptr()).state }
+    }
+
+    /// Host: it will write here before long.
+    #[inline]
+    pub(crate) fn expect_write(&self) {
+        prefetch_write(self.0.as_ptr());
+        prefetch_write(self.args());
+    }
+
+    /// Worker: it will read the arguments before long.
+    #[inline]
+    pub(crate) fn expect_read(&self) {
+        prefetch_read(self.args());
     }
 
     /// Host, before it posts.

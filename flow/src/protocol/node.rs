@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::arg_writer::RawArgs;
 use super::call_context::CallContext;
@@ -89,8 +91,20 @@ pub(crate) struct Merged {
 pub static NODES: [NodeDesc];
 
 /// A place in [`NODES`] that is known to exist.
+#[inline]
 pub(crate) fn number_of(desc: &'static NodeDesc) -> u32 {
-    let first = NODES.as_ptr() as usize;
+    // Asked for several times a call, and the linker's symbols are checked each time.
+    static FIRST: AtomicUsize = AtomicUsize::new(0);
+    #[cold]
+    fn find_first() -> usize {
+        let first = NODES.as_ptr() as usize;
+        FIRST.store(first, Relaxed);
+        first
+    }
+    let first = match FIRST.load(Relaxed) {
+        0 => find_first(),
+        first => first,
+    };
     ((std::ptr::from_ref(desc) as usize - first) / size_of::<NodeDesc>()) as u32
 }
 

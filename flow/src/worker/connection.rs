@@ -18,7 +18,7 @@ use crate::protocol::call_context::ResultSink;
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
 use crate::protocol::codec;
 use crate::protocol::error::Error;
-use crate::protocol::handle::{Each, Endpoint, Fill, Name, Side};
+use crate::protocol::handle::{Each, Endpoint, Fill, Given, Name, Side};
 use crate::protocol::memory::{Entry, Memory};
 use crate::protocol::node::{SAME, number_of};
 use crate::protocol::notifier::{DRIVER_THREAD, THREAD};
@@ -469,6 +469,7 @@ impl Endpoint for DriverConnection {
         &self,
         node: u32,
         args: &mut Args,
+        _given: &mut Given,
         overrides: Option<&Overrides>,
         actor: Option<u64>,
     ) -> Result<Name, Error> {
@@ -484,7 +485,7 @@ impl Endpoint for DriverConnection {
     }
 
     fn put(&self, args: &mut Args) -> Result<Name, Error> {
-        self.submit(number_of(&SAME), args, None, None)
+        self.submit(number_of(&SAME), args, &mut Given::new(), None, None)
     }
 
     fn spawn(

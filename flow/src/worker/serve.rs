@@ -70,6 +70,9 @@ pub(super) fn serve(connection: &DriverConnection, pipes: Option<OutputPipes>) {
     let mut round = 0;
     loop {
         let cell = memory.cell(place, next);
+        if cell.state().look(next) == Some(Phase::Posted) {
+            cell.expect_read(); // while the exchange is on its way
+        }
         match cell.state().take(next) {
             Take::Taken => {
                 server.run(&actor, cell, next);

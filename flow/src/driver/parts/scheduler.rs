@@ -235,6 +235,12 @@ impl Scheduler {
         self.classes.waiting().is_empty()
     }
 
+    /// Whether nothing waits, no task and no group, and nothing is kept.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.nobody_waits() && self.claims.is_empty() && self.groups.are_all_ready()
+    }
+
     /// The task of an entry of a queue, if it still waits there.
     pub(crate) fn queued(id: u64, lane: Lane, objects: &Objects) -> Option<Index> {
         let (index, task) = objects.find_task(id)?;

@@ -9,7 +9,7 @@ use super::ranks::Lane;
 use crate::protocol::args::Args;
 use crate::protocol::error::Cause;
 use crate::protocol::node::NodeDesc;
-use crate::protocol::options::Overrides;
+use crate::protocol::options::{Hooks, Overrides};
 use crate::protocol::wire;
 
 /// An object's place in the table.
@@ -105,8 +105,13 @@ impl Task {
     }
 
     /// Its hooks as they stand in a task descriptor, if it has any.
+    #[inline]
     pub(crate) fn encoded_hooks(&self) -> Option<Vec<u8>> {
-        let hooks = &self.overrides.as_ref()?.hooks;
+        self.overrides.as_ref().and_then(|over| Self::encoded(&over.hooks))
+    }
+
+    #[cold]
+    fn encoded(hooks: &Hooks) -> Option<Vec<u8>> {
         (hooks.setup.is_some() || hooks.cleanup.is_some()).then(|| wire::encode(hooks).ok())?
     }
 

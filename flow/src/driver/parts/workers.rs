@@ -56,10 +56,11 @@ fn fill_then_level(workers: &[Logical], able: impl Fn(usize) -> bool) -> Option<
         if !able(at) {
             continue;
         }
-        let free = worker.free.cpus * ONE / worker.total.cpus.max(1);
-        if free > ONE / 2 {
+        let total = worker.total.cpus.max(1);
+        if 2 * worker.free.cpus > total {
             return Some(at);
         }
+        let free = worker.free.cpus * ONE / total;
         if best.is_none_or(|(_, most)| free > most) {
             best = Some((at, free));
         }

@@ -52,7 +52,14 @@ fn queue(state: &mut State, class: ClassId, index: Index) -> bool {
 }
 
 /// Posts whatever can be posted now.
+#[inline]
 pub(crate) fn schedule(state: &mut State) {
+    if !state.scheduler.is_quiet() {
+        schedule_all(state);
+    }
+}
+
+fn schedule_all(state: &mut State) {
     reserve(state);
     if state.scheduler.nobody_waits() || state.closed.is_some() {
         return;

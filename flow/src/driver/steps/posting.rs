@@ -164,6 +164,7 @@ pub(crate) fn post(state: &mut State, place: u16, index: Index) {
     let seq = state.processes.post(place);
     let timed = state.objects.set_posted(index, place, seq);
     state.processes.publish(place, seq, timed);
+    state.memory.cell(place, seq + 1).expect_write(); // the worker used it last
 }
 
 /// Writes one part behind the other; the room was measured before.
