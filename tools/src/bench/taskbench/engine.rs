@@ -2,6 +2,7 @@
 //! waits for whom.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ impl System for Engine {
         self.name
     }
 
-    fn run(&mut self, graph: &Graph, iterations: u64) -> Measured<Duration> {
+    fn run(&mut self, graph: &Arc<Graph>, iterations: u64) -> Measured<Duration> {
         let begin = Instant::now();
         self.submit_all(graph, iterations)?;
         Ok(begin.elapsed())

@@ -20,6 +20,8 @@ pub(super) const MOST_CELLS: usize = TRIVIAL_CELLS;
 pub(super) const CELL_WORDS: usize = 16;
 
 pub(super) struct Graph {
+    pub(super) pattern: Pattern,
+    pub(super) width: usize,
     /// In an order in which they could run one by one.
     pub(super) tasks: Vec<Task>,
     reads: Vec<u32>,
@@ -92,7 +94,7 @@ impl Graph {
             }
             task.successors = first..successors.len() as u32;
         }
-        Self { tasks, reads, successors, cells: rows * width }
+        Self { pattern, width, tasks, reads, successors, cells: rows * width }
     }
 
     /// The cells that a task reads.

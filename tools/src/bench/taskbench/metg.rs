@@ -7,8 +7,8 @@
 const SHARE: f64 = 0.5;
 /// From one place of the sweep to the next.
 const FACTOR: f64 = 1.2;
-/// Places of the sweep; the last has tasks of milliseconds.
-const PLACES: usize = 80;
+/// Places of the sweep; tasks of the last take half a millisecond.
+const PLACES: usize = 60;
 
 /// A place of the sweep.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -47,12 +47,12 @@ pub(super) struct Found {
 }
 
 /// Looks for the place where the efficiency falls below the share, from `start` on: in steps that
-/// double until it has been passed, then by halves. `Err` is one of `measure`; `None` if no place is
-/// efficient enough.
+/// double until it has been passed, then by halves. `Err` is one of `measure`. If no place is
+/// efficient enough, the largest task is the answer: a lower bound.
 pub(super) fn search<E>(
     start: usize,
     mut measure: impl FnMut(u64) -> Result<Point, E>,
-) -> Result<Option<Found>, E> {
+) -> Result<Found, E> {
     let mut point = |at: usize| measure(iterations(at));
     let start = start.min(PLACES - 1);
     let first = point(start)?;
@@ -77,10 +77,12 @@ pub(super) fn search<E>(
         }
         (at, step) = (next, 2 * step);
     }
-    let Some((mut high, mut enough)) = above else { return Ok(None) };
+    let Some((mut high, mut enough)) = above else {
+        return Ok(Found { metg: below.map_or(f64::NAN, |(_, point)| point.granularity), at });
+    };
     // Even the smallest task is large enough: the figure is an upper bound.
     let Some((mut low, mut little)) = below else {
-        return Ok(Some(Found { metg: enough.granularity, at: high }));
+        return Ok(Found { metg: enough.granularity, at: high });
     };
     while high - low > 1 {
         let middle = usize::midpoint(low, high);
@@ -91,7 +93,7 @@ pub(super) fn search<E>(
             (low, little) = (middle, found)
         }
     }
-    Ok(Some(Found { metg: between(little, enough), at: high }))
+    Ok(Found { metg: between(little, enough), at: high })
 }
 
 /// The granularity at the share, on the straight line between two points in logarithms.
@@ -128,13 +130,13 @@ mod tests {
                     measured += 1;
                     Ok::<_, ()>(system(overhead, iterations))
                 });
-                let found = found.expect("no error").expect("a place");
+                let found = found.expect("no error");
                 let right = found.metg / (2.0 * overhead);
                 assert!((0.99..1.01).contains(&right), "{overhead} from {start}: {found:?}");
                 assert!(system(overhead, iterations(found.at)).is_enough());
                 assert!(measured <= 16, "{measured} points from {start}");
                 let again = search(found.at, |n| Ok::<_, ()>(system(overhead, n)));
-                assert_eq!(again, Ok(Some(found)));
+                assert_eq!(again, Ok(found));
             }
         }
     }
@@ -150,9 +152,9 @@ mod tests {
     #[test]
     fn no_place_and_every_place() {
         let never = |_| Ok::<_, ()>(Point { granularity: 1.0, efficiency: 0.1 });
-        assert_eq!(search(5, never), Ok(None));
+        assert_eq!(search(5, never), Ok(Found { metg: 1.0, at: PLACES - 1 }));
         let always = |_| Ok::<_, ()>(Point { granularity: 7.0, efficiency: 0.9 });
-        assert_eq!(search(5, always), Ok(Some(Found { metg: 7.0, at: 0 })));
+        assert_eq!(search(5, always), Ok(Found { metg: 7.0, at: 0 }));
         assert_eq!(search(5, |_| Err::<Point, _>("no")), Err("no"));
     }
 
