@@ -424,6 +424,136 @@ pub enum InvalidHandle {
     },
 }
 
+/// What is in the way of a recording, or of a replay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidReplay {
+    /// A recording, or a buffer, of another executor.
+    #[error(
+        "this is of another executor; a recording names functions and memory of the executor that          recorded it: record the graph there"
+    )]
+    OtherExecutor,
+    /// Bindings of another recording.
+    #[error("these bindings are of another recording; take `Recording::bindings` of this one")]
+    OtherBindings,
+    /// A recording, or a replay, while a run is recorded.
+    #[error(
+        "this run is being recorded already, and a recording holds no replays: submit its tasks, or          end the recording first"
+    )]
+    WhileRecording,
+    /// A recording that would begin in the middle of a run.
+    #[error("this run has tasks already, and is recorded as a whole or not: begin another one")]
+    LateRecording,
+    /// A run that was not recorded.
+    #[error("this run is not recorded: call `OpenRun::record` before its first task")]
+    NotRecorded,
+    /// The handle of a task that was not recorded.
+    #[error("{0} is no task of this recording; handles of the recorded run name its tasks")]
+    OtherTask(TaskId),
+    /// A number of memory that there is not.
+    #[error(
+        "there is no binding {number}: the recording names {bindings} pieces of memory, from 0 on"
+    )]
+    NoBinding {
+        /// Asked for.
+        number: usize,
+        /// How many there are.
+        bindings: usize,
+    },
+    /// Memory that was not recorded.
+    #[error("the recording names no memory at {0:#x}; `Bindings::memory` has what it names")]
+    NotNamed(u64),
+    /// Less memory than tasks name.
+    #[error(
+        "binding {binding} takes memory of at least {needed} bytes, which its tasks name, and this has          {bytes}; bind a longer tensor"
+    )]
+    TooShort {
+        /// Which binding.
+        binding: usize,
+        /// Bytes of what it was given.
+        bytes: u64,
+        /// Bytes that it takes.
+        needed: u64,
+    },
+    /// Typed tasks were given a tensor.
+    #[error(
+        "binding {0} becomes slices of typed tasks, which take a buffer or a view of their element          type: use `Bindings::buffer` or `Bindings::view`"
+    )]
+    Typed(usize),
+    /// Typed tasks were given elements of another type.
+    #[error("binding {binding} becomes slices of {}, and these are elements of {}", .recorded.name(), .given.name())]
+    Elements {
+        /// Which binding.
+        binding: usize,
+        /// The type that tasks take it for.
+        recorded: DataType,
+        /// That of the buffer.
+        given: DataType,
+    },
+    /// Typed tasks were given memory that others may write to.
+    #[error(
+        "binding {0} becomes slices of typed tasks, and to imported memory others may write meanwhile;          copy it to a buffer of the executor"
+    )]
+    Imported(usize),
+    /// A task that there is not.
+    #[error("there is no task {task}: the recording has {tasks}, from 0 on")]
+    NoTask {
+        /// Asked for.
+        task: usize,
+        /// How many there are.
+        tasks: usize,
+    },
+    /// A scalar that a task does not have.
+    #[error("task {task} of the recording has no scalar {scalar}: it has {scalars}, from 0 on")]
+    NoScalar {
+        /// Which task.
+        task: usize,
+        /// Asked for.
+        scalar: usize,
+        /// How many it has.
+        scalars: usize,
+    },
+    /// Two pieces of memory that become one.
+    #[error(
+        "bindings {first} and {second} share the {bytes} bytes at {address:#x}, and tasks write to one          of them: the recorded dependencies hold for memory that is apart; bind them apart, or record          the graph as it is now"
+    )]
+    Overlap {
+        /// Which binding.
+        first: usize,
+        /// Which other one.
+        second: usize,
+        /// First byte that they share.
+        address: u64,
+        /// How many they share there.
+        bytes: u64,
+    },
+    /// The recorded buffer is no more.
+    #[error(
+        "the buffer that was recorded as binding {0} was dropped; bind another one in its place"
+    )]
+    Dropped(usize),
+    /// Memory that no worker could reach.
+    #[error(
+        "binding {binding} ({bytes} bytes at {address:#x}) lies in no live slab and no buffer of this          executor; bind a buffer, or memory of a scope that is open"
+    )]
+    Unknown {
+        /// Which binding.
+        binding: usize,
+        /// First byte.
+        address: u64,
+        /// Bytes that tasks name.
+        bytes: u64,
+    },
+    /// A task of a recording names memory of a scope that had closed.
+    #[error(
+        "task {task} of the recording names memory of a scope that had closed, which a replay could          find given to others; submit it while that scope is open"
+    )]
+    ScopeClosed {
+        /// Which task.
+        task: usize,
+    },
+}
+
 /// Why a submit, a wait or a run did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -655,6 +785,9 @@ pub enum Error {
     /// A call that is not possible where it was made.
     #[error(transparent)]
     Misuse(#[from] Misuse),
+    /// A recording or a replay that is not possible.
+    #[error(transparent)]
+    Replay(#[from] InvalidReplay),
     /// The executor has failed as a whole, or was closed.
     #[error("the executor has failed: {0}; build a new one")]
     Failed(String),

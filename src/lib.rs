@@ -103,7 +103,8 @@ pub use mailring_flow as flow;
 pub use error::{BuildError, Error};
 #[doc(inline)]
 pub use executor::{
-    Buffer, Builder, Executor, Mode, Orchestrator, RunHandle, TaskHandle, TaskOptions,
+    Bindings, Buffer, Builder, Executor, Mode, Orchestrator, Recording, RunHandle, TaskHandle,
+    TaskOptions,
 };
 #[doc(inline)]
 pub use worker::TaskContext;
@@ -111,12 +112,13 @@ pub use worker::TaskContext;
 // The rest has its place in the modules above; the short paths work as well.
 #[doc(hidden)]
 pub use error::{
-    ArgumentError, ArgumentFault, FailureKind, InvalidHandle, InvalidOptions, Misuse, PinnedHeap,
-    TaskFailure,
+    ArgumentError, ArgumentFault, FailureKind, InvalidHandle, InvalidOptions, InvalidReplay,
+    Misuse, PinnedHeap, TaskFailure,
 };
 #[doc(hidden)]
 pub use executor::{
-    Hazards, Level, OpenRun, Priority, ReadGuard, Refused, Stats, WaitStrategy, WriteGuard,
+    Bound, Hazards, Level, OpenRun, Priority, ReadGuard, Refused, Replayed, Stats, WaitStrategy,
+    WriteGuard,
 };
 #[doc(hidden)]
 pub use ids::{Callable, TaskId, WorkerId, WorkerKind};

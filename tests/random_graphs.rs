@@ -6,14 +6,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use mailring::Hazards;
+use mailring::{Hazards, Mode};
 use testkit::BOTH;
 use testkit::graphs::{Bench, Deaths, Kind};
 
 testkit::tests! {
     "random_graphs" in crate {
         one_worker, two_workers, three_workers, four_workers, in_a_small_window,
-        compatible_whole_blocks, with_kills, soak_more_graphs_of_each_kind,
+        compatible_whole_blocks, with_kills, replayed, replayed_in_a_small_window,
+        replayed_compatible, replayed_with_kills, soak_more_graphs_of_each_kind,
     }
 }
 
@@ -29,23 +30,31 @@ fn soak_more_graphs_of_each_kind() {
     in_a_small_window();
     compatible_whole_blocks();
     with_kills();
+    replayed();
+    replayed_in_a_small_window();
+    replayed_compatible();
+    replayed_with_kills();
 }
 
 /// `share` of a hundred of all graphs, half of them in each mode.
 fn check_many(share: u64, first: u64, kind: Kind) {
+    check_each(share, first, kind, Bench::check);
+}
+
+fn check_each(share: u64, first: u64, kind: Kind, check: fn(&Bench, u64, Mode)) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let modes = if kind.deaths == Deaths::Bodies { &BOTH[..1] } else { &BOTH[..] };
     for &mode in modes {
         let bench = Bench::new(kind, mode);
         if let Some(seed) = number("MAILRING_SEED") {
-            (0..50).for_each(|_| bench.check(seed, mode));
+            (0..50).for_each(|_| check(&bench, seed, mode));
             continue;
         }
         let count = number("MAILRING_GRAPHS").unwrap_or(GRAPHS.load(Relaxed)) * share / 100;
         let from = first << 48 | (mode as u64) << 47;
         let began = Instant::now();
         for seed in from..from + count.div_ceil(modes.len() as u64) {
-            bench.check(seed, mode);
+            check(&bench, seed, mode);
             assert!(began.elapsed() < Duration::from_secs(36_000));
         }
         println!("{mode:?}: {count} graphs in {:?}, {:?}", began.elapsed(), bench.exec.stats());
@@ -83,4 +92,22 @@ fn compatible_whole_blocks() {
 /// Bodies die before, or right after they have written everything.
 fn with_kills() {
     check_many(3, 7, Kind { workers: 3, deaths: Deaths::Bodies, ..PLAIN });
+}
+
+fn replayed() {
+    check_each(8, 8, Kind { workers: 3, ..PLAIN }, Bench::check_replay);
+}
+
+fn replayed_in_a_small_window() {
+    check_each(5, 9, Kind { workers: 3, window: 16, ..PLAIN }, Bench::check_replay);
+}
+
+fn replayed_compatible() {
+    let kind = Kind { workers: 3, hazards: Hazards::Compatible, ..PLAIN };
+    check_each(4, 10, kind, Bench::check_replay);
+}
+
+fn replayed_with_kills() {
+    let kind = Kind { workers: 3, deaths: Deaths::Bodies, ..PLAIN };
+    check_each(1, 11, kind, Bench::check_replay);
 }

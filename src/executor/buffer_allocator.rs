@@ -443,6 +443,31 @@ impl HeldBuffers {
         allocator.version.load(SeqCst) != self.version
     }
 
+    /// The buffer that holds the range: its bytes, and what tells it from others.
+    pub(super) fn home_of(&self, bytes: &Range<u64>) -> Option<(Range<u64>, u64)> {
+        let record = self.holder(bytes)?;
+        Some((record.bytes.start..record.end, record.id))
+    }
+
+    /// Holds the buffer that holds the range until the task before `next` is through, whatever was
+    /// noted before. What tells it from others, and the last task that named it, plus one.
+    pub(super) fn hold(
+        &mut self,
+        bytes: &Range<u64>,
+        next: u64,
+        writes: bool,
+    ) -> Option<(u64, u64)> {
+        let record = self.holder(bytes)?;
+        let (id, before) = (record.id, record.last_use.load(Relaxed));
+        record.last_use.store(next, Relaxed);
+        if writes {
+            record.last_write.store(next, Relaxed);
+        }
+        let import = record.import.is_some();
+        self.imported |= import;
+        Some((id, before))
+    }
+
     /// Takes `note_use` back for a task that was not submitted after all.
     pub(super) fn unmark(&mut self, bytes: &Range<u64>, task: u64) {
         let Some(record) = self.holder(bytes) else { return };

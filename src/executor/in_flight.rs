@@ -175,6 +175,11 @@ impl InFlight {
         self.map.lookup(accesses, deps);
     }
 
+    /// Enters a task that was published without its accesses.
+    pub(super) fn enter(&mut self, access: &Access, task: u64) {
+        self.map.record(std::slice::from_ref(access), task, self.window.tail());
+    }
+
     /// Sees which buffers there are. Who wrote and read where a new one lies is forgotten.
     #[inline]
     pub(super) fn refresh(&mut self, held: &mut HeldBuffers) {
@@ -260,6 +265,24 @@ impl InFlight {
         {
             slab.last_use = task.checked_sub(1);
         }
+    }
+
+    /// Whether the bytes lie in a slab; if so, it is held until the task before `next` is through.
+    pub(super) fn hold_slab(&mut self, bytes: &Range<u64>, next: u64) -> bool {
+        let Some(slab) = self.slab_of(bytes) else { return false };
+        slab.last_use = next.checked_sub(1);
+        true
+    }
+
+    /// The slab that holds the bytes.
+    pub(super) fn home_of(&mut self, bytes: &Range<u64>) -> Option<Range<u64>> {
+        let start = bytes.start;
+        let heap = self.heaps.iter().find(|(base, size)| (*base..base + size).contains(&start))?.0;
+        let slab = self.slab_of(bytes)?;
+        let (begin, len) = (slab.begin, slab.len);
+        let heaps = self.window.heaps().iter();
+        let offset = heaps.zip(self.heaps).find(|(_, (base, _))| *base == heap)?.0.place(begin);
+        Some(heap + offset..heap + offset + len)
     }
 
     fn slab_of(&mut self, bytes: &Range<u64>) -> Option<&mut Slab> {

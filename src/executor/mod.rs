@@ -1,6 +1,7 @@
 //! The entry point of the engine: build an [`Executor`], run graphs on it.
 
 mod accesses;
+mod bindings;
 mod buffer;
 mod buffer_allocator;
 mod builder;
@@ -19,6 +20,8 @@ mod open;
 mod options;
 mod orchestrator;
 mod plan;
+mod recording;
+mod replay;
 mod request;
 mod run;
 mod run_state;
@@ -30,6 +33,7 @@ mod submit_lock;
 mod tasks;
 mod window;
 
+pub use bindings::{Bindings, Bound};
 pub use buffer::Buffer;
 pub use builder::{Builder, Mode};
 pub use guards::{ReadGuard, WriteGuard};
@@ -38,6 +42,8 @@ pub use level::Level;
 pub use open::OpenRun;
 pub use options::{Priority, TaskOptions};
 pub use orchestrator::{Orchestrator, Refused};
+pub use recording::Recording;
+pub use replay::Replayed;
 pub use run::RunHandle;
 
 #[doc(inline)]
@@ -152,6 +158,64 @@ impl Executor {
             let (value, run) = orchestrator.within_run(submit)?;
             Ok((value?, orchestrator.detached(run)))
         })
+    }
+
+    /// Runs a graph, as [`run`](Self::run) does, and records it: what its tasks are and whom each waits
+    /// for, to be [replayed](Self::replay) without finding that out again.
+    ///
+    /// Recorded is what is submitted, not what the closure does besides: waits, cancels and what it
+    /// reads meanwhile are not part of a replay. Scopes, groups, allocated outputs and options are.
+    ///
+    /// ```rust,standalone_crate
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use mailring::prelude::*;
+    /// let mut builder = Executor::builder().workers(2);
+    /// let fill = builder.task("fill", |mut out: Out<u64>, value: u64| out.fill(value))?;
+    /// let add = builder.task("add", |x: In<u64>, mut sum: InOut<u64>| {
+    ///     sum.iter_mut().zip(x.iter()).for_each(|(sum, x)| *sum += x);
+    /// })?;
+    /// let exec = builder.build()?;
+    /// let [x, sum, other] = [exec.buffer(100)?, exec.buffer(100)?, exec.buffer(100)?];
+    /// let (fill, graph) = exec.record(|s| {
+    ///     let fill = s.spawn(fill, (&x, 1))?;
+    ///     s.spawn(add, (&x, &sum))?;
+    ///     Ok(fill)
+    /// })?;
+    /// let mut bindings = graph.bindings();
+    /// exec.replay(&graph, &bindings)?; // the same once more
+    /// bindings.buffer(&sum, &other)?.scalar(graph.index(&fill)?, 0, 5)?;
+    /// exec.replay(&graph, &bindings)?;
+    /// assert_eq!((sum.get(99)?, other.get(99)?), (2, 5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run): of a run that fails there is no recording. [`Error::Replay`]: a task names
+    /// memory of a scope that had closed.
+    pub fn record<R>(
+        &self,
+        submit: impl FnOnce(&mut Orchestrator) -> Result<R, Error>,
+    ) -> Result<(R, Recording), Error> {
+        self.enter(|orchestrator| {
+            let (value, run) = orchestrator.within_run(|orchestrator| {
+                orchestrator.begin_recording()?;
+                submit(orchestrator)
+            })?;
+            let recording = orchestrator.end_recording();
+            let outcome = orchestrator.finish_run(&run);
+            let value = value?;
+            outcome?;
+            Ok((value, recording?))
+        })
+    }
+
+    /// A run that is one replay: see [`Orchestrator::replay`].
+    ///
+    /// # Errors
+    /// As [`Orchestrator::replay`] and [`run`](Self::run).
+    pub fn replay(&self, recording: &Recording, bindings: &Bindings) -> Result<(), Error> {
+        self.run(|orchestrator| orchestrator.replay(recording, bindings).map(drop))
     }
 
     fn enter<R>(&self, f: impl FnOnce(&mut Orchestrator) -> Result<R, Error>) -> Result<R, Error> {

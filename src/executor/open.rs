@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::orchestrator::Orchestrator;
+use super::recording::Recording;
 use super::run::RunHandle;
 use super::run_state::RunState;
 use super::submit_lock::SubmitGuard;
@@ -38,6 +39,24 @@ impl OpenRun {
     pub(super) fn begin(mut held: SubmitGuard) -> Result<Self, Error> {
         let run = held.open_run()?;
         Ok(Self { held, run })
+    }
+
+    /// Records the run from here on: see [`Executor::record`](crate::Executor::record).
+    ///
+    /// # Errors
+    /// [`Error::Replay`]: the run has tasks or scopes already, or is recorded already.
+    pub fn record(&mut self) -> Result<(), Error> {
+        self.held.begin_recording()
+    }
+
+    /// Closes a run that is recorded and waits for all its tasks.
+    ///
+    /// # Errors
+    /// [`Error::Replay`]: it is not recorded, or cannot be replayed; as [`end`](Self::end).
+    pub fn end_recorded(mut self) -> Result<Recording, Error> {
+        let recording = self.held.end_recording();
+        self.end()?;
+        recording
     }
 
     /// Closes the run and waits for all its tasks.

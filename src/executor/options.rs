@@ -76,6 +76,15 @@ impl TaskOptions {
         self.kind
     }
 
+    /// Whether the other ones say the same, but for whom the task comes after.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let all = |of: &Self| {
+            let Self { kind, priority, worker, deadline, retries, idempotent, snapshot, .. } = of;
+            (*kind, *priority, *worker, *deadline, *retries, *idempotent, *snapshot)
+        };
+        all(self) == all(other) && self.name == other.name
+    }
+
     /// What messages are to call it.
     pub(crate) fn own_name(&self) -> Option<&str> {
         self.name.as_deref()

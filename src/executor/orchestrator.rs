@@ -12,13 +12,14 @@ use super::in_flight::{InFlight, Patience};
 use super::one_pass::{OnePass, Plain};
 use super::options::{Priority, TaskOptions};
 use super::plan::{Plan, Planner};
+use super::recording::{Recorder, Recording, Submitted};
 use super::request::{Request, check};
 use super::run::RunHandle;
 use super::run_state::RunState;
 use super::shared::{Shared, kind_of};
 use super::tasks::Waited;
 use crate::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs, TensorArgType};
-use crate::error::{Error, InvalidHandle, Misuse, TaskFailure};
+use crate::error::{Error, InvalidHandle, InvalidReplay, Misuse, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer};
 use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
 use crate::limits::{HEAP_ALIGN, INLINE_ARGS, MAX_FAN_IN};
@@ -55,6 +56,8 @@ pub struct Orchestrator {
     // Scratch of a submit, kept to spare the allocator.
     deps: Dependencies,
     live: Vec<Producer>,
+    /// While a run is recorded.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl Orchestrator {
@@ -68,6 +71,7 @@ impl Orchestrator {
             one_pass: OnePass::default(),
             deps: Dependencies::default(),
             live: Vec::new(),
+            recorder: None,
         })
     }
 
@@ -104,6 +108,7 @@ impl Orchestrator {
     /// Begins a run: everything that is submitted from here on is its own.
     pub(super) fn open_run(&mut self) -> Result<Arc<RunState>, Error> {
         self.shared().tasks.check_health()?;
+        self.recorder = None; // of a run that ended otherwise
         self.reclaim()?;
         self.planner.begin_run(&mut self.in_flight);
         self.in_flight.begin_run()
@@ -112,6 +117,35 @@ impl Orchestrator {
     /// Nothing more is submitted to the run. Scopes that it left open end with it.
     pub(super) fn close_run(&mut self, run: &RunState) {
         self.in_flight.close_run(run);
+    }
+
+    /// Takes down what is submitted from here on: to a run that was just opened.
+    pub(super) fn begin_recording(&mut self) -> Result<(), Error> {
+        if self.recorder.is_some() {
+            return Err(InvalidReplay::WhileRecording.into());
+        }
+        let begun = self.in_flight.window().next() != self.in_flight.runs().open().first;
+        if begun || self.in_flight.scopes().depth() > 1 {
+            return Err(InvalidReplay::LateRecording.into());
+        }
+        let recorder = Recorder::new(self.shared().id, self.in_flight.hazards());
+        self.recorder = Some(Box::new(recorder));
+        Ok(())
+    }
+
+    /// What was taken down.
+    pub(super) fn end_recording(&mut self) -> Result<Recording, Error> {
+        let recorder = self.recorder.take().ok_or(InvalidReplay::NotRecorded)?;
+        Ok(recorder.finish()?)
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    /// What a replay works on.
+    pub(super) fn parts(&mut self) -> (&mut InFlight, &mut Planner) {
+        (&mut self.in_flight, &mut self.planner)
     }
 
     /// What goes on by itself of a run that was closed.
@@ -194,6 +228,9 @@ impl Orchestrator {
         self.scope_begin()?;
         let depth = self.in_flight.scopes().depth();
         let value = catch_unwind(AssertUnwindSafe(|| submit(self)));
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end_scopes((self.in_flight.scopes().depth() + 1).saturating_sub(depth));
+        }
         self.in_flight.end_scopes(depth - 1);
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -204,7 +241,11 @@ impl Orchestrator {
     /// [`Error::ScopeDepth`]: 64 scopes are open.
     pub fn scope_begin(&mut self) -> Result<(), Error> {
         self.shared().check_place()?;
-        self.in_flight.begin_scope()
+        self.in_flight.begin_scope()?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_scope();
+        }
+        Ok(())
     }
 
     /// Closes the scope that [`scope_begin`](Self::scope_begin) opened last. The scope of the run
@@ -215,6 +256,9 @@ impl Orchestrator {
     pub fn scope_end(&mut self) -> Result<(), Error> {
         if self.in_flight.scopes().depth() <= 1 {
             return Err(Error::NoScope);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end_scopes(1);
         }
         self.in_flight.end_scope()
     }
@@ -550,6 +594,9 @@ impl Orchestrator {
             let aligned = align_up(bytes).ok_or_else(|| AbiError::SizeOverflow(shape.to_vec()))?;
             self.in_flight.make_heap_room(aligned, Patience::Wait)?;
             tensor.set_data(self.in_flight.take_slabs(&[bytes], false, Maker::Alloc)?);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.alloc(tensor.data(), bytes);
+            }
         }
         Ok(tensor)
     }
@@ -574,6 +621,9 @@ impl Orchestrator {
     /// `None`: it is not as most are.
     #[inline(always)]
     fn submit_at_once(&mut self, plain: Plain, args: &mut TaskArgs) -> Option<TaskHandle> {
+        if self.recorder.is_some() {
+            return None; // it goes the long way, where it is taken down
+        }
         let seq = self.one_pass.submit(&mut self.in_flight, self.planner.buffers(), plain, args)?;
         Some(TaskHandle { seq, executor: self.shared().id, tensors: None })
     }
@@ -594,7 +644,31 @@ impl Orchestrator {
         args: &mut [TaskArgs],
         patience: Patience,
     ) -> Result<TaskHandle, Error> {
-        let mut plan = self.planner.plan(&mut self.in_flight, request, args)?;
+        let plan = self.planner.plan(&mut self.in_flight, request, args)?;
+        let mut deps = std::mem::take(&mut self.deps);
+        deps.clear();
+        let accesses = self.planner.accesses();
+        if !accesses.is_empty() {
+            self.in_flight.look_up(accesses, &mut deps);
+        }
+        for after in &request.options.after {
+            deps.add(after.task, after.fails);
+        }
+        let placed = self.place(request, plan, args, deps.settle(), patience);
+        self.deps = deps;
+        placed
+    }
+
+    /// Submits what was planned, to come after these producers.
+    #[inline]
+    pub(super) fn place(
+        &mut self,
+        request: &Request<'_>,
+        mut plan: Plan,
+        args: &mut [TaskArgs],
+        producers: &[Producer],
+        patience: Patience,
+    ) -> Result<TaskHandle, Error> {
         let spilled = request.group
             || plan.blobs > INLINE_ARGS
             || request.deadline_us != 0
@@ -609,19 +683,8 @@ impl Orchestrator {
             },
             group: if request.group { group::words(args.len()) as u64 } else { 0 },
         };
-        let mut deps = std::mem::take(&mut self.deps);
-        deps.clear();
-        let accesses = self.planner.accesses();
-        if !accesses.is_empty() {
-            self.in_flight.look_up(accesses, &mut deps);
-        }
-        for after in &request.options.after {
-            deps.add(after.task, after.fails);
-        }
-        let producers = deps.settle();
         let room = self.make_all_room(patience, own, producers, &plan);
         if let Err(error) = room {
-            self.deps = deps;
             self.planner.unmark(&mut self.in_flight);
             return Err(error);
         }
@@ -643,7 +706,6 @@ impl Orchestrator {
         }
         let needs = Needs { edges: live.len() as u64, ..own };
         let Some(reserved) = self.in_flight.reserve(needs) else {
-            self.deps = deps;
             return Err(Error::Failed("the ring had room and then had none".to_owned()));
         };
         let head = self.head(request, &reserved, args.len(), spilled, !plan.saved.is_empty());
@@ -661,9 +723,33 @@ impl Orchestrator {
         }
         let (accesses, name) = (self.planner.accesses(), request.options.name.as_ref());
         self.in_flight.publish(&reserved, &head, accesses, name, &live, failed_root);
-        self.deps = deps;
         self.live = live;
+        if self.recorder.is_some() {
+            self.take_down(request, &head, args, tensors.as_deref());
+        }
         Ok(TaskHandle { seq: reserved.seq, executor: self.in_flight.shared().id, tensors })
+    }
+
+    /// Records a task that was submitted.
+    #[cold]
+    fn take_down(
+        &mut self,
+        request: &Request<'_>,
+        head: &Head,
+        args: &[TaskArgs],
+        allocated: Option<&[(ContinuousTensor, bool)]>,
+    ) {
+        let Some(recorder) = &mut self.recorder else { return };
+        let task = Submitted {
+            head: head.unplaced(),
+            options: request.options,
+            group: request.group,
+            inline: !head.has(SPILLED),
+            args,
+            allocated,
+        };
+        let (planner, in_flight) = (&self.planner, &mut self.in_flight);
+        recorder.task(head.seq, &task, |bytes| planner.home_of(in_flight, bytes));
     }
 
     /// Room in the heap ring, the window and its rings, all before anything is taken.

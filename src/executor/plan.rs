@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::buffer_allocator::HeldBuffers;
 use super::in_flight::InFlight;
+use super::recording::Home;
 use super::request::Request;
 use super::slices;
 use crate::abi::{AbiError, ContinuousTensor, TaskArgs, TensorArgType};
@@ -28,6 +29,49 @@ pub(super) struct Plan {
     pub(super) saved: Vec<SavedRange>,
     /// Bytes of all blobs.
     pub(super) blobs: usize,
+}
+
+impl Plan {
+    /// Of a task that was planned before, and has the same arguments but for their addresses.
+    pub(super) fn again(members: &[TaskArgs], snapshot: bool) -> Result<Self, Error> {
+        let mut plan = Self::default();
+        for args in members {
+            plan.blobs += args.blob_len();
+            for (index, (tensor, &tag)) in args.tensors().iter().zip(args.tags()).enumerate() {
+                let bytes = tensor.nbytes()?;
+                if tensor.data() == 0 {
+                    plan_null(&mut plan, index, tag, bytes)?;
+                } else if bytes > 0 && snapshot && tag.writes() {
+                    plan.saved.push(SavedRange { address: tensor.data(), len: bytes, copy: 0 });
+                }
+            }
+        }
+        plan.place_copies()?;
+        Ok(plan)
+    }
+
+    /// Gives the copies of a snapshot their places among each other.
+    fn place_copies(&mut self) -> Result<(), Error> {
+        if self.saved.is_empty() {
+            return Ok(());
+        }
+        let overflow = || Error::from(AbiError::SizeOverflow(Vec::new()));
+        let mut at = 64u64; // the seal
+        for range in &mut self.saved {
+            range.copy = at;
+            at = at.checked_add(range.len.next_multiple_of(64)).ok_or_else(overflow)?;
+        }
+        self.copies = align_up(at).ok_or_else(overflow)?;
+        Ok(())
+    }
+}
+
+/// Bytes that are held.
+pub(super) struct Hold {
+    /// Which buffer they lie in, if it is one.
+    pub(super) buffer: Option<u64>,
+    /// No task from this one on has named it before.
+    pub(super) before: u64,
 }
 
 /// Plans one submit after the other: its lists are kept to spare the allocator.
@@ -189,16 +233,68 @@ impl Planner {
         if plan.blobs > MAX_ARGS_BYTES {
             return Err(Error::ArgsTooLarge(plan.blobs));
         }
-        if !plan.saved.is_empty() {
-            let overflow = || Error::from(AbiError::SizeOverflow(Vec::new()));
-            let mut at = 64u64; // the seal
-            for range in &mut plan.saved {
-                range.copy = at;
-                at = at.checked_add(range.len.next_multiple_of(64)).ok_or_else(overflow)?;
-            }
-            plan.copies = align_up(at).ok_or_else(overflow)?;
-        }
+        plan.place_copies()?;
         Ok(plan)
+    }
+
+    /// Where bytes lie that a task names: all of the buffer, slab or lent memory.
+    pub(super) fn home_of(&self, in_flight: &mut InFlight, bytes: &Range<u64>) -> Option<Home> {
+        if let Some((bytes, id)) = self.buffers.home_of(bytes) {
+            return Some(Home { bytes, buffer: Some(id) });
+        }
+        if let Some(bytes) = in_flight.home_of(bytes) {
+            return Some(Home { bytes, buffer: None });
+        }
+        self.is_lent(in_flight, bytes).then(|| {
+            // What was lent may overlap.
+            let mut all = bytes.clone();
+            while let Some(more) = self.lent.iter().find(|lent| {
+                let meets = lent.start < all.end && all.start < lent.end;
+                meets && (lent.start < all.start || all.end < lent.end)
+            }) {
+                all = all.start.min(more.start)..all.end.max(more.end);
+            }
+            Home { bytes: all, buffer: None }
+        })
+    }
+
+    /// Sees which buffers there are, before bytes are [held](Self::hold).
+    pub(super) fn begin_holding(&mut self, in_flight: &mut InFlight) {
+        in_flight.refresh(&mut self.buffers);
+        self.buffers.imported = false;
+        self.accesses.clear();
+    }
+
+    /// Holds bytes that tasks before `next` name.
+    pub(super) fn hold(
+        &mut self,
+        in_flight: &mut InFlight,
+        bytes: &Range<u64>,
+        next: u64,
+        writes: bool,
+    ) -> Option<Hold> {
+        let writes = writes || !in_flight.shared().is_typed();
+        if let Some((id, before)) = self.buffers.hold(bytes, next, writes) {
+            return Some(Hold { buffer: Some(id), before });
+        }
+        let known = in_flight.hold_slab(bytes, next) || self.is_lent(in_flight, bytes);
+        known.then_some(Hold { buffer: None, before: u64::MAX })
+    }
+
+    /// Whether what was held has to be held again: see [`plan_again`](Self::plan_again).
+    pub(super) fn is_outdated(&self, in_flight: &InFlight) -> bool {
+        self.buffers.imported && self.buffers.is_outdated(&in_flight.shared().buffers)
+    }
+
+    /// Whether a guard of the host is in the way of tasks that name held bytes.
+    pub(super) fn is_guarded(
+        &self,
+        in_flight: &InFlight,
+        bytes: &Range<u64>,
+        writes: bool,
+    ) -> bool {
+        let writes = writes || !in_flight.shared().is_typed();
+        self.buffers.is_guarded(bytes, writes)
     }
 
     /// Whether the bytes lie in a buffer or a live slab; if so, it is held until `task` is through.

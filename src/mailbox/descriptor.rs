@@ -120,6 +120,13 @@ impl Head {
         self.route.has(flag)
     }
 
+    /// The same without number and places in rings, and without what depends on these and on memory.
+    pub fn unplaced(&self) -> Self {
+        let flags = self.route.flags & !(SPILLED | SNAPSHOT | IMPORTED);
+        let route = Route { flags, ..self.route };
+        Self { seq: 0, payload: 0, group: 0, route, ..*self }
+    }
+
     /// The pool.
     pub fn pool(&self) -> WorkerKind {
         self.route.pool()
@@ -172,6 +179,15 @@ pub struct SavedRange {
     pub len: u64,
     /// Where the copy lies.
     pub copy: u64,
+}
+
+/// A word of a blob that is an address, and what it is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relocation {
+    /// Which word of the blob.
+    pub word: u32,
+    /// Which base.
+    pub base: u32,
 }
 
 /// All task descriptors of a window, and the payload ring.
@@ -282,6 +298,38 @@ impl TaskDescriptors {
                 put(descriptor.add(index), word);
             }
             put_blob(descriptor.add(HEAD_WORDS), args);
+        }
+    }
+
+    /// Writes the task descriptor of a single task from the words of its blob: to those in `places` the
+    /// address of their base is added.
+    ///
+    /// # Safety
+    /// The caller is the submitter and has reserved the slot. The blob fits, and all places lie in it.
+    #[inline]
+    pub unsafe fn write_relocated(
+        &self,
+        slot: u32,
+        head: &Head,
+        blob: &[u64],
+        places: &[Relocation],
+        bases: &[u64],
+    ) {
+        debug_assert!(Self::fits_inline(head, blob.len() * 8));
+        let descriptor = self.descriptor(slot);
+        // SAFETY: in bounds, reserved; the caller says that blob and places fit.
+        unsafe {
+            for (index, word) in head.words().into_iter().enumerate() {
+                put(descriptor.add(index), word);
+            }
+            let out = descriptor.add(HEAD_WORDS);
+            for (index, &word) in blob.iter().enumerate() {
+                put(out.add(index), word);
+            }
+            for place in places {
+                let at = place.word as usize;
+                put(out.add(at), blob[at].wrapping_add(bases[place.base as usize]));
+            }
         }
     }
 

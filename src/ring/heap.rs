@@ -125,6 +125,11 @@ impl HeapRing {
         Some(self.span.place(first))
     }
 
+    /// The offset of a slab's first byte.
+    pub fn place(&self, begin: u64) -> u64 {
+        self.span.place(begin)
+    }
+
     /// Gives back the oldest slabs for as long as `free` says so.
     pub fn reclaim(&mut self, mut free: impl FnMut(&Slab) -> bool) {
         while self.slabs.front().is_some_and(&mut free) {

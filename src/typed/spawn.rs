@@ -9,7 +9,7 @@ use super::body::{Body, Call};
 use super::view::View;
 use crate::abi::Element;
 use crate::error::{ArgumentError, ArgumentFault, BuildError, Error};
-use crate::executor::{Builder, Orchestrator, TaskHandle, TaskOptions};
+use crate::executor::{Bindings, Bound, Builder, Orchestrator, TaskHandle, TaskOptions};
 use crate::ids::Callable;
 
 /// A registered task with parameters `P`, a tuple: `Task<(In<'static, f64>, Out<'static, f64>, u64)>`.
@@ -156,5 +156,27 @@ impl Orchestrator {
         let registered = || self.name_of(options.worker_kind(), task.callable);
         let task = options.own_name().map_or_else(registered, str::to_owned);
         Error::Argument(Box::new(ArgumentError { task, parameter, member, fault }))
+    }
+}
+
+impl Bindings {
+    /// Puts a view in the place of memory that a recording names, typed tasks included: see
+    /// [`buffer`](Self::buffer).
+    ///
+    /// # Errors
+    /// As [`buffer`](Self::buffer). [`Error::Argument`]: it is no view, or of another executor;
+    /// `parameter` is the number of the memory, from 1.
+    pub fn view<T: Element>(
+        &mut self,
+        bound: impl Into<Bound>,
+        view: View<'_, T>,
+    ) -> Result<&mut Self, Error> {
+        let number = self.find(bound.into())?;
+        let (tensor, imported) = view.as_binding(self.executor()).map_err(|fault| {
+            let (task, parameter) = ("a replay".to_owned(), number + 1);
+            Error::Argument(Box::new(ArgumentError { task, parameter, member: None, fault }))
+        })?;
+        self.bind_typed(number, &tensor, imported)?;
+        Ok(self)
     }
 }

@@ -242,6 +242,20 @@ impl<'b, T: Element> View<'b, T> {
         if there && self.bad.is_none() { Ok(()) } else { Err(self.refuse(ours)) }
     }
 
+    /// Its tensor, for a recording of this executor, and whether others may write to it. (Whether its
+    /// scope is open is seen when it is replayed.)
+    pub(super) fn as_binding(
+        &self,
+        executor: u64,
+    ) -> Result<(ContinuousTensor, bool), ArgumentFault> {
+        let ours = self.executor == executor || self.memory == Memory::Promised;
+        match self.fault() {
+            Some(fault) => Err(fault),
+            None if !ours => Err(ArgumentFault::OtherExecutor),
+            None => Ok((self.tensor, self.memory == Memory::Imported)),
+        }
+    }
+
     #[cold]
     fn refuse(&self, ours: bool) -> Box<ArgumentFault> {
         Box::new(match self.memory {

@@ -66,7 +66,9 @@ const PACKAGES: &[Package] = &[
         extensions: &[
             ("Executor", &["executor/builder.rs"]),
             ("Builder", &["executor/chips.rs", "executor/level.rs", "typed/spawn.rs"]),
-            ("Orchestrator", &["typed/spawn.rs"]),
+            ("Orchestrator", &["executor/replay.rs", "typed/spawn.rs"]),
+            ("Recording", &["executor/bindings.rs"]),
+            ("Bindings", &["typed/spawn.rs"]),
             ("Buffer", &["typed/view.rs"]),
         ],
         known_foreign_impls: &[],

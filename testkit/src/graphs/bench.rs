@@ -2,12 +2,16 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TaskArgsView};
+use mailring::abi::{AbiError, ContinuousTensor, DataType, TaskArgs, TaskArgsView, TensorArgType};
 use mailring::{
-    Buffer, Callable, Error, Executor, Mode, Orchestrator, TaskContext, TaskHandle, TaskOptions,
+    Buffer, Callable, Error, Executor, Hazards, InvalidReplay, Mode, Orchestrator, TaskContext,
+    TaskHandle, TaskOptions,
 };
 
-use super::{BYTES, Deaths, Kind, Place, Serial, Step, draw, is_repeatable, tag_bits, task};
+use super::{
+    Argument, BLOCK, BYTES, CONSTANT, Deaths, Kind, Place, Serial, Step, draw, is_repeatable,
+    tag_bits, task,
+};
 use crate::{atom, config, mix, raise, small};
 
 /// Members that a graph may have in all, where they are counted.
@@ -19,6 +23,8 @@ pub struct Bench {
     pub exec: Executor,
     mixer: Callable,
     data: Buffer<u8>,
+    /// What takes its place in replays.
+    other: Buffer<u8>,
     /// Where kills come from outside: for each member the attempts that began, a bit each; then
     /// for each whether one came to its end; then attempts that began twice.
     ledger: Buffer<u64>,
@@ -54,7 +60,8 @@ impl Bench {
         let exec = builder.build().unwrap();
         let data = exec.buffer(BYTES).unwrap();
         let ledger = exec.buffer(2 * MEMBERS + 1).unwrap();
-        Self { exec, mixer, data, ledger, kind }
+        let other = exec.buffer(BYTES).unwrap();
+        Self { exec, mixer, data, other, ledger, kind }
     }
 
     /// Runs the graph both ways and compares.
@@ -82,6 +89,93 @@ impl Bench {
         if self.kind.deaths == Deaths::Outside {
             let (lost, twice) = self.count(&steps);
             assert_eq!((lost, twice), (0, 0), "lost and duplicated: {}\n{steps:#?}", replay());
+        }
+    }
+
+    /// Records the graph, then replays it on other bytes, with another first scalar, between other
+    /// tasks and more than once, and compares with the graph run one after the other.
+    pub fn check_replay(&self, seed: u64, mode: Mode) {
+        let mut steps = draw(seed, self.kind);
+        let bytes = |of: u64| (0..BYTES as u64).map(|i| mix(of ^ i) as u8).collect::<Vec<u8>>();
+        let failed = |what: &str| {
+            panic!("{what}: MAILRING_SEED={seed} ({mode:?}, {} workers)", self.kind.workers)
+        };
+        let run = |serial: &mut Serial, steps: &[Step]| {
+            *serial = Serial { bytes: std::mem::take(&mut serial.bytes), ..Serial::default() };
+            serial.run(steps);
+        };
+        self.data.copy_from_slice(&bytes(seed)).unwrap();
+        let mut serial = Serial { bytes: bytes(seed), ..Serial::default() };
+        run(&mut serial, &steps);
+        let recorded = self.exec.record(|orch| {
+            let mut names = Names::default();
+            steps.iter().try_for_each(|step| self.step(orch, step, &mut names))
+        });
+        let recording = match recorded {
+            Ok(((), recording)) => recording,
+            Err(error) => return failed(&format!("recording: {error}")),
+        };
+        if self.data.to_vec().unwrap() != serial.bytes {
+            failed("the recorded run");
+        }
+        let mut bindings = recording.bindings();
+        match bindings.tensor(&self.data, &self.other) {
+            Ok(_) | Err(Error::Replay(InvalidReplay::NotNamed(_))) => {}
+            Err(error) => failed(&format!("binding: {error}")),
+        }
+        let first = steps.iter_mut().find_map(|step| match step {
+            Step::Task { id, group: false, .. } => Some(Some(id)),
+            Step::Task { .. } => Some(None),
+            _ => None,
+        });
+        if let Some(Some(id)) = first {
+            *id = mix(*id);
+            bindings.scalar(0, 0, *id).unwrap();
+        }
+        // One that names everything (of what compatible hazards know by its first byte: most), and one
+        // that names a part.
+        let around = |id, lens: &[usize]| {
+            let mut from = 0;
+            let arguments = lens.iter().map(|&len| {
+                from += len;
+                let place = Place::Bytes { from: from - len, len };
+                Argument { place, tag: TensorArgType::InOut }
+            });
+            let members = vec![arguments.collect()];
+            Step::Task { id, members, group: false, sub: false, urgent: false }
+        };
+        let (all, part) = match self.kind.hazards {
+            Hazards::Strict => (around(seed, &[CONSTANT]), around(!seed, &[40])),
+            Hazards::Compatible => (around(seed, &[BLOCK; 8]), around(!seed, &[BLOCK; 2])),
+        };
+        self.other.copy_from_slice(&bytes(!seed)).unwrap();
+        let mut serial = Serial { bytes: bytes(!seed), ..Serial::default() };
+        let on_other = |orch: &mut Orchestrator, step: &Step| {
+            let mut names = Names { on_other: true, ..Names::default() };
+            self.step(orch, step, &mut names)
+        };
+        let ran = self.exec.run(|orch| {
+            on_other(orch, &all)?;
+            for _ in 0..3 {
+                orch.scope(|orch| orch.replay(&recording, &bindings))?;
+                on_other(orch, &part)?;
+            }
+            orch.scope(|orch| orch.replay(&recording, &bindings).map(drop))
+        });
+        let replayed = ran.and_then(|()| self.exec.replay(&recording, &bindings));
+        if let Err(error) = replayed {
+            return failed(&format!("a replay: {error}"));
+        }
+        run(&mut serial, &[all]);
+        for _ in 0..3 {
+            run(&mut serial, &steps);
+            run(&mut serial, std::slice::from_ref(&part));
+        }
+        run(&mut serial, &steps);
+        run(&mut serial, &steps);
+        let got = self.other.to_vec().unwrap();
+        if let Some(at) = (0..BYTES).find(|&at| got[at] != serial.bytes[at]) {
+            failed(&format!("byte {at} differs\n{steps:#?}\n"));
         }
     }
 
@@ -170,7 +264,10 @@ impl Bench {
 
     fn tensor(&self, place: Place, names: &Names) -> Result<ContinuousTensor, AbiError> {
         let (address, len) = match place {
-            Place::Bytes { from, len } => (self.data.address() + from as u64, len),
+            Place::Bytes { from, len } => {
+                let buffer = if names.on_other { &self.other } else { &self.data };
+                (buffer.address() + from as u64, len)
+            }
             Place::Alloc { index, from, len } => (names.allocs[index] + from as u64, len),
             Place::New { len, .. } => (0, len),
             Place::Output { index, from, len } => (names.outputs[index] + from as u64, len),
@@ -186,6 +283,8 @@ struct Names {
     allocs: Vec<u64>,
     members: u64,
     last: Option<TaskHandle>,
+    /// Bytes are those of the other buffer.
+    on_other: bool,
 }
 
 /// A body with entries in the ledger, which is its last tensor.
