@@ -28,7 +28,7 @@ pub const MAX_FAN_IN: usize = 47;
 /// Edges for each slot of the window.
 pub const EDGES_PER_SLOT: usize = 4;
 /// Arguments of a single task that fit into the slot itself, in bytes.
-pub const INLINE_ARGS: usize = 160;
+pub const INLINE_ARGS: usize = 224;
 /// Bytes of the ring that carries larger arguments and those of groups.
 pub const PAYLOAD_BYTES: usize = 8 << 20;
 /// The arguments of one submit, all members together, at most. Two fit the ring at any offset.

@@ -8,7 +8,7 @@
 use super::buffer_allocator::HeldBuffers;
 use super::in_flight::{Exactly, InFlight};
 use super::request::is_submittable;
-use crate::abi::{CallConfig, TaskArgs, TensorArgType};
+use crate::abi::{BLOB_HEADER, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
 use crate::graph::Producer;
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::INLINE_ARGS;
@@ -17,7 +17,7 @@ use crate::ring::dist_ring::Needs;
 use crate::ring::slot::NO_FAILED_ROOT;
 
 /// Tensors of a task that goes this way, at most: as many as fit into its descriptor.
-const TENSORS: usize = (INLINE_ARGS - 8) / 40;
+const TENSORS: usize = (INLINE_ARGS - BLOB_HEADER) / size_of::<ContinuousTensor>();
 /// Its producers. They are compared each with each.
 const PRODUCERS: usize = 16;
 
@@ -82,11 +82,13 @@ impl OnePass {
 
         // Look.
         let (tensors, tags) = args.in_order()?;
-        if tensors.len() > TENSORS || args.blob_len() > INLINE_ARGS {
+        let count = tensors.len();
+        if count > TENSORS || count != tags.len() || args.blob_len() > INLINE_ARGS {
             return None;
         }
         self.producers.clear();
-        for (index, (tensor, &tag)) in tensors.iter().zip(tags).enumerate() {
+        for index in 0..count {
+            let (tensor, tag) = (&tensors[index], tags[index]);
             let (start, bytes) = (tensor.data(), tensor.quick_nbytes()?);
             if start == 0 || bytes == 0 {
                 return None;
@@ -118,7 +120,7 @@ impl OnePass {
         }
 
         // Note what is used; then nobody may have it already.
-        for (found, &tag) in self.found.iter().zip(tags) {
+        for (found, &tag) in self.found[..count].iter().zip(tags) {
             let writes = !beside_typed || tag != TensorArgType::Input;
             if let Some(record) = buffers.record(found.buffer) {
                 record.note_use(task, writes);
@@ -136,7 +138,7 @@ impl OnePass {
         {
             self.taken += 1;
         }
-        for (found, &tag) in self.found.iter().zip(tags) {
+        for (found, &tag) in self.found[..count].iter().zip(tags) {
             if found.range != UNORDERED {
                 let segment = ranges.segment_mut(found.range);
                 if tag.writes() { segment.write(task) } else { segment.read(task, tail) }
@@ -149,6 +151,9 @@ impl OnePass {
         let head = Head::single(task, callable.0, config, route);
         // SAFETY: this is the submitter, and the slot was reserved just now.
         unsafe { window.descriptors().write_inline(reserved.slot, &head, args) };
+        if args.tensors().len() > 2 {
+            window.fetch_more(reserved.slot); // who submits such a task submits more of them
+        }
         window.publish(&reserved, route, &self.producers, NO_FAILED_ROOT);
         Some(task)
     }

@@ -140,6 +140,12 @@ impl Window {
         self.descriptors
     }
 
+    /// Fetches those lines of a task descriptor ahead that only long ones have.
+    #[inline]
+    pub(super) fn fetch_more(&self, slot: u32) {
+        self.descriptors.more_lines(slot + AHEAD).into_iter().for_each(prefetch_write);
+    }
+
     /// More producers than a fan-in word can name are collected, as often as it takes, by tasks
     /// that run nothing.
     #[cold]
@@ -171,7 +177,7 @@ impl Window {
 
     /// Makes the task visible, enters it into the lists of its producers, and lets it go. Its task
     /// descriptor is written. `producers` are in the window, each once, and as many as were reserved.
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish(
         &mut self,
         at: &Reservation,

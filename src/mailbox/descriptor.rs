@@ -1,11 +1,11 @@
-//! The task descriptor: how a task lies in shared memory for whoever runs it: 192 bytes a slot, and
+//! The task descriptor: how a task lies in shared memory for whoever runs it: 256 bytes a slot, and
 //! a ring of payload for what does not fit. The submitter alone writes here; in worker processes it
 //! is mapped read-only, so a worker that writes there dies instead of deceiving others.
 //!
 //! ```text
 //! task descriptor, in 8-byte words:
 //!   0 seq | 1 callable | 2 config | 3 config, flags, kind, target | 4.. argument blob
-//! or, for what is rare (a group, a deadline, retries, a snapshot, more than 160 bytes of blob):
+//! or, for what is rare (a group, a deadline, retries, a snapshot, more than 224 bytes of blob):
 //!   ...                                                           | 4 place in the payload ring
 //!
 //! payload, in 8-byte words from that place:
@@ -13,7 +13,8 @@
 //!   | blobs ... | saves: address of the seal, ranges, (address, length, address of the copy) ...
 //! ```
 //!
-//! A task with two tensors and a scalar takes two cache lines.
+//! A task with two tensors and a scalar takes two cache lines, one with five tensors and two scalars
+//! all four.
 //!
 //! A task descriptor may be read while it is being rewritten: by whoever follows a stale entry of a
 //! queue, and finds out afterwards that it was another lap's. So the words that such a reader looks
@@ -163,12 +164,12 @@ const TENSOR_WORDS: usize = size_of::<ContinuousTensor>() / 8;
 const SPILL_HEAD: usize = 2;
 
 /// A slot's task descriptor.
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct TaskDescriptor {
     words: [u64; HEAD_WORDS + INLINE_ARGS / 8],
 }
 
-const _: () = assert!(size_of::<TaskDescriptor>() == 192);
+const _: () = assert!(size_of::<TaskDescriptor>() == 256);
 
 /// A range that a snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,6 +274,13 @@ impl TaskDescriptors {
     pub fn lines(&self, slot: u32) -> [*const u64; 2] {
         let descriptor: *const u64 = self.descriptor(slot);
         [descriptor, descriptor.wrapping_add(8)]
+    }
+
+    /// The other lines, for a task with a longer blob.
+    #[inline]
+    pub fn more_lines(&self, slot: u32) -> [*const u64; 2] {
+        let descriptor: *const u64 = self.descriptor(slot);
+        [descriptor.wrapping_add(16), descriptor.wrapping_add(24)]
     }
 
     /// Whether a task needs nothing of the payload ring.

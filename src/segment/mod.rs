@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! trusted: written by the submitter alone, read-only in worker processes
-//!   superblock | task descriptors (192 B a slot) | edges (16 B each) | payload ring
+//!   superblock | task descriptors (256 B a slot) | edges (16 B each) | payload ring
 //!   | dynamic functions | imports
 //! shared: written by all
 //!   control | pools | worker table | slots (64 B each) | ready queues | bitmaps | error texts

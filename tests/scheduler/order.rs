@@ -420,7 +420,9 @@ pub(crate) fn config_and_scalars_arrive() {
         let data = exec.buffer::<u64>(200).unwrap();
         let mut config = config();
         (config.block_dim, config.enable_profiling) = (-3, 1);
-        for (tensors, scalars) in [(1, 0), (1, 3), (2, 7), (3, 1), (16, 128), (100, 0), (1, 5000)] {
+        for (tensors, scalars) in
+            [(1, 0), (1, 3), (2, 7), (3, 1), (5, 2), (5, 3), (6, 0), (16, 128), (100, 0), (1, 5000)]
+        {
             exec.run(|orch| {
                 let mut all = args();
                 for i in 0..tensors {
