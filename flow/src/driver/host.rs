@@ -34,6 +34,8 @@ use crate::protocol::pending::Pending;
 use crate::protocol::resources::Resources;
 use crate::protocol::value::{Encoded, OWN_PAGES};
 
+/// Calls that stand behind others, after which completions are read.
+const AT_ONCE: u32 = 12;
 /// Bytes of a value that is kept in the table: so many of them fit an answer to a body.
 const INLINE: usize = 256;
 
@@ -483,8 +485,12 @@ impl Endpoint for Host {
         if let Some(why) = &state.closed {
             return Err(Error::Closed(why.clone()));
         }
-        // A driver that only submits reads completions as well.
-        poll_completions(&mut state);
+        // A driver that only submits reads completions as well. A call that takes refs stands behind
+        // what makes them, whether that is known to be complete or not: so then for several at once.
+        let waits = actor.is_none() && args.list.iter().any(|arg| matches!(arg, Arg::Ref(_)));
+        if !waits {
+            poll_completions(&mut state);
+        }
         let actor = match actor {
             Some(id) => Some((state.actors.find(id)?, caller())),
             None => None,
@@ -498,6 +504,13 @@ impl Endpoint for Host {
                 if let Some(index) = objects.find(handle.give()) {
                     objects.unhold(index, store);
                 }
+            }
+        }
+        if waits {
+            state.unread += 1;
+            if state.unread >= AT_ONCE || state.objects.unposted() > 0 {
+                state.unread = 0;
+                poll_completions(&mut state);
             }
         }
         self.shared.leave(&mut state);

@@ -3,7 +3,7 @@
 //! A call hands its arguments on from part to part, so they are behind a pointer; and each call has
 //! some, so their memory is kept by the thread that dropped them.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 
@@ -31,12 +31,9 @@ pub(crate) struct Parts {
     pub(crate) nested: Vec<u64>,
 }
 
-/// Arguments that a thread keeps for the next calls, at most.
-const SPARE: usize = 32;
-
 thread_local! {
-    #[allow(clippy::vec_box, reason = "moved between here and a call as a pointer")]
-    static SPARES: RefCell<Vec<Box<Parts>>> = const { RefCell::new(Vec::new()) };
+    /// What the last call of this thread has left.
+    static SPARE: Cell<Option<Box<Parts>>> = const { Cell::new(None) };
 }
 
 /// The arguments of a call.
@@ -46,7 +43,7 @@ pub(crate) struct Args(ManuallyDrop<Box<Parts>>);
 impl Default for Args {
     #[inline]
     fn default() -> Self {
-        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
         Self(ManuallyDrop::new(spare.unwrap_or_default()))
     }
 }
@@ -56,16 +53,10 @@ impl Drop for Args {
     fn drop(&mut self) {
         // SAFETY: taken once, here; the value is not used after its drop.
         let mut parts = unsafe { ManuallyDrop::take(&mut self.0) };
-        if !parts.clear() {
-            return;
+        if parts.clear() {
+            // A thread that is ending keeps none any more.
+            let _ = SPARE.try_with(|spare| spare.set(Some(parts)));
         }
-        // A thread that is ending has no spares any more.
-        let _ = SPARES.try_with(|spares| {
-            let mut spares = spares.borrow_mut();
-            if spares.len() < SPARE {
-                spares.push(parts);
-            }
-        });
     }
 }
 

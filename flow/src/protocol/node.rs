@@ -109,8 +109,9 @@ pub(crate) fn number_of(desc: &'static NodeDesc) -> u32 {
 }
 
 /// The node of this number.
+#[inline]
 pub(crate) fn by_number(number: u32) -> Option<&'static NodeDesc> {
-    NODES.get(number as usize)
+    NODES.static_slice().get(number as usize)
 }
 
 /// Makes the table of names, so that no thread is about to do so when a worker is forked.

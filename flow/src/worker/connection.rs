@@ -295,7 +295,8 @@ impl DriverConnection {
 
     /// Tells the driver of objects that handles name and only a task, or another value, holds.
     pub(super) fn keep_all(&self) {
-        if !self.counting.swap(false, Relaxed) {
+        // After each task; the exchange alone would cost as much as a short body.
+        if !self.counting.load(Relaxed) || !self.counting.swap(false, Relaxed) {
             return;
         }
         let mut counts = lock(&self.counts);

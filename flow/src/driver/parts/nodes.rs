@@ -59,6 +59,7 @@ impl Nodes {
     }
 
     /// A body has taken so long.
+    #[inline]
     pub(crate) fn note_duration(&mut self, node: &'static NodeDesc, duration_ns: u32) {
         let mean = &mut self.at_mut(node).mean_ns;
         let now = duration_ns as f32;
@@ -72,6 +73,7 @@ impl Nodes {
     }
 
     /// A body has asked for so many bytes in all.
+    #[inline]
     pub(crate) fn note_result(&mut self, node: &'static NodeDesc, bytes: u64) {
         let result = &mut self.at_mut(node).result;
         *result = Some(match *result {

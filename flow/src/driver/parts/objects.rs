@@ -16,7 +16,6 @@ use super::quantities::ClassId;
 use super::ranks::{Key, Lane, OrderKey, Rank};
 use super::store::{BlockId, Store};
 use super::tasks::{Caller, Index, NewTask, Phase, Task};
-use crate::protocol::args::Arg;
 use crate::protocol::error::{Cause, Error, TaskError};
 use crate::protocol::handle::Name;
 
@@ -244,8 +243,13 @@ impl Objects {
     }
 
     /// Why an argument of the task has no value, if one has failed.
+    #[inline]
     pub(crate) fn failed_argument(&self, index: Index) -> Option<Arc<TaskError>> {
         let task = self.task(index)?;
+        if task.refs == 0 { None } else { self.failed_among(task) }
+    }
+
+    fn failed_among(&self, task: &Task) -> Option<Arc<TaskError>> {
         task.needed().iter().find_map(|&dep| match &self.at(dep).value {
             Value::Failed(error) => Some(Arc::clone(error)),
             _ => None,
@@ -467,14 +471,14 @@ impl Objects {
         self.unposted += 1;
         self.incomplete += 1;
         let id = self.id(index);
-        let (mut needs, mut remaining) = (0, 0);
+        // Those that it takes values from come first.
+        let needs = held.len() - args.nested.len();
+        let mut remaining = 0;
         let mut failed = None;
-        for arg in &args.list {
-            if matches!(arg, Arg::Value(_)) {
-                continue;
-            }
-            let dep = self.at_mut(held[needs]);
-            needs += 1;
+        for &dep in &held[..needs] {
+            let dep = self.at_mut(dep);
+            dep.holds += 1;
+            dep.users += 1;
             match &dep.value {
                 Value::Pending => {
                     remaining += 1;
@@ -484,9 +488,11 @@ impl Objects {
                 _ => {}
             }
         }
-        held.iter().for_each(|&dep| self.hold(dep));
-        held[..needs].iter().for_each(|&dep| self.at_mut(dep).users += 1);
-        let rank = self.rank_new(self.number, parent, &held[..needs]);
+        held[needs..].iter().for_each(|&dep| self.hold(dep));
+        let rank = match (parent, needs) {
+            (None, 0) => Rank { age: self.number, depth: 0, level: 0 },
+            _ => self.rank_new(self.number, parent, &held[..needs]),
+        };
         let mut task = self.spares.pop().unwrap_or_else(|| Box::new(Task::new(node)));
         std::mem::swap(&mut task.args, args);
         task.node = node;
@@ -815,7 +821,7 @@ impl Objects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::args::{Args, Parts};
+    use crate::protocol::args::{Arg, Args, Parts};
     use crate::protocol::memory::Memory;
     use crate::protocol::node::NODES;
 

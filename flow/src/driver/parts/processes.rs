@@ -818,8 +818,8 @@ impl Processes {
     #[inline]
     pub(crate) fn end_body(&mut self, place: u16, store: &mut Store) -> u64 {
         let process = self.at_mut(place);
-        for block in std::mem::take(&mut process.open) {
-            store.release(block);
+        if !process.open.is_empty() {
+            process.open.drain(..).for_each(|block| store.release(block));
         }
         std::mem::take(&mut process.given)
     }

@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) watch: Watch,
     /// What steps have found out for others.
     pub(crate) effects: Effects,
+    /// Calls since completions were last read.
+    pub(crate) unread: u32,
     /// Threads of the driver that sleep until something changes.
     pub(crate) parked: usize,
     /// Who hears what workers print.
@@ -70,6 +72,7 @@ impl State {
             cancels: Cancels::default(),
             watch: Watch::default(),
             effects: Effects::default(),
+            unread: 0,
             parked: 0,
             receiver: None,
             witness: None,

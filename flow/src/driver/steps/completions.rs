@@ -48,6 +48,7 @@ pub(crate) fn poll_process(state: &mut State, place: u16) -> bool {
         let seq = match state.processes.oldest(place) {
             Oldest::Done(seq) => {
                 complete(state, place, seq);
+                follow_up(state);
                 seq
             }
             Oldest::PassedOver(seq) => seq,
@@ -139,11 +140,9 @@ fn complete(state: &mut State, place: u16, seq: u64) {
         if let Some(task) = state.objects.task(index) {
             state.nodes.note_duration(task.node, completion.duration_ns);
         }
-        if matches!(outcome, Ok(Outcome::Value(_))) {
-            note_result(state, index, given);
-        }
         match outcome {
             Ok(Outcome::Value(value)) => {
+                note_result(state, index, given);
                 // What stood behind its producer may have run with a value that does not count.
                 if let Some(error) = state.objects.failed_argument(index) {
                     drop_value(state, value);
@@ -168,7 +167,6 @@ fn complete(state: &mut State, place: u16, seq: u64) {
     for child in children {
         state.objects.unhold(child, &mut state.store);
     }
-    follow_up(state);
 }
 
 fn failed(state: &mut State, place: u16, index: Index, cause: Cause) {
@@ -209,8 +207,9 @@ fn read_completion(
     let inline = |len: u32| -> Result<SmallVec<[u8; 32]>, ProtocolViolation> {
         let len = len as usize;
         if len <= SHORT_COMPLETION {
-            let bytes: &[u8] = bytemuck::cast_slice(&completion.short);
-            return Ok(SmallVec::from_slice(&bytes[..len]));
+            let mut bytes = [0; 32];
+            bytes[..SHORT_COMPLETION].copy_from_slice(bytemuck::cast_slice(&completion.short));
+            return Ok(SmallVec::from_buf_and_len(bytes, len));
         }
         if len > LONG_COMPLETION {
             return Err(ProtocolViolation);
