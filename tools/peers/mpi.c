@@ -86,6 +86,14 @@ static void messages(void)
         printf("independent_ns %.1f\n", median(times, ROUNDS));
 }
 
+static double rate(void)
+{
+    MPI_Barrier(MPI_COMM_WORLD);
+    double sum = 1 / own_rate();
+    MPI_Allreduce(MPI_IN_PLACE, &sum, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+    return (double)WORKERS / sum;
+}
+
 int main(int argc, char **argv)
 {
     int size;
@@ -100,10 +108,6 @@ int main(int argc, char **argv)
         freopen("/dev/null", "w", stdout);
     round_trips();
     messages();
-    MPI_Barrier(MPI_COMM_WORLD);
-    double rate = 1 / best_rate();
-    MPI_Allreduce(MPI_IN_PLACE, &rate, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
-    rate = WORKERS / rate;
     metg(run, STENCIL, rate, "metg_stencil_w4_us");
     metg(run, TRIVIAL, rate, "metg_trivial_w4_us");
     MPI_Finalize();

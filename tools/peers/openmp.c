@@ -43,10 +43,18 @@ static double run(Pattern pattern, int steps, uint64_t iterations)
     return end - begin;
 }
 
+static double rate(void)
+{
+    double sum = 0;
+#pragma omp parallel num_threads(WORKERS) reduction(+ : sum)
+    sum += 1 / own_rate();
+    return (double)WORKERS / sum;
+}
+
 int main(void)
 {
     static double trips[TRIPS];
-    double independent[ROUNDS], chain[ROUNDS], rate = 0;
+    double independent[ROUNDS], chain[ROUNDS];
     __attribute__((unused)) int link = 0;
 #pragma omp parallel num_threads(WORKERS)
 #pragma omp single
@@ -73,9 +81,6 @@ int main(void)
             chain[round] = (now_ns() - begin) / TASKS;
         }
     }
-#pragma omp parallel num_threads(WORKERS) reduction(+ : rate)
-    rate += 1 / best_rate();
-    rate = WORKERS / rate;
     printf("rtt_ns_p50 %.1f\n", median(trips, TRIPS));
     printf("independent_ns %.1f\n", median(independent, ROUNDS));
     printf("chain_ns %.1f\n", median(chain, ROUNDS));

@@ -65,16 +65,18 @@ static inline void kernel(uint64_t iterations)
     (void)result;
 }
 
-/* Nanoseconds of an iteration on this thread at best; on all at once, the caller's business. */
-static inline double best_rate(void)
+/* Nanoseconds of an iteration on this thread, in the middle of some tries of milliseconds. The
+ * caller has all processors do this at once. */
+static inline double own_rate(void)
 {
-    double best = INFINITY;
-    for (int attempt = 0; attempt < 40; attempt++) {
+    enum { TRIES = 5, ITERATIONS = 2000000 };
+    double times[TRIES];
+    for (int at = 0; at < TRIES; at++) {
         double begin = now_ns();
-        kernel(200000);
-        best = fmin(best, (now_ns() - begin) / 200000);
+        kernel(ITERATIONS);
+        times[at] = (now_ns() - begin) / (double)ITERATIONS;
     }
-    return best;
+    return median(times, TRIES);
 }
 
 /* What a task writes: it depends on all that the task reads. */
@@ -135,7 +137,7 @@ static inline Point measure(Run run, Pattern pattern, double rate, int at)
     tasks = fmin(fmax(tasks, LEAST_TASKS), MOST_TASKS);
     while (steps * WIDTH < tasks)
         steps *= 2;
-    double granularity = run(pattern, steps, place(at)) * WORKERS / (steps * WIDTH);
+    double granularity = run(pattern, steps, place(at)) * (double)WORKERS / (steps * WIDTH);
     Point point = {granularity, work / granularity};
     return point;
 }
@@ -172,13 +174,16 @@ static inline double search(Run run, Pattern pattern, double rate, int *start)
     return exp(from + share * (to - from));
 }
 
+/* Nanoseconds of an iteration when all processors do nothing else. */
+typedef double (*Rate)(void);
+
 /* The median of some rounds, of which the first warms up; prints. */
-static inline void metg(Run run, Pattern pattern, double rate, const char *key)
+static inline void metg(Run run, Pattern pattern, Rate rate, const char *key)
 {
     double values[ROUNDS];
     int start = START;
     for (int round = -1; round < ROUNDS; round++) {
-        double value = search(run, pattern, rate, &start);
+        double value = search(run, pattern, rate(), &start);
         if (round >= 0)
             values[round] = value;
     }

@@ -23,13 +23,13 @@ def kernel(iterations):
     if library is None:
         library = ctypes.CDLL(os.environ["PEER_KERNEL"])
         library.run_kernel.argtypes = [ctypes.c_uint64]
-        library.best.restype = ctypes.c_double
+        library.rate.restype = ctypes.c_double
     library.run_kernel(iterations)
 
 
-def rate():
+def own_rate():
     kernel(1)
-    return library.best()
+    return library.rate()
 
 
 def nothing():
@@ -73,7 +73,7 @@ class Executor:
     chain = None
 
     def rates(self):
-        return [future.result() for future in [self.pool.submit(rate) for _ in range(WORKERS)]]
+        return [future.result() for future in [self.pool.submit(own_rate) for _ in range(WORKERS)]]
 
     def trivial(self, tasks, iterations):
         for future in [self.pool.submit(task, iterations, n, ()) for n in range(tasks)]:
@@ -111,7 +111,7 @@ class Ray:
         self.ray = ray
         self.nothing = ray.remote(lambda *_: None)
         self.task = ray.remote(lambda iterations, number, *before: task(iterations, number, before))
-        self.rate = ray.remote(rate)
+        self.rate = ray.remote(own_rate)
         self.end = ray.shutdown
 
     def round_trip(self):
@@ -174,7 +174,7 @@ def seconds(work):
     return time.perf_counter() - begin
 
 
-def metg(system, pattern, rate):
+def metg(system, pattern):
     """As tools/src/bench/taskbench/metg.rs finds it; in microseconds."""
 
     def point(at):
@@ -193,6 +193,9 @@ def metg(system, pattern, rate):
         return granularity, work / granularity
 
     def search(at):
+        nonlocal rate
+        rates = system.rates()
+        rate = len(rates) / sum(1 / own for own in rates)
         low = high = None
         stride = 1
         while low is None or high is None:
@@ -218,6 +221,7 @@ def metg(system, pattern, rate):
         share = (math.log(0.5) - math.log(e0)) / (math.log(e1) - math.log(e0))
         return high[0], math.exp(math.log(g0) + share * (math.log(g1) - math.log(g0)))
 
+    rate = None
     at, _ = search(60)
     values = []
     for _ in range(ROUNDS):
@@ -239,10 +243,8 @@ def main():
         if work:
             times = [seconds(lambda: work(tasks)) / tasks for _ in range(ROUNDS)]
             print(f"{key} {statistics.median(times) * 1e9:.0f}")
-    rates = system.rates()
-    rate = len(rates) / sum(1 / own for own in rates)
     for pattern in ["stencil", "trivial"]:
-        print(f"metg_{pattern}_w4_us {metg(system, pattern, rate):.1f}", flush=True)
+        print(f"metg_{pattern}_w4_us {metg(system, pattern):.1f}", flush=True)
     system.end()
 
 

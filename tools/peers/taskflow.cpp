@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "peer.h"
@@ -58,6 +59,19 @@ double run(Pattern pattern, int steps, uint64_t iterations)
     return time;
 }
 
+double rate()
+{
+    double rates[WORKERS], sum = 0;
+    std::vector<std::thread> threads;
+    for (double &own : rates)
+        threads.emplace_back([&own] { own = own_rate(); });
+    for (auto &thread : threads)
+        thread.join();
+    for (double own : rates)
+        sum += 1 / own;
+    return (double)WORKERS / sum;
+}
+
 } // namespace
 
 int main()
@@ -86,15 +100,6 @@ int main()
         executor.run(chain).wait();
         chained[round] = (now_ns() - begin) / TASKS;
     }
-    double rates[WORKERS], rate = 0;
-    std::vector<std::thread> threads;
-    for (double &own : rates)
-        threads.emplace_back([&own] { own = best_rate(); });
-    for (auto &thread : threads)
-        thread.join();
-    for (double own : rates)
-        rate += 1 / own;
-    rate = WORKERS / rate;
     printf("rtt_ns_p50 %.1f\n", median(trips, TRIPS));
     printf("independent_ns %.1f\n", median(apart, ROUNDS));
     printf("chain_ns %.1f\n", median(chained, ROUNDS));

@@ -24,7 +24,7 @@ use super::partner::Partner;
 use super::run::{Measured, Run};
 use super::section::{Effort, Section};
 use crate::system::{Pinned, pin};
-use engine::Engine;
+use engine::{Engine, Replay};
 use graph::Graph;
 use metg::Point;
 use pattern::Pattern;
@@ -80,6 +80,7 @@ fn measure(run: &mut Run) -> Measured {
     let bare = bare::Loop::start(&on)?;
     let mut systems: Vec<Box<dyn System>> = vec![
         Box::new(Engine::build("", Mode::Process, PROCESSORS)?),
+        Box::new(Replay::build(PROCESSORS)?),
         Box::new(Engine::build("thread.", Mode::Thread, PROCESSORS)?),
         Box::new(bare),
     ];
@@ -97,7 +98,7 @@ fn measure(run: &mut Run) -> Measured {
     }
     let mut sweep = Sweep {
         processors: processors.len(),
-        rate: kernel::best_rate(processors.len()),
+        rate: kernel::rate(processors.len()),
         graphs: HashMap::new(),
         places: HashMap::new(),
     };
@@ -105,6 +106,7 @@ fn measure(run: &mut Run) -> Measured {
     let part = |share: f64| budget.mul_f64(share);
     let quick = run.effort == Effort::Quick;
     run.rounds_within(part(if quick { 1.0 } else { 0.5 }), |run, nth| {
+        sweep.rate = kernel::rate(processors.len());
         run.add("taskbench.iteration_ns", sweep.rate);
         let trip = {
             let _pinned = Pinned::to(run.here());
@@ -126,6 +128,7 @@ fn measure(run: &mut Run) -> Measured {
         return Ok(());
     }
     run.rounds_within(part(0.2), |run, nth| {
+        sweep.rate = kernel::rate(processors.len());
         each(nth, &mut systems, |system| {
             for pattern in OTHERS {
                 if system.runs(pattern) {
@@ -136,6 +139,7 @@ fn measure(run: &mut Run) -> Measured {
         })
     })?;
     run.rounds_within(part(0.15), |run, nth| {
+        sweep.rate = kernel::rate(processors.len());
         each(nth, &mut systems, |system| {
             for (pattern, panel) in
                 ALWAYS.into_iter().zip([figures::STENCIL_WIDTHS, figures::TRIVIAL_WIDTHS])
@@ -148,12 +152,14 @@ fn measure(run: &mut Run) -> Measured {
             Ok(())
         })
     })?;
+    let nominal = sweep.rate;
     run.rounds_within(part(0.15), |run, nth| {
+        sweep.rate = kernel::rate(processors.len());
         each(nth, &mut systems, |system| {
             for at in SWEEP.step_by(STRIDE) {
                 let iterations = metg::iterations(at);
                 let point = sweep.point(system, Pattern::Stencil, WIDTH, iterations, TIME_NS)?;
-                let work_us = iterations as f64 * sweep.rate / 1e3;
+                let work_us = iterations as f64 * nominal / 1e3; // the same in all rounds
                 let percent = 100.0 * point.efficiency;
                 run.point(figures::EFFICIENCY, series(system), work_us, percent);
             }
@@ -221,7 +227,7 @@ fn series(system: &dyn System) -> &'static str {
 /// Searches for the METG of systems.
 struct Sweep {
     processors: usize,
-    /// Nanoseconds of an iteration of the bare kernel.
+    /// Nanoseconds of an iteration of the bare kernel in this round.
     rate: f64,
     graphs: HashMap<(Pattern, usize, usize), Arc<Graph>>,
     /// Where the last search has ended.
@@ -283,6 +289,11 @@ mod tests {
     #[test]
     fn processes_run_tasks_after_those_they_wait_for() {
         check(&mut Engine::build("", Mode::Process, PROCESSORS).expect("build"));
+    }
+
+    #[test]
+    fn replays_run_tasks_after_those_they_wait_for() {
+        check(&mut Replay::build(PROCESSORS).expect("build"));
     }
 
     #[test]

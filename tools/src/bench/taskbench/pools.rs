@@ -124,6 +124,11 @@ impl Channel {
     }
 }
 
+/// They listen as long as there are tasks, so nothing that is sent is lost.
+fn say(send: &Sender<u32>, task: u32) {
+    let _ = send.send(task);
+}
+
 impl System for Channel {
     fn name(&self) -> &'static str {
         "channel."
@@ -139,18 +144,17 @@ impl System for Channel {
                 let (send, take) = (send.clone(), take.clone());
                 scope.spawn(move || {
                     all_there.wait();
-                    // They listen as long as there are tasks, so nothing that is sent is lost.
                     for task in take.into_iter().take_while(|&task| task != END) {
-                        running.run(task, |next| drop(send.send(next)));
+                        running.run(task, |next| say(&send, next));
                     }
                 });
             }
             all_there.wait();
             let begin = Instant::now();
-            running.roots().for_each(|task| drop(send.send(task)));
+            running.roots().for_each(|task| say(&send, task));
             let _ = through.recv();
             let time = begin.elapsed();
-            (0..self.threads).for_each(|_| drop(send.send(END)));
+            (0..self.threads).for_each(|_| say(&send, END));
             time
         }))
     }
