@@ -24,7 +24,8 @@ testkit::tests! {
         compatible_empty_tensors_through_a_run, empty_ranges_are_nothing,
         finished_tiles_join_when_they_are_read, tiles_join_up_to_what_is_alive,
         like_a_map_of_single_bytes_while_tasks_leave, tiles_of_a_failed_run_stay_apart,
-        reads_of_many_finished_tiles_through_a_run,
+        reads_of_many_finished_tiles_through_a_run, like_a_map_of_single_bytes_among_many,
+        steps_of_a_task_do_not_grow,
     }
 }
 
@@ -631,6 +632,135 @@ fn like_a_map_of_single_bytes_while_tasks_leave() {
             let found = live(map.task(&[(tag, from, to)]));
             assert_eq!(found, expected, "seed {seed}, task {task}: {tag:?} {from}..{to}");
         }
+    }
+}
+
+/// Rows and cells of a matrix, all of it, and any part, while tasks leave and memory is given to
+/// others.
+fn like_a_map_of_single_bytes_among_many() {
+    const ROW: usize = 90;
+    const ALL: usize = 40 * ROW;
+    for seed in 0..30 {
+        let mut random = Random(seed);
+        let mut bytes = vec![Byte::default(); ALL];
+        let mut map = Map::strict();
+        let lag = [20, 200, 1500][random.below(3)];
+        for task in 0..1500u64 {
+            if random.chance(5) {
+                map.tail = map.tail.max(task.saturating_sub(random.below(lag) as u64));
+                for byte in &mut bytes {
+                    byte.readers.retain(|&reader| reader >= map.tail);
+                }
+            }
+            let (row, cell) = (random.below(ALL / ROW) * ROW, random.below(ALL - 2));
+            let (from, to, tag) = match random.below(20) {
+                0..=8 => (cell, cell + 1 + random.below(2), [Output, InOut][random.below(2)]),
+                9..=10 => (cell, cell + 1, Input),
+                11..=15 => (row, row + ROW, Input),
+                16 => (0, ALL, Input),
+                17 => (row, row + ROW, Output),
+                18 => {
+                    (cell, (cell + 1 + random.below(ALL)).min(ALL), [Input, InOut][random.below(2)])
+                }
+                _ => {
+                    let range = cell..(cell + 1 + random.below(ROW)).min(ALL);
+                    map.map.erase(&(range.start as u64..range.end as u64));
+                    bytes[range].fill(Byte::default());
+                    continue;
+                }
+            };
+            let task = map.next;
+            let mut expected = std::collections::BTreeMap::<u64, bool>::new();
+            for byte in &mut bytes[from..to] {
+                if let Some(writer) = byte.writer {
+                    *expected.entry(writer).or_default() |= tag.reads();
+                }
+                if tag == Input {
+                    byte.readers.push(task);
+                    continue;
+                }
+                for &reader in &byte.readers {
+                    expected.entry(reader).or_default();
+                }
+                *byte = Byte { writer: Some(task), readers: Vec::new() };
+            }
+            let tail = map.tail;
+            expected.retain(|&task, _| task >= tail);
+            let mut found = map.task(&[(tag, from as u64, to as u64)]);
+            found.retain(|&(task, _)| task >= tail);
+            let expected: Vec<_> = expected.into_iter().collect();
+            assert_eq!(found, expected, "seed {seed}, task {task}: {tag:?} {from}..{to}");
+        }
+    }
+}
+
+/// Steps of a task, on the average over 20,000 that leave the window 1,000 tasks later.
+fn steps(mut task: impl FnMut(&mut Map, u64)) -> f64 {
+    const TASKS: u64 = 20_000;
+    let mut map = Map::strict();
+    for i in 0..TASKS {
+        if i % 250 == 0 {
+            map.tail = map.next.saturating_sub(1000);
+        }
+        task(&mut map, i);
+    }
+    map.map.steps() as f64 / TASKS as f64
+}
+
+/// Each pattern among few parts and among many.
+fn steps_of_a_task_do_not_grow() {
+    let distinct =
+        |all: u64| steps(|map, i| _ = map.task(&[(InOut, i % all * 64, i % all * 64 + 64)]));
+    // Scattered, so that none continues another.
+    let scattered = |all: u64| {
+        steps(|map, i| {
+            let at = i % all * 7919 % all * 64;
+            map.task(&[(InOut, at, at + 64)]);
+        })
+    };
+    // All parts are written once, and then read as a whole.
+    let whole = |parts: u64| {
+        steps(|map, i| {
+            _ = match i < parts {
+                true => map.task(&[(Output, i * 64, i * 64 + 64)]),
+                false => map.task(&[(Input, 0, parts * 64)]),
+            }
+        })
+    };
+    // A part is written, and all of them are read, in turns.
+    let changing = |parts: u64| {
+        steps(|map, i| {
+            let part = i / 2 % parts * 64;
+            _ = match i % 2 {
+                0 => map.task(&[(Output, part, part + 64)]),
+                _ => map.task(&[(Input, 0, parts * 64)]),
+            }
+        })
+    };
+    // Rows are read, tiles of a row and cells are written.
+    let matrix = |n: u64| {
+        let mut random = Random(3);
+        steps(|map, i| {
+            let row = random.below(n as usize) as u64 * n * 8;
+            let cell = row + random.below(n as usize) as u64 * 8;
+            let tile = (cell + 4 * 8).min(row + n * 8);
+            _ = match i % 3 {
+                0 => map.task(&[(Input, row, row + n * 8)]),
+                1 => map.task(&[(InOut, cell, tile)]),
+                _ => map.task(&[(Output, cell, cell + 8)]),
+            }
+        })
+    };
+    // Of the parts, at most 1,000 are named by tasks in the window: those are looked at one by one.
+    for (what, few, many, most) in [
+        ("distinct", distinct(100), distinct(1_000_000), 4.0),
+        ("scattered", scattered(1000), scattered(1_000_003), 6.0),
+        ("whole", whole(64), whole(4096), 60.0),
+        ("changing", changing(64), changing(4096), 400.0),
+        ("matrix", matrix(16), matrix(256), 24.0),
+    ] {
+        println!("{what}: {few:.1} and {many:.1} steps");
+        assert!(few.max(many) <= most, "{what}: {few:.1} and {many:.1} steps, not {most}");
     }
 }
 

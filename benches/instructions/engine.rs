@@ -15,13 +15,13 @@ const WIDTH: usize = 4;
 type Empty = Task<(In<'static, u64>, Out<'static, u64>, u64)>;
 
 /// An executor with bodies that do nothing.
-struct Engine {
-    exec: Executor,
+pub(crate) struct Engine {
+    pub(crate) exec: Executor,
     workers: usize,
     stage: Stage,
     gate: Callable,
     stop: Callable,
-    empty: Callable,
+    pub(crate) empty: Callable,
     say: Callable,
     typed: Empty,
     data: Buffer<u64>,
@@ -29,13 +29,22 @@ struct Engine {
 
 impl Engine {
     fn build(workers: usize, wait: WaitStrategy) -> Counted<Self> {
+        Self::with_memory(workers, wait, 1 << 20)
+    }
+
+    /// With one worker, and much of each kind of memory.
+    pub(crate) fn large() -> Counted<Self> {
+        Self::with_memory(1, WaitStrategy::Adaptive, 256 << 20)
+    }
+
+    fn with_memory(workers: usize, wait: WaitStrategy, bytes: usize) -> Counted<Self> {
         let stage = Stage::new()?;
         let mut builder = Executor::builder()
             .name("mailring-instructions")
             .workers(workers)
             .wait_strategy(wait)
-            .heap_bytes(1 << 20)
-            .buffer_bytes(1 << 20);
+            .heap_bytes(bytes)
+            .buffer_bytes(bytes);
         let mut register = |name: &str, does: fn(Stage)| {
             builder.register(name, move |_, _, _| {
                 does(stage);
@@ -71,13 +80,25 @@ impl Engine {
 
     /// Batches of `tasks`, submitted while the one worker stays at the gate. `last` are the arguments of
     /// the task after all others.
-    fn batches(
+    pub(crate) fn batches(
         &self,
+        tasks: usize,
+        last: impl Fn() -> TaskArgs,
+        submit: impl FnMut(&mut Orchestrator, usize) -> Result<(), Error>,
+    ) -> Counted<()> {
+        self.batches_after(|_| Ok(()), tasks, last, submit)
+    }
+
+    /// The same, after something that is not counted.
+    pub(crate) fn batches_after(
+        &self,
+        before: impl FnOnce(&mut Orchestrator) -> Result<(), Error>,
         tasks: usize,
         last: impl Fn() -> TaskArgs,
         mut submit: impl FnMut(&mut Orchestrator, usize) -> Result<(), Error>,
     ) -> Counted<()> {
         self.exec.run(|orch| {
+            before(orch)?;
             for _ in 0..BATCHES {
                 self.close(orch)?;
                 counted(|| (0..tasks).try_for_each(|task| submit(orch, task)))?;

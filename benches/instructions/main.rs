@@ -5,6 +5,7 @@ mod c;
 mod callgrind;
 mod engine;
 mod flow;
+mod growth;
 mod rows;
 mod stage;
 mod table;

@@ -1,6 +1,6 @@
 //! What is counted.
 
-use crate::{c, engine, flow};
+use crate::{c, engine, flow, growth};
 
 /// A row runs to its end, or what went wrong.
 pub(crate) type Counted<T> = Result<T, Box<dyn std::error::Error>>;
@@ -38,6 +38,34 @@ pub(crate) const ROWS: &[Row] = &[
     row("c", "`independent` through C", 1000, c::independent),
     host(row("group", "a group of two", 100, engine::group)),
     host(row("round-trip", "submit, and wait for what is complete", 20, engine::round_trip)),
+    // What may not grow: each among few and among many.
+    host(row(
+        "buffers-1e3",
+        "each names a new buffer, beside 1,000",
+        1000,
+        growth::buffers::<1_000>,
+    )),
+    host(row(
+        "buffers-3e4",
+        "each names a new buffer, beside 30,000",
+        1000,
+        growth::buffers::<30_000>,
+    )),
+    host(row("turns-64", "64 buffers in turns", 1000, growth::turns::<64>)),
+    host(row("turns-4096", "4,096 buffers in turns", 1000, growth::turns::<4_096>)),
+    host(row("parts-64", "each reads all of 64 parts", 1000, growth::parts::<64>)),
+    host(row("parts-4096", "each reads all of 4,096 parts", 1000, growth::parts::<4_096>)),
+    host(row("matrix-16", "rows, tiles and cells of 16 by 16", 1000, growth::matrix::<16>)),
+    host(row("matrix-256", "rows, tiles and cells of 256 by 256", 1000, growth::matrix::<256>)),
+    host(row(
+        "tensors-1e3",
+        "the map alone: 1,000 tensors in turns",
+        100_000,
+        growth::tensors::<1_000>,
+    )),
+    host(row("tensors-1e6", "a million tensors in turns", 100_000, growth::tensors::<1_000_000>)),
+    host(row("outputs-1e3", "allocated outputs beside 1,000", 1000, growth::outputs::<1_000>)),
+    host(row("outputs-1e5", "allocated outputs beside 100,000", 1000, growth::outputs::<100_000>)),
     host(row("flow-call", "a call of a flow", 20, flow::call)),
     host(row("flow-get", "its value, and the end of its ref", 20, flow::get)),
     host(row("flow-chained", "a call that takes the ref of the one before", 320, flow::chained)),

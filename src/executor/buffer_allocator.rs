@@ -525,8 +525,8 @@ impl HeldBuffers {
         if !self.around.contains(&bytes.start) {
             return None;
         }
-        let spread = bytes.start.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let at = spread as usize & self.recent.len().wrapping_sub(1);
+        let spread = bytes.start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let at = (spread >> (64 - self.recent.len().trailing_zeros())) as usize;
         let recent = *self.recent.get(at)?;
         self.last = if self.is_in(recent, bytes) { recent } else { self.search(at, bytes)? };
         Some(self.last)

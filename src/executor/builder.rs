@@ -161,6 +161,11 @@ impl Builder {
     }
 
     /// Task slots in flight: a power of two from 16 to 65,536 (default 4,096).
+    ///
+    /// Less are in flight while the tasks wait for many others: there are four edges for each slot (a
+    /// task takes one for each unfinished task that it waits for), and 8 MiB for arguments longer than
+    /// 160 bytes. With six edges a task, 2,700 of 4,096 slots are in use. All of them can be groups of
+    /// four.
     #[must_use]
     pub fn slot_window(mut self, slots: usize) -> Self {
         self.window = slots;
@@ -327,7 +332,8 @@ impl Builder {
             ring: Geometry {
                 window: self.window,
                 heap_bytes: heap_bytes / crate::limits::HEAP_ALIGN * crate::limits::HEAP_ALIGN,
-                group_words: 8 * group::words(MAX_WORKERS),
+                // Eight of the largest groups, and as many groups of four as there are slots.
+                group_words: (8 * group::words(MAX_WORKERS)).max(self.window * group::words(4)),
             },
             workers: self.workers,
             buffer_bytes,

@@ -4,9 +4,41 @@ use crate::abi::ContinuousTensor;
 use crate::error::{Error, InvalidHandle};
 use crate::ids::TaskId;
 
-/// Every tensor argument of a submit, members one after the other, and whether the submit
-/// allocated it.
-pub(super) type Named = Box<[(ContinuousTensor, bool)]>;
+/// The outputs that a submit has allocated, each with the number of its argument; members one after
+/// the other. Most tasks have one, which takes no memory of its own.
+#[derive(Clone, Debug)]
+pub(super) enum Named {
+    One((usize, ContinuousTensor)),
+    Many(Vec<(usize, ContinuousTensor)>),
+}
+
+impl Named {
+    /// Adds an output.
+    pub(super) fn add(named: &mut Option<Self>, argument: usize, tensor: ContinuousTensor) {
+        match named {
+            None => *named = Some(Self::One((argument, tensor))),
+            &mut Some(Self::One(before)) => {
+                *named = Some(Self::Many(vec![before, (argument, tensor)]));
+            }
+            Some(Self::Many(all)) => all.push((argument, tensor)),
+        }
+    }
+
+    /// The one of this argument.
+    pub(super) fn get(&self, argument: usize) -> Option<ContinuousTensor> {
+        let all = self.all();
+        let found = all.binary_search_by_key(&argument, |&(argument, _)| argument).ok()?;
+        Some(all[found].1)
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> &[(usize, ContinuousTensor)] {
+        match self {
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(all) => all,
+        }
+    }
+}
 
 /// A submitted task: names it in `wait` and `cancel`, and names the outputs it was given.
 #[derive(Clone, Debug)]
@@ -32,9 +64,8 @@ impl TaskHandle {
     /// That argument is no OUTPUT with a null address: the caller has named its bytes itself, whatever
     /// stands beside it.
     pub fn tensor(&self, index: usize) -> Result<ContinuousTensor, Error> {
-        match self.tensors.as_ref().and_then(|tensors| tensors.get(index)) {
-            Some((tensor, true)) => Ok(*tensor),
-            _ => Err(InvalidHandle::NotAllocated { task: self.id(), argument: index }.into()),
-        }
+        let tensor = self.tensors.as_ref().and_then(|tensors| tensors.get(index));
+        let nothing = InvalidHandle::NotAllocated { task: self.id(), argument: index };
+        tensor.ok_or_else(|| nothing.into())
     }
 }

@@ -155,6 +155,7 @@ impl InFlight {
         for seq in failed {
             self.note_failure(seq);
         }
+        self.map.leave(tail);
         self.runs.forget(before..tail);
         self.shared.health.tail.store(tail, Release);
         result.map_err(|word| {

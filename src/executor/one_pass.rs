@@ -105,7 +105,7 @@ impl OnePass {
                     return None; // named twice, which may be wrong
                 }
                 let mut many = false;
-                ranges.segment(range).awaited(tag, |task, data| {
+                ranges.awaited(range, tag, |task, data| {
                     if task >= tail {
                         many |= !wait_for(&mut self.producers, task, data && task >= first);
                     }
@@ -140,8 +140,10 @@ impl OnePass {
         }
         for (found, &tag) in self.found[..count].iter().zip(tags) {
             if found.range != UNORDERED {
-                let segment = ranges.segment_mut(found.range);
-                if tag.writes() { segment.write(task) } else { segment.read(task, tail) }
+                match tag.writes() {
+                    true => ranges.write_at(found.range, task),
+                    false => ranges.read_at(found.range, task, tail),
+                }
             }
         }
         if beside_typed && !typed {

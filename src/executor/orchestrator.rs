@@ -725,7 +725,7 @@ impl Orchestrator {
         self.in_flight.publish(&reserved, &head, accesses, name, &live, failed_root);
         self.live = live;
         if self.recorder.is_some() {
-            self.take_down(request, &head, args, tensors.as_deref());
+            self.take_down(request, &head, args, tensors.as_ref());
         }
         Ok(TaskHandle { seq: reserved.seq, executor: self.in_flight.shared().id, tensors })
     }
@@ -737,7 +737,7 @@ impl Orchestrator {
         request: &Request<'_>,
         head: &Head,
         args: &[TaskArgs],
-        allocated: Option<&[(ContinuousTensor, bool)]>,
+        allocated: Option<&Named>,
     ) {
         let Some(recorder) = &mut self.recorder else { return };
         let task = Submitted {
@@ -806,20 +806,21 @@ impl Orchestrator {
             };
             at = self.in_flight.take_slabs(&plan.outputs, true, maker)?;
         }
-        let mut named = Vec::new();
-        for args in args {
-            for (tensor, tag) in args.tensors_mut() {
-                let allocated = tag == TensorArgType::Output && tensor.data() == 0;
-                let bytes = if allocated { tensor.nbytes()? } else { 0 };
-                if bytes > 0 {
-                    tensor.set_data(at);
-                    self.planner.accesses().push(Access::new(at..at + bytes, tag));
-                    at += bytes.next_multiple_of(HEAP_ALIGN as u64);
-                }
-                named.push((*tensor, allocated));
+        let mut named = None;
+        let tensors = args.iter_mut().flat_map(TaskArgs::tensors_mut);
+        for (argument, (tensor, tag)) in tensors.enumerate() {
+            if tag != TensorArgType::Output || tensor.data() != 0 {
+                continue;
             }
+            let bytes = tensor.nbytes()?;
+            if bytes > 0 {
+                tensor.set_data(at);
+                self.planner.accesses().push(Access::new(at..at + bytes, tag));
+                at += bytes.next_multiple_of(HEAP_ALIGN as u64);
+            }
+            Named::add(&mut named, argument, *tensor);
         }
-        Ok(Some(named.into()))
+        Ok(named)
     }
 
     #[inline(always)]

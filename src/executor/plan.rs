@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::buffer_allocator::HeldBuffers;
 use super::in_flight::InFlight;
 use super::recording::Home;
@@ -20,7 +22,7 @@ pub(super) struct Plan {
     /// Bytes of the outputs to allocate, each rounded up to whole slab units.
     pub(super) slab: u64,
     /// The same one by one, as they were asked for.
-    pub(super) outputs: Vec<u64>,
+    pub(super) outputs: SmallVec<[u64; 4]>,
     /// Whether any address, be it of no bytes, is left to the submit.
     pub(super) null_outputs: bool,
     /// Bytes of the copies of a snapshot, and of its seal.

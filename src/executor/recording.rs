@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::handle::TaskHandle;
+use super::handle::{Named, TaskHandle};
 use super::options::{After, TaskOptions};
 use crate::abi::{ContinuousTensor, TaskArgs, TensorArgType};
 use crate::error::{Error, InvalidReplay};
@@ -237,8 +237,8 @@ pub(super) struct Submitted<'s> {
     pub(super) inline: bool,
     /// The members, with the addresses that the submit gave them.
     pub(super) args: &'s [TaskArgs],
-    /// All their tensors, and whether the submit allocated them, if it did any.
-    pub(super) allocated: Option<&'s [(ContinuousTensor, bool)]>,
+    /// The outputs that the submit has allocated.
+    pub(super) allocated: Option<&'s Named>,
 }
 
 struct Base {
@@ -346,7 +346,7 @@ impl Recorder {
             let counts = args.tensors().len() as u64 | (args.scalars().len() as u64) << 32;
             self.recorded.words.push(counts);
             for (tensor, &tag) in args.tensors().iter().zip(args.tags()) {
-                let own = task.allocated.is_some_and(|all| all[nth].1);
+                let own = task.allocated.is_some_and(|all| all.get(nth).is_some());
                 nth += 1;
                 let bytes = tensor.quick_nbytes().unwrap_or(0);
                 let range = tensor.data()..tensor.data().saturating_add(bytes);
@@ -401,10 +401,10 @@ impl Recorder {
 
     /// The base of what the submit has allocated, as one piece.
     fn slab_of_outputs(&mut self, task: &Submitted<'_>) -> u32 {
-        let all = task.allocated.unwrap_or_default();
-        let own = all.iter().filter(|(tensor, own)| *own && tensor.data() != 0);
-        let start = own.clone().map(|(tensor, _)| tensor.data()).min();
-        let end = own.map(|(tensor, _)| tensor.data() + tensor.quick_nbytes().unwrap_or(0)).max();
+        let all = task.allocated.map(Named::all).unwrap_or_default().iter();
+        let own = all.map(|(_, tensor)| tensor).filter(|tensor| tensor.data() != 0);
+        let start = own.clone().map(ContinuousTensor::data).min();
+        let end = own.map(|tensor| tensor.data() + tensor.quick_nbytes().unwrap_or(0)).max();
         match (start, end) {
             (Some(start), Some(end)) => self.add_slab(start..end),
             _ => ABSOLUTE,

@@ -431,8 +431,8 @@ impl<'r> Replay<'r> {
             }
         }
         if let Some(named) = handle.tensors {
-            let mut own = named.iter().filter(|(tensor, own)| *own && tensor.data() != 0);
-            if let Some((first, _)) = own.next() {
+            let mut own = named.all().iter().filter(|(_, tensor)| tensor.data() != 0);
+            if let Some((_, first)) = own.next() {
                 self.bases[task.slab as usize] = first.data();
             }
             self.named.push((index as u32, named));

@@ -1,16 +1,39 @@
 //! Base addresses with their last writers: the dependency rules of `Hazards::Compatible`.
 
-use std::collections::{BTreeSet, HashSet};
-use std::hash::BuildHasherDefault;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
 use super::access::{Access, Dependencies};
-use super::ranges::{AddressHasher, ByAddress};
 
 /// Up to this many arguments are searched one by one.
 const FEW: usize = 16;
 /// Dead keys are swept when there are more than this, and twice those of the last sweep.
 const SWEEP_FROM: usize = 1 << 16;
+
+/// Spreads addresses, whose low bits are mostly zero, over a hash table.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, value: u64) {
+        let product = u128::from(value ^ self.0) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+type ByAddress<V> = HashMap<u64, V, BuildHasherDefault<AddressHasher>>;
 
 #[derive(Default)]
 pub(super) struct KeyMap {

@@ -3,10 +3,12 @@
 //! no atomics, no shared memory, no system call.
 
 mod access;
+mod blocks;
 mod keys;
 mod overlap;
 mod ranges;
 mod scope;
+mod segment;
 mod tensor_map;
 
 pub use access::{Access, Dependencies, Producer};

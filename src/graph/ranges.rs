@@ -6,310 +6,474 @@
 //!               readers   readers 10,11  readers 12
 //! ```
 //!
-//! The usual request names exactly a segment that is there; a hash of its first address finds it
-//! without any search. Everything else goes through an ordered index and splits segments where
-//! the request begins and ends. A read of many segments joins those between which no difference
-//! is left: a task that has left the window makes none.
+//! The usual request names exactly a segment that is there; its first address finds it without any
+//! search. Everything else goes through the order of the segments ([`Blocks`]), and splits those
+//! that the request begins or ends in. A task that reads many is entered for whole blocks of them.
+//! Segments between which no difference is left are joined: a task that has left the window makes
+//! none.
+//!
+//! None of this costs more the longer a program runs or the more it names: what it costs is in
+//! [`RangeMap::steps`], and tests look at that.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::blocks::{Blocks, Entry, Place};
+use super::segment::{Common, Segment};
 use crate::abi::TensorArgType;
 
-/// "No task": task numbers are stored plus one.
-const NONE: u64 = 0;
 /// Dead segments are swept when there are more than this, and twice those of the last sweep.
 const SWEEP_FROM: usize = 1 << 16;
-/// A read of this many segments looks whether some can be joined. Fewer cost less as they are than
-/// to be split again by the next write of one of them.
-const JOIN_FROM: usize = 16;
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Segment {
-    start: u64,
-    end: u64,
-    writer: u64,
-    readers: SmallVec<[u64; 3]>,
-}
-
-impl Segment {
-    pub(super) fn writer(&self) -> Option<u64> {
-        self.writer.checked_sub(1)
-    }
-
-    /// Tells `wait` for whom a task waits that does this with the bytes, and whether it fails with
-    /// them.
-    #[inline(always)]
-    pub(crate) fn awaited(&self, tag: TensorArgType, mut wait: impl FnMut(u64, bool)) {
-        if let Some(writer) = self.writer() {
-            wait(writer, tag.reads());
-        }
-        if tag.writes() {
-            self.readers.iter().for_each(|&reader| wait(reader, false));
-        }
-    }
-
-    /// `task` writes the bytes: what was known of them is superseded.
-    #[inline]
-    pub(crate) fn write(&mut self, task: u64) {
-        self.writer = task + 1;
-        if !self.readers.is_empty() {
-            self.readers.clear();
-        }
-    }
-
-    /// `task` reads the bytes.
-    #[inline]
-    pub(crate) fn read(&mut self, task: u64, tail: u64) {
-        if self.readers.last() == Some(&task) {
-            return;
-        }
-        if self.readers.len() == self.readers.capacity() {
-            self.readers.retain(|reader| *reader >= tail);
-        }
-        self.readers.push(task);
-    }
-
-    fn is_live(&self, tail: u64) -> bool {
-        self.writer > tail || self.readers.iter().any(|&reader| reader >= tail)
-    }
-
-    /// Forgets a writer before `keep` and readers before `tail`.
-    fn forget_finished(&mut self, keep: u64, tail: u64) {
-        if self.writer <= keep {
-            self.writer = NONE;
-        }
-        self.readers.retain(|reader| *reader >= tail);
-    }
-
-    fn continues(&self, before: &Self) -> bool {
-        before.end == self.start && before.writer == self.writer && before.readers == self.readers
-    }
-}
-
-/// Spreads addresses, whose low bits are mostly zero, over a hash table.
-#[derive(Default)]
-pub(super) struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    #[inline]
-    fn write_u64(&mut self, value: u64) {
-        let product = u128::from(value ^ self.0) * 0x9E37_79B9_7F4A_7C15;
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
-}
-
-pub(super) type ByAddress<V> = HashMap<u64, V, BuildHasherDefault<AddressHasher>>;
-
-/// Places of the cache in front of the hash table.
-const RECENT: usize = 1 << 12;
+/// A task that reads so many segments is entered for blocks of them.
+const MANY: usize = 16;
+/// Places of the table of exact ranges, at least.
+const PLACES: usize = 1 << 12;
 
 pub(crate) struct RangeMap {
     segments: Vec<Segment>,
-    /// By a few bits of the first address: a segment that may be the one. Checked at the segment.
-    recent: Box<[Cell<u32>; RECENT]>,
     free: Vec<u32>,
-    /// By first address; may name segments that are gone, and is checked at the segment.
-    exact: ByAddress<u32>,
-    order: BTreeMap<u64, u32>,
+    blocks: Blocks,
+    /// By a few bits of the first address, two places each: a segment that may be the one. Checked at
+    /// the segment, so nothing is ever taken out. A power of two, several times the segments.
+    exact: Box<[Cell<u32>]>,
+    /// Of segments that have some: readers in common with others.
+    common: HashMap<u32, Arc<Common>>,
     sweep_at: usize,
+    /// Writers before this task are finished, and need not be found.
     keep: u64,
+    steps: Cell<u64>,
 }
 
 impl Default for RangeMap {
     fn default() -> Self {
         Self {
             segments: Vec::new(),
-            recent: Box::new(std::array::from_fn(|_| Cell::new(0))),
             free: Vec::new(),
-            exact: ByAddress::default(),
-            order: BTreeMap::new(),
-            sweep_at: 0,
+            blocks: Blocks::default(),
+            exact: places(PLACES),
+            common: HashMap::new(),
+            sweep_at: SWEEP_FROM,
             keep: 0,
+            steps: Cell::new(0),
         }
     }
 }
 
+fn places(count: usize) -> Box<[Cell<u32>]> {
+    vec![Cell::new(u32::MAX); count].into_boxed_slice()
+}
+
 impl RangeMap {
     pub(super) fn len(&self) -> usize {
-        self.order.len()
+        self.blocks.len()
     }
 
-    /// A sweep keeps what this task or a later one has written or read.
+    /// Segments, blocks and lists that were looked at or changed so far, but for those that were found
+    /// as exactly what was named.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    fn count(&self, steps: usize) {
+        self.steps.set(self.steps.get() + steps as u64);
+    }
+
+    /// Whether this task had left the window when the last one was entered, and may be left out.
+    #[inline]
+    pub(super) fn is_finished(&self, task: u64) -> bool {
+        task < self.keep
+    }
+
+    /// Tasks before this one need not be found as writers, and are not kept by a sweep.
     #[inline]
     pub(super) fn keep(&mut self, from: u64) {
         self.keep = from;
     }
 
+    // ---- the usual case -------------------------------------------------------------------------
+
     /// The segment that is exactly this range.
     #[inline]
     pub(crate) fn exact(&self, range: &Range<u64>) -> Option<u32> {
-        let spread = range.start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let recent = &self.recent[(spread >> (64 - RECENT.trailing_zeros())) as usize];
-        if self.is_exactly(recent.get(), range) {
-            return Some(recent.get());
+        let place = self.place(range.start);
+        let first = self.exact[place].get();
+        if self.is_exactly(first, range) {
+            return Some(first);
         }
-        let index = *self.exact.get(&range.start)?;
-        recent.set(index);
-        self.is_exactly(index, range).then_some(index)
+        let second = self.exact[place ^ 1].get();
+        if self.is_exactly(second, range) {
+            return Some(second);
+        }
+        self.search_exact(place, range)
+    }
+
+    #[inline]
+    fn place(&self, start: u64) -> usize {
+        let spread = start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (spread >> (64 - self.exact.len().trailing_zeros())) as usize
     }
 
     #[inline]
     fn is_exactly(&self, index: u32, range: &Range<u64>) -> bool {
         let segment = self.segments.get(index as usize);
-        segment.is_some_and(|s| s.start == range.start && s.end == range.end)
+        segment.is_some_and(|segment| segment.is_exactly(range.start, range.end))
     }
 
-    /// The same, with a guess.
+    #[cold]
+    fn search_exact(&self, place: usize, range: &Range<u64>) -> Option<u32> {
+        self.count(1);
+        let found = self.blocks.at(self.blocks.place_of(range.start))?.index;
+        if !self.is_exactly(found, range) {
+            return None;
+        }
+        self.remember(place, found);
+        Some(found)
+    }
+
+    #[inline]
+    fn remember(&self, place: usize, index: u32) {
+        self.exact[place ^ 1].set(self.exact[place].get());
+        self.exact[place].set(index);
+    }
+
+    /// Tells `wait` for whom a task waits that does this with the segment, and whether it fails with
+    /// them.
+    #[inline(always)]
+    pub(crate) fn awaited(&self, index: u32, tag: TensorArgType, mut wait: impl FnMut(u64, bool)) {
+        let segment = &self.segments[index as usize];
+        if let Some(writer) = segment.writer() {
+            wait(writer, tag.reads());
+        }
+        if tag.writes() {
+            segment.readers().iter().for_each(|&reader| wait(reader, false));
+            if segment.has_common() || self.blocks.are_watched() {
+                self.readers_in_common(index, &mut |reader| wait(reader, false));
+            }
+        }
+    }
+
+    /// Readers that a segment has in common with others.
+    #[cold]
+    fn readers_in_common(&self, index: u32, see: &mut dyn FnMut(u64)) {
+        let segment = &self.segments[index as usize];
+        self.blocks.of(segment).readers_since(segment.since()).iter().for_each(|&r| see(r));
+        if segment.has_common() {
+            self.shared_readers(index, segment, see);
+        }
+    }
+
+    #[cold]
+    fn shared_readers(&self, index: u32, segment: &Segment, see: &mut dyn FnMut(u64)) {
+        let Some(common) = self.common.get(&index) else { return };
+        for list in common.lists() {
+            self.count(1);
+            let since = list.partition_point(|&reader| reader < segment.since());
+            list[since..].iter().for_each(|&reader| see(reader));
+        }
+    }
+
+    /// `task` reads this segment.
+    #[inline]
+    pub(crate) fn read_at(&mut self, index: u32, task: u64, tail: u64) {
+        self.segments[index as usize].add_reader(task, tail);
+    }
+
+    /// `task` writes this segment.
+    #[inline]
+    pub(crate) fn write_at(&mut self, index: u32, task: u64) {
+        let segment = &mut self.segments[index as usize];
+        segment.write(task);
+        if segment.has_common() {
+            segment.set_has_common(false);
+            self.common.remove(&index);
+        }
+        if self.blocks.are_watched() {
+            self.blocks.note_write(self.segments[index as usize].block(), task + 1);
+        }
+    }
+
+    // ---- any range ------------------------------------------------------------------------------
+
+    /// The first segment that shares a byte with the range, or the place where it would be.
+    fn first_in(&self, range: &Range<u64>) -> Place {
+        let place = self.blocks.place_of(range.start);
+        let before = self.blocks.before(place);
+        before.filter(|&before| self.end_of(before) > range.start).unwrap_or(place)
+    }
+
+    fn end_of(&self, place: Place) -> u64 {
+        self.blocks.at(place).map_or(0, |entry| self.segments[entry.index as usize].end())
+    }
+
+    /// Every segment that shares a byte with the range, in order.
+    pub(super) fn overlapping(&self, range: &Range<u64>) -> impl Iterator<Item = &Segment> {
+        let entries = self.blocks.entries(self.first_in(range), range.end);
+        entries.map(|entry| &self.segments[entry.index as usize])
+    }
+
+    /// As [`awaited`](Self::awaited), for any range.
+    pub(super) fn awaited_of_all(
+        &self,
+        range: &Range<u64>,
+        tag: TensorArgType,
+        mut wait: impl FnMut(u64, bool),
+    ) {
+        let (reads, writes) = (tag.reads(), tag.writes());
+        let Place { block: mut number, entry: mut first } = self.first_in(range);
+        while let Some(block) = self.blocks.get(number) {
+            let rest = &block.entries()[first..];
+            let inside = rest.partition_point(|entry| entry.start < range.end);
+            self.count(1);
+            if writes || !block.is_finished(self.keep) {
+                self.count(inside);
+                let mut since = u64::MAX;
+                for entry in &rest[..inside] {
+                    let segment = &self.segments[entry.index as usize];
+                    if let Some(writer) = segment.writer() {
+                        wait(writer, reads);
+                    }
+                    if writes {
+                        segment.readers().iter().for_each(|&reader| wait(reader, false));
+                        if segment.has_common() {
+                            self.shared_readers(entry.index, segment, &mut |r| wait(r, false));
+                        }
+                        since = since.min(segment.since());
+                    }
+                }
+                if writes {
+                    block.readers_since(since).iter().for_each(|&reader| wait(reader, false));
+                }
+            }
+            if inside < rest.len() {
+                break;
+            }
+            (number, first) = (number + 1, 0);
+        }
+    }
+
+    /// `task` reads the range. `guess`: the segment that is exactly this, perhaps.
+    #[inline]
+    pub(super) fn read(&mut self, range: &Range<u64>, guess: u32, task: u64, tail: u64) {
+        match self.exact_near(guess, range) {
+            Some(index) => self.read_at(index, task, tail),
+            None => self.read_any(range, task, tail),
+        }
+    }
+
     #[inline]
     fn exact_near(&self, guess: u32, range: &Range<u64>) -> Option<u32> {
         if self.is_exactly(guess, range) { Some(guess) } else { self.exact(range) }
     }
 
-    /// Whether this task had left the window when the last one was entered, and may be left out.
-    pub(super) fn is_finished(&self, task: u64) -> bool {
-        task < self.keep
-    }
-
-    #[inline]
-    pub(crate) fn segment(&self, index: u32) -> &Segment {
-        &self.segments[index as usize]
-    }
-
-    #[inline]
-    pub(crate) fn segment_mut(&mut self, index: u32) -> &mut Segment {
-        &mut self.segments[index as usize]
-    }
-
-    /// Every segment that shares a byte with `range`, in order.
-    pub(super) fn overlapping<'a>(
-        &'a self,
-        range: &'a Range<u64>,
-    ) -> impl Iterator<Item = &'a Segment> {
-        let before = self.order.range(..range.start).next_back();
-        let before = before.map(|(_, &i)| self.segment(i)).filter(|s| s.end > range.start);
-        let inside = self.order.range(range.clone()).map(|(_, &i)| self.segment(i));
-        before.into_iter().chain(inside)
-    }
-
-    /// `task` reads the range.
-    #[inline]
-    pub(super) fn read(&mut self, range: &Range<u64>, guess: u32, task: u64, tail: u64) {
-        if let Some(index) = self.exact_near(guess, range) {
-            self.segments[index as usize].read(task, tail);
-            return;
+    fn read_any(&mut self, range: &Range<u64>, task: u64, tail: u64) {
+        let place = match self.clear(range) {
+            Some(place) => {
+                self.add_unwritten(place, range.clone(), task);
+                return;
+            }
+            None => {
+                self.cut(range, tail);
+                self.blocks.place_of(range.start)
+            }
+        };
+        let inside: SmallVec<[u32; MANY]> = {
+            let entries = self.blocks.entries(place, range.end);
+            entries.take(MANY).map(|entry| entry.index).collect()
+        };
+        self.count(inside.len());
+        if inside.len() == MANY {
+            return self.read_many(range, task, tail);
         }
-        self.cut(range);
-        if self.has_many(range) {
-            self.join(range, tail);
-        }
-        let inside: SmallVec<[u32; 8]> =
-            self.order.range(range.clone()).map(|(_, &index)| index).collect();
         let mut at = range.start;
         for index in inside {
             let segment = &mut self.segments[index as usize];
-            segment.read(task, tail);
-            let (start, end) = (segment.start, segment.end);
+            segment.add_reader(task, tail);
+            let (start, end) = (segment.start(), segment.end());
             if at < start {
-                self.add(at..start, NONE, task);
+                self.add_unwritten(self.blocks.place_of(at), at..start, task);
             }
             at = end;
         }
         if at < range.end {
-            self.add(at..range.end, NONE, task);
-        }
-        if self.has_many(range) {
-            self.join(range, tail); // what nobody knew of between them has a reader now
+            self.add_unwritten(self.blocks.place_of(at), at..range.end, task);
         }
     }
 
-    fn has_many(&self, range: &Range<u64>) -> bool {
-        self.order.range(range.clone()).nth(JOIN_FROM - 1).is_some()
-    }
-
-    /// Joins neighbours inside the range that differ in nothing that still matters.
-    #[cold]
-    fn join(&mut self, range: &Range<u64>, tail: u64) {
-        let inside: Vec<u32> = self.order.range(range.clone()).map(|(_, &index)| index).collect();
-        let mut last: Option<u32> = None;
-        let mut joined: Vec<u64> = Vec::new();
-        for index in inside {
-            let keep = self.keep;
-            self.segments[index as usize].forget_finished(keep, tail);
-            let segment = &self.segments[index as usize];
-            match last {
-                Some(before) if segment.continues(self.segment(before)) => {
-                    self.segments[before as usize].end = segment.end;
-                    let gone = std::mem::take(&mut self.segments[index as usize]);
-                    self.free.push(index);
-                    joined.push(gone.start);
-                }
-                _ => last = Some(index),
+    /// `task` reads many segments: it is entered for the blocks that they make up.
+    fn read_many(&mut self, range: &Range<u64>, task: u64, tail: u64) {
+        let first = self.blocks.split_at(range.start, &mut self.segments);
+        let behind = self.blocks.split_at(range.end, &mut self.segments);
+        for gap in self.blocks.gaps(first..behind, range, &self.segments) {
+            let since = self.since(task);
+            if gap.start == range.start {
+                let index = self.put(Segment::unwritten(gap.start, gap.end, since));
+                let entry = Entry { start: gap.start, index };
+                let place = Place { block: first, entry: 0 };
+                self.blocks.insert_in(place, entry, &mut self.segments);
+            } else {
+                let place = self.blocks.place_of(gap.start);
+                self.add(place, Segment::unwritten(gap.start, gap.end, since));
             }
         }
-        // Entries of the hash table are checked at the segment, so they may stay for now.
-        if joined.len() < self.order.len() / 8 {
-            joined.iter().for_each(|start| _ = self.order.remove(start));
-        } else {
-            let segments = &self.segments;
-            self.order.retain(|_, index| segments[*index as usize].end != 0);
+        let behind = self.blocks.place_of(range.end).block;
+        self.count(behind - first);
+        let mut due = false;
+        for number in first..behind {
+            due |= self.blocks.read(number, task, (self.keep, tail), &self.segments);
         }
-        if self.exact.len() > 2 * self.order.len() + SWEEP_FROM {
-            self.exact = self.order.iter().map(|(&start, &index)| (start, index)).collect();
+        if due {
+            self.join(first..behind, tail);
         }
+    }
+
+    /// Joins neighbours in blocks that are due, as far as they differ in nothing that still matters.
+    #[cold]
+    fn join(&mut self, numbers: Range<usize>, tail: u64) {
+        for number in numbers.clone() {
+            let Some(block) = self.blocks.get(number).filter(|block| block.is_due()) else {
+                continue;
+            };
+            self.steps.set(self.steps.get() + block.entries().len() as u64);
+            for entry in block.entries() {
+                let segment = &mut self.segments[entry.index as usize];
+                segment.forget_finished(self.keep, tail);
+                if segment.has_common()
+                    && !self.common.get(&entry.index).is_some_and(|common| common.is_live(tail))
+                {
+                    segment.set_has_common(false);
+                    self.common.remove(&entry.index);
+                }
+            }
+            let (segments, free, common) = (&mut self.segments, &mut self.free, &mut self.common);
+            let join = |earlier, later| join_two(segments, free, common, earlier, later);
+            let Some((readers, few)) = self.blocks.join(number, self.keep, tail, join) else {
+                continue;
+            };
+            let Some(all) = Common::new(readers, None, tail) else { continue };
+            for entry in few {
+                let segment = &mut segments[entry.index as usize];
+                let has = match common.remove(&entry.index) {
+                    Some(before) => {
+                        let readers = all.lists().flatten().copied().collect();
+                        Common::new(readers, Some(before), tail)
+                    }
+                    None => Some(Arc::clone(&all)),
+                };
+                segment.set_has_common(has.is_some());
+                has.and_then(|has| common.insert(entry.index, has));
+            }
+        }
+        let (free, common) = (&mut self.free, &mut self.common);
+        self.blocks.merge(numbers, &mut self.segments, |segments, earlier, later| {
+            join_two(segments, free, common, earlier, later)
+        });
     }
 
     /// `task` writes the range: what was known of it is superseded.
     #[inline]
     pub(super) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64) {
-        if let Some(index) = self.exact_near(guess, range) {
-            self.segments[index as usize].write(task);
-            return;
+        match self.exact_near(guess, range) {
+            Some(index) => self.write_at(index, task),
+            None => self.write_any(range, task),
         }
-        self.cut(range);
-        let inside: SmallVec<[u64; 8]> = self.order.range(range.clone()).map(|(&s, _)| s).collect();
-        for start in inside {
-            self.remove(start);
-        }
-        let index = self.insert(Segment {
-            start: range.start,
-            end: range.end,
-            writer: task + 1,
-            readers: SmallVec::new(),
-        });
-        debug_assert!(self.exact(range) == Some(index));
+    }
+
+    fn write_any(&mut self, range: &Range<u64>, task: u64) {
+        let place = match self.clear(range) {
+            Some(place) => place,
+            None => self.remove(range),
+        };
+        self.add(place, Segment::written(range.start, range.end, task));
     }
 
     /// Forgets the range.
     pub(super) fn erase(&mut self, range: &Range<u64>) {
-        self.cut(range);
-        let inside: Vec<u64> = self.order.range(range.clone()).map(|(&s, _)| s).collect();
-        for start in inside {
-            self.remove(start);
+        if self.clear(range).is_none() {
+            self.remove(range);
         }
     }
 
-    fn add(&mut self, range: Range<u64>, writer: u64, reader: u64) {
-        let readers = SmallVec::from_slice(&[reader]);
-        self.insert(Segment { start: range.start, end: range.end, writer, readers });
+    // ---- parts of that --------------------------------------------------------------------------
+
+    /// Where a segment for the range has its place if nothing is known of any of its bytes. Sweeps
+    /// now and then.
+    fn clear(&mut self, range: &Range<u64>) -> Option<Place> {
+        if self.blocks.len() > self.sweep_at {
+            self.sweep();
+        }
+        self.count(1);
+        let place = self.blocks.place_of(range.start);
+        let after = self.blocks.at(place).is_none_or(|entry| entry.start >= range.end);
+        let before =
+            self.blocks.before(place).is_none_or(|place| self.end_of(place) <= range.start);
+        (before && after).then_some(place)
     }
 
-    fn insert(&mut self, segment: Segment) -> u32 {
-        let start = segment.start;
+    /// Removes all segments of the range; the result is its place.
+    fn remove(&mut self, range: &Range<u64>) -> Place {
+        self.cut(range, self.keep);
+        let place = self.blocks.place_of(range.start);
+        let before = self.blocks.len();
+        let (free, common) = (&mut self.free, &mut self.common);
+        self.blocks.remove(place, range.end, &mut self.segments, |segments, index| {
+            release(segments, free, common, index);
+        });
+        self.count(before - self.blocks.len());
+        self.blocks.place_of(range.start)
+    }
+
+    /// Splits segments so that none crosses either end of the range.
+    fn cut(&mut self, range: &Range<u64>, tail: u64) {
+        for at in [range.start, range.end] {
+            let Some(place) = self.blocks.before(self.blocks.place_of(at)) else { continue };
+            let Some(Entry { index, .. }) = self.blocks.at(place) else { continue };
+            let lower = &mut self.segments[index as usize];
+            if lower.end() <= at {
+                continue;
+            }
+            if let Some(many) = lower.take_many_readers(tail) {
+                let all = Common::new(many, self.common.remove(&index), tail);
+                lower.set_has_common(all.is_some());
+                all.and_then(|all| self.common.insert(index, all));
+            }
+            let upper = self.segments[index as usize].upper_part(at);
+            let has_common = upper.has_common();
+            let part = self.put(upper);
+            if has_common && let Some(all) = self.common.get(&index) {
+                let all = Arc::clone(all);
+                self.common.insert(part, all);
+            }
+            let entry = Entry { start: at, index: part };
+            self.blocks.insert_part(place, entry, &mut self.segments);
+            self.segments[index as usize].set_end(at);
+        }
+    }
+
+    fn add_unwritten(&mut self, place: Place, range: Range<u64>, reader: u64) {
+        let since = self.since(reader);
+        let index = self.add(place, Segment::unwritten(range.start, range.end, since));
+        self.segments[index as usize].add_reader(reader, 0);
+    }
+
+    /// From where on readers of a block may have to do with a segment that is new in it.
+    fn since(&self, task: u64) -> u64 {
+        if self.blocks.are_watched() { task } else { 0 }
+    }
+
+    fn add(&mut self, place: Place, segment: Segment) -> u32 {
+        let start = segment.start();
+        let index = self.put(segment);
+        self.blocks.insert(place, Entry { start, index }, &mut self.segments);
+        index
+    }
+
+    /// Gives a segment its index.
+    fn put(&mut self, segment: Segment) -> u32 {
+        let start = segment.start();
         let index = match self.free.pop() {
             Some(index) => {
                 self.segments[index as usize] = segment;
@@ -317,49 +481,68 @@ impl RangeMap {
             }
             None => {
                 self.segments.push(segment);
+                if self.segments.len() * 2 > self.exact.len() {
+                    self.exact = places(self.exact.len() * 4);
+                }
                 self.segments.len() as u32 - 1
             }
         };
-        self.exact.insert(start, index);
-        self.order.insert(start, index);
+        self.remember(self.place(start), index);
         index
-    }
-
-    fn remove(&mut self, start: u64) {
-        if let Some(index) = self.order.remove(&start) {
-            self.exact.remove(&start);
-            self.segments[index as usize] = Segment::default();
-            self.free.push(index);
-        }
-    }
-
-    /// Splits segments so that none crosses either end of the range; sweeps now and then.
-    fn cut(&mut self, range: &Range<u64>) {
-        if self.order.len() > self.sweep_at.max(SWEEP_FROM) {
-            self.sweep(self.keep);
-        }
-        for at in [range.start, range.end] {
-            let before = self.order.range(..at).next_back().map(|(_, &index)| index);
-            let Some(index) = before.filter(|&i| self.segment(i).end > at) else { continue };
-            let mut upper = self.segments[index as usize].clone();
-            self.segments[index as usize].end = at;
-            upper.start = at;
-            self.insert(upper);
-        }
     }
 
     /// Drops segments of which every task has left the window. Correctness does not need it: a
     /// finished producer is found finished; it only keeps the map as small as what is alive.
-    fn sweep(&mut self, tail: u64) {
-        let dead: Vec<u64> = self
-            .order
-            .iter()
-            .filter(|&(_, &index)| !self.segment(index).is_live(tail))
-            .map(|(&start, _)| start)
-            .collect();
-        for start in dead {
-            self.remove(start);
-        }
-        self.sweep_at = self.order.len() * 2;
+    #[cold]
+    fn sweep(&mut self) {
+        let (keep, free, common) = (self.keep, &mut self.free, &mut self.common);
+        self.steps.set(self.steps.get() + self.blocks.len() as u64);
+        self.blocks.sweep(keep, &mut self.segments, |segments, index| {
+            let segment = &segments[index as usize];
+            let live = segment.is_live(keep)
+                || (segment.has_common()
+                    && common.get(&index).is_some_and(|common| common.is_live(keep)));
+            if !live {
+                release(segments, free, common, index);
+            }
+            !live
+        });
+        self.sweep_at = SWEEP_FROM.max(self.blocks.len() * 2);
     }
+}
+
+/// Enters the later one of two neighbours into the earlier one, if they differ in nothing.
+fn join_two(
+    segments: &mut [Segment],
+    free: &mut Vec<u32>,
+    common: &mut HashMap<u32, Arc<Common>>,
+    earlier: u32,
+    later: u32,
+) -> bool {
+    let (one, other) = (&segments[earlier as usize], &segments[later as usize]);
+    let same = |one, other| match (common.get(&one), common.get(&other)) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+        (None, None) => true,
+        _ => false,
+    };
+    if !other.continues(one) || !same(earlier, later) {
+        return false;
+    }
+    let end = other.end();
+    segments[earlier as usize].set_end(end);
+    release(segments, free, common, later);
+    true
+}
+
+fn release(
+    segments: &mut [Segment],
+    free: &mut Vec<u32>,
+    common: &mut HashMap<u32, Arc<Common>>,
+    index: u32,
+) {
+    if segments[index as usize].has_common() {
+        common.remove(&index);
+    }
+    segments[index as usize] = Segment::default();
+    free.push(index);
 }

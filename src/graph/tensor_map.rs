@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::access::{Access, Dependencies};
 use super::keys::KeyMap;
-use super::ranges::{RangeMap, Segment};
+use super::ranges::RangeMap;
 use crate::abi::TensorArgType;
 
 /// How dependencies are inferred.
@@ -68,28 +68,35 @@ impl TensorMap {
         self.keep_from = task;
     }
 
-    /// Adds to `out` whom a task with these accesses must wait for; tasks that had left the window
-    /// when the last one was entered may be left out. Changes nothing, so a submit that finds no
+    /// Tasks before `tail` have left the window, and need not be found.
+    #[inline]
+    pub fn leave(&mut self, tail: u64) {
+        let keep = self.keep_from.min(tail);
+        match &mut self.known {
+            Known::Strict(map) => map.keep(keep),
+            Known::Compatible(map) => map.keep(keep),
+        }
+    }
+
+    /// Adds to `out` whom a task with these accesses must wait for; tasks that are known to have left
+    /// the window may be left out. Changes nothing, so a submit that finds no
     /// room afterwards has left no trace.
     #[inline]
     pub fn lookup(&self, accesses: &mut [Access], out: &mut Dependencies) {
         match &self.known {
             Known::Strict(map) => {
                 for access in accesses.iter_mut().filter(|a| a.counts()) {
-                    let tag = access.tag;
-                    let mut see = |segment: &Segment| {
-                        segment.awaited(tag, |task, data| {
-                            if !map.is_finished(task) {
-                                out.add(task, data);
-                            }
-                        });
+                    let wait = |task: u64, data: bool| {
+                        if !map.is_finished(task) {
+                            out.add(task, data);
+                        }
                     };
                     match map.exact(&access.bytes) {
                         Some(index) => {
-                            see(map.segment(index));
+                            map.awaited(index, access.tag, wait);
                             access.seen = index;
                         }
-                        None => map.overlapping(&access.bytes).for_each(see),
+                        None => map.awaited_of_all(&access.bytes, access.tag, wait),
                     }
                 }
             }
@@ -109,9 +116,9 @@ impl TensorMap {
     /// Enters a task. `tail` is the oldest task that may still run.
     #[inline]
     pub fn record(&mut self, accesses: &[Access], task: u64, tail: u64) {
+        self.leave(tail);
         match &mut self.known {
             Known::Strict(map) => {
-                map.keep(self.keep_from.min(tail));
                 // Reads first: a range that the task reads and writes ends up written.
                 let all = || accesses.iter().filter(|a| a.counts());
                 for access in all().filter(|a| a.tag == TensorArgType::Input) {
@@ -122,7 +129,6 @@ impl TensorMap {
                 }
             }
             Known::Compatible(map) => {
-                map.keep(self.keep_from.min(tail));
                 for access in accesses.iter().filter(|a| a.tag.writes()) {
                     map.write(access.bytes.start, task);
                 }
@@ -154,6 +160,16 @@ impl TensorMap {
         match &self.known {
             Known::Strict(map) => map.len(),
             Known::Compatible(map) => map.len(),
+        }
+    }
+
+    /// Steps that were taken so far beside those of exactly known ranges: what tests hold against the
+    /// number of tasks.
+    #[doc(hidden)]
+    pub fn steps(&self) -> u64 {
+        match &self.known {
+            Known::Strict(map) => map.steps(),
+            Known::Compatible(_) => 0,
         }
     }
 

@@ -8,12 +8,14 @@ pub struct SpanRing {
     capacity: u64,
     top: u64,
     tail: u64,
+    /// The place of `top`: the usual way takes no division.
+    place: u64,
 }
 
 impl SpanRing {
     /// An empty ring.
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, top: 0, tail: 0 }
+        Self { capacity, top: 0, tail: 0, place: 0 }
     }
 
     /// Units in all.
@@ -38,8 +40,8 @@ impl SpanRing {
         if len == 0 {
             return Some(self.top); // also in a ring that holds nothing
         }
-        let place = self.top % self.capacity;
-        let next_lap = self.top + (self.capacity - place) % self.capacity;
+        let place = self.place;
+        let next_lap = if place == 0 { self.top } else { self.top + (self.capacity - place) };
         if self.top == self.tail {
             return Some(next_lap); // drained: rebased, so that a large span fits again
         }
@@ -57,6 +59,8 @@ impl SpanRing {
         if self.top == self.tail {
             self.tail = begin;
         }
+        let behind = if begin == self.top { self.place + len } else { len };
+        self.place = if behind == self.capacity { 0 } else { behind };
         self.top = begin + len;
         Some(begin)
     }

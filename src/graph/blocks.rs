@@ -1,0 +1,534 @@
+//! Segments in the order of their addresses, in blocks of up to a few hundred.
+//!
+//! A task that reads all of a block is entered once for the block, and a block whose writers have
+//! all left the window is not looked through. So a task that reads a whole of many parts costs a
+//! step for each block, not for each part:
+//!
+//! ```text
+//!   block 0: readers 90, 91     block 1: readers 90, 91, 95    block 2
+//!   [ 7 )[ 8 )[ 92 )[ 9 )       [ 12 )[ 13 )[ 14 )             [ 15 )[ 16 )
+//! ```
+//!
+//! A reader of the block is none of a segment that was written later: above, 90 and 91 are through
+//! with the bytes of task 92 before it writes them, and whoever writes them next waits for 92 alone.
+
+use std::cell::Cell;
+
+use super::segment::Segment;
+
+/// Segments of a block, at most.
+const MOST: usize = 256;
+
+/// A segment and where it begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) start: u64,
+    pub(super) index: u32,
+}
+
+/// A place before an entry, or behind all of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The number of the block in order.
+    pub(super) block: usize,
+    /// The number of the entry in it.
+    pub(super) entry: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    entries: Vec<Entry>,
+    /// Bytes of all its segments.
+    bytes: u64,
+    /// Tasks that read all of it, in order.
+    readers: Vec<u64>,
+    /// Whether it has had readers, and `newest` is kept up.
+    watched: bool,
+    /// The task behind its last writer.
+    newest: u64,
+    /// What was finished when its segments were last joined.
+    joined: u64,
+    /// Its segments are about to be joined.
+    due: bool,
+}
+
+impl Block {
+    #[inline]
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Those who read all of it, from this task on.
+    #[inline]
+    pub(super) fn readers_since(&self, since: u64) -> &[u64] {
+        let before = self.readers.partition_point(|&reader| reader < since);
+        &self.readers[before..]
+    }
+
+    /// Whether all its writers are known to be before `keep`.
+    #[inline]
+    pub(super) fn is_finished(&self, keep: u64) -> bool {
+        self.watched && self.newest <= keep
+    }
+
+    /// Whether its segments leave no byte out between them.
+    pub(super) fn has_gaps(&self, segments: &[Segment]) -> bool {
+        match (self.entries.first(), self.entries.last()) {
+            (Some(first), Some(last)) => {
+                segments[last.index as usize].end() - first.start != self.bytes
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether its segments are about to be joined.
+    pub(super) fn is_due(&self) -> bool {
+        self.due
+    }
+
+    fn end(&self, segments: &[Segment]) -> u64 {
+        self.entries.last().map_or(0, |last| segments[last.index as usize].end())
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Blocks {
+    /// In order: where each block begins, and its index.
+    firsts: Vec<u64>,
+    order: Vec<u32>,
+    blocks: Vec<Block>,
+    vacant: Vec<u32>,
+    len: usize,
+    watched: usize,
+    /// The block that was found last.
+    last: Cell<usize>,
+}
+
+impl Blocks {
+    /// Segments in all.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a block has, or had, readers of its own.
+    #[inline]
+    pub(super) fn are_watched(&self) -> bool {
+        self.watched != 0
+    }
+
+    /// The block with this number in order.
+    #[inline]
+    pub(super) fn get(&self, number: usize) -> Option<&Block> {
+        self.order.get(number).map(|&index| &self.blocks[index as usize])
+    }
+
+    /// The block of a segment.
+    #[inline]
+    pub(super) fn of(&self, segment: &Segment) -> &Block {
+        &self.blocks[segment.block() as usize]
+    }
+
+    fn get_mut(&mut self, number: usize) -> &mut Block {
+        &mut self.blocks[self.order[number] as usize]
+    }
+
+    /// A segment of the block is written by the task before this one.
+    #[inline]
+    pub(super) fn note_write(&mut self, block: u32, behind: u64) {
+        self.blocks[block as usize].newest = behind;
+    }
+
+    // ---- finding --------------------------------------------------------------------------------
+
+    /// The number of the last block that begins at or before `at`.
+    #[inline]
+    fn number_of(&self, at: u64) -> usize {
+        let begins = |number: usize| self.firsts.get(number).is_some_and(|&first| first <= at);
+        let last = self.last.get();
+        if begins(last) && !begins(last + 1) {
+            return last;
+        }
+        let number = self.firsts.partition_point(|&first| first <= at).saturating_sub(1);
+        self.last.set(number);
+        number
+    }
+
+    /// The place of the first segment that begins at or behind `at`.
+    #[inline]
+    pub(super) fn place_of(&self, at: u64) -> Place {
+        let block = self.number_of(at);
+        let Some(found) = self.get(block) else { return Place { block: 0, entry: 0 } };
+        let entries = &found.entries;
+        // Memory is often first named in the order of its addresses.
+        match entries.last() {
+            Some(last) if last.start >= at => {
+                Place { block, entry: entries.partition_point(|entry| entry.start < at) }
+            }
+            _ => Place { block: block + 1, entry: 0 },
+        }
+    }
+
+    #[inline]
+    pub(super) fn at(&self, place: Place) -> Option<Entry> {
+        self.get(place.block)?.entries.get(place.entry).copied()
+    }
+
+    /// The place before another one.
+    #[inline]
+    pub(super) fn before(&self, place: Place) -> Option<Place> {
+        if place.entry > 0 {
+            return Some(Place { entry: place.entry - 1, ..place });
+        }
+        let block = place.block.checked_sub(1)?;
+        Some(Place { block, entry: self.get(block)?.entries.len() - 1 })
+    }
+
+    /// Segments from a place on that begin before `end`.
+    pub(super) fn entries(&self, from: Place, end: u64) -> impl Iterator<Item = Entry> {
+        let skip = from.entry;
+        let blocks = self.order.get(from.block..).unwrap_or_default().iter();
+        let all = blocks.flat_map(|&index| self.blocks[index as usize].entries.iter().copied());
+        all.skip(skip).take_while(move |entry| entry.start < end)
+    }
+
+    // ---- changing -------------------------------------------------------------------------------
+
+    /// Adds a segment at its place.
+    pub(super) fn insert(&mut self, place: Place, new: Entry, segments: &mut [Segment]) {
+        // Between two blocks: behind the first one, where the next ones may follow.
+        let place = match place {
+            Place { block: 1.., entry: 0 } => {
+                let block = place.block - 1;
+                Place { block, entry: self.get(block).map_or(0, |before| before.entries.len()) }
+            }
+            place => place,
+        };
+        self.insert_in(place, new, segments);
+    }
+
+    /// Adds a segment to the block of the place, or between it and a neighbour.
+    pub(super) fn insert_in(&mut self, mut place: Place, new: Entry, segments: &mut [Segment]) {
+        match self.get(place.block).map(|block| block.entries.len()) {
+            None => return self.insert_block(place.block, new, segments),
+            // In order: blocks that are full stay so.
+            Some(MOST) if place.entry == MOST => {
+                return self.insert_block(place.block + 1, new, segments);
+            }
+            Some(MOST) if place.entry == 0 => return self.insert_block(place.block, new, segments),
+            Some(MOST) => self.halve(&mut place, segments),
+            Some(_) => {}
+        }
+        let bytes = segments[new.index as usize].len();
+        self.put(place, new, bytes, segments);
+    }
+
+    /// Adds the upper part of a segment, which has not been cut off yet, behind it.
+    pub(super) fn insert_part(&mut self, of: Place, new: Entry, segments: &mut [Segment]) {
+        let mut place = of;
+        if self.get(of.block).is_some_and(|block| block.entries.len() == MOST) {
+            self.halve(&mut place, segments);
+        }
+        place.entry += 1;
+        self.put(place, new, 0, segments);
+    }
+
+    fn put(&mut self, place: Place, new: Entry, bytes: u64, segments: &mut [Segment]) {
+        let index = self.order[place.block];
+        let segment = &mut segments[new.index as usize];
+        segment.set_block(index);
+        let behind = segment.behind_writer();
+        let block = &mut self.blocks[index as usize];
+        block.entries.insert(place.entry, new);
+        block.bytes += bytes;
+        block.newest = block.newest.max(behind);
+        if place.entry == 0 {
+            self.firsts[place.block] = new.start;
+        }
+        self.len += 1;
+    }
+
+    /// Splits a full block; the place moves with what was there.
+    fn halve(&mut self, place: &mut Place, segments: &mut [Segment]) {
+        self.split(Place { entry: MOST / 2, ..*place }, segments);
+        if place.entry >= MOST / 2 {
+            *place = Place { block: place.block + 1, entry: place.entry - MOST / 2 };
+        }
+    }
+
+    fn insert_block(&mut self, number: usize, first: Entry, segments: &mut [Segment]) {
+        let segment = &mut segments[first.index as usize];
+        let block = Block {
+            entries: vec![first],
+            bytes: segment.len(),
+            newest: segment.behind_writer(),
+            ..Block::default()
+        };
+        segment.set_block(self.enter(number, block));
+        self.len += 1;
+    }
+
+    /// Gives a block its place in order; the result is its index.
+    fn enter(&mut self, number: usize, block: Block) -> u32 {
+        let first = block.entries[0].start;
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.blocks[index as usize] = block;
+                index
+            }
+            None => {
+                self.blocks.push(block);
+                self.blocks.len() as u32 - 1
+            }
+        };
+        self.firsts.insert(number, first);
+        self.order.insert(number, index);
+        index
+    }
+
+    /// What follows the place becomes a block of its own.
+    fn split(&mut self, place: Place, segments: &mut [Segment]) {
+        let block = self.get_mut(place.block);
+        let entries = block.entries.split_off(place.entry);
+        let bytes = entries.iter().map(|entry| segments[entry.index as usize].len()).sum();
+        block.bytes -= bytes;
+        let (readers, newest, joined) = (block.readers.clone(), block.newest, block.joined);
+        let watched = block.watched;
+        self.watched += usize::from(watched);
+        let upper = Block { entries, bytes, readers, watched, newest, joined, due: false };
+        let index = self.enter(place.block + 1, upper);
+        for entry in &self.blocks[index as usize].entries {
+            segments[entry.index as usize].set_block(index);
+        }
+    }
+
+    /// Has a block begin with the first segment at or behind `at`; the result is its number.
+    pub(super) fn split_at(&mut self, at: u64, segments: &mut [Segment]) -> usize {
+        let place = self.place_of(at);
+        if place.entry == 0 {
+            return place.block;
+        }
+        self.split(place, segments);
+        place.block + 1
+    }
+
+    /// Removes the segments from a place on that begin before `end`.
+    pub(super) fn remove(
+        &mut self,
+        from: Place,
+        end: u64,
+        segments: &mut [Segment],
+        mut release: impl FnMut(&mut [Segment], u32),
+    ) {
+        let (mut number, mut first) = (from.block, from.entry);
+        let mut empty = number..number;
+        while let Some(&index) = self.order.get(number) {
+            let block = &mut self.blocks[index as usize];
+            let behind = block.entries.partition_point(|entry| entry.start < end);
+            if behind <= first {
+                break;
+            }
+            let rest = behind < block.entries.len();
+            for entry in block.entries.drain(first..behind) {
+                block.bytes -= segments[entry.index as usize].len();
+                release(segments, entry.index);
+                self.len -= 1;
+            }
+            match block.entries.first() {
+                Some(entry) => self.firsts[number] = entry.start,
+                None if empty.is_empty() => empty = number..number + 1,
+                None => empty.end = number + 1,
+            }
+            if rest {
+                break;
+            }
+            (number, first) = (number + 1, 0);
+        }
+        if !empty.is_empty() {
+            self.drop_blocks(empty);
+        }
+    }
+
+    fn drop_blocks(&mut self, numbers: std::ops::Range<usize>) {
+        self.firsts.drain(numbers.clone());
+        for index in self.order.drain(numbers) {
+            let gone = std::mem::take(&mut self.blocks[index as usize]);
+            self.watched -= usize::from(gone.watched);
+            self.vacant.push(index);
+        }
+    }
+
+    // ---- blocks that are read as a whole ---------------------------------------------------------
+
+    /// `task` reads all of a block. Returns whether its segments should be joined: all of its writers
+    /// have left the window, or as many tasks as it has segments have since the last time.
+    pub(super) fn read(
+        &mut self,
+        number: usize,
+        task: u64,
+        (keep, tail): (u64, u64),
+        segments: &[Segment],
+    ) -> bool {
+        let index = self.order[number] as usize;
+        let block = &mut self.blocks[index];
+        if !block.watched {
+            let all = block.entries.iter().map(|entry| &segments[entry.index as usize]);
+            block.newest = all.map(Segment::behind_writer).max().unwrap_or(0);
+            block.watched = true;
+            self.watched += 1;
+        }
+        if block.readers.len() == block.readers.capacity() {
+            block.readers.retain(|&reader| reader >= tail);
+        }
+        if block.readers.last() != Some(&task) {
+            block.readers.push(task);
+        }
+        let first_time = block.newest <= keep && block.joined < block.newest;
+        block.due =
+            first_time || keep - block.joined.min(keep) >= block.entries.len().max(64) as u64;
+        block.due
+    }
+
+    /// Joins neighbours among the segments of a block that is due, where `join` has it so: it is
+    /// handed the earlier and the later one, and has entered the later one into the earlier one when
+    /// it returns true. When few are left, they are handed the readers of the block.
+    pub(super) fn join(
+        &mut self,
+        number: usize,
+        keep: u64,
+        tail: u64,
+        mut join: impl FnMut(u32, u32) -> bool,
+    ) -> Option<(Vec<u64>, &[Entry])> {
+        /// With so few segments, each has the readers of the block for itself.
+        const FEW: usize = 4;
+        let block = &mut self.blocks[self.order[number] as usize];
+        block.joined = keep;
+        block.readers.retain(|&reader| reader >= tail);
+        let before = block.entries.len();
+        block.entries.dedup_by(|later, earlier| join(earlier.index, later.index));
+        self.len -= before - block.entries.len();
+        if block.entries.len() > FEW {
+            return None;
+        }
+        block.watched = false;
+        self.watched -= 1;
+        Some((std::mem::take(&mut block.readers), &block.entries))
+    }
+
+    /// Puts blocks of few segments together, among these and where nobody has read all of them; `join`
+    /// as above. All of them were joined before, or are not due.
+    pub(super) fn merge(
+        &mut self,
+        numbers: std::ops::Range<usize>,
+        segments: &mut [Segment],
+        mut join: impl FnMut(&mut [Segment], u32, u32) -> bool,
+    ) {
+        let mut into: Option<usize> = None;
+        for number in numbers.clone() {
+            let own = std::mem::take(self.get_mut(number));
+            let room = |into: &Block| {
+                into.entries.len() + own.entries.len() <= MOST && !(into.watched || own.watched)
+            };
+            match into.filter(|&into| room(&self.blocks[self.order[into] as usize])) {
+                Some(into) => {
+                    let index = self.order[into];
+                    let block = &mut self.blocks[index as usize];
+                    block.bytes += own.bytes;
+                    block.newest = block.newest.max(own.newest);
+                    block.joined = block.joined.max(own.joined);
+                    let mut entries = own.entries.into_iter();
+                    if let (Some(first), Some(last)) = (entries.next(), block.entries.last()) {
+                        if join(segments, last.index, first.index) {
+                            self.len -= 1;
+                        } else {
+                            segments[first.index as usize].set_block(index);
+                            block.entries.push(first);
+                        }
+                    }
+                    for entry in entries {
+                        segments[entry.index as usize].set_block(index);
+                        block.entries.push(entry);
+                    }
+                }
+                None => {
+                    *self.get_mut(number) = own;
+                    into = Some(number);
+                }
+            }
+        }
+        self.drop_empty(numbers);
+    }
+
+    fn drop_empty(&mut self, numbers: std::ops::Range<usize>) {
+        let mut kept = numbers.start;
+        for number in numbers.clone() {
+            let index = self.order[number];
+            if self.blocks[index as usize].entries.is_empty() {
+                self.vacant.push(index);
+            } else {
+                self.order[kept] = index;
+                self.firsts[kept] = self.blocks[index as usize].entries[0].start;
+                kept += 1;
+            }
+        }
+        self.order.drain(kept..numbers.end);
+        self.firsts.drain(kept..numbers.end);
+    }
+
+    /// Drops segments that `is_dead`, unless a task that reads all of their block is not before
+    /// `keep`, and puts together what is left.
+    pub(super) fn sweep(
+        &mut self,
+        keep: u64,
+        segments: &mut [Segment],
+        mut is_dead: impl FnMut(&mut [Segment], u32) -> bool,
+    ) {
+        for &index in &self.order {
+            let block = &mut self.blocks[index as usize];
+            block.readers.retain(|&reader| reader >= keep);
+            if !block.readers.is_empty() {
+                continue;
+            }
+            self.watched -= usize::from(block.watched);
+            block.watched = false;
+            let before = block.entries.len();
+            let bytes = &mut block.bytes;
+            block.entries.retain(|entry| {
+                let len = segments[entry.index as usize].len();
+                let dead = is_dead(segments, entry.index);
+                *bytes -= if dead { len } else { 0 };
+                !dead
+            });
+            self.len -= before - block.entries.len();
+        }
+        self.drop_empty(0..self.order.len());
+        self.merge(0..self.order.len(), segments, |_, _, _| false);
+    }
+
+    /// The bytes between these blocks, or from `range.start` to the first and from the last to
+    /// `range.end`, that are nobody's.
+    pub(super) fn gaps(
+        &self,
+        numbers: std::ops::Range<usize>,
+        range: &std::ops::Range<u64>,
+        segments: &[Segment],
+    ) -> Vec<std::ops::Range<u64>> {
+        let mut gaps = Vec::new();
+        let mut at = range.start;
+        for number in numbers {
+            let Some(block) = self.get(number) else { break };
+            let some =
+                if block.has_gaps(segments) { &block.entries[..] } else { &block.entries[..1] };
+            for entry in some {
+                if at < entry.start {
+                    gaps.push(at..entry.start);
+                }
+                at = segments[entry.index as usize].end();
+            }
+            at = block.end(segments);
+        }
+        if at < range.end {
+            gaps.push(at..range.end);
+        }
+        gaps
+    }
+}
