@@ -238,6 +238,12 @@ typedef enum mr_log_level {
 // Functions on the same mr_args wait for each other; use one a thread.
 typedef struct mr_args mr_args;
 
+// What a replay is given: memory in the place of what was recorded, and other scalars. At first what
+// was recorded.
+//
+// Functions on the same mr_bindings wait for each other; use one a thread.
+typedef struct mr_bindings mr_bindings;
+
 // Zeroed shared memory: inputs and results of runs. Every worker sees it at the same address.
 //
 // All functions on it may be called from several threads at the same time; none waits.
@@ -256,6 +262,12 @@ typedef struct mr_executor mr_executor;
 // A detached run. All functions on it may be called from several threads at the same time, and
 // none waits for another.
 typedef struct mr_pending mr_pending;
+
+// The graph of a run, with whom each task waits for, to be submitted again with other memory and
+// other scalars. It belongs to the executor that recorded it.
+//
+// All functions on it may be called from several threads at the same time; none waits.
+typedef struct mr_recording mr_recording;
 
 // A run that is open: tasks can be submitted to it.
 //
@@ -715,6 +727,9 @@ typedef void (*mr_log_fn)(enum mr_log_level level, const char *message, void *us
 // The time that the caller gave has passed.
 #define MR_ERR_TIMEOUT -39
 
+// A recording or bindings that cannot be replayed, as the text says.
+#define MR_ERR_REPLAY -40
+
 // Another error; the text says which.
 #define MR_ERR_OTHER -99
 
@@ -1141,6 +1156,104 @@ MR_API MR_NODISCARD mr_status mr_pending_cancel(struct mr_pending *pending, uint
 
 // Frees the handle; the tasks go on. NULL does nothing.
 MR_API mr_status mr_pending_free(struct mr_pending *pending);
+
+// Opens a run, lets body fill it, waits for all its tasks, and records them: as mr_run. What body does
+// besides submitting (waiting, cancelling) is not recorded; scopes, groups, allocated outputs and
+// options are.
+//
+// MR_ERR_REPLAY: a task names memory of a scope that had closed. *out is only set with MR_OK.
+MR_API
+MR_NODISCARD
+mr_status mr_record(struct mr_executor *exec,
+                    mr_run_body body,
+                    void *user,
+                    struct mr_recording **out);
+
+// Frees a recording; replays of it go on. NULL does nothing.
+MR_API mr_status mr_recording_free(struct mr_recording *recording);
+
+// How many tasks it has, and how many pieces of memory it names. Either pointer may be NULL.
+MR_API
+MR_NODISCARD
+mr_status mr_recording_count(struct mr_recording *recording,
+                             size_t *tasks,
+                             size_t *memory);
+
+// The number in the recording, from 0, of a task that its body submitted.
+//
+// MR_ERR_NOT_FOUND: it is no task of the recorded run.
+MR_API
+MR_NODISCARD
+mr_status mr_recording_index(struct mr_recording *recording,
+                             const struct mr_task *task,
+                             size_t *out);
+
+// The memory and the scalars that were recorded, to be replaced.
+MR_API
+MR_NODISCARD
+mr_status mr_bindings_new(struct mr_recording *recording,
+                          struct mr_bindings **out);
+
+// Ends them. NULL does nothing.
+MR_API mr_status mr_bindings_free(struct mr_bindings *bindings);
+
+// Puts a tensor in the place of a piece of memory, counted from 0 in the order of first use. Pieces are
+// whole buffers; the first byte of the tensor takes the place of the first byte of the buffer.
+//
+// MR_ERR_REPLAY: there is no such piece, or tasks name more of it than the tensor has. Nothing is
+// changed then.
+MR_API
+MR_NODISCARD
+mr_status mr_bindings_memory(struct mr_bindings *bindings,
+                             size_t memory,
+                             const struct mr_tensor *tensor);
+
+// The same for the piece in which the recorded tensor lay.
+//
+// MR_ERR_REPLAY: as mr_bindings_memory.
+MR_API
+MR_NODISCARD
+mr_status mr_bindings_replace(struct mr_bindings *bindings,
+                              const struct mr_tensor *recorded,
+                              const struct mr_tensor *tensor);
+
+// Another value of a scalar of a task, both counted from 0; scalars of the members of a group one
+// after the other.
+//
+// MR_ERR_REPLAY: there is no such task, or it has no such scalar.
+MR_API
+MR_NODISCARD
+mr_status mr_bindings_scalar(struct mr_bindings *bindings,
+                             size_t task,
+                             size_t scalar,
+                             uint64_t value);
+
+// Submits the tasks of a recording to an open run, in its innermost scope, without finding out again
+// whom each waits for. bindings may be NULL: what was recorded. tasks may be NULL; otherwise it gets
+// the first count tasks of the replay.
+//
+// MR_ERR_REPLAY: a recording, or bindings, of another executor or recording; a buffer that is gone;
+// two pieces of memory that share bytes, which a task writes, and did not when they were recorded;
+// count is larger than the recording. As mr_submit where a function or a worker is gone or the host
+// holds a buffer: nothing is submitted then. As mr_submit where no room can be made: tasks
+// before that were submitted.
+MR_API
+MR_NODISCARD
+mr_status mr_replay(struct mr_run_handle *run,
+                    struct mr_recording *recording,
+                    struct mr_bindings *bindings,
+                    struct mr_task *tasks,
+                    size_t count);
+
+// Runs a recording: opens a run, replays, closes it, and waits for all its tasks. bindings may be NULL:
+// what was recorded.
+//
+// MR_ERR_REPLAY: as mr_replay. MR_ERR_TASK: as mr_run_end.
+MR_API
+MR_NODISCARD
+mr_status mr_run_recording(struct mr_executor *exec,
+                           struct mr_recording *recording,
+                           struct mr_bindings *bindings);
 
 // Bytes of the blob of these arguments:
 //

@@ -4,9 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The order of the header.
-const FILES: [&str; 15] = [
-    "version", "status", "error", "values", "options", "builder", "executor", "buffers", "args",
-    "runs", "submit", "pending", "blob", "chips", "log",
+const FILES: [&str; 16] = [
+    "version",
+    "status",
+    "error",
+    "values",
+    "options",
+    "builder",
+    "executor",
+    "buffers",
+    "args",
+    "runs",
+    "submit",
+    "pending",
+    "recordings",
+    "blob",
+    "chips",
+    "log",
 ];
 /// Files without anything of C.
 const INSIDE: [&str; 3] = ["mod", "handles", "raw"];

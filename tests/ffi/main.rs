@@ -19,6 +19,7 @@ const TESTS: &[Test] = &[
     Test { name: "ffi::log_destructors_memory", body: programs::around },
     Test { name: "ffi::waits_and_closes", body: programs::waits },
     Test { name: "ffi::submits_with_arrays", body: programs::submit },
+    Test { name: "ffi::replays", body: programs::replay },
     Test { name: "ffi::wrong_constants_do_not_compile", body: programs::wrong_constants },
     Test { name: "ffi::threads", body: programs::threads },
     Test { name: "ffi::a_forked_child", body: programs::child },

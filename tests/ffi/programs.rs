@@ -187,6 +187,10 @@ pub(crate) fn waits() {
     Program::c("waits.c").run(&[]);
 }
 
+pub(crate) fn replay() {
+    Program::c("replay.c").run(&[]);
+}
+
 pub(crate) fn submit() {
     Program::c("submit.c").run(&[]);
 }

@@ -121,6 +121,7 @@ impl From<Error> for Fail {
             Error::StillRunning { .. } => MR_ERR_TIMEOUT,
             Error::OverlappingWrites { .. } => MR_ERR_ARGS,
             Error::System { .. } => MR_ERR_SYSTEM,
+            Error::Replay(_) => MR_ERR_REPLAY,
             Error::Failed(_) => MR_ERR_FAILED,
             _ => MR_ERR_OTHER,
         };

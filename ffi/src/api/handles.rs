@@ -56,12 +56,14 @@ pub(super) enum Kind {
     Pending = 4,
     Buffer = 5,
     Args = 6,
+    Recording = 7,
+    Bindings = 8,
     #[cfg(test)]
-    Test = 7,
+    Test = 9,
     #[cfg(test)]
-    Other = 8,
+    Other = 10,
     #[cfg(test)]
-    Lone = 9,
+    Lone = 11,
 }
 
 impl Kind {
@@ -73,6 +75,8 @@ impl Kind {
             Self::Pending,
             Self::Buffer,
             Self::Args,
+            Self::Recording,
+            Self::Bindings,
             #[cfg(test)]
             Self::Test,
             #[cfg(test)]
@@ -91,6 +95,8 @@ impl Kind {
             Self::Pending => "a detached run (mr_pending)",
             Self::Buffer => "a buffer (mr_buffer)",
             Self::Args => "task arguments (mr_args)",
+            Self::Recording => "a recording (mr_recording)",
+            Self::Bindings => "bindings of a recording (mr_bindings)",
             #[cfg(test)]
             Self::Test | Self::Other | Self::Lone => "a thing",
         }

@@ -9,6 +9,7 @@
 //! | `values`, `options` | plain structures |
 //! | `builder`, `executor`, `buffers`, `args` | making things |
 //! | `runs`, `submit`, `pending` | running graphs |
+//! | `recordings` | running them again |
 //! | `blob`, `chips`, `log` | arguments in their encoded form; workers that drive chips; the log |
 //!
 //! The files name each other by `super::`, so this tree can be compiled as a module of another
@@ -29,6 +30,7 @@ pub mod log;
 pub mod options;
 pub mod pending;
 mod raw;
+pub mod recordings;
 pub mod runs;
 pub mod status;
 pub mod submit;

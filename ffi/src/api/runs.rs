@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
-use mailring::{Error, Executor, OpenRun, RunHandle, TaskHandle};
+use mailring::{Error, Executor, OpenRun, Recording, RunHandle, TaskHandle};
 
 use super::error::{Fail, guard, guard_status, last_status};
 use super::executor::{Engine, mr_executor};
@@ -58,7 +58,11 @@ unsafe impl Object for Running {
 impl Owned for Running {}
 
 impl Running {
-    fn begin(exec: &Executor, by_callback: bool, timeout: Option<Duration>) -> Result<Self, Fail> {
+    pub(super) fn begin(
+        exec: &Executor,
+        by_callback: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Self, Fail> {
         let run = exec.begin_for(timeout)?.ok_or_else(|| {
             let why = "another run of this executor stayed open; end it first, or wait longer";
             Fail::new(MR_ERR_TIMEOUT, why)
@@ -89,6 +93,14 @@ impl Running {
             Stage::Open(opened) => Ok(opened.run.end()?),
             Stage::Closed(run) => Ok(run.wait(None).map(drop)?),
             Stage::Closing => Err(closed()),
+        }
+    }
+
+    /// Ends one that was recorded.
+    pub(super) fn end_recorded(self) -> Result<Recording, Fail> {
+        match self.stage {
+            Stage::Open(opened) => Ok(opened.run.end_recorded()?),
+            Stage::Closed(_) | Stage::Closing => Err(closed()),
         }
     }
 

@@ -73,6 +73,8 @@ pub const MR_ERR_BODY: mr_status = -37;
 pub const MR_ERR_IMPORT: mr_status = -38;
 /// The time that the caller gave has passed.
 pub const MR_ERR_TIMEOUT: mr_status = -39;
+/// A recording or bindings that cannot be replayed, as the text says.
+pub const MR_ERR_REPLAY: mr_status = -40;
 /// Another error; the text says which.
 pub const MR_ERR_OTHER: mr_status = -99;
 
@@ -111,6 +113,7 @@ const NAMES: &[(mr_status, &CStr)] = &[
     (MR_ERR_BODY, c"MR_ERR_BODY"),
     (MR_ERR_IMPORT, c"MR_ERR_IMPORT"),
     (MR_ERR_TIMEOUT, c"MR_ERR_TIMEOUT"),
+    (MR_ERR_REPLAY, c"MR_ERR_REPLAY"),
     (MR_ERR_OTHER, c"MR_ERR_OTHER"),
 ];
 

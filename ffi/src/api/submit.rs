@@ -47,7 +47,7 @@ impl mr_task {
         })
     }
 
-    fn enter(run: *const mr_run_handle, opened: &mut Opened, task: TaskHandle) -> Self {
+    pub(super) fn enter(run: *const mr_run_handle, opened: &mut Opened, task: TaskHandle) -> Self {
         let (id, place) = (task.id().0, opened.tasks.len() as u64);
         opened.tasks.push(task);
         Self { id, run: handles::number(run), place }

@@ -2,10 +2,11 @@
  * numbers that cannot be. What is refused changes nothing, and nothing crashes. */
 #include "check.h"
 
-enum { BUILDER, EXECUTOR, RUN, PENDING, BUFFER, ARGS, KINDS };
+enum { BUILDER, EXECUTOR, RUN, PENDING, BUFFER, ARGS, RECORDING, BINDINGS, KINDS };
 
 static const char *const names[KINDS] = {
-    "mr_builder", "mr_executor", "mr_run_handle", "mr_pending", "mr_buffer", "mr_args"};
+    "mr_builder", "mr_executor", "mr_run_handle", "mr_pending",
+    "mr_buffer",  "mr_args",     "mr_recording",  "mr_bindings"};
 
 /* What the executor that lives can run. */
 static mr_callable body_;
@@ -81,11 +82,19 @@ static int fill(mr_run_handle *run, void *user) {
     return 0;
 }
 
+/* Fills nothing. */
+static int empty(mr_run_handle *run, void *user) {
+    UNUSED(run), UNUSED(user);
+    return 0;
+}
+
 static void make(void **made, mr_executor *exec) {
     mr_options options = small(1);
     uint32_t two = 2;
     mr_run_handle *run;
     OK(mr_builder_new(&options, (mr_builder **)&made[BUILDER]));
+    OK(mr_record(exec, empty, NULL, (mr_recording **)&made[RECORDING]));
+    OK(mr_bindings_new(made[RECORDING], (mr_bindings **)&made[BINDINGS]));
     OK(mr_run_begin(exec, &run));
     OK(mr_run_detach(run, (mr_pending **)&made[PENDING]));
     OK(mr_run_begin(exec, (mr_run_handle **)&made[RUN]));
@@ -100,6 +109,8 @@ static void end(void **made) {
     OK(mr_pending_free(made[PENDING]));
     OK(mr_buffer_free(made[BUFFER]));
     OK(mr_args_free(made[ARGS]));
+    OK(mr_bindings_free(made[BINDINGS]));
+    OK(mr_recording_free(made[RECORDING]));
     OK(mr_executor_close(made[EXECUTOR]));
 }
 
@@ -122,6 +133,8 @@ static void handles(void) {
     mr_run_handle *run = (void *)7;
     mr_pending *pending = (void *)7;
     mr_buffer *buffer = (void *)7;
+    mr_recording *recording = (void *)7;
+    mr_bindings *bindings = (void *)7;
     mr_tensor tensor = at(0);
     mr_callable callable = 7;
     mr_task task = {7, 7, 7};
@@ -187,6 +200,20 @@ static void handles(void) {
     REFUSES(PENDING, mr_pending_wait(h, 0, &flag));
     REFUSES(PENDING, mr_pending_cancel(h, &number));
     FREES(PENDING, mr_pending_free(h));
+    REFUSES(EXECUTOR, mr_record(h, empty, NULL, &recording));
+    REFUSES(EXECUTOR, mr_run_recording(h, living[RECORDING], NULL));
+    REFUSES(RECORDING, mr_run_recording(living[EXECUTOR], h, NULL));
+    REFUSES(RECORDING, mr_recording_count(h, &size, NULL));
+    REFUSES(RECORDING, mr_recording_index(h, &task, &size));
+    REFUSES(RECORDING, mr_bindings_new(h, &bindings));
+    REFUSES(RECORDING, mr_replay(living[RUN], h, NULL, NULL, 0));
+    REFUSES(RUN, mr_replay(h, living[RECORDING], NULL, NULL, 0));
+    FREES(RECORDING, mr_recording_free(h));
+    REFUSES(BINDINGS, mr_bindings_memory(h, 0, &tensor));
+    REFUSES(BINDINGS, mr_bindings_replace(h, &tensor, &tensor));
+    REFUSES(BINDINGS, mr_bindings_scalar(h, 0, 0, 0));
+    FREES(BINDINGS, mr_bindings_free(h));
+    CHECK(recording == (void *)7 && bindings == (void *)7);
 
     /* Results are written on success only. */
     CHECK(exec == (void *)7 && run == (void *)7 && pending == (void *)7 && buffer == (void *)7);
@@ -260,6 +287,20 @@ static void nulls(void) {
     FAILS(MR_ERR_NULL, "task", mr_wait_for(living[RUN], NULL, 0, NULL));
     OK(mr_pending_wait(living[PENDING], 0, NULL));
     OK(mr_pending_cancel(living[PENDING], NULL));
+    FAILS(MR_ERR_NULL, "body", mr_record(living[EXECUTOR], NULL, NULL, (mr_recording **)&size));
+    FAILS(MR_ERR_NULL, "out", mr_record(living[EXECUTOR], empty, NULL, NULL));
+    OK(mr_recording_count(living[RECORDING], NULL, NULL));
+    FAILS(MR_ERR_NULL, "task", mr_recording_index(living[RECORDING], NULL, &size));
+    FAILS(MR_ERR_NULL, "out", mr_bindings_new(living[RECORDING], NULL));
+    FAILS(MR_ERR_NULL, "tensor", mr_bindings_memory(living[BINDINGS], 0, NULL));
+    FAILS(MR_ERR_NULL, "recorded", mr_bindings_replace(living[BINDINGS], NULL, &tensor));
+    FAILS(MR_ERR_REPLAY, "no binding 0", mr_bindings_memory(living[BINDINGS], 0, &tensor));
+    FAILS(MR_ERR_REPLAY, "no memory at 0x0", mr_bindings_replace(living[BINDINGS], &tensor, &tensor));
+    FAILS(MR_ERR_REPLAY, "no task 0", mr_bindings_scalar(living[BINDINGS], 0, 0, 0));
+    task.id = 77;
+    FAILS(MR_ERR_NOT_FOUND, "mr_task 77", mr_recording_index(living[RECORDING], &task, &size));
+    FAILS(MR_ERR_REPLAY, "no task 0", mr_replay(living[RUN], living[RECORDING], NULL, &task, 1));
+    OK(mr_replay(living[RUN], living[RECORDING], living[BINDINGS], NULL, 0));
 }
 
 static void numbers(void) {
