@@ -10,7 +10,6 @@
 //! ```
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use mailring::abi::{CallConfig, ContinuousTensor, DataType, TaskArgs};
 use mailring::{Buffer, Error, Executor, Orchestrator, TaskOptions};
@@ -108,26 +107,22 @@ struct State {
     l: ContinuousTensor,
 }
 
-/// Runs the graph once; how long that took.
-pub(crate) fn run(
-    exec: &Executor,
+/// Submits the graph once.
+pub(crate) fn submit(
+    orch: &mut Orchestrator,
     programs: Programs,
     plan: &Plan,
     matrices: &Matrices,
     options: &TaskOptions,
-) -> Result<Duration, Error> {
+) -> Result<(), Error> {
     let graph = Graph { programs, plan, matrices, options };
-    let begin = Instant::now();
-    exec.run(|orch| {
-        for head in 0..plan.shape.heads {
-            for tile in 0..plan.shape.tiles() {
-                // A scope for each tile: its state is gone once its tasks are through.
-                orch.scope(|orch| graph.submit_tile(orch, head, tile))?;
-            }
+    for head in 0..plan.shape.heads {
+        for tile in 0..plan.shape.tiles() {
+            // A scope for each tile: its state is gone once its tasks are through.
+            orch.scope(|orch| graph.submit_tile(orch, head, tile))?;
         }
-        Ok(())
-    })?;
-    Ok(begin.elapsed())
+    }
+    Ok(())
 }
 
 /// What the tasks of a run have in common.

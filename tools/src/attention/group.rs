@@ -15,14 +15,12 @@
 
 use std::error::Error as StdError;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use mailring::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs, TaskArgsView};
 use mailring::chip::{ChipError, ChipRuntime, ChipWorker};
 use mailring::limits::GROUP_SHARED_BYTES;
 use mailring::{
-    Callable, Cancelled, Error, Executor, GroupContext, Orchestrator, TaskContext, TaskOptions,
-    Worker,
+    Callable, Cancelled, Error, GroupContext, Orchestrator, TaskContext, TaskOptions, Worker,
 };
 
 use super::data::Shape;
@@ -62,26 +60,22 @@ pub(crate) fn slab_bytes(shape: &Shape, members: usize) -> usize {
     (shape.sequence * (shape.dim + 1) * members * size_of::<f32>()).next_multiple_of(1024) + 1024
 }
 
-/// Runs all heads once; how long that took.
-pub(crate) fn run(
-    exec: &Executor,
+/// Submits all heads once.
+pub(crate) fn submit(
+    orch: &mut Orchestrator,
     shape: &Shape,
     members: usize,
     matrices: &Matrices,
     options: &TaskOptions,
-) -> Result<Duration, Error> {
-    let begin = Instant::now();
-    exec.run(|orch| {
-        for head in 0..shape.heads {
-            let options = options.clone().name(format!("head {head}"));
-            orch.scope(|orch| {
-                let args = members_of(orch, shape, members, matrices, head)?;
-                orch.submit_group_with(HEAD, args, CallConfig::default(), &options).map(drop)
-            })?;
-        }
-        Ok(())
-    })?;
-    Ok(begin.elapsed())
+) -> Result<(), Error> {
+    for head in 0..shape.heads {
+        let options = options.clone().name(format!("head {head}"));
+        orch.scope(|orch| {
+            let args = members_of(orch, shape, members, matrices, head)?;
+            orch.submit_group_with(HEAD, args, CallConfig::default(), &options).map(drop)
+        })?;
+    }
+    Ok(())
 }
 
 /// The arguments of all members for one head.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use mailring::chip::ChipRuntime;
-use mailring::{Builder, Error, Executor, TaskOptions, WorkerKind};
+use mailring::{Builder, Error, Executor, Orchestrator, TaskOptions, WorkerKind};
 
 use crate::cli::{Failure, Json};
 use crate::output;
@@ -48,7 +48,8 @@ each head, on all chips at once; each chip has a share of the keys, and row maxi
 between them while they run.
 
 The JSON file holds \"max_abs_error\", \"tasks\", \"group_tasks\", \"wall_s\" {\"graph\", \"group\"} (null:
-not run), \"plain_wall_s\", \"gflop_s\", \"busy\" (of each chip), and the sizes.";
+not run), \"plain_wall_s\", \"gflop_s\", \"busy\" (of each chip), and the sizes. With --replay also
+\"replay_wall_s\" {\"graph\", \"group\"}.";
 
 /// Options of `mailring attention`.
 #[derive(Args, Debug)]
@@ -91,6 +92,10 @@ pub(crate) struct Options {
     /// [default: as long as it takes]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u16).range(1..=4000))]
     deadline: Option<u16>,
+
+    /// Also record each form and replay it, and print both side by side
+    #[arg(long)]
+    replay: bool,
 
     /// The library that drives the chips [default: the simulated chip that was built with this
     /// command]
@@ -163,7 +168,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Some(seconds) => TaskOptions::new().deadline(Duration::from_secs(seconds.into())),
         None => TaskOptions::new(),
     };
-    let bench = Bench { problem: &problem, answer: &answer, plan, chips, runs, tasks, bar };
+    let replay = options.replay;
+    let bench = Bench { problem: &problem, answer: &answer, plan, chips, runs, tasks, replay, bar };
     let graph = graph.then(|| bench.graph(chip_runtime.clone(), programs)).transpose()?;
     let group = groups.then(|| bench.group(chip_runtime, programs)).transpose()?;
     bench.bar.finish_and_clear();
@@ -209,6 +215,8 @@ struct Bench<'a> {
     chips: usize,
     runs: usize,
     tasks: TaskOptions,
+    /// Replays as well.
+    replay: bool,
     bar: ProgressBar,
 }
 
@@ -217,8 +225,8 @@ impl Bench<'_> {
         // Room for some tiles, so that chips need not wait for the submitter.
         let heap = 8 * self.plan.slab_bytes();
         let builder = Executor::builder().chip_workers(runtime).heap_bytes(heap.max(LEAST_HEAP));
-        self.measure("graph", builder, self.plan.tasks(), |exec, matrices| {
-            graph::run(exec, programs, &self.plan, matrices, &self.tasks)
+        self.measure("graph", builder, self.plan.tasks(), |orch, matrices| {
+            graph::submit(orch, programs, &self.plan, matrices, &self.tasks)
         })
     }
 
@@ -236,8 +244,8 @@ impl Bench<'_> {
             .workers(self.chips)
             .worker_factory(WorkerKind::NextLevel, factory)
             .heap_bytes(heap.max(LEAST_HEAP));
-        self.measure("groups", builder, shape.heads * self.chips, |exec, matrices| {
-            group::run(exec, &shape, self.chips, matrices, &self.tasks)
+        self.measure("groups", builder, shape.heads * self.chips, |orch, matrices| {
+            group::submit(orch, &shape, self.chips, matrices, &self.tasks)
         })
     }
 
@@ -247,7 +255,7 @@ impl Bench<'_> {
         name: &str,
         builder: Builder,
         bodies: usize,
-        work: impl Fn(&Executor, &Matrices) -> Result<Duration, Error>,
+        submit: impl Fn(&mut Orchestrator, &Matrices) -> Result<(), Error>,
     ) -> Result<Form, Failure> {
         let failed = || |error: Error| Failure::Failed(describe(name, &error));
         let exec = builder
@@ -257,12 +265,20 @@ impl Bench<'_> {
             .map_err(Failure::of("building the executor"))?;
         let matrices = Matrices::new(&exec, self.problem).map_err(failed())?;
         let (mut walls, mut error) = (Vec::with_capacity(self.runs), 0.0);
+        let mut replays = Vec::new();
+        let record = || exec.record(|orch| submit(orch, &matrices));
+        let recorded = self.replay.then(record).transpose().map_err(failed())?;
+        let recorded = recorded.map(|((), recording)| (recording.bindings(), recording));
         let mut on_processor = vec![0; self.chips];
         for run in 1..=self.runs {
             self.bar.set_message(format!("{name}, run {run} of {}", self.runs));
             matrices.spoil().map_err(failed())?;
             let before = cpu_times(&exec);
-            let wall = watched(&exec, &self.bar, None, bodies as u64, || work(&exec, &matrices));
+            let work = || {
+                let begin = Instant::now();
+                exec.run(|orch| submit(orch, &matrices)).map(|()| begin.elapsed())
+            };
+            let wall = watched(&exec, &self.bar, None, bodies as u64, work);
             walls.push(wall.map_err(failed())?.as_secs_f64());
             for ((sum, before), after) in on_processor.iter_mut().zip(before).zip(cpu_times(&exec))
             {
@@ -270,12 +286,20 @@ impl Bench<'_> {
             }
             let answer = matrices.o.to_vec().map_err(failed())?;
             error = worse(error, max_abs_error(&answer, self.answer));
+            if let Some((bindings, recording)) = &recorded {
+                matrices.spoil().map_err(failed())?;
+                let begin = Instant::now();
+                exec.replay(recording, bindings).map_err(failed())?;
+                replays.push(begin.elapsed().as_secs_f64());
+                let answer = matrices.o.to_vec().map_err(failed())?;
+                error = worse(error, max_abs_error(&answer, self.answer));
+            }
         }
         let whole = walls.iter().sum::<f64>() * 1e9;
         let busy = on_processor.into_iter().map(|ns: u64| ns as f64 / whole).collect();
         let wall = Spread::of(&walls);
         let wall = wall.ok_or_else(|| Failure::Failed("nothing was measured".to_owned()))?;
-        Ok(Form { wall, error, busy })
+        Ok(Form { wall, error, busy, replay: Spread::of(&replays) })
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Form {
     pub(crate) error: f64,
     /// Share of the time in which each chip's worker was on a processor.
     pub(crate) busy: Vec<f64>,
+    /// Seconds of replays, if there were any.
+    pub(crate) replay: Option<Spread>,
 }
 
 /// All figures.
@@ -57,7 +59,7 @@ impl Report {
     pub(crate) fn json(&self) -> Value {
         let Shape { heads, sequence, dim, tile } = *self.shape();
         let of = |figure: &dyn Fn(&Form) -> Value| json!({ "graph": self.graph.as_ref().map(figure), "group": self.group.as_ref().map(figure) });
-        json!({
+        let mut all = json!({
             "chips": self.chips,
             "heads": heads,
             "sequence": sequence,
@@ -76,7 +78,12 @@ impl Report {
             "busy": of(&|form| json!(form.busy)),
             "plain_wall_s": self.plain,
             "plain_gflop_s": self.gflop_s(self.plain),
-        })
+        });
+        let forms = [&self.graph, &self.group];
+        if forms.into_iter().flatten().any(|form| form.replay.is_some()) {
+            all["replay_wall_s"] = of(&|form| json!(form.replay.map(|wall| wall.median)));
+        }
+        all
     }
 
     pub(crate) fn text(&self) -> String {
@@ -146,7 +153,7 @@ impl Report {
             "-"
         )?;
         for (name, form) in [("graph", &self.graph), ("groups", &self.group)] {
-            let Some(Form { wall, error, busy }) = form else { continue };
+            let Some(Form { wall, error, busy, replay }) = form else { continue };
             let busy: Vec<_> = busy.iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
             writeln!(
                 out,
@@ -156,6 +163,16 @@ impl Report {
                 number(self.gflop_s(wall.median)),
                 busy.join(", ")
             )?;
+            if let Some(wall) = replay {
+                writeln!(
+                    out,
+                    "  {:<10} {:>10}   {:<23} {:>8}",
+                    ".. replay",
+                    s(wall.median),
+                    format!("{} .. {}", s(wall.min), s(wall.max)),
+                    number(self.gflop_s(wall.median)),
+                )?;
+            }
         }
         writeln!(out)?;
         writeln!(
@@ -185,6 +202,7 @@ mod chip_tests {
             wall: Spread { median: 0.5, min: 0.25, max: 1.0 },
             error,
             busy: vec![0.5, 1.0],
+            replay: None,
         };
         let shape = Shape { heads: 2, sequence: 100, dim: 10, tile: 40 };
         Report {

@@ -4,7 +4,10 @@ use std::error::Error as StdError;
 use std::time::{Duration, Instant};
 
 use mailring::abi::{CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
-use mailring::{Buffer, BuildError, Builder, Callable, Error, Executor, Mode, TaskOptions};
+use mailring::{
+    Buffer, BuildError, Builder, Callable, Error, Executor, Mode, Orchestrator, Recording,
+    TaskOptions,
+};
 
 use super::kernels::{self, Covariance};
 use super::tiles::{Step, Tiles, factor_steps, fill_steps, index, tiles_of};
@@ -96,14 +99,38 @@ impl Engine {
         function: impl Fn(Step) -> Callable,
     ) -> Result<Duration, Error> {
         let begin = Instant::now();
-        self.exec.run(|orch| {
-            let across = self.problem.across;
-            for step in fill_steps(across).chain(factor_steps(across)) {
-                let args = self.arguments(step)?;
-                orch.submit_with(function(step), args, CallConfig::default(), options)?;
-            }
-            Ok(())
-        })?;
+        self.exec.run(|orch| self.submit(orch, options, function))?;
+        Ok(begin.elapsed())
+    }
+
+    fn submit(
+        &self,
+        orch: &mut Orchestrator,
+        options: &TaskOptions,
+        function: impl Fn(Step) -> Callable,
+    ) -> Result<(), Error> {
+        let across = self.problem.across;
+        for step in fill_steps(across).chain(factor_steps(across)) {
+            let args = self.arguments(step)?;
+            orch.submit_with(function(step), args, CallConfig::default(), options)?;
+        }
+        Ok(())
+    }
+
+    /// The factorisation, and the same graph with bodies that do nothing, recorded.
+    pub(crate) fn record(&self) -> Result<[Recording; 2], Error> {
+        let of = |step| self.functions.of(step);
+        let (_, whole) = self.exec.record(|orch| self.submit(orch, &self.options, of))?;
+        let empty = |_| self.functions.empty;
+        let (_, empty) = self.exec.record(|orch| self.submit(orch, &TaskOptions::new(), empty))?;
+        Ok([whole, empty])
+    }
+
+    /// Runs a recorded graph; how long that took.
+    pub(crate) fn replay(&self, recording: &Recording) -> Result<Duration, Error> {
+        let bindings = recording.bindings();
+        let begin = Instant::now();
+        self.exec.replay(recording, &bindings)?;
         Ok(begin.elapsed())
     }
 
@@ -222,6 +249,12 @@ mod tests {
             assert_eq!(engine.factor().expect("a factor").distance(&serial), 0.0);
         }
         engine.empty().expect("run");
+        let [whole, empty] = engine.record().expect("a recording");
+        for _ in 0..5 {
+            engine.replay(&empty).expect("replay");
+            engine.replay(&whole).expect("replay");
+            assert_eq!(engine.factor().expect("a factor").distance(&serial), 0.0);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use mailring::Mode;
+use mailring::{Mode, Recording};
 
 use crate::cli::{Failure, Json};
 use crate::output;
@@ -39,10 +39,13 @@ Examples:
   mailring gp                          both modes, all processors
   mailring gp --tile 64 --workers 4    smaller tiles, more tasks
   mailring gp --kill 20                kill workers in the middle of it
+  mailring gp --tile 32 --replay       record the graph once and replay it
   mailring gp --mode process --json gp.json
 
 The JSON file holds \"tasks\", \"wall_s\" {\"process\", \"thread\", \"serial\"} (null: not run),
-\"overhead_ns_per_task\", \"residual\", \"rmse\", \"rmse_mean\", \"killed\".";
+\"overhead_ns_per_task\", \"residual\", \"rmse\", \"rmse_mean\", \"killed\". With --replay also \"replay\":
+\"wall_s\" {\"process\", \"thread\"}, \"overhead_ns_per_task\" {\"process\", \"thread\"} and
+\"fresh_overhead_ns_per_task\" {\"process\", \"thread\"}.";
 
 /// Options of `mailring gp`.
 #[derive(Args, Debug)]
@@ -70,6 +73,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u16).range(0..=10_000))]
     kill: u16,
+
+    /// Also record the graph and replay it, and print both side by side
+    #[arg(long)]
+    replay: bool,
 
     #[command(flatten)]
     json: Json,
@@ -119,6 +126,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
     let mut bench = Bench::new(&problem, usize::from(options.runs), process, thread)?;
     let kills = if kills > 0 { Some(bench.kill(kills, workers)?) } else { None };
+    if options.replay {
+        bench.record()?;
+    }
     bench.measure(kills.is_some())?;
     let quality = model::quality(&split, RBF, bench.any_factor());
     let report = Report {
@@ -161,6 +171,8 @@ fn judge(report: &Report) -> Result<(), Failure> {
 struct Tally {
     walls: Vec<f64>,
     overheads: Vec<f64>,
+    replays: Vec<f64>,
+    replay_overheads: Vec<f64>,
     residual: f64,
     difference: f64,
 }
@@ -170,7 +182,14 @@ impl Tally {
         let wall = Spread::of(&self.walls);
         let wall = wall.ok_or_else(|| Failure::Failed("nothing was measured".to_owned()))?;
         let Self { residual, difference, .. } = self;
-        Ok(Way { wall, residual, difference, overhead: Spread::of(&self.overheads) })
+        Ok(Way {
+            wall,
+            residual,
+            difference,
+            overhead: Spread::of(&self.overheads),
+            replay: Spread::of(&self.replays),
+            replay_overhead: Spread::of(&self.replay_overheads),
+        })
     }
 }
 
@@ -179,6 +198,8 @@ struct Lane {
     engine: Engine,
     tally: Tally,
     factor: Option<Tiles>,
+    /// The factorisation, and its graph with empty bodies.
+    recorded: Option<[Recording; 2]>,
 }
 
 /// Everything that is run.
@@ -202,7 +223,7 @@ impl<'a> Bench<'a> {
         process: Option<Engine>,
         thread: Option<Engine>,
     ) -> Result<Self, Failure> {
-        let lane = |engine| Lane { engine, tally: Tally::default(), factor: None };
+        let lane = |engine| Lane { engine, tally: Tally::default(), factor: None, recorded: None };
         let (process, thread) = (process.map(lane), thread.map(lane));
         let tasks = census(problem.across).iter().sum::<usize>() as u64;
         let lanes = 1 + u64::from(process.is_some()) + u64::from(thread.is_some());
@@ -237,6 +258,7 @@ impl<'a> Bench<'a> {
             for (way, lane) in process.into_iter().chain(thread) {
                 self.bar.set_message(format!("{way}, run {run} of {}", self.runs));
                 lane.factorise(&self.bar, None, self.tasks)?;
+                lane.replay()?;
             }
         }
         self.bar.finish_and_clear();
@@ -245,6 +267,14 @@ impl<'a> Bench<'a> {
             lane.check(&self.matrix)?;
             lane.compare(&self.serial_factor);
             lane.time_empty_graph(self.tasks)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<(), Failure> {
+        for lane in self.process.iter_mut().chain(&mut self.thread) {
+            let recorded = lane.engine.record().map_err(Failure::of("recording the graph"))?;
+            lane.recorded = Some(recorded);
         }
         Ok(())
     }
@@ -295,6 +325,15 @@ impl Lane {
         Ok(())
     }
 
+    /// The same by a replay, if the graph was recorded.
+    fn replay(&mut self) -> Result<(), Failure> {
+        if let Some([whole, _]) = &self.recorded {
+            let wall = self.engine.replay(whole).map_err(Failure::of("the replay"))?;
+            self.tally.replays.push(wall.as_secs_f64());
+        }
+        Ok(())
+    }
+
     /// Checks the factor of the last run.
     fn check(&mut self, matrix: &Tiles) -> Result<(), Failure> {
         let factor = self.engine.factor().map_err(Failure::of("reading the factor"))?;
@@ -314,6 +353,10 @@ impl Lane {
         for _ in 0..EMPTY_RUNS {
             let wall = self.engine.empty().map_err(Failure::of("the graph of empty bodies"))?;
             self.tally.overheads.push(wall.as_nanos() as f64 / tasks as f64);
+            if let Some([_, empty]) = &self.recorded {
+                let wall = self.engine.replay(empty).map_err(Failure::of("the empty replay"))?;
+                self.tally.replay_overheads.push(wall.as_nanos() as f64 / tasks as f64);
+            }
         }
         Ok(())
     }

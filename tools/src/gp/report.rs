@@ -21,6 +21,9 @@ pub(crate) struct Way {
     pub(crate) difference: f64,
     /// Nanoseconds a task with empty bodies; not for the serial way.
     pub(crate) overhead: Option<Spread>,
+    /// Wall time and overhead of replays, if there were any.
+    pub(crate) replay: Option<Spread>,
+    pub(crate) replay_overhead: Option<Spread>,
 }
 
 /// What became of the kills.
@@ -70,7 +73,7 @@ impl Report {
 
     pub(crate) fn json(&self) -> Value {
         let seconds = |way: Option<Way>| way.map(|way| way.wall.median);
-        json!({
+        let mut all = json!({
             "tasks": self.tasks(),
             "wall_s": {
                 "process": seconds(self.process),
@@ -82,7 +85,20 @@ impl Report {
             "rmse": self.quality.rmse,
             "rmse_mean": self.quality.rmse_mean,
             "killed": self.kills.map_or(0, |kills| kills.inside),
-        })
+        });
+        let ways = [self.process, self.thread];
+        if ways.iter().flatten().any(|way| way.replay.is_some()) {
+            let of = |figure: &dyn Fn(Way) -> Option<Spread>| {
+                let [process, thread] = ways.map(|way| Some(figure(way?)?.median));
+                json!({ "process": process, "thread": thread })
+            };
+            all["replay"] = json!({
+                "wall_s": of(&|way| way.replay),
+                "overhead_ns_per_task": of(&|way| way.replay_overhead),
+                "fresh_overhead_ns_per_task": of(&|way| way.overhead),
+            });
+        }
+        all
     }
 
     pub(crate) fn text(&self) -> String {
@@ -149,6 +165,20 @@ impl Report {
                 "  {name:<10} {:>10}   {:<23} {speed_up:>8}   {overhead:>15}",
                 s(wall.median),
                 format!("{} .. {}", s(wall.min), s(wall.max)),
+            )?;
+        }
+        for (name, way) in ways {
+            let replay = way.and_then(|way| Some((way.replay?, way.replay_overhead)));
+            let Some((wall, overhead)) = replay else { continue };
+            let s = |seconds: f64| time(seconds * 1e9);
+            let speed_up = format!("{}x", number(self.serial.wall.median / wall.median));
+            let overhead = overhead.map_or_else(|| "-".to_owned(), |o| time(o.median));
+            writeln!(
+                out,
+                "  {:<10} {:>10}   {:<23} {speed_up:>8}   {overhead:>15}",
+                "replay",
+                s(wall.median),
+                format!("{} .. {} ({name})", s(wall.min), s(wall.max)),
             )?;
         }
         writeln!(out)?;
