@@ -86,11 +86,13 @@ fn measure(run: &mut Run) -> Measured {
     ];
     #[cfg(feature = "peers")]
     systems.extend(pools(PROCESSORS)?);
-    #[cfg(not(feature = "peers"))]
-    run.missing(
-        "Task Bench of rayon, crossbeam-channel, tokio",
-        "built without the feature `peers`",
-    );
+    if cfg!(not(feature = "peers")) {
+        let what = "Task Bench of rayon, crossbeam-channel, tokio";
+        run.missing(what, "built without the feature `peers`");
+    }
+    if processors.len() < PROCESSORS {
+        run.note("Task Bench: both workers have one processor, the only one here");
+    }
     for system in &mut systems {
         for pattern in Pattern::ALL {
             verify(&mut **system, pattern, WIDTH, 100)?;
