@@ -39,6 +39,21 @@ pub(super) struct Exactly<'a> {
     pub(super) ranges: &'a mut RangeMap,
     /// The first task of the open run.
     pub(super) first: u64,
+    scopes: &'a ScopeStack,
+    heaps: &'a [(u64, u64); HEAP_RINGS],
+}
+
+impl Exactly<'_> {
+    /// Takes slabs for outputs of the next task, which writes all of them: the address of the first,
+    /// if there is room right now.
+    pub(super) fn take_slabs(&mut self, parts: &[u64], maker: Maker) -> Option<u64> {
+        take_slabs(self.window, self.scopes, self.heaps, parts, true, maker)
+    }
+
+    /// The slab that holds all of the range: its ring, and its number there.
+    pub(super) fn slab_of(&mut self, bytes: &Range<u64>) -> Option<(usize, usize)> {
+        find_slab(self.window, self.heaps, bytes)
+    }
 }
 
 /// Everything that only the submitter writes.
@@ -199,6 +214,8 @@ impl InFlight {
             window: &mut self.window,
             ranges: self.map.ranges()?,
             first: self.runs.open().first,
+            scopes: &self.scopes,
+            heaps: &self.heaps,
         })
     }
 
@@ -254,7 +271,7 @@ impl InFlight {
     #[inline]
     pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64) -> bool {
         let Some(slab) = self.slab_of(bytes) else { return false };
-        slab.last_use = Some(slab.last_use.map_or(task, |last| last.max(task)));
+        slab.note_use(task);
         true
     }
 
@@ -287,10 +304,8 @@ impl InFlight {
     }
 
     fn slab_of(&mut self, bytes: &Range<u64>) -> Option<&mut Slab> {
-        let inside = |&(base, size): &(u64, u64)| base <= bytes.start && bytes.end <= base + size;
-        let heap = self.heaps.iter().position(inside)?;
-        let offset = bytes.start - self.heaps[heap].0;
-        self.window.heap(heap).slab_of(offset, bytes.end - bytes.start)
+        let (ring, number) = find_slab(&mut self.window, &self.heaps, bytes)?;
+        self.window.heap(ring).slab(number)
     }
 
     // ---- room -----------------------------------------------------------------------------------
@@ -349,12 +364,10 @@ impl InFlight {
         used: bool,
         maker: Maker,
     ) -> Result<u64, Error> {
-        let (index, scope) = (self.scopes.heap_ring(), self.scopes.current());
-        let owner = Owner { task: self.window.next(), used, maker, scope };
-        let Some(offset) = self.window.heap(index).take_parts(parts, &owner) else {
+        let taken = take_slabs(&mut self.window, &self.scopes, &self.heaps, parts, used, maker);
+        let Some(address) = taken else {
             return Err(Error::Failed("a heap ring had room and then had none".to_owned()));
         };
-        let address = self.heaps[index].0 + offset;
         // What is known of these bytes is from an earlier life. (Ranges that the next task writes as
         // a whole are superseded by it anyway; single addresses inside of them are not.)
         if !used || self.map.hazards() == Hazards::Compatible {
@@ -540,6 +553,32 @@ impl InFlight {
         }
         self.shared.names.name(head.route.kind, head.callable)
     }
+}
+
+/// Takes slabs side by side in the heap ring of this depth; the address of the first.
+fn take_slabs(
+    window: &mut Window,
+    scopes: &ScopeStack,
+    heaps: &[(u64, u64); HEAP_RINGS],
+    parts: &[u64],
+    used: bool,
+    maker: Maker,
+) -> Option<u64> {
+    let (ring, scope) = (scopes.heap_ring(), scopes.current());
+    let owner = Owner { task: window.next(), used, maker, scope };
+    Some(heaps[ring].0 + window.heap(ring).take_parts(parts, &owner)?)
+}
+
+/// The slab that holds all of the range: its ring, and its number there.
+fn find_slab(
+    window: &mut Window,
+    heaps: &[(u64, u64); HEAP_RINGS],
+    bytes: &Range<u64>,
+) -> Option<(usize, usize)> {
+    let inside = |&(base, size): &(u64, u64)| base <= bytes.start && bytes.end <= base + size;
+    let ring = heaps.iter().position(inside)?;
+    let number = window.heap(ring).find(bytes.start - heaps[ring].0, bytes.end - bytes.start)?;
+    Some((ring, number))
 }
 
 fn scope_error(error: ScopeError) -> Error {

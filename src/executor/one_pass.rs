@@ -1,19 +1,22 @@
 //! The usual submit, in one pass over the tensors: a single task without options, whose tensors are
-//! parts of buffers, each of which the map knows as exactly this range.
+//! parts of buffers and slabs, each of which the map knows as exactly this range, and outputs to be
+//! allocated for which there is room.
 //!
 //! It looks first and changes nothing; then it notes, enters and publishes. The questions are those of
 //! the general submit (`request`, `plan`, `in_flight`), asked by the same functions; whatever is not
 //! usual, be it wrong or merely rare, is left to that.
 
 use super::buffer_allocator::HeldBuffers;
-use super::in_flight::{Exactly, InFlight};
+use super::handle::Named;
+use super::in_flight::InFlight;
 use super::request::is_submittable;
 use crate::abi::{BLOB_HEADER, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
-use crate::graph::Producer;
+use crate::graph::{Producer, RangeMap};
 use crate::ids::{Callable, WorkerKind};
-use crate::limits::INLINE_ARGS;
+use crate::limits::{HEAP_ALIGN, INLINE_ARGS};
 use crate::mailbox::descriptor::{ANYWHERE, Head, Route};
 use crate::ring::dist_ring::Needs;
+use crate::ring::heap::Maker;
 use crate::ring::slot::NO_FAILED_ROOT;
 
 /// Tensors of a task that goes this way, at most: as many as fit into its descriptor.
@@ -34,10 +37,21 @@ pub(super) struct Plain {
 /// Where a tensor was found.
 #[derive(Clone, Copy, Default)]
 struct Found {
-    /// The number of its buffer.
-    buffer: u32,
+    holder: Holder,
     /// Its range in the map, or [`UNORDERED`].
     range: u32,
+}
+
+/// What has the bytes of a tensor.
+#[derive(Clone, Copy, Default)]
+enum Holder {
+    /// The submit is to allocate them.
+    #[default]
+    Nobody,
+    /// The buffer of this number.
+    Buffer(u32),
+    /// The slab of this number, in this ring.
+    Slab(u32, u32),
 }
 
 /// The map is not asked for tensors without an order.
@@ -48,6 +62,8 @@ const UNORDERED: u32 = u32::MAX;
 pub(super) struct OnePass {
     found: [Found; TENSORS],
     producers: Vec<Producer>,
+    /// Bytes of each output to allocate.
+    outputs: Vec<u64>,
     /// For tests: no submit is usual; how many were.
     #[cfg(test)]
     pub(super) off: bool,
@@ -56,7 +72,7 @@ pub(super) struct OnePass {
 }
 
 impl OnePass {
-    /// The number of the task. `None`: it is not usual, and nothing was changed.
+    /// The number of the task, and what was allocated. `None`: it is not usual, and nothing was changed.
     #[inline(always)]
     pub(super) fn submit(
         &mut self,
@@ -64,7 +80,7 @@ impl OnePass {
         buffers: &mut HeldBuffers,
         plain: Plain,
         args: &mut TaskArgs,
-    ) -> Option<u64> {
+    ) -> Option<(u64, Option<Named>)> {
         #[cfg(test)]
         if self.off {
             return None;
@@ -73,12 +89,12 @@ impl OnePass {
         if !is_submittable(in_flight, kind, callable, typed) {
             return None;
         }
-        let Exactly { shared, window, ranges, first } = in_flight.exactly()?;
-        if !buffers.is_current(&shared.buffers) {
+        let mut exactly = in_flight.exactly()?;
+        if !buffers.is_current(&exactly.shared.buffers) {
             return None;
         }
-        let beside_typed = shared.is_typed();
-        let (task, tail) = (window.next(), window.tail());
+        let (first, beside_typed) = (exactly.first, exactly.shared.is_typed());
+        let (task, tail) = (exactly.window.next(), exactly.window.tail());
 
         // Look.
         let (tensors, tags) = args.in_order()?;
@@ -87,17 +103,31 @@ impl OnePass {
             return None;
         }
         self.producers.clear();
+        self.outputs.clear();
         for index in 0..count {
             let (tensor, tag) = (&tensors[index], tags[index]);
             let (start, bytes) = (tensor.data(), tensor.quick_nbytes()?);
-            if start == 0 || bytes == 0 {
+            if bytes == 0 {
                 return None;
+            }
+            if start == 0 {
+                if tag != TensorArgType::Output {
+                    return None;
+                }
+                self.outputs.push(bytes);
+                self.found[index] = Found { holder: Holder::Nobody, range: UNORDERED };
+                continue;
             }
             let bytes = start..start + bytes;
-            let buffer = buffers.find(&bytes)?;
-            if buffers.record(buffer)?.is_import() {
-                return None;
-            }
+            let holder = match buffers.find(&bytes) {
+                Some(number) if buffers.record(number)?.is_import() => return None,
+                Some(number) => Holder::Buffer(number),
+                None => {
+                    let (ring, number) = exactly.slab_of(&bytes)?;
+                    Holder::Slab(ring as u32, number as u32)
+                }
+            };
+            let ranges = &*exactly.ranges;
             let mut range = UNORDERED;
             if tag != TensorArgType::NoDep {
                 range = ranges.exact(&bytes)?;
@@ -116,20 +146,39 @@ impl OnePass {
             } else if beside_typed && !typed {
                 return None;
             }
-            self.found[index] = Found { buffer, range };
+            self.found[index] = Found { holder, range };
         }
 
         // Note what is used; then nobody may have it already.
         for (found, &tag) in self.found[..count].iter().zip(tags) {
-            let writes = !beside_typed || tag != TensorArgType::Input;
-            if let Some(record) = buffers.record(found.buffer) {
-                record.note_use(task, writes);
+            match found.holder {
+                Holder::Nobody => {}
+                Holder::Buffer(number) => {
+                    let writes = !beside_typed || tag != TensorArgType::Input;
+                    if let Some(record) = buffers.record(number) {
+                        record.note_use(task, writes);
+                    }
+                }
+                Holder::Slab(ring, number) => {
+                    if let Some(slab) = exactly.window.heap(ring as usize).slab(number as usize) {
+                        slab.note_use(task);
+                    }
+                }
             }
         }
         let needs = Needs { edges: self.producers.len() as u64, ..Needs::default() };
-        let reserved = if shared.accesses.are_some() { None } else { window.reserve(needs) };
+        let (mut at, mut reserved) = (None, None);
+        if !exactly.shared.accesses.are_some() {
+            if !self.outputs.is_empty() && exactly.window.has_room(1, needs) {
+                let maker = Maker::Task(kind as u8, callable.0);
+                at = exactly.take_slabs(&self.outputs, maker);
+            }
+            if self.outputs.is_empty() || at.is_some() {
+                reserved = exactly.window.reserve(needs);
+            }
+        }
         let Some(reserved) = reserved else {
-            take_back(buffers, args, task);
+            take_back(in_flight, buffers, args, task);
             return None;
         };
 
@@ -141,23 +190,49 @@ impl OnePass {
         for (found, &tag) in self.found[..count].iter().zip(tags) {
             if found.range != UNORDERED {
                 match tag.writes() {
-                    true => ranges.write_at(found.range, task),
-                    false => ranges.read_at(found.range, task, tail),
+                    true => exactly.ranges.write_at(found.range, task),
+                    false => exactly.ranges.read_at(found.range, task, tail),
                 }
             }
         }
+        // Not before: the map may sweep, and what was found is alive only now.
+        let named = at.and_then(|at| self.allocate(exactly.ranges, at, args, task));
         if beside_typed && !typed {
             args.mark_read_only();
         }
         let route = Route { kind: kind as u8, flags: 0, target: ANYWHERE };
         let head = Head::single(task, callable.0, config, route);
         // SAFETY: this is the submitter, and the slot was reserved just now.
-        unsafe { window.descriptors().write_inline(reserved.slot, &head, args) };
+        unsafe { exactly.window.descriptors().write_inline(reserved.slot, &head, args) };
         if args.tensors().len() > 2 {
-            window.fetch_more(reserved.slot); // who submits such a task submits more of them
+            exactly.window.fetch_more(reserved.slot); // who submits such a task submits more of them
         }
-        window.publish(&reserved, route, &self.producers, NO_FAILED_ROOT);
-        Some(task)
+        exactly.window.publish(&reserved, route, &self.producers, NO_FAILED_ROOT);
+        Some((task, named))
+    }
+
+    /// Gives outputs their addresses, from this one on, and enters `task` as their writer.
+    #[inline(never)]
+    fn allocate(
+        &self,
+        ranges: &mut RangeMap,
+        mut at: u64,
+        args: &mut TaskArgs,
+        task: u64,
+    ) -> Option<Named> {
+        let mut named = None;
+        let mut sizes = self.outputs.iter();
+        for (argument, (tensor, _)) in args.tensors_mut().enumerate() {
+            if tensor.data() == 0
+                && let Some(&bytes) = sizes.next()
+            {
+                tensor.set_data(at);
+                ranges.write(&(at..at + bytes), u32::MAX, task);
+                at += bytes.next_multiple_of(HEAP_ALIGN as u64);
+                Named::add(&mut named, argument, *tensor);
+            }
+        }
+        named
     }
 }
 
@@ -177,9 +252,10 @@ fn wait_for(producers: &mut Vec<Producer>, task: u64, data: bool) -> bool {
 
 /// There is no room, or somebody of the host has bytes of a buffer.
 #[cold]
-fn take_back(buffers: &mut HeldBuffers, args: &TaskArgs, task: u64) {
+fn take_back(in_flight: &mut InFlight, buffers: &mut HeldBuffers, args: &TaskArgs, task: u64) {
     for tensor in args.tensors() {
-        let bytes = tensor.quick_nbytes().unwrap_or(0);
-        buffers.unmark(&(tensor.data()..tensor.data() + bytes), task);
+        let bytes = tensor.data()..tensor.data() + tensor.quick_nbytes().unwrap_or(0);
+        in_flight.unmark(&bytes, task);
+        buffers.unmark(&bytes, task);
     }
 }

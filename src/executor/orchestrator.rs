@@ -624,8 +624,9 @@ impl Orchestrator {
         if self.recorder.is_some() {
             return None; // it goes the long way, where it is taken down
         }
-        let seq = self.one_pass.submit(&mut self.in_flight, self.planner.buffers(), plain, args)?;
-        Some(TaskHandle { seq, executor: self.shared().id, tensors: None })
+        let buffers = self.planner.buffers();
+        let (seq, tensors) = self.one_pass.submit(&mut self.in_flight, buffers, plain, args)?;
+        Some(TaskHandle { seq, executor: self.shared().id, tensors })
     }
 
     #[cold]

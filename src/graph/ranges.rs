@@ -375,7 +375,7 @@ impl RangeMap {
 
     /// `task` writes the range: what was known of it is superseded.
     #[inline]
-    pub(super) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64) {
+    pub(crate) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64) {
         match self.exact_near(guess, range) {
             Some(index) => self.write_at(index, task),
             None => self.write_any(range, task),

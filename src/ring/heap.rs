@@ -59,6 +59,12 @@ impl Slab {
     pub fn bytes(&self) -> u64 {
         self.end - self.begin
     }
+
+    /// `task` names it.
+    #[inline]
+    pub fn note_use(&mut self, task: u64) {
+        self.last_use = Some(self.last_use.map_or(task, |last| last.max(task)));
+    }
 }
 
 /// Whom slabs that are made together belong to.
@@ -162,13 +168,26 @@ impl HeapRing {
 
     /// The live slab of which `offset..offset + len` are bytes that were asked for.
     pub fn slab_of(&mut self, offset: u64, len: u64) -> Option<&mut Slab> {
+        let number = self.find(offset, len)?;
+        self.slab(number)
+    }
+
+    /// The number of that slab, for [`slab`](Self::slab); it stands until slabs are given back.
+    #[inline]
+    pub fn find(&self, offset: u64, len: u64) -> Option<usize> {
         let cursor = self.span.cursor_of(offset);
         // The usual case: the newest slab, or close to it.
         let index = match self.slabs.back() {
             Some(last) if last.begin <= cursor => self.slabs.len() - 1,
             _ => self.slabs.partition_point(|s| s.begin <= cursor).checked_sub(1)?,
         };
-        let slab = &mut self.slabs[index];
-        (slab.begin <= cursor && cursor.checked_add(len)? <= slab.begin + slab.len).then_some(slab)
+        let slab = self.slabs.get(index)?;
+        (slab.begin <= cursor && cursor.checked_add(len)? <= slab.begin + slab.len).then_some(index)
+    }
+
+    /// The slab of this number.
+    #[inline]
+    pub fn slab(&mut self, number: usize) -> Option<&mut Slab> {
+        self.slabs.get_mut(number)
     }
 }

@@ -1,6 +1,7 @@
 //! The submit in one pass beside the general one: two executors are given the same submits, at random,
 //! and have to say and publish the same.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +26,8 @@ struct Side {
     callables: [Callable; 4],
     open: Arc<AtomicBool>,
     inside: Arc<AtomicBool>,
+    /// Outputs that were allocated in the run.
+    slabs: RefCell<Vec<ContinuousTensor>>,
 }
 
 impl Side {
@@ -48,13 +51,21 @@ impl Side {
         let callables = [empty, fails, stay, other].map(Result::unwrap);
         let exec = builder.build().unwrap();
         let buffers = (0..BUFFERS).map(|_| exec.buffer(LEN).unwrap()).collect();
-        Self { exec, buffers, callables, open, inside }
+        Self { exec, buffers, callables, open, inside, slabs: RefCell::default() }
     }
 
     fn tensor(&self, drawn: &Drawn) -> ContinuousTensor {
         let offset = drawn.cell as u64 * 8;
+        let slabs = self.slabs.borrow();
         let address = match drawn.place {
-            Place::Cell => self.buffers[drawn.buffer].address() + offset,
+            Place::Slab { part } if !slabs.is_empty() => {
+                let slab = slabs[drawn.cell % slabs.len()];
+                if !part {
+                    return slab;
+                }
+                slab.data()
+            }
+            Place::Cell | Place::Slab { .. } => self.buffers[drawn.buffer].address() + offset,
             Place::Null => 0,
             Place::Nowhere => 8 + offset,
         };
@@ -69,7 +80,12 @@ impl Side {
                 return format!("{index}+{offset}");
             }
         }
-        if address > 1000 { "slab".to_owned() } else { address.to_string() }
+        let slabs = self.slabs.borrow();
+        match slabs.iter().position(|slab| slab.data() == address) {
+            Some(index) => format!("slab {index}"),
+            None if address > 1000 => "slab".to_owned(),
+            None => address.to_string(),
+        }
     }
 
     fn args(&self, task: &Task) -> TaskArgs {
@@ -103,7 +119,13 @@ impl Side {
             orch.try_submit(callable, args, config).map_err(|refused| refused.error)
         };
         let mut said = match submitted {
-            Ok(handle) => self.published(orch, handle.seq),
+            Ok(handle) => {
+                let named: Vec<usize> =
+                    (0..8).filter(|&index| handle.tensor(index).is_ok()).collect();
+                let all = named.iter().map(|&index| handle.tensor(index).unwrap());
+                self.slabs.borrow_mut().extend(all.filter(|tensor| tensor.data() != 0));
+                format!("{} {named:?}", self.published(orch, handle.seq))
+            }
             Err(error) => without_addresses(&format!("{error:?}")),
         };
         let mut number = 0;
@@ -134,6 +156,7 @@ impl Side {
     /// A run: tasks that are through when the others come, of which some may have failed; then more
     /// than there is room for, while the worker stays in one. The second is how many went in one pass.
     fn run(&self, random: &mut Random, off: bool) -> (Vec<String>, usize) {
+        self.slabs.borrow_mut().clear();
         let mut orch = self.exec.begin().unwrap();
         (orch.one_pass.off, orch.one_pass.taken) = (off, 0);
         let mut said = Vec::new();
@@ -179,6 +202,10 @@ fn without_addresses(text: &str) -> String {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Cell,
+    /// One of the outputs that were allocated, or the first element of it.
+    Slab {
+        part: bool,
+    },
     Null,
     Nowhere,
 }
@@ -209,15 +236,18 @@ fn draw(random: &mut Random) -> Task {
     let count = if random.chance(90) { 1 + random.below(3) } else { 4 + random.below(4) };
     let tensors: Vec<_> = (0..count)
         .map(|_| {
-            let place = match random.below(60) {
-                0 => Place::Null,
-                1 => Place::Nowhere,
-                _ => Place::Cell,
+            let tag = TAGS[random.below(TAGS.len())];
+            let (place, tag) = match random.below(60) {
+                0 => (Place::Null, tag),
+                1 => (Place::Nowhere, tag),
+                2..=7 => (Place::Null, Output),
+                8..=15 => (Place::Slab { part: random.chance(20) }, tag),
+                _ => (Place::Cell, tag),
             };
             let len = if random.chance(92) { 1 } else { random.below(4) as u32 };
             let drawn =
                 Drawn { place, buffer: random.below(BUFFERS), cell: random.below(LEN), len };
-            (drawn, TAGS[random.below(TAGS.len())])
+            (drawn, tag)
         })
         .collect();
     Task {
