@@ -23,9 +23,24 @@ const HEADER: f64 = 64.0;
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
 
+/// A colour for each name, the same in all panels.
+#[derive(Default)]
+struct Palette(Vec<String>);
+
+impl Palette {
+    fn of(&mut self, name: &str) -> &'static str {
+        let at = self.0.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.0.push(name.to_owned());
+            self.0.len() - 1
+        });
+        COLOURS[at % COLOURS.len()]
+    }
+}
+
 /// The whole picture, or `None` if nothing can be drawn.
 pub(super) fn svg(title: &str, subtitle: &str, figures: &Figures) -> Option<String> {
     let mut panels: Vec<Drawing> = Vec::new();
+    let mut palette = Palette::default();
     for (section, raw) in &figures.sections {
         for bars in section.bars {
             let value = |key| {
@@ -35,12 +50,12 @@ pub(super) fn svg(title: &str, subtitle: &str, figures: &Figures) -> Option<Stri
             let all = bars.bars.iter().filter_map(|&(label, key)| Some((label, value(key)?)));
             let all: Vec<_> = all.filter(|(_, value)| *value > 0.0).collect();
             if !all.is_empty() {
-                panels.push(draw_bars(bars, &all));
+                panels.push(draw_bars(bars, &all, &mut palette));
             }
         }
         for panel in section.panels {
             let lines: Vec<_> = raw.series.iter().filter(|s| s.panel == panel.name).collect();
-            panels.extend(draw_lines(panel, &lines));
+            panels.extend(draw_lines(panel, &lines, &mut palette));
         }
     }
     if panels.is_empty() {
@@ -72,7 +87,7 @@ struct Drawing(String);
 impl Drawing {
     fn titled(title: &str) -> Self {
         let mut drawing = Self(String::new());
-        drawing.text(LEFT, 24.0, "start", "font-size=\"14\" font-weight=\"bold\"", title);
+        drawing.text(16.0, 24.0, "start", "font-size=\"14\" font-weight=\"bold\"", title);
         drawing
     }
 
@@ -164,7 +179,7 @@ impl Scale {
     }
 }
 
-fn draw_lines(panel: &Panel, lines: &[&Series]) -> Option<Drawing> {
+fn draw_lines(panel: &Panel, lines: &[&Series], palette: &mut Palette) -> Option<Drawing> {
     let lines: Vec<(&str, Vec<(f64, Summary)>)> = lines
         .iter()
         .map(|line| {
@@ -180,7 +195,7 @@ fn draw_lines(panel: &Panel, lines: &[&Series]) -> Option<Drawing> {
     let Axis { log, .. } = panel.x;
     let x = Scale::around(log, points.clone().map(|(x, _)| *x), LEFT, WIDTH - RIGHT).padded();
     let ys = points.flat_map(|(_, y)| [y.median, y.p1, y.p99]);
-    let y = Scale::around(panel.y.log, ys, HEIGHT - BOTTOM, TOP + 16.0).padded();
+    let y = Scale::around(panel.y.log, ys, HEIGHT - BOTTOM, TOP + 30.0).padded();
     let mut out = Drawing::titled(panel.title);
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     for tick in x.ticks() {
@@ -195,9 +210,9 @@ fn draw_lines(panel: &Panel, lines: &[&Series]) -> Option<Drawing> {
     out.text(f64::midpoint(LEFT, right), bottom + 36.0, "middle", "fill=\"#555\"", panel.x.label);
     let turned = format!("fill=\"#555\" transform=\"rotate(-90 16 {:.0})\"", HEIGHT / 2.0);
     out.text(16.0, HEIGHT / 2.0, "middle", &turned, panel.y.label);
-    let mut legend = LEFT;
-    for (nth, (name, points)) in lines.iter().enumerate() {
-        let colour = COLOURS[nth % COLOURS.len()];
+    let mut legend = (LEFT, 43.0);
+    for (name, points) in &lines {
+        let colour = palette.of(name);
         let path: Vec<_> = points
             .iter()
             .map(|(px, py)| format!("{:.1},{:.1}", x.at(*px), y.at(py.median)))
@@ -213,25 +228,29 @@ fn draw_lines(panel: &Panel, lines: &[&Series]) -> Option<Drawing> {
                 "<circle cx=\"{px:.1}\" cy=\"{middle:.1}\" r=\"3\" fill=\"{colour}\"/>"
             ));
         }
-        out.add(format_args!(
-            "<rect x=\"{legend:.1}\" y=\"34\" width=\"10\" height=\"10\" fill=\"{colour}\"/>"
-        ));
-        out.text(legend + 14.0, 43.0, "start", "font-size=\"11\"", name);
         // The width of a letter is not known here; this is wide enough for most.
-        legend += 26.0 + 6.2 * name.chars().count() as f64;
+        let width = 26.0 + 6.2 * name.chars().count() as f64;
+        if legend.0 + width > right {
+            legend = (LEFT, legend.1 + 14.0);
+        }
+        let (x, y) = (legend.0, legend.1 - 9.0);
+        out.add(format_args!(
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>"
+        ));
+        out.text(x + 14.0, legend.1, "start", "font-size=\"11\"", name);
+        legend.0 += width;
     }
     Some(out)
 }
 
-fn draw_bars(bars: &Bars, all: &[(&str, f64)]) -> Drawing {
+fn draw_bars(bars: &Bars, all: &[(&str, f64)], palette: &mut Palette) -> Drawing {
     /// Room for the names.
     const NAMES: f64 = 150.0;
     let (top, bottom, right) = (TOP, HEIGHT - BOTTOM, WIDTH - RIGHT - 60.0);
     let mut scale = Scale::around(true, all.iter().map(|(_, value)| *value), NAMES, right);
     // A bar begins where nothing is seen yet, at a power of ten.
     scale.least = 10f64.powf((scale.least / 1.5).log10().floor());
-    let mut out = Drawing(String::new());
-    out.text(16.0, 24.0, "start", "font-size=\"14\" font-weight=\"bold\"", bars.title);
+    let mut out = Drawing::titled(bars.title);
     for tick in scale.ticks() {
         out.line((scale.at(tick), top), (scale.at(tick), bottom), "#e5e5e5");
         out.text(scale.at(tick), bottom + 17.0, "middle", "", &plain(tick));
@@ -242,7 +261,7 @@ fn draw_bars(bars: &Bars, all: &[(&str, f64)]) -> Drawing {
     for (nth, (name, value)) in all.iter().enumerate() {
         let (y, height) = (top + (nth as f64 + 0.15) * step, 0.7 * step);
         let width = scale.at(*value) - NAMES;
-        let colour = COLOURS[nth % COLOURS.len()];
+        let colour = palette.of(name);
         out.add(format_args!(
             "<rect x=\"{NAMES}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
              fill=\"{colour}\"/>"

@@ -14,7 +14,6 @@ use crate::stats::percentile;
 use crate::system::Pinned;
 
 const TRIPS: usize = 10_000;
-const TASKS: usize = 200_000;
 
 const fn bars(title: &'static str, bars: &'static [(&'static str, &'static str)]) -> Bars {
     Bars { title, unit: "ns", bars }
@@ -170,9 +169,16 @@ fn measure(run: &mut Run) -> Measured {
     let process = Engine::build(Mode::Process, 1, true)?;
     let thread = Engine::build(Mode::Thread, 1, true)?;
     #[cfg(feature = "peers")]
-    let peers = super::super::peers::all(there)?;
+    let peers = super::super::peers::all(there).unwrap_or_else(|error| {
+        run.missing("rayon, crossbeam-channel, tokio", &error.to_string());
+        Vec::new()
+    });
     #[cfg(not(feature = "peers"))]
     run.missing("rayon, crossbeam-channel, tokio", "built without the feature `peers`");
+    if here == there {
+        run.note("there is one processor: submitter and worker take turns on it");
+    }
+    let tasks = run.count(100_000, 200_000);
     // After the builds: workers and supervisors are not to inherit it.
     let _pinned = Pinned::to(here);
     run.rounds(|run, nth| {
@@ -186,8 +192,8 @@ fn measure(run: &mut Run) -> Measured {
         };
         let ours = |engine: &Engine, prefix: &str| -> Measured<Vec<u64>> {
             let mut trips = loads::round_trips(engine, TRIPS)?;
-            let independent = loads::independent(engine, TASKS)?;
-            add(prefix, &mut trips, independent, loads::chain(engine, TASKS)?);
+            let independent = loads::independent(engine, tasks)?;
+            add(prefix, &mut trips, independent, loads::chain(engine, tasks)?);
             Ok(trips)
         };
         let mut processes = || {
@@ -198,13 +204,13 @@ fn measure(run: &mut Run) -> Measured {
         };
         let mut threads = || ours(&thread, "thread.").map(drop);
         let mut others = || {
-            add("bare.", &mut bare.round_trips(TRIPS), bare.independent(TASKS), bare.chain(TASKS));
+            add("bare.", &mut bare.round_trips(TRIPS), bare.independent(tasks), bare.chain(tasks));
             #[cfg(feature = "peers")]
             for peer in &peers {
                 // They sleep and wake for each trip: fewer take as long.
                 let (prefix, trips) = (format!("{}.", peer.name()), TRIPS / 20);
-                let (mut trips, independent) = (peer.round_trips(trips), peer.independent(TASKS));
-                add(&prefix, &mut trips, independent, peer.chain(TASKS));
+                let (mut trips, independent) = (peer.round_trips(trips), peer.independent(tasks));
+                add(&prefix, &mut trips, independent, peer.chain(tasks));
             }
             Ok(())
         };

@@ -57,7 +57,10 @@ fn measure(run: &mut Run) -> Measured {
             run.borrow_mut().add("wake.p99_ns", percentile(&mut times, 0.99) as f64);
             Ok(())
         };
-        let mut floor = || Ok(run.borrow_mut().add("wake.futex_ns", partner.futex(TRIPS, PAUSE)));
+        let mut floor = || {
+            run.borrow_mut().add("wake.futex_ns", partner.futex(TRIPS, PAUSE));
+            Ok(())
+        };
         in_turns(nth, &mut [&mut ours, &mut floor])
     })
 }
