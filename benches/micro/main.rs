@@ -77,8 +77,8 @@ fn bytes(bench: &mut Bench) -> Result<(), AbiError> {
 /// Values of flows: read, written, read again, written again, compared.
 fn values(bench: &mut Bench) {
     // MessagePack with its tag behind it: a number, and a list of three short texts.
-    let number = [0xcd, 0x12, 0x34, 0];
-    let texts = [&[0x93, 0xa2][..], b"ab", &[0xa2], b"cd", &[0xa2], b"ef", &[0]].concat();
+    let number = [0xcd, 0x12, 0x34, 1];
+    let texts = [&[0x93, 0xa2][..], b"ab", &[0xa2], b"cd", &[0xa2], b"ef", &[1]].concat();
     bench.each("value of a flow: u64, twice there and back", || {
         there_and_back::<u64>(black_box(&number));
     });

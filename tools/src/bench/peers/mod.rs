@@ -22,6 +22,11 @@ pub(super) trait Peer {
     fn chain(&self, tasks: usize) -> f64;
 }
 
+/// The one that ratios are taken to.
+pub(super) fn rayon(there: usize) -> Measured<impl Peer> {
+    rayon::Rayon::new(there)
+}
+
 /// All of them, each with a thread on processor `there`.
 pub(super) fn all(there: usize) -> Measured<Vec<Box<dyn Peer>>> {
     Ok(vec![

@@ -11,6 +11,7 @@ mod growth;
 mod idle;
 mod lifecycle;
 mod loads;
+mod replay;
 mod storage;
 mod tasks;
 mod typed;
@@ -23,6 +24,7 @@ use super::section::Section;
 pub(super) const ALL: &[&Section] = &[
     &floor::SECTION,
     &tasks::SECTION,
+    &replay::SECTION,
     &groups::SECTION,
     &wake::SECTION,
     &alloc::SECTION,
