@@ -22,7 +22,7 @@ const fn ns(key: &'static str, label: &'static str, meaning: &'static str) -> Fi
 pub(super) static SECTION: Section = Section {
     name: "growth",
     title: "What may not grow, one worker beside the submitter",
-    seconds: [2.5, 12.0, 90.0],
+    seconds: [2.5, 10.0, 90.0],
     figures: &[
         ns("growth.few_ns", "independent task, of 10,000", "wall time / tasks"),
         ns("growth.many_ns", "of 10^6 (with --full 10^7)", "wall time / tasks"),

@@ -12,7 +12,7 @@ use crate::system::{cpu_ns, own_threads, parent_of};
 pub(super) static SECTION: Section = Section {
     name: "idle",
     title: "An idle executor, as many workers as processors",
-    seconds: [1.3, 8.0, 16.0],
+    seconds: [1.3, 6.0, 16.0],
     figures: &[
         measured(
             "idle_cpu_percent",

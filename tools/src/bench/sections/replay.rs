@@ -20,7 +20,7 @@ const GRAPH: usize = 2048;
 pub(super) static SECTION: Section = Section {
     name: "replay",
     title: "Record and replay: graphs of 2,048 tasks, one worker beside the submitter",
-    seconds: [2.0, 6.0, 12.0],
+    seconds: [2.0, 5.0, 12.0],
     figures: &[
         measured("replay.pingpong_ns", Unit::Ns, "ping-pong", "of the same rounds"),
         measured(
