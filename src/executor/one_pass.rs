@@ -34,6 +34,13 @@ pub(super) struct Plain {
     pub(super) typed: bool,
 }
 
+impl Plain {
+    #[inline(always)]
+    pub(super) fn new(callable: Callable, config: CallConfig, kind: WorkerKind) -> Self {
+        Self { callable, config, kind, typed: false }
+    }
+}
+
 /// Where a tensor was found.
 #[derive(Clone, Copy, Default)]
 struct Found {
@@ -136,8 +143,8 @@ impl OnePass {
                 }
                 let mut many = false;
                 ranges.awaited(range, tag, |task, data| {
-                    if task >= tail {
-                        many |= !wait_for(&mut self.producers, task, data && task >= first);
+                    if task >= tail && !many {
+                        many = !wait_for(&mut self.producers, task, data && task >= first);
                     }
                 });
                 if many {

@@ -448,7 +448,7 @@ impl Orchestrator {
         args: TaskArgs,
         config: CallConfig,
     ) -> Result<TaskHandle, Error> {
-        self.submit_plain(callable.into(), args, config, WorkerKind::NextLevel)
+        self.submit_plain(Plain::new(callable.into(), config, WorkerKind::NextLevel), args, &[])
     }
 
     /// Submits a task to the SUB workers.
@@ -460,7 +460,8 @@ impl Orchestrator {
         callable: impl Into<Callable>,
         args: TaskArgs,
     ) -> Result<TaskHandle, Error> {
-        self.submit_plain(callable.into(), args, CallConfig::default(), WorkerKind::Sub)
+        let config = CallConfig::default();
+        self.submit_plain(Plain::new(callable.into(), config, WorkerKind::Sub), args, &[])
     }
 
     /// Submits a task with options; they also say to which kind of worker.
@@ -478,7 +479,7 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Error> {
         let callable = callable.into();
         if options.are_plain() {
-            return self.submit_plain(callable, args, config, options.kind);
+            return self.submit_plain(Plain::new(callable, config, options.kind), args, &[]);
         }
         let request = check(&self.in_flight, callable, config, options, None, None)?;
         self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
@@ -495,7 +496,7 @@ impl Orchestrator {
         config: CallConfig,
     ) -> Result<TaskHandle, Box<Refused>> {
         let callable = callable.into();
-        let plain = Plain { callable, config, kind: WorkerKind::NextLevel, typed: false };
+        let plain = Plain::new(callable, config, WorkerKind::NextLevel);
         if let Some(handle) = self.submit_at_once(plain, &mut args) {
             return Ok(handle);
         }
@@ -551,10 +552,26 @@ impl Orchestrator {
         self.submit_checked(&request, &mut args, Patience::Wait)
     }
 
+    /// Submits a single task of the typed front, as [`submit_typed`](Self::submit_typed) does.
+    #[inline]
+    pub(crate) fn submit_typed_task(
+        &mut self,
+        callable: Callable,
+        mut args: TaskArgs,
+        options: &TaskOptions,
+        parameters: &[u8],
+    ) -> Result<TaskHandle, Error> {
+        if options.are_plain() {
+            let plain = Plain::new(callable, CallConfig::default(), options.kind);
+            return self.submit_plain(Plain { typed: true, ..plain }, args, parameters);
+        }
+        let args = std::slice::from_mut(&mut args);
+        self.submit_typed(callable, args, options, false, parameters)
+    }
+
     /// Submits what the typed front has made of its arguments: a task, or a group. `parameters` has
     /// the parameter (from 1) of each tensor. Bytes that one of the arguments writes are those of no
     /// other one, of no other member either, unless they are NO_DEP: else it is refused.
-    #[inline]
     pub(crate) fn submit_typed(
         &mut self,
         callable: Callable,
@@ -568,14 +585,6 @@ impl Orchestrator {
         }
         let members = group.then_some(args.len());
         let config = CallConfig::default();
-        if let ([args], false) = (&mut *args, group)
-            && options.are_plain()
-        {
-            let plain = Plain { callable, config, kind: options.kind, typed: true };
-            if let Some(handle) = self.submit_at_once(plain, args) {
-                return Ok(handle);
-            }
-        }
         let request = check(&self.in_flight, callable, config, options, members, Some(parameters))?;
         self.submit_checked(&request, args, Patience::Wait)
     }
@@ -603,18 +612,17 @@ impl Orchestrator {
 
     // ---- the submit itself ----------------------------------------------------------------------
 
-    /// A single task without options: in one pass, if it is one as most are.
+    /// A single task without options, in one pass if it is one as most are. `slices`: as in
+    /// [`Request`], if it is of the typed front.
     fn submit_plain(
         &mut self,
-        callable: Callable,
+        plain: Plain,
         mut args: TaskArgs,
-        config: CallConfig,
-        kind: WorkerKind,
+        slices: &[u8],
     ) -> Result<TaskHandle, Error> {
-        let plain = Plain { callable, config, kind, typed: false };
         match self.submit_at_once(plain, &mut args) {
             Some(handle) => Ok(handle),
-            None => self.submit_anyhow(plain, args),
+            None => self.submit_anyhow(plain, args, slices),
         }
     }
 
@@ -631,11 +639,20 @@ impl Orchestrator {
 
     #[cold]
     #[inline(never)]
-    fn submit_anyhow(&mut self, plain: Plain, mut args: TaskArgs) -> Result<TaskHandle, Error> {
-        let Plain { callable, config, kind, .. } = plain;
+    fn submit_anyhow(
+        &mut self,
+        plain: Plain,
+        mut args: TaskArgs,
+        slices: &[u8],
+    ) -> Result<TaskHandle, Error> {
+        let Plain { callable, config, kind, typed } = plain;
         let options = TaskOptions { kind, ..TaskOptions::default() };
+        let args = std::slice::from_mut(&mut args);
+        if typed {
+            return self.submit_typed(callable, args, &options, false, slices);
+        }
         let request = check(&self.in_flight, callable, config, &options, None, None)?;
-        self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
+        self.submit_checked(&request, args, Patience::Wait)
     }
 
     #[inline]

@@ -90,12 +90,11 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Error> {
         let mut packer = Packer::new(self);
         let added = args.add_all(&mut packer);
-        let mut args = packer.finish();
+        let args = packer.finish();
         if let Err((parameter, fault)) = added {
             return Err(self.refuse(task, options, parameter, None, *fault));
         }
-        let args = std::slice::from_mut(&mut args);
-        self.submit_typed(task.callable, args, options, false, A::PARAMETERS)
+        self.submit_typed_task(task.callable, args, options, A::PARAMETERS)
     }
 
     /// Submits one node with a member for each tuple of arguments, each run by another worker of

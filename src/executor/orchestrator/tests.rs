@@ -111,7 +111,7 @@ impl Side {
         let room = orch.in_flight.window().has_room(16, needs);
         let submitted = if callable.is_typed() && task.typed && room {
             let parameters: Vec<u8> = (1..=task.tensors.len() as u8).collect();
-            orch.submit_typed(callable, &mut [args], &options, false, &parameters)
+            orch.submit_typed_task(callable, args, &options, &parameters)
         } else if room {
             orch.submit_with(callable, args, config, &options)
         } else {
