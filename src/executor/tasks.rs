@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::fence;
 use std::time::{Duration, Instant};
 
 use mailring_process::futex;
-use mailring_process::wait::WaitStrategy;
+use mailring_process::wait::{LONG, Patience, WaitStrategy};
 use mailring_process::wakeup::Wakeup;
 
 use super::run_state::RunState;
@@ -35,7 +35,7 @@ pub(super) struct Tasks {
     arena: Arc<Arena>,
     health: Arc<Health>,
     wakeup: Arc<Wakeup>,
-    wait: WaitStrategy,
+    patience: Patience,
 }
 
 impl Tasks {
@@ -45,7 +45,8 @@ impl Tasks {
         wakeup: Arc<Wakeup>,
         wait: WaitStrategy,
     ) -> Self {
-        Self { arena, health, wakeup, wait }
+        let patience = arena.patience(wait);
+        Self { arena, health, wakeup, patience }
     }
 
     /// The place and the lap of a task.
@@ -99,13 +100,31 @@ impl Tasks {
     /// retires the slot notifies.
     #[inline]
     pub(super) fn wait_settled(&self, seq: u64, until: Option<Instant>) -> Waited {
-        let mut round: u32 = 0;
+        for round in 0..LONG {
+            if !self.is_open(seq) {
+                return Waited::Settled;
+            }
+            if self.patience.pause(round, || false).is_none() {
+                break;
+            }
+        }
+        let waits = &self.arena.control().host_waits;
+        waits.store(1, Relaxed);
+        let waited = self.wait_long(seq, until);
+        waits.store(0, Relaxed);
+        waited
+    }
+
+    /// The same from round [`LONG`] on.
+    #[cold]
+    fn wait_long(&self, seq: u64, until: Option<Instant>) -> Waited {
+        let mut round = LONG;
         let mut since: Option<Instant> = None;
         loop {
             if !self.is_open(seq) {
                 return Waited::Settled;
             }
-            if self.wait.pause(round).is_some() {
+            if self.patience.pause(round, || self.arena.do_others_wait(None)).is_some() {
                 round = round.wrapping_add(1);
                 if round.is_multiple_of(64) && until.is_some_and(|at| Instant::now() >= at) {
                     return Waited::TimedOut;

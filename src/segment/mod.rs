@@ -19,7 +19,9 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mailring_process::machine::allowed_cpus;
 use mailring_process::map::{Mapping, OwnMark, Window};
+use mailring_process::wait::{Patience, WaitStrategy};
 
 use crate::ids::WorkerKind;
 use crate::limits::{MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, PAYLOAD_BYTES};
@@ -54,6 +56,8 @@ pub(crate) struct Arena {
     at: Offsets,
     /// Whether sleepers fence for the wakers (see [`Parked`]); decided before the fork.
     asymmetric: bool,
+    /// No fewer workers than processors, so that the submitter has none for itself.
+    crowded: bool,
 }
 
 impl Arena {
@@ -64,7 +68,8 @@ impl Arena {
         let window = ManuallyDrop::new(Window::new(shape.import_bytes));
         let own = OwnMark::new();
         let asymmetric = mailring_process::membarrier::register();
-        let arena = Self { own, map, window, shape, at, asymmetric };
+        let crowded = shape.total_workers() >= allowed_cpus().len();
+        let arena = Self { own, map, window, shape, at, asymmetric, crowded };
         arena.map.populate(0, at.edges + shape.ring.edges() * size_of::<Edge>());
         arena.map.populate(at.control, at.ready_queues - at.control);
         for slot in 0..shape.ring.window as u32 {
@@ -142,6 +147,19 @@ impl Arena {
 
     fn pool(&self, kind: WorkerKind) -> &Pool {
         &self.part::<Pool>(self.at.pools, 2)[kind.index()]
+    }
+
+    /// How workers and the host wait by this strategy.
+    pub(crate) fn patience(&self, wait: WaitStrategy) -> Patience {
+        wait.patience(self.crowded)
+    }
+
+    /// Whether all but one have nothing to do: the host (`None`) and the workers. Advice only.
+    #[cold]
+    pub(crate) fn do_others_wait(&self, but: Option<u16>) -> bool {
+        let host = but.is_none() || self.control().host_waits.load(Ordering::Relaxed) != 0;
+        let mut workers = 0..self.shape.total_workers() as u16;
+        host && workers.all(|worker| Some(worker) == but || self.entry(worker).waits())
     }
 
     /// In a new process: registers it for the fences of others. False when that fails and was

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
+use mailring_process::parker::ASLEEP;
 
 use crate::limits::{ERROR_TEXT, MAX_WORKERS};
 
@@ -24,6 +25,8 @@ pub(crate) struct Control {
     pub(crate) host_parker: CachePadded<AtomicU32>,
     /// 1: workers leave when they find nothing to do.
     pub(crate) shutdown: CachePadded<AtomicU32>,
+    /// 1: the host waits for tasks. Advice only.
+    pub(crate) host_waits: CachePadded<AtomicU32>,
     /// When the supervisor looks at deadlines anyway, in nanoseconds of the monotonic clock.
     pub(crate) next_look: CachePadded<AtomicU64>,
     /// 1: a group has come to grief; the supervisor takes it back to 0.
@@ -58,7 +61,7 @@ pub(crate) struct WorkerEntry {
     pub(crate) parker: AtomicU32,
     /// Its process, 0 for a thread.
     pub(crate) pid: AtomicU32,
-    /// [`BODY`], [`PREPARING`], or 0 outside of both.
+    /// [`BODY`], [`PREPARING`], or 0 outside of both; with [`WAITS`] or without.
     inside: AtomicU32,
     /// The lease whose body was begun last: `slot | generation << 20 | attempt << 40 | 1 << 63`.
     pub(crate) started: AtomicU64,
@@ -80,11 +83,25 @@ pub(crate) struct WorkerEntry {
 pub(crate) const BODY: u32 = 1;
 /// With a task whose body has not begun: its memory is mapped or copied, which may take long.
 pub(crate) const PREPARING: u32 = 2;
+/// Wherever it is, it has had nothing to do there for a while.
+const WAITS: u32 = 1 << 31;
 
 impl WorkerEntry {
     /// [`BODY`], [`PREPARING`], or what else it says.
     pub(crate) fn inside(&self) -> u32 {
-        self.inside.load(Ordering::Acquire)
+        self.inside.load(Ordering::Acquire) & !WAITS
+    }
+
+    /// Whether it sleeps, or has had nothing to do for a while. Advice only.
+    pub(crate) fn waits(&self) -> bool {
+        let inside = self.inside.load(Ordering::Relaxed);
+        inside & WAITS != 0 || self.parker.load(Ordering::Relaxed) == ASLEEP
+    }
+
+    /// It has had nothing to do for a while, until it enters something.
+    #[cold]
+    pub(crate) fn wait(&self) {
+        self.inside.store(self.inside() | WAITS, Ordering::Relaxed);
     }
 
     /// What it is inside of from now on; 0 for nothing.
@@ -376,6 +393,22 @@ impl ImportPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_that_waits_in_a_body_is_in_the_body() {
+        // SAFETY: made of atomics, for which zeros are a value.
+        let entry: WorkerEntry = unsafe { std::mem::zeroed() };
+        assert!(!entry.waits());
+        for inside in [0, BODY, PREPARING] {
+            entry.enter(inside);
+            entry.wait();
+            assert_eq!((entry.inside(), entry.waits()), (inside, true));
+            entry.enter(inside);
+            assert_eq!((entry.inside(), entry.waits()), (inside, false));
+        }
+        entry.parker.store(ASLEEP, Ordering::Relaxed);
+        assert!(entry.waits());
+    }
 
     const DETAILS: [Detail; 4] =
         [Detail::None, Detail::Returned(-7), Detail::Exited(255), Detail::Signalled(11)];

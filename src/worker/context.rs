@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::fence;
 use std::time::Duration;
 
-use mailring_process::wait::{WaitStrategy, park, unpark};
+use mailring_process::wait::{LONG, WaitStrategy, park, unpark};
 
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::GROUP_SHARED_BYTES;
 use crate::mailbox::group::{GroupArea, Member};
 use crate::ring::{Phase, Slot, Word};
-use crate::segment::{Arena, Code, Detail, Origin};
+use crate::segment::{Arena, BODY, Code, Detail, Origin};
 
 /// The task was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -129,21 +129,33 @@ impl GroupContext<'_> {
     /// The group was cancelled, or a member failed, died, or returned: it will not come. In the
     /// last case the group fails for that.
     pub fn barrier(&self) -> Result<(), Cancelled> {
+        let outcome = self.meet();
+        self.arena.entry(self.me).enter(BODY); // and does not wait any more
+        outcome
+    }
+
+    fn meet(&self) -> Result<(), Cancelled> {
         let attempt = self.attempt;
         let epoch = self.area.arrive(self.index, attempt);
         if self.area.all_arrived(epoch, attempt) {
             self.wake_members();
             return Ok(());
         }
+        let patience = self.arena.patience(WaitStrategy::Adaptive);
+        let entry = self.arena.entry(self.me);
         for round in 0.. {
             if let Some(outcome) = self.passed(epoch) {
                 return outcome;
             }
-            if WaitStrategy::Adaptive.pause_briefly(round).is_none() {
+            if round == LONG {
+                entry.wait();
+            }
+            let ours_wait = || self.arena.do_others_wait(Some(self.me));
+            if patience.pause_briefly(round, ours_wait).is_none() {
                 break;
             }
         }
-        let parker = &self.arena.entry(self.me).parker;
+        let parker = &entry.parker;
         loop {
             self.area.stand(self.index, epoch, attempt); // it may have been overwritten
             let nothing = || {

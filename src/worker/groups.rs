@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
 
-use mailring_process::wait::{RECHECK, WaitStrategy, park};
+use mailring_process::wait::{LONG, Patience, RECHECK, park};
 
 use super::Publisher;
 use super::context::wake_members;
@@ -59,13 +59,13 @@ pub(super) struct Groups<'a> {
     descriptors: TaskDescriptors,
     me: u16,
     kind: WorkerKind,
-    wait: WaitStrategy,
+    patience: Patience,
     assembling: &'a AtomicU64,
     ready: Bitmap<'a>,
 }
 
 impl<'a> Groups<'a> {
-    pub(super) fn new(arena: &'a Arena, me: u16, wait: WaitStrategy) -> Self {
+    pub(super) fn new(arena: &'a Arena, me: u16, patience: Patience) -> Self {
         let kind = arena.shape().kind_of(usize::from(me));
         Self {
             arena,
@@ -73,7 +73,7 @@ impl<'a> Groups<'a> {
             descriptors: arena.descriptors(),
             me,
             kind,
-            wait,
+            patience,
             assembling: arena.assembling(kind),
             ready: arena.ready_groups(kind),
         }
@@ -194,7 +194,11 @@ impl<'a> Groups<'a> {
                 }
                 continue;
             }
-            if self.wait.pause_briefly(round).is_some() {
+            if round == LONG {
+                entry.wait();
+            }
+            let ours_wait = || self.arena.do_others_wait(Some(self.me));
+            if self.patience.pause_briefly(round, ours_wait).is_some() {
                 round = round.wrapping_add(1);
                 if round % ROUNDS == 0 {
                     entry.idles();

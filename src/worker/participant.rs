@@ -13,7 +13,7 @@ use mailring_process::panics::guard;
 use mailring_process::parker;
 use mailring_process::reach;
 use mailring_process::sync::{prefetch_read, prefetch_write};
-use mailring_process::wait::{RECHECK, WaitStrategy};
+use mailring_process::wait::{LONG, Patience, RECHECK, WaitStrategy};
 use mailring_process::wakeup::Wakeup;
 use mailring_process::{futex, process};
 
@@ -81,7 +81,7 @@ pub(crate) struct Participant<'a> {
     descriptors: TaskDescriptors,
     me: u16,
     kind: WorkerKind,
-    wait: WaitStrategy,
+    patience: Patience,
     wakeup: &'a Wakeup,
     publisher: Publisher<'a>,
     /// Ready queues of the same kind: its own, the submitter's, then those of the others.
@@ -123,11 +123,11 @@ impl<'a> Participant<'a> {
             descriptors: arena.descriptors(),
             me,
             kind,
-            wait,
+            patience: arena.patience(wait),
             wakeup,
             publisher: Publisher::with_rings(arena, usize::from(me)),
             queues,
-            groups: Groups::new(arena, me, wait),
+            groups: Groups::new(arena, me, arena.patience(wait)),
             urgent: arena.urgent(kind),
             pinned: arena.pinned(me),
             successor: None,
@@ -161,7 +161,11 @@ impl<'a> Participant<'a> {
             if self.arena.control().shutdown.load(Relaxed) != 0 {
                 return;
             }
-            if self.wait.pause(round).is_some() {
+            if round == LONG {
+                self.arena.entry(self.me).wait();
+            }
+            let ours_wait = || self.arena.do_others_wait(Some(self.me));
+            if self.patience.pause(round, ours_wait).is_some() {
                 round = round.wrapping_add(1);
                 if round % ROUNDS == 0 {
                     self.arena.entry(self.me).idles();

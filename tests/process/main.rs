@@ -12,6 +12,7 @@ mod kit;
 mod life;
 mod other_processes;
 mod parent;
+mod processors;
 mod retired_workers;
 mod shortage;
 mod stopped;
@@ -27,6 +28,9 @@ testkit::tests! {
         chained_load_loses_nothing, independent_load_loses_nothing, kills_from_outside_lose_nothing,
         a_scribbler_dies_alone, errors_keep_their_causes, a_panic_is_text,
         long_text_is_cut_at_a_character, the_fork_server_dies, stopped_worker_meets_its_deadline,
+    }
+    "process::processors" in processors {
+        more_workers_than_processors, beside_others_who_compute, bodies_run_where_they_may,
     }
     "process::stopped" in stopped {
         asleep_with_a_task_of_its_own, with_a_lease_before_the_body, inside_a_body,

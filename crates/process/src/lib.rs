@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`map`], [`reach`], [`membarrier`] | memfds, mappings, which memory this process has |
 //! | [`futex`], [`parker`], [`wait`], [`wakeup`] | sleeping, and how sleepers are woken |
+//! | [`neighbours`] | who else wants the processor |
 //! | [`clock`] | the time that all processes agree on |
 //! | [`fork_server`], [`backoff`], [`lineage`] | forking workers and their replacements |
 //! | [`reaping`], [`process_tree`] | how processes and what they have started end |
@@ -25,6 +26,7 @@ pub mod lineage;
 pub mod machine;
 pub mod map;
 pub mod membarrier;
+pub mod neighbours;
 pub mod output;
 pub mod panic_hook;
 pub mod panics;

@@ -1,79 +1,118 @@
 //! How those who have nothing to do wait: spin, yield, sleep.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
-use crate::clock::monotonic_ns;
-use crate::futex;
 use crate::parker::{self, ASLEEP, AWAKE};
+use crate::{futex, neighbours};
 
 /// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
 /// time, not an answer.
 pub const RECHECK: Duration = Duration::from_secs(1);
-
-/// Rounds of waiting in which [`WaitStrategy::Adaptive`] spins, and up to which it then yields.
-const SPIN_UNTIL: u32 = 300;
-const YIELD_UNTIL: u32 = 340;
 
 /// How those who have nothing to do wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum WaitStrategy {
     /// Never sleep: lowest latency, a whole processor for each worker.
     Spin,
-    /// Spin briefly, then let others run, then sleep. Right on 2 processors and on 128.
+    /// Spin briefly, then let others run, then sleep; beside others who compute, sleep at once.
+    /// Right on 2 processors and on 128.
     #[default]
     Adaptive,
     /// Sleep at once.
     Park,
 }
 
+/// From this round on a wait is a long one: who is in it may be asked for the processor.
+pub const LONG: u32 = 40;
+
+/// Rounds in which one spins who has a processor for itself, and who shares it.
+const SPINS: u32 = 300;
+const SPINS_SHARED: u32 = LONG;
+/// Rounds in which one yields after that. A yield that finds nobody is a look like any other, so
+/// the number only says when one sleeps. To be woken from that takes up to 50 us where an idle
+/// processor has been given back to a hypervisor.
+const YIELDS: u32 = 200;
+
+/// What one who waits does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Spin,
+    Yield,
+    Sleep,
+}
+
+/// How long one waits before one sleeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    strategy: WaitStrategy,
+    crowded: bool,
+}
+
 impl WaitStrategy {
-    /// What to do in round `round` of waiting: spin, yield, or sleep (`None`).
-    #[inline]
-    pub fn pause(self, round: u32) -> Option<()> {
-        match self {
-            Self::Spin if round % 64 == 63 => std::thread::yield_now(),
-            Self::Spin => std::hint::spin_loop(),
-            Self::Adaptive if round < SPIN_UNTIL => std::hint::spin_loop(),
-            Self::Adaptive if round < YIELD_UNTIL => std::thread::yield_now(),
-            Self::Adaptive => return None,
-            Self::Park => return None,
-        }
-        Some(())
+    /// How long one waits. In a crowd, not everybody can have a processor for itself: there is
+    /// another who could go on, and who spins keeps it from that.
+    pub const fn patience(self, crowded: bool) -> Patience {
+        Patience { strategy: self, crowded }
     }
 
-    /// The same for one whom somebody is about to wake. Beside others who compute, a yield gives a
-    /// whole time slice away, while one who sleeps and is woken is let in at once: so it yields
-    /// only as long as yields are short.
+    /// Round `round` of waiting where nothing is known of the others.
     #[inline]
-    pub fn pause_briefly(self, round: u32) -> Option<()> {
-        match self {
-            Self::Adaptive if (SPIN_UNTIL..YIELD_UNTIL).contains(&round) => {
-                yield_if_short().then_some(())
-            }
-            _ => self.pause(round),
-        }
+    pub fn pause(self, round: u32) -> Option<()> {
+        self.patience(false).pause(round, || false)
     }
 }
 
-/// Yields the processor, unless a yield of this process has lately cost a time slice.
-fn yield_if_short() -> bool {
-    /// A yield that takes longer has let somebody in who computes.
-    const SHORT: u64 = 500_000;
-    /// How long nobody yields after such a one.
-    const PAUSE: u64 = 1_000_000_000;
-    static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
-    let before = monotonic_ns();
-    if before < CROWDED_UNTIL.load(Relaxed) {
-        return false;
+impl Patience {
+    /// What to do in round `round`. `shared`: somebody else wanted this processor lately.
+    const fn step(self, round: u32, shared: bool) -> Step {
+        let longest = if self.crowded { SPINS_SHARED } else { SPINS };
+        match self.strategy {
+            WaitStrategy::Spin if round % 64 == 63 => Step::Yield,
+            WaitStrategy::Spin => Step::Spin,
+            WaitStrategy::Park => Step::Sleep,
+            WaitStrategy::Adaptive if round < SPINS_SHARED => Step::Spin,
+            WaitStrategy::Adaptive if round < longest && !shared => Step::Spin,
+            WaitStrategy::Adaptive if round < longest + YIELDS => Step::Yield,
+            WaitStrategy::Adaptive => Step::Sleep,
+        }
     }
-    std::thread::yield_now();
-    let after = monotonic_ns();
-    if after.saturating_sub(before) > SHORT {
-        CROWDED_UNTIL.store(after + PAUSE, Relaxed);
+
+    /// Round `round` of waiting: spins or yields. `None`: it is time to sleep. `ours_wait`: whether
+    /// all others of ours have nothing to do.
+    #[inline]
+    pub fn pause(self, round: u32, ours_wait: impl FnOnce() -> bool) -> Option<()> {
+        let adaptive = matches!(self.strategy, WaitStrategy::Adaptive);
+        if adaptive && (round == 0 || round == LONG) && neighbours::compute() {
+            return None;
+        }
+        match self.step(round, neighbours::any()) {
+            Step::Spin => std::hint::spin_loop(),
+            Step::Yield if adaptive => {
+                neighbours::yield_now(ours_wait);
+                return (!neighbours::compute()).then_some(());
+            }
+            Step::Yield => std::thread::yield_now(),
+            Step::Sleep => return None,
+        }
+        Some(())
     }
-    true
+}
+
+impl Patience {
+    /// The same for one whom somebody is about to wake, as in a group. Beside others who compute, a
+    /// yield gives a whole time slice away, and the others of the group wait for that as well: after
+    /// a single long one it does not yield for a while.
+    #[inline]
+    pub fn pause_briefly(self, round: u32, ours_wait: impl FnOnce() -> bool) -> Option<()> {
+        let adaptive = matches!(self.strategy, WaitStrategy::Adaptive);
+        if adaptive && self.step(round, neighbours::any()) == Step::Yield && neighbours::was_long()
+        {
+            return None;
+        }
+        self.pause(round, ours_wait)
+    }
 }
 
 /// Sleeps on a parker: announces it, fences, and, if `nothing` has come meanwhile, sleeps until it
@@ -98,5 +137,44 @@ pub fn park(
 pub fn unpark(parker: &AtomicU32) {
     if parker.load(Relaxed) == ASLEEP && parker::unpark(parker) {
         futex::wake(parker, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(patience: Patience, shared: bool) -> (u32, u32) {
+        let count =
+            |step| (0..10_000).filter(|&at| patience.step(at, shared) == step).count() as u32;
+        (count(Step::Spin), count(Step::Yield))
+    }
+
+    #[test]
+    fn who_has_a_processor_spins_longer_than_who_shares_it() {
+        let patience = |crowded| WaitStrategy::Adaptive.patience(crowded);
+        assert_eq!(steps(patience(false), false), (SPINS, YIELDS));
+        assert_eq!(steps(patience(false), true), (SPINS_SHARED, SPINS - SPINS_SHARED + YIELDS));
+        for shared in [false, true] {
+            assert_eq!(steps(patience(true), shared), (SPINS_SHARED, YIELDS));
+        }
+    }
+
+    #[test]
+    fn first_spins_then_yields_then_sleeps() {
+        for (crowded, shared) in [(false, false), (false, true), (true, false), (true, true)] {
+            let patience = WaitStrategy::Adaptive.patience(crowded);
+            let steps: Vec<Step> = (0..1000).map(|round| patience.step(round, shared)).collect();
+            assert!(steps.is_sorted_by_key(|step| *step as u8), "{crowded} {shared}");
+        }
+    }
+
+    #[test]
+    fn the_others_never_and_always_sleep() {
+        for crowded in [false, true] {
+            let step = |wait: WaitStrategy, round| wait.patience(crowded).step(round, true);
+            assert!((0..10_000).all(|round| step(WaitStrategy::Spin, round) != Step::Sleep));
+            assert_eq!(step(WaitStrategy::Park, 0), Step::Sleep);
+        }
     }
 }
