@@ -35,6 +35,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("stencil", "four tensors, three producers", 1000, engine::stencil),
     row("alloc", "an input and an allocated output", 1000, engine::alloc),
     row("typed", "`independent` through the typed front", 1000, engine::typed),
+    row("replayed", "`independent` in a replay", 1000, engine::replayed),
+    row("replayed-chain", "`chained` in a replay", 1000, engine::replayed_chain),
     row("c", "`independent` through C", 1000, c::independent),
     host(row("group", "a group of two", 100, engine::group)),
     host(row("round-trip", "submit, and wait for what is complete", 20, engine::round_trip)),

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
 use super::buffer_allocator::HeldBuffers;
+use super::recording::Untold;
 use super::run_state::RunState;
 use super::runs::Runs;
 use super::shared::Shared;
@@ -18,12 +19,15 @@ use crate::graph::{
 };
 use crate::ids::{TaskId, WorkerKind};
 use crate::limits::{HEAP_ALIGN, HEAP_RINGS};
-use crate::mailbox::descriptor::Head;
+use crate::mailbox::descriptor::Route;
 use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::heap::{Maker, Owner};
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::{RingError, Slab};
 use crate::segment::{Arena, Settled};
+
+/// Replays of which the map is not told at once, at most.
+const MOST_UNTOLD: usize = 16;
 
 /// How long a submit may wait for room.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,9 @@ pub(super) struct InFlight {
     runs: Runs,
     scopes: ScopeStack,
     map: TensorMap,
+    /// Replays of which the map has not been told, oldest first: mostly they are through before
+    /// anybody asks.
+    untold: Vec<Untold>,
     /// Address and bytes of each heap ring.
     heaps: [(u64, u64); HEAP_RINGS],
 }
@@ -78,6 +85,7 @@ impl InFlight {
             runs: Runs::new(),
             scopes: ScopeStack::new(),
             map: TensorMap::new(hazards),
+            untold: Vec::new(),
             heaps: std::array::from_fn(|ring| arena.heap(ring)),
             shared,
         })
@@ -187,18 +195,60 @@ impl InFlight {
 
     /// Adds whom a task with these accesses must wait for.
     #[inline]
-    pub(super) fn look_up(&self, accesses: &mut [Access], deps: &mut Dependencies) {
+    pub(super) fn look_up(&mut self, accesses: &mut [Access], deps: &mut Dependencies) {
+        self.tell_all();
         self.map.lookup(accesses, deps);
     }
 
     /// Enters a task that was published without its accesses.
     pub(super) fn enter(&mut self, access: &Access, task: u64) {
+        self.tell_all();
         self.map.record(std::slice::from_ref(access), task, self.window.tail());
+    }
+
+    /// A replay was submitted: the map is told before it is asked.
+    pub(super) fn tell_later(&mut self, replay: Untold) {
+        self.forget_finished();
+        if self.untold.len() == MOST_UNTOLD {
+            self.tell();
+        }
+        self.untold.push(replay);
+    }
+
+    /// What is through makes no difference to anybody, unless something has failed.
+    fn forget_finished(&mut self) {
+        let tail = self.window.tail();
+        if !self.runs.has_failed() {
+            self.untold.retain(|replay| replay.end() > tail);
+        }
+    }
+
+    #[inline(always)]
+    fn tell_all(&mut self) {
+        if !self.untold.is_empty() {
+            self.tell();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self) {
+        self.forget_finished();
+        let tail = self.window.tail();
+        let finished = if self.runs.has_failed() { 0 } else { tail };
+        for replay in std::mem::take(&mut self.untold) {
+            for (task, access) in replay.exits().filter(|(task, _)| *task >= finished) {
+                self.map.record(std::slice::from_ref(&access), task, tail);
+            }
+        }
     }
 
     /// Sees which buffers there are. Who wrote and read where a new one lies is forgotten.
     #[inline]
     pub(super) fn refresh(&mut self, held: &mut HeldBuffers) {
+        if !held.is_current(&self.shared.buffers) {
+            self.tell_all();
+        }
         held.refresh(&self.shared.buffers, |bytes| self.map.erase(bytes));
     }
 
@@ -209,6 +259,7 @@ impl InFlight {
         if self.runs.has_failed() {
             return None;
         }
+        self.tell_all();
         Some(Exactly {
             shared: &self.shared,
             window: &mut self.window,
@@ -217,6 +268,12 @@ impl InFlight {
             scopes: &self.scopes,
             heaps: &self.heaps,
         })
+    }
+
+    /// The window, unless a failure is known that may have to reach a task.
+    #[inline]
+    pub(super) fn unfailed(&mut self) -> Option<&mut Window> {
+        if self.runs.has_failed() { None } else { Some(&mut self.window) }
     }
 
     /// Producers that may still run, and the failure that is known to reach the task.
@@ -252,7 +309,7 @@ impl InFlight {
     pub(super) fn publish(
         &mut self,
         at: &Reservation,
-        head: &Head,
+        route: Route,
         accesses: &[Access],
         name: Option<&Arc<str>>,
         producers: &[Producer],
@@ -262,7 +319,7 @@ impl InFlight {
         if let Some(name) = name {
             self.runs.set_name(at.seq, name);
         }
-        self.window.publish(at, head.route, producers, failed_root);
+        self.window.publish(at, route, producers, failed_root);
     }
 
     // ---- slabs ----------------------------------------------------------------------------------
@@ -370,6 +427,7 @@ impl InFlight {
         };
         // What is known of these bytes is from an earlier life. (Ranges that the next task writes as
         // a whole are superseded by it anyway; single addresses inside of them are not.)
+        self.tell_all();
         if !used || self.map.hazards() == Hazards::Compatible {
             let bytes: u64 = parts.iter().map(|len| len.next_multiple_of(HEAP_ALIGN as u64)).sum();
             self.map.erase(&(address..address + bytes));

@@ -740,7 +740,7 @@ impl Orchestrator {
             area.reset();
         }
         let (accesses, name) = (self.planner.accesses(), request.options.name.as_ref());
-        self.in_flight.publish(&reserved, &head, accesses, name, &live, failed_root);
+        self.in_flight.publish(&reserved, head.route, accesses, name, &live, failed_root);
         self.live = live;
         if self.recorder.is_some() {
             self.take_down(request, &head, args, tensors.as_ref());

@@ -25,7 +25,8 @@ use crate::abi::{ContinuousTensor, TaskArgs, TensorArgType};
 use crate::error::{Error, InvalidReplay};
 use crate::graph::{Access, Dependencies, Hazards, TensorMap};
 use crate::ids::TaskId;
-use crate::mailbox::descriptor::{Head, Relocation};
+use crate::limits::MAX_FAN_IN;
+use crate::mailbox::descriptor::{Head, PackedHead, Relocation, Route};
 
 /// Base of what is no address of this executor's memory.
 pub(super) const ABSOLUTE: u32 = 0;
@@ -83,6 +84,8 @@ pub(super) struct Recorded {
     /// Whose it is.
     pub(super) executor: u64,
     pub(super) tasks: Vec<Task>,
+    /// Without numbers, and without places in rings.
+    pub(super) heads: Vec<Head>,
     /// What happened between tasks: before the task of this number.
     pub(super) steps: Vec<(u32, Step)>,
     /// Blobs, one for each member.
@@ -108,20 +111,17 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// The task of this number, with its lists.
+    /// Where the lists of the task of this number begin.
     #[inline]
-    pub(super) fn task(&self, index: usize) -> Option<(&Task, Ends)> {
-        let before = match index.checked_sub(1) {
-            Some(before) => self.tasks[before].ends,
-            None => Ends::default(),
-        };
-        self.tasks.get(index).map(|task| (task, before))
+    pub(super) fn ends_before(&self, index: usize) -> Ends {
+        index.checked_sub(1).map_or(Ends::default(), |before| self.tasks[before].ends)
     }
 
     /// Where scalar `scalar` of a task is among its words; scalars of members are counted one after the
     /// other. Otherwise how many scalars it has.
     pub(super) fn scalar(&self, task: usize, scalar: usize) -> Result<usize, usize> {
-        let Some((of, before)) = self.task(task) else { return Err(0) };
+        let Some(of) = self.tasks.get(task) else { return Err(0) };
+        let before = self.ends_before(task);
         let words = &self.words[before.words as usize..of.ends.words as usize];
         let (mut at, mut count) = (0, 0);
         while at < words.len() {
@@ -142,16 +142,19 @@ fn counts(word: u64) -> (usize, usize) {
     (word as u32 as usize, (word >> 32) as usize)
 }
 
-/// One task.
+/// One task: what a replay of it reads in any case.
 pub(super) struct Task {
-    /// Without a number, and without places in rings.
-    pub(super) head: Head,
+    /// The first words of its task descriptor, without a number.
+    pub(super) packed: PackedHead,
+    pub(super) route: Route,
     /// Which options.
     pub(super) options: u32,
     /// The base of what it allocates, or [`ABSOLUTE`].
     pub(super) slab: u32,
     /// Whether it needs nothing but a slot: no payload, no slab, no name.
     pub(super) plain: bool,
+    /// Whether it names no slabs of the graph either, and has no more producers than a task can name.
+    pub(super) quick: bool,
     pub(super) group: bool,
     /// Whether it names slabs of the graph.
     pub(super) inner: bool,
@@ -190,6 +193,48 @@ impl Touch {
     pub(super) fn at(&self, bases: &[u64]) -> Access {
         let start = bases[self.base as usize].wrapping_add(self.offset);
         Access::new(start..start.wrapping_add(self.len), self.tag)
+    }
+}
+
+/// Which numbers the tasks have: one after the other, but for fan-in nodes in between.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) first: u64,
+    /// From this task on, so many in all.
+    pub(super) nodes: Vec<(u32, u64)>,
+}
+
+impl Numbers {
+    #[inline]
+    pub(super) fn of(&self, task: u32) -> u64 {
+        let number = self.first + u64::from(task);
+        if self.nodes.is_empty() { number } else { number + self.nodes_before(task) }
+    }
+
+    #[cold]
+    pub(super) fn nodes_before(&self, task: u32) -> u64 {
+        let later = self.nodes.partition_point(|(from, _)| *from <= task);
+        later.checked_sub(1).map_or(0, |at| self.nodes[at].1)
+    }
+}
+
+/// A replay of which the map has not been told yet.
+pub(super) struct Untold {
+    pub(super) recorded: Arc<Recorded>,
+    pub(super) numbers: Numbers,
+    pub(super) bases: Vec<u64>,
+}
+
+impl Untold {
+    /// No task of it has this number or a later one.
+    pub(super) fn end(&self) -> u64 {
+        self.numbers.of(self.recorded.tasks.len().saturating_sub(1) as u32) + 1
+    }
+
+    /// What those who come after must know: accesses of tasks, in order.
+    pub(super) fn exits(&self) -> impl Iterator<Item = (u64, Access)> {
+        let exits = self.recorded.exits.iter();
+        exits.map(|(task, touch)| (self.numbers.of(*task), touch.at(&self.bases)))
     }
 }
 
@@ -275,6 +320,7 @@ impl Recorder {
             recorded: Recorded {
                 executor,
                 tasks: Vec::new(),
+                heads: Vec::new(),
                 steps: Vec::new(),
                 words: Vec::new(),
                 addresses: Vec::new(),
@@ -380,10 +426,22 @@ impl Recorder {
             self.recorded.checked.push(index);
         }
         let plain = task.inline && task.options.name.is_none() && task.allocated.is_none();
+        let before = self.recorded.tasks.last().map_or(Ends::default(), |task| task.ends);
         let ends = self.ends();
-        let (head, group) = (task.head, task.group);
         let inner = named.iter().any(|touch| self.bases[touch.base as usize].scope.is_some());
-        self.recorded.tasks.push(Task { head, options, slab, plain, group, inner, ends });
+        let few = (ends.producers - before.producers) as usize <= MAX_FAN_IN;
+        self.recorded.heads.push(task.head);
+        self.recorded.tasks.push(Task {
+            packed: task.head.packed(),
+            route: task.head.route,
+            options,
+            slab,
+            plain,
+            quick: plain && few && !inner,
+            group: task.group,
+            inner,
+            ends,
+        });
     }
 
     /// Ends the recording, and with it the scopes that are open.
@@ -548,7 +606,7 @@ impl Recorder {
         let mut covered = Covered::default();
         let mut exits = Vec::new();
         for index in (0..self.recorded.tasks.len()).rev() {
-            let Some((task, before)) = self.recorded.task(index) else { continue };
+            let (task, before) = (&self.recorded.tasks[index], self.recorded.ends_before(index));
             let own = &self.recorded.accesses[before.accesses as usize..][..];
             let own = &own[..(task.ends.accesses - before.accesses) as usize];
             // What a task reads and writes ends up written.

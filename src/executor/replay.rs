@@ -5,11 +5,11 @@
 //! memory     each binding: where, held until the last task, guarded?
 //! each task  whom it waits for: by number, and what is known from outside of its entries
 //!            words copied, addresses added; reserved and published like every other task
-//! exits      entered into the map, for those who come after
+//! exits      kept for the map, which is told when somebody asks it
 //! ```
 //!
 //! What has more to it than a slot and a blob goes the way of every submit, but for the plan and the
-//! look-up.
+//! look-up. Most tasks have not, and are submitted in one loop for as long as there is room.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use super::handle::{Named, TaskHandle};
 use super::in_flight::{InFlight, Patience};
 use super::orchestrator::Orchestrator;
 use super::plan::{Plan, Planner};
-use super::recording::{ABSOLUTE, Back, Ends, Recorded, Recording, Step, Task};
+use super::recording::{ABSOLUTE, Back, Ends, Numbers, Recorded, Recording, Step, Task, Untold};
 use super::request::{self, Request};
 use crate::abi::{ContinuousTensor, TaskArgs};
 use crate::error::{Error, InvalidReplay};
 use crate::graph::{Dependencies, Hazards, Producer};
-use crate::ids::Callable;
 use crate::limits::{MAX_FAN_IN, MAX_SCOPE_DEPTH};
 use crate::mailbox::descriptor::{IMPORTED, Route};
 use crate::ring::dist_ring::Needs;
 use crate::ring::heap::Maker;
+use crate::ring::slot::NO_FAILED_ROOT;
 
 /// The tasks of a replay.
 #[derive(Clone, Debug)]
@@ -66,28 +66,6 @@ impl Replayed {
             executor: self.recording.0.executor,
             tensors: named.map(|at| self.named[at].1.clone()),
         })
-    }
-}
-
-/// Which numbers the tasks have: one after the other, but for fan-in nodes in between.
-#[derive(Clone, Debug, Default)]
-struct Numbers {
-    first: u64,
-    /// From this task on, so many in all.
-    nodes: Vec<(u32, u64)>,
-}
-
-impl Numbers {
-    #[inline]
-    fn of(&self, task: u32) -> u64 {
-        let number = self.first + u64::from(task);
-        if self.nodes.is_empty() { number } else { number + self.nodes_before(task) }
-    }
-
-    #[cold]
-    fn nodes_before(&self, task: u32) -> u64 {
-        let later = self.nodes.partition_point(|(from, _)| *from <= task);
-        later.checked_sub(1).map_or(0, |at| self.nodes[at].1)
     }
 }
 
@@ -139,7 +117,7 @@ impl Orchestrator {
     ) -> Result<Replayed, Error> {
         let mut replay = Replay::begin(self, recording, bindings)?;
         let outcome = replay.submit_all(self);
-        replay.end(self, outcome.is_ok());
+        replay.end(self, recording, outcome.is_ok());
         outcome?;
         Ok(Replayed { recording: recording.clone(), numbers: replay.numbers, named: replay.named })
     }
@@ -153,6 +131,7 @@ struct Replay<'r> {
     bases: Vec<u64>,
     /// Whether somebody from outside may be at work on the base.
     busy: Vec<bool>,
+    any_busy: bool,
     /// Some memory came after the fork.
     imports: bool,
     numbers: Numbers,
@@ -193,8 +172,7 @@ impl<'r> Replay<'r> {
             return Err(Error::ScopeDepth);
         }
         for &index in &recorded.checked {
-            let task = &recorded.tasks[index as usize];
-            request_of(in_flight, recorded, task)?;
+            request_of(in_flight, recorded, index as usize)?;
         }
         in_flight.reclaim()?;
         let mut replay = Self {
@@ -202,6 +180,7 @@ impl<'r> Replay<'r> {
             bindings,
             bases: vec![0; recorded.bases],
             busy: vec![false; recorded.bases],
+            any_busy: false,
             imports: false,
             numbers: Numbers { first: in_flight.window().next(), nodes: Vec::new() },
             done: 0,
@@ -249,6 +228,7 @@ impl<'r> Replay<'r> {
                 break;
             }
         }
+        self.any_busy = self.busy.contains(&true);
         self.imports = planner.names_imports();
         if in_flight.shared().accesses.are_some() {
             for (number, binding) in self.recorded.bindings.iter().enumerate() {
@@ -268,23 +248,84 @@ impl<'r> Replay<'r> {
     }
 
     fn submit_all(&mut self, orchestrator: &mut Orchestrator) -> Result<(), Error> {
-        let mut steps = self.recorded.steps.iter();
-        let mut step = steps.next();
-        for (index, task) in self.recorded.tasks.iter().enumerate() {
-            while let Some((before, what)) = step
-                && *before as usize == index
+        let recorded = self.recorded;
+        let mut steps = &recorded.steps[..];
+        loop {
+            while let Some(((before, what), rest)) = steps.split_first()
+                && *before as usize == self.done
             {
                 self.step(orchestrator, *what)?;
-                step = steps.next();
+                steps = rest;
             }
-            self.submit(orchestrator, index, task)?;
-            self.done = index + 1;
+            let step = steps.first().map_or(recorded.tasks.len(), |(before, _)| *before as usize);
+            let patch = self.patches.first().map_or(step, |patch| patch.task as usize);
+            self.submit_quick(orchestrator, step.min(patch));
+            if self.done < step {
+                self.submit(orchestrator, self.done, &recorded.tasks[self.done])?;
+                self.done += 1;
+            } else if steps.is_empty() {
+                return Ok(());
+            }
         }
-        while let Some((_, what)) = step {
-            self.step(orchestrator, *what)?;
-            step = steps.next();
+    }
+
+    /// Submits tasks before `until` for as long as each needs nothing but a slot and its edges, there is
+    /// room, and nothing is known from outside that could matter.
+    fn submit_quick(&mut self, orchestrator: &mut Orchestrator, until: usize) {
+        let recorded = self.recorded;
+        if self.done >= until || !self.numbers.nodes.is_empty() {
+            return;
         }
-        Ok(())
+        let (in_flight, _) = orchestrator.parts();
+        // A failure that is known may have to reach them.
+        let Some(window) = in_flight.unfailed() else { return };
+        let (first, tail, descriptors) = (self.numbers.first, window.tail(), window.descriptors());
+        let flags = if self.imports { IMPORTED } else { 0 };
+        let none = Producer { task: 0, data: false };
+        let mut live = [none; MAX_FAN_IN];
+        let mut before = recorded.ends_before(self.done);
+        let mut words = &recorded.words[before.words as usize..];
+        let mut places = &recorded.addresses[before.addresses as usize..];
+        let mut producers = &recorded.producers[before.producers as usize..];
+        for task in &recorded.tasks[self.done..until] {
+            let ends = task.ends;
+            if !task.quick || (ends.entries != before.entries && self.is_busy(before, ends)) {
+                return;
+            }
+            let (own, other_producers) =
+                producers.split_at((ends.producers - before.producers) as usize);
+            let mut edges = 0;
+            for back in own {
+                let task = first + u64::from(back.task);
+                if task >= tail {
+                    live[edges] = Producer { task, data: back.data };
+                    edges += 1;
+                }
+            }
+            let needs = Needs { edges: edges as u64, ..Needs::default() };
+            let Some(reserved) = window.reserve(needs) else { return };
+            let (blob, other_words) = words.split_at((ends.words - before.words) as usize);
+            let (own_places, other_places) =
+                places.split_at((ends.addresses - before.addresses) as usize);
+            let head = (task.packed, reserved.seq, flags);
+            // SAFETY: this is the submitter, and the slot was reserved just now. The blob was recorded
+            // from a task descriptor that it fitted, and the places are those of its tensors.
+            unsafe {
+                descriptors.write_relocated(reserved.slot, head, blob, own_places, &self.bases);
+            }
+            let route = Route { flags: task.route.flags | flags, ..task.route };
+            window.publish(&reserved, route, &live[..edges], NO_FAILED_ROOT);
+            (words, places, producers) = (other_words, other_places, other_producers);
+            before = ends;
+            self.done += 1;
+        }
+    }
+
+    /// Whether somebody from outside may be at work on what a task names.
+    #[inline]
+    fn is_busy(&self, before: Ends, ends: Ends) -> bool {
+        let entries = &self.recorded.entries[before.entries as usize..ends.entries as usize];
+        self.any_busy && entries.iter().any(|entry| self.busy[entry.base as usize])
     }
 
     #[cold]
@@ -308,10 +349,7 @@ impl<'r> Replay<'r> {
         index: usize,
         task: &Task,
     ) -> Result<(), Error> {
-        let before = match index.checked_sub(1) {
-            Some(before) => self.recorded.tasks[before].ends,
-            None => Ends::default(),
-        };
+        let before = self.recorded.ends_before(index);
         let (in_flight, _) = orchestrator.parts();
         if task.inner {
             self.hold_slabs(in_flight, task, before, in_flight.window().next())?;
@@ -332,27 +370,22 @@ impl<'r> Replay<'r> {
         let Some(reserved) = in_flight.reserve(needs) else {
             return Err(Error::Failed("the ring had room and then had none".to_owned()));
         };
-        let mut head = task.head;
-        head.seq = reserved.seq;
-        if self.imports {
-            head.route = Route { flags: head.route.flags | IMPORTED, ..head.route };
-        }
+        let flags = if self.imports { IMPORTED } else { 0 };
         let words = &self.recorded.words[before.words as usize..task.ends.words as usize];
         let places = before.addresses as usize..task.ends.addresses as usize;
         let places = &self.recorded.addresses[places];
+        let head = (task.packed, reserved.seq, flags);
         let descriptors = in_flight.window().descriptors();
-        // SAFETY: this is the submitter, and the slot was reserved just now. The blob was recorded from
-        // a task descriptor that it fitted, and the places are those of its tensors.
-        unsafe {
-            descriptors.write_relocated(reserved.slot, &head, words, places, &self.bases);
-        }
-        in_flight.publish(&reserved, &head, &[], None, &self.live, failed_root);
+        // SAFETY: as in `submit_quick`.
+        unsafe { descriptors.write_relocated(reserved.slot, head, words, places, &self.bases) };
+        let route = Route { flags: task.route.flags | flags, ..task.route };
+        in_flight.publish(&reserved, route, &[], None, &self.live, failed_root);
         Ok(())
     }
 
     /// Whom the task waits for: among the others, and outside.
     #[inline]
-    fn find_producers(&mut self, in_flight: &InFlight, task: &Task, before: Ends) {
+    fn find_producers(&mut self, in_flight: &mut InFlight, task: &Task, before: Ends) {
         self.deps.clear();
         for entry in &self.recorded.entries[before.entries as usize..task.ends.entries as usize] {
             if self.busy[entry.base as usize] {
@@ -401,7 +434,7 @@ impl<'r> Replay<'r> {
     ) -> Result<(), Error> {
         let mut args = self.arguments(index, task, before);
         let (in_flight, planner) = orchestrator.parts();
-        let request = request_of(in_flight, self.recorded, task)?;
+        let request = request_of(in_flight, self.recorded, index)?;
         let plan = Plan::again(&args, request.options.snapshot)?;
         // Nothing of it is noted or entered one by one.
         planner.accesses().clear();
@@ -476,7 +509,7 @@ impl<'r> Replay<'r> {
     }
 
     /// Tells those who come after what the tasks have named.
-    fn end(&mut self, orchestrator: &mut Orchestrator, whole: bool) {
+    fn end(&mut self, orchestrator: &mut Orchestrator, recording: &Recording, whole: bool) {
         let (in_flight, planner) = orchestrator.parts();
         if !whole {
             // A part of the tasks was submitted: all that these have named.
@@ -491,12 +524,13 @@ impl<'r> Replay<'r> {
             self.hold_until(in_flight, planner, in_flight.window().next());
             return;
         }
-        let finished = if in_flight.runs().has_failed() { 0 } else { in_flight.window().tail() };
-        for (task, touch) in &self.recorded.exits {
-            let task = self.numbers.of(*task);
-            if task >= finished {
-                in_flight.enter(&touch.at(&self.bases), task);
-            }
+        if !self.recorded.exits.is_empty() {
+            let (recorded, numbers) = (Arc::clone(&recording.0), self.numbers.clone());
+            in_flight.tell_later(Untold {
+                recorded,
+                numbers,
+                bases: std::mem::take(&mut self.bases),
+            });
         }
     }
 }
@@ -504,11 +538,11 @@ impl<'r> Replay<'r> {
 fn request_of<'r>(
     in_flight: &InFlight,
     recorded: &'r Recorded,
-    task: &Task,
+    index: usize,
 ) -> Result<Request<'r>, Error> {
+    let (task, head) = (&recorded.tasks[index], &recorded.heads[index]);
     let options = &recorded.options[task.options as usize];
-    let members = task.group.then_some(usize::from(task.head.members));
-    let callable = Callable(task.head.callable);
-    let slices: Option<&[u8]> = callable.is_typed().then_some(&[]);
-    request::check(in_flight, callable, task.head.config, options, members, slices)
+    let members = task.group.then_some(usize::from(head.members));
+    let slices: Option<&[u8]> = head.callable().is_typed().then_some(&[]);
+    request::check(in_flight, head.callable(), head.config, options, members, slices)
 }

@@ -128,6 +128,11 @@ impl Head {
         Self { seq: 0, payload: 0, group: 0, route, ..*self }
     }
 
+    /// As it is written.
+    pub fn packed(&self) -> PackedHead {
+        PackedHead(self.words())
+    }
+
     /// The pool.
     pub fn pool(&self) -> WorkerKind {
         self.route.pool()
@@ -180,6 +185,19 @@ pub struct SavedRange {
     pub len: u64,
     /// Where the copy lies.
     pub copy: u64,
+}
+
+/// The words in front of a task descriptor, but for its number.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedHead([u64; HEAD_WORDS]);
+
+impl PackedHead {
+    /// Of the task with this number, with these flags as well.
+    #[inline(always)]
+    fn of(self, seq: u64, flags: u8) -> [u64; HEAD_WORDS] {
+        let [_, callable, launch, last] = self.0;
+        [seq, callable, launch, last | u64::from(flags) << 16]
+    }
 }
 
 /// A word of a blob that is an address, and what it is counted from.
@@ -309,8 +327,8 @@ impl TaskDescriptors {
         }
     }
 
-    /// Writes the task descriptor of a single task from the words of its blob: to those in `places` the
-    /// address of their base is added.
+    /// Writes the task descriptor of a single task from a packed head, its number and more flags, and
+    /// the words of its blob: to those in `places` the address of their base is added.
     ///
     /// # Safety
     /// The caller is the submitter and has reserved the slot. The blob fits, and all places lie in it.
@@ -318,16 +336,17 @@ impl TaskDescriptors {
     pub unsafe fn write_relocated(
         &self,
         slot: u32,
-        head: &Head,
+        head: (PackedHead, u64, u8),
         blob: &[u64],
         places: &[Relocation],
         bases: &[u64],
     ) {
-        debug_assert!(Self::fits_inline(head, blob.len() * 8));
+        debug_assert!(blob.len() * 8 <= INLINE_ARGS);
         let descriptor = self.descriptor(slot);
+        let (head, seq, flags) = head;
         // SAFETY: in bounds, reserved; the caller says that blob and places fit.
         unsafe {
-            for (index, word) in head.words().into_iter().enumerate() {
+            for (index, word) in head.of(seq, flags).into_iter().enumerate() {
                 put(descriptor.add(index), word);
             }
             let out = descriptor.add(HEAD_WORDS);
