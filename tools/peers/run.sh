@@ -88,7 +88,9 @@ says=(
 measure() { # NAME COMMAND...
     local name=$1 key figure out=$PEER_TEMP/$1.out status
     shift
-    timeout -k 5 $limit "$@" >"$out" 2>"$PEER_TEMP/$name.err" </dev/null
+    # In the background, since a signal ends a wait, but nothing else, at once.
+    timeout -k 5 $limit "$@" >"$out" 2>"$PEER_TEMP/$name.err" </dev/null &
+    wait $!
     status=$?
     while read -r key figure; do
         case " $keys " in *" $key "*) value[$name.$key]=$figure ;; esac
@@ -102,7 +104,8 @@ measure() { # NAME COMMAND...
 compile() { # NAME COMMAND...
     local name=$1 log=$PEER_TEMP/$1.log
     shift
-    "$@" >"$log" 2>&1 && return
+    "$@" >"$log" 2>&1 </dev/null &
+    wait $! && return
     missing[$name]="$(grep -m 1 -i error "$log" || tail -n 1 "$log")"
     return 1
 }
