@@ -260,6 +260,36 @@ pub(crate) fn typed(tasks: usize) -> Counted<()> {
     })
 }
 
+/// As `independent`, recorded once and replayed.
+pub(crate) fn replay_independent(tasks: usize) -> Counted<()> {
+    let engine = one()?;
+    let (inputs, outputs) = (engine.cells(0, tasks)?, engine.cells(tasks, tasks)?);
+    let (_, graph) = engine.exec.record(|orch| {
+        for (task, (input, output)) in inputs.iter().zip(&outputs).enumerate() {
+            let args = TaskArgs::new().input(*input).output(*output).scalar(task as u64);
+            orch.submit(engine.empty, args, CallConfig::default())?;
+        }
+        Ok(())
+    })?;
+    let bindings = graph.bindings();
+    engine.batches(1, TaskArgs::new, |orch, _| orch.replay(&graph, &bindings).map(drop))
+}
+
+/// As `chained`, recorded once and replayed.
+pub(crate) fn replay_chained(tasks: usize) -> Counted<()> {
+    let engine = one()?;
+    let link = engine.cell(0)?;
+    let (_, graph) = engine.exec.record(|orch| {
+        (0..tasks).try_for_each(|task| {
+            let args = TaskArgs::new().inout(link).scalar(task as u64);
+            orch.submit(engine.empty, args, CallConfig::default()).map(drop)
+        })
+    })?;
+    let bindings = graph.bindings();
+    let last = || TaskArgs::new().inout(link);
+    engine.batches(1, last, |orch, _| orch.replay(&graph, &bindings).map(drop))
+}
+
 /// Submit and wait, without what passes in between.
 pub(crate) fn round_trip(tasks: usize) -> Counted<()> {
     let engine = Engine::build(1, WaitStrategy::Spin)?;

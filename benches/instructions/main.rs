@@ -80,7 +80,7 @@ fn compare(options: &Options) -> Result<bool, String> {
     let mut table = Table::read(&options.table)?;
     let mut all = BTreeMap::new();
     let (mut over, mut under) = (Vec::new(), Vec::new());
-    println!("{:14}{:>10}{:>8}{:>10}{:>8}", "", "submitter", "was", "worker", "was");
+    println!("{:16}{:>10}{:>8}{:>10}{:>8}", "", "submitter", "was", "worker", "was");
     for row in rows {
         let counts = count(row, options.keep.as_deref())?;
         let (expected, verdict) = table.compare(row.name, counts);
@@ -92,7 +92,7 @@ fn compare(options: &Options) -> Result<bool, String> {
             Verdict::Under => "  under",
         };
         println!(
-            "{:14}{:>10}{:>8}{:>10}{:>8}{mark:7} {}",
+            "{:16}{:>10}{:>8}{:>10}{:>8}{mark:7} {}",
             row.name,
             counts.submitter,
             shown(expected.map(|counts| counts.submitter)),

@@ -38,6 +38,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("replayed", "`independent` in a replay", 1000, engine::replayed),
     row("replayed-chain", "`chained` in a replay", 1000, engine::replayed_chain),
     row("c", "`independent` through C", 1000, c::independent),
+    row("replay", "`independent`, recorded once", 1000, engine::replay_independent),
+    row("replay-chained", "`chained`, recorded once", 1000, engine::replay_chained),
     host(row("group", "a group of two", 100, engine::group)),
     host(row("round-trip", "submit, and wait for what is complete", 20, engine::round_trip)),
     // What may not grow: each among few and among many.
