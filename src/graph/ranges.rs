@@ -32,13 +32,16 @@ const SWEEP_FROM: usize = 1 << 16;
 const MANY: usize = 16;
 /// Places of the table of exact ranges, at least.
 const PLACES: usize = 1 << 12;
+/// Of these, so many for each segment, so that hardly ever three of them share two places: that would
+/// cost a search each time.
+const PLACES_OF_ONE: usize = 8;
 
 pub(crate) struct RangeMap {
     segments: Vec<Segment>,
     free: Vec<u32>,
     blocks: Blocks,
     /// By a few bits of the first address, two places each: a segment that may be the one. Checked at
-    /// the segment, so nothing is ever taken out. A power of two, several times the segments.
+    /// the segment, so nothing is ever taken out. A power of two.
     exact: Box<[Cell<u32>]>,
     /// Of segments that have some: readers in common with others.
     common: HashMap<u32, Arc<Common>>,
@@ -481,14 +484,23 @@ impl RangeMap {
             }
             None => {
                 self.segments.push(segment);
-                if self.segments.len() * 2 > self.exact.len() {
-                    self.exact = places(self.exact.len() * 4);
+                if self.segments.len() * PLACES_OF_ONE > self.exact.len() {
+                    self.find_more();
                 }
                 self.segments.len() as u32 - 1
             }
         };
         self.remember(self.place(start), index);
         index
+    }
+
+    /// Makes the table of exact ranges larger.
+    #[cold]
+    fn find_more(&mut self) {
+        self.exact = places(self.exact.len() * 2);
+        for (index, segment) in self.segments.iter().enumerate() {
+            self.remember(self.place(segment.start()), index as u32);
+        }
     }
 
     /// Drops segments of which every task has left the window. Correctness does not need it: a
