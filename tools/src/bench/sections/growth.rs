@@ -98,7 +98,7 @@ fn measure(run: &mut Run) -> Measured {
                     sum += loads::independent(&engine, tasks)?;
                 }
                 let time = sum / times as f64;
-                run.point("growth.tasks", "processes", tasks as f64, time);
+                run.point("growth.tasks", "mailring, processes", tasks as f64, time);
                 if tasks == 10_000 {
                     run.add("growth.few_ns", time);
                 } else if tasks == most {

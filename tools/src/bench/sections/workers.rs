@@ -43,7 +43,9 @@ fn measure(run: &mut Run) -> Measured {
     counts.sort_unstable();
     counts.dedup();
     let part = run.budget() / (2 * counts.len()) as u32;
-    for (mode, name) in [(Mode::Process, "processes"), (Mode::Thread, "threads")] {
+    for (mode, name) in
+        [(Mode::Process, "mailring, processes"), (Mode::Thread, "mailring, threads")]
+    {
         for &workers in &counts {
             let engine = Engine::build(mode, workers, false)?;
             run.rounds_within(part, |run, _| {
