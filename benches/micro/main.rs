@@ -132,7 +132,7 @@ fn ring(bench: &mut Bench) -> Result<(), Box<dyn Error>> {
         let _ = queue.push(&mut writer, place.slot);
         let taken = queue.take(|slot| Some((slot, table.slot(slot).take(WORKER)?)), |_| ());
         if let Some((slot, lease)) = taken {
-            black_box(table.finish(slot, lease, WORKER, None, |_| ()));
+            black_box(table.finish(table.slot(slot), lease, WORKER, None, |_| ()));
         }
         let _ = ring.reclaim(&table, 1, |_, _| ());
     });

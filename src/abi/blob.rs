@@ -61,6 +61,25 @@ impl<'a> TaskArgsView<'a> {
         }
     }
 
+    /// A view of `tensors` tensors with `scalars` scalars behind them, from `first` on.
+    ///
+    /// # Safety
+    /// All of that lies there and stays as it is for `'a`; neither number is beyond `i32::MAX`.
+    #[inline(always)]
+    pub(crate) unsafe fn from_blob(
+        first: *const ContinuousTensor,
+        tensors: u32,
+        scalars: u32,
+    ) -> Self {
+        Self {
+            tensor_count: tensors as i32,
+            scalar_count: scalars as i32,
+            tensors: first,
+            scalars: first.wrapping_add(tensors as usize).cast(),
+            from: PhantomData,
+        }
+    }
+
     /// A view of a builder's arguments.
     pub fn of(args: &'a TaskArgs) -> Self {
         Self::from_slices(args.tensors(), args.scalars())

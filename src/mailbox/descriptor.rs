@@ -163,6 +163,29 @@ impl Head {
     }
 }
 
+/// What a body needs of a task whose descriptor holds all of it.
+pub struct InlineCall<'a> {
+    /// The task's number.
+    pub seq: u64,
+    /// What to run.
+    pub callable: u64,
+    /// Passed on to the worker.
+    pub config: CallConfig,
+    /// In place.
+    pub args: TaskArgsView<'a>,
+}
+
+/// The configuration in words 2 and 3 of a task descriptor.
+#[inline(always)]
+fn unpack_config(launch: u64, last: u64) -> CallConfig {
+    let mut config = CallConfig::default();
+    config.block_dim = launch as i32;
+    config.aicpu_thread_num = (launch >> 32) as i32;
+    config.enable_profiling = last as u8;
+    config.enable_dump_tensor = (last >> 8) as u8;
+    config
+}
+
 const HEAD_WORDS: usize = 4;
 const TENSOR_WORDS: usize = size_of::<ContinuousTensor>() / 8;
 /// Words of a spilled task descriptor in front of the places of its blobs.
@@ -263,12 +286,8 @@ impl TaskDescriptors {
         // SAFETY: in bounds; a task descriptor that is being rewritten (a stale queue entry) gives
         // a head that will not be used, so the place it names is checked before it is followed.
         let word = |index: usize| unsafe { get(descriptor.add(index)) };
-        let (launch, last) = (word(2), word(3));
-        let mut config = CallConfig::default();
-        config.block_dim = launch as i32;
-        config.aicpu_thread_num = (launch >> 32) as i32;
-        config.enable_profiling = last as u8;
-        config.enable_dump_tensor = (last >> 8) as u8;
+        let last = word(3);
+        let config = unpack_config(word(2), last);
         let mut head = Head::single(word(0), word(1), config, Route::from_word(last));
         if head.has(SPILLED) {
             let place = word(HEAD_WORDS);
@@ -426,19 +445,31 @@ impl TaskDescriptors {
         // SAFETY: the submitter wrote counts and places before it published the slot, and only
         // it can write here; the lease keeps it from reusing the space.
         unsafe {
-            let blob: *const u64 = if head.has(SPILLED) {
+            view_blob(if head.has(SPILLED) {
                 let place = head.payload as usize + SPILL_HEAD + usize::from(member);
                 self.payload.add(self.payload.add(place).read() as usize)
             } else {
                 self.descriptor(slot).add(HEAD_WORDS)
-            };
-            let counts = blob.cast::<u32>();
-            let (tensors, scalars) = (counts.read() as usize, counts.add(1).read() as usize);
-            let tensor = blob.add(1).cast::<ContinuousTensor>();
-            TaskArgsView::from_slices(
-                std::slice::from_raw_parts(tensor, tensors),
-                std::slice::from_raw_parts(tensor.add(tensors).cast(), scalars),
-            )
+            })
+        }
+    }
+
+    /// What a body needs of a task whose descriptor holds all of it.
+    ///
+    /// # Safety
+    /// As [`args`](Self::args), and the task is not [`SPILLED`].
+    #[inline(always)]
+    pub unsafe fn inline_call<'a>(&self, slot: u32) -> InlineCall<'a> {
+        let descriptor = self.descriptor(slot);
+        // SAFETY: as in `args`.
+        unsafe {
+            let word = |index: usize| get(descriptor.add(index));
+            InlineCall {
+                seq: word(0),
+                callable: word(1),
+                config: unpack_config(word(2), word(3)),
+                args: view_blob(descriptor.add(HEAD_WORDS)),
+            }
         }
     }
 
@@ -493,6 +524,20 @@ impl TaskDescriptors {
                 .collect();
             Some((table.read(), ranges))
         }
+    }
+}
+
+/// A blob, in place.
+///
+/// # Safety
+/// A whole blob lies at `blob` for `'a`, and nobody writes it meanwhile.
+#[inline(always)]
+unsafe fn view_blob<'a>(blob: *const u64) -> TaskArgsView<'a> {
+    // SAFETY: the caller's promise; the submitter takes no more of either than `i32::MAX`.
+    unsafe {
+        let counts = blob.cast::<u32>();
+        let (tensors, scalars) = (counts.read(), counts.add(1).read());
+        TaskArgsView::from_blob(blob.add(1).cast(), tensors, scalars)
     }
 }
 

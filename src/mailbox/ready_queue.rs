@@ -12,6 +12,10 @@
 
 use super::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, prefetch_write};
 
+/// How far ahead of the head slots are fetched: a transfer from another processor takes as long as
+/// several short tasks.
+const AHEAD: u64 = 6;
+
 /// The writer's own knowledge of its ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor {
@@ -78,29 +82,35 @@ impl<'a> ReadyQueue<'a> {
     }
 
     /// Leases the oldest suggested slot that `lease` accepts, passing stale entries. `ahead` is
-    /// told the slot that will be looked at next, to prefetch it.
-    #[inline]
+    /// told a slot that will be looked at soon, to prefetch it.
+    #[inline(always)]
     pub fn take<T>(
         &self,
         mut lease: impl FnMut(u32) -> Option<T>,
         mut ahead: impl FnMut(u32),
     ) -> Option<T> {
         // Bounded: another taker moves the head on as well, and the writer may keep up with us.
-        for _ in 0..=self.entries.len() {
+        let mut more = self.entries.len();
+        loop {
             let position = self.head.load(Acquire);
             let entry = self.entry(position).load(Acquire);
             if entry >> 32 != self.lap(position) {
                 return None;
             }
             let next = position.wrapping_add(1); // an overwritten head is any number
-            ahead(self.entry(next).load(Relaxed) as u32);
+            let later = position.wrapping_add(AHEAD);
+            let soon = self.entry(later).load(Relaxed);
+            if soon >> 32 == self.lap(later) {
+                // An entry of the lap before would name a slot that is just being written.
+                ahead(soon as u32);
+            }
             let taken = lease(entry as u32);
             let _ = self.head.compare_exchange(position, next, AcqRel, Relaxed);
-            if taken.is_some() {
+            if taken.is_some() || more == 0 {
                 return taken;
             }
+            more -= 1;
         }
-        None
     }
 
     /// Whether an entry is visible (it may be stale).

@@ -242,7 +242,7 @@ impl Slot {
 
     /// Ends the lease: completes the task and closes its list in one step. `by` is who walks the
     /// list: the owner itself, or the member of a group that was the last one through.
-    #[inline]
+    #[inline(always)]
     pub fn complete(&self, lease: Word, by: u16, ok: bool) -> Completion {
         let (done, retired) = if ok {
             (Phase::DoneOk, Phase::RetiredOk)

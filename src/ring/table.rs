@@ -74,20 +74,22 @@ pub struct Table<'a> {
 impl<'a> Table<'a> {
     /// Both lengths are powers of two.
     pub fn new(slots: &'a [Slot], edges: &'a [Edge]) -> Self {
-        debug_assert!(slots.len().is_power_of_two() && edges.len().is_power_of_two());
+        assert!(slots.len().is_power_of_two() && edges.len().is_power_of_two());
         Self { slots, edges }
     }
 
     /// The slot of this index; an index out of range is cut to the window.
-    #[inline]
+    #[inline(always)]
     pub fn slot(&self, index: u32) -> &'a Slot {
-        &self.slots[index as usize & (self.slots.len() - 1)]
+        // SAFETY: the length is a power of two (`new`), so the index is below it.
+        unsafe { self.slots.get_unchecked(index as usize & (self.slots.len() - 1)) }
     }
 
     /// The edge of this index; an index out of range is cut to the pool.
-    #[inline]
+    #[inline(always)]
     pub fn edge(&self, index: u32) -> &'a Edge {
-        &self.edges[index as usize & (self.edges.len() - 1)]
+        // SAFETY: as in `slot`.
+        unsafe { self.edges.get_unchecked(index as usize & (self.edges.len() - 1)) }
     }
 
     /// The edge at this cursor of its owner's.
@@ -107,7 +109,7 @@ impl<'a> Table<'a> {
     ///
     /// May be interrupted anywhere and done again: clearing twice changes nothing. Bounded by the
     /// number of edges, so a scribbled link cannot make it endless.
-    #[inline]
+    #[inline(always)]
     pub fn walk(&self, head: u32, failed_root: Option<u64>, mut released: impl FnMut(Released)) {
         let mut link = head;
         let mut bound = self.edges.len();
@@ -135,20 +137,20 @@ impl<'a> Table<'a> {
     ///
     /// `None`: the lease was superseded, nothing happened. Otherwise whether somebody sleeps
     /// until this.
-    #[inline]
+    #[inline(always)]
     pub fn finish(
         &self,
-        slot: u32,
+        slot: &Slot,
         lease: Word,
         by: u16,
         failed_root: Option<u64>,
         released: impl FnMut(Released),
     ) -> Option<bool> {
-        match self.slot(slot).complete(lease, by, failed_root.is_none()) {
+        match slot.complete(lease, by, failed_root.is_none()) {
             Completion::Retired { watched } => Some(watched),
             Completion::Walk { head, .. } => {
                 self.walk(head, failed_root, released);
-                Some(self.slot(slot).retire(lease.generation()))
+                Some(slot.retire(lease.generation()))
             }
             Completion::Superseded(_) => None,
         }

@@ -10,6 +10,9 @@ use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, 
 use crate::mailbox::descriptor::TaskDescriptor;
 use crate::ring::{Edge, Slot, dist_ring};
 
+/// Words in front of the leaves of a ready set: the first is its summary, alone in its line.
+pub(super) const SUMMARY_WORDS: usize = 8;
+
 /// What the host chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -50,7 +53,6 @@ pub(super) struct Offsets {
     pub(super) queue_stride: usize,
     pub(super) bitmaps: usize,
     pub(super) bitmap_words: usize,
-    pub(super) summary_words: usize,
     pub(super) errors: usize,
     pub(super) groups: usize,
     pub(super) hot: usize,
@@ -84,8 +86,7 @@ pub(super) fn lay_out(shape: &Shape) -> Offsets {
     at.slots = place(window * size_of::<Slot>(), 128);
     at.queue_stride = (256 + window * 8).next_multiple_of(128);
     at.ready_queues = place((workers + 1) * 2 * at.queue_stride, 128);
-    at.summary_words = window.div_ceil(64 * 64).next_multiple_of(8);
-    at.bitmap_words = at.summary_words + window.div_ceil(64).next_multiple_of(8);
+    at.bitmap_words = SUMMARY_WORDS + window.div_ceil(64).next_multiple_of(8);
     at.bitmaps = place((4 + workers) * at.bitmap_words * 8, 128);
     at.errors = place(window * size_of::<ErrorPlace>(), 128);
     at.groups = place(shape.ring.group_words * 8, 128);

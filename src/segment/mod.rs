@@ -31,7 +31,7 @@ use crate::mailbox::group::{self, GroupArea};
 use crate::mailbox::parked::Parked;
 use crate::mailbox::ready_queue::ReadyQueue;
 use crate::ring::{Edge, Slot, Table, dist_ring};
-use layout::{Offsets, lay_out};
+use layout::{Offsets, SUMMARY_WORDS, lay_out};
 use records::{ErrorPlace, ImportPlace, Pool, Superblock};
 
 pub(crate) use layout::Shape;
@@ -204,11 +204,8 @@ impl Arena {
     fn bitmap(&self, index: usize) -> Bitmap<'_> {
         let offset = self.at.bitmaps + index * self.at.bitmap_words * 8;
         let words = self.part::<AtomicU64>(offset, self.at.bitmap_words);
-        let (summary, leaves) = words.split_at(self.at.summary_words);
-        Bitmap::new(
-            &summary[..self.shape.ring.window.div_ceil(64 * 64)],
-            &leaves[..self.shape.ring.window.div_ceil(64)],
-        )
+        let (summary, leaves) = words.split_at(SUMMARY_WORDS);
+        Bitmap::new(&summary[0], &leaves[..self.shape.ring.window.div_ceil(64)])
     }
 
     /// Tasks of a kind that go first, or that were found again.

@@ -24,7 +24,7 @@ pub struct TaskContext<'a> {
     /// `None`: the body is called by hand, outside of any task.
     pub(crate) slot: Option<&'a Slot>,
     pub(crate) lease: Word,
-    pub(crate) group: Option<GroupContext<'a>>,
+    pub(crate) group: Option<&'a GroupContext<'a>>,
 }
 
 impl<'a> TaskContext<'a> {
@@ -57,12 +57,12 @@ impl<'a> TaskContext<'a> {
         now.cancelled()
             || now.is(Phase::Condemned)
             || !now.same_lease(self.lease)
-            || self.group.as_ref().is_some_and(GroupContext::aborted)
+            || self.group.is_some_and(GroupContext::aborted)
     }
 
     /// The group, if the task is a member of one.
     pub fn group(&self) -> Option<&GroupContext<'a>> {
-        self.group.as_ref()
+        self.group
     }
 }
 
@@ -138,7 +138,7 @@ impl GroupContext<'_> {
         let attempt = self.attempt;
         let epoch = self.area.arrive(self.index, attempt);
         if self.area.all_arrived(epoch, attempt) {
-            self.wake_members();
+            wake_sleeping_members(self.arena, &self.area, attempt, Some(self.me));
             return Ok(());
         }
         let patience = self.arena.patience(WaitStrategy::Adaptive);
@@ -222,6 +222,16 @@ impl GroupContext<'_> {
 /// Wakes every parked member.
 pub(crate) fn wake_members(arena: &Arena, area: &GroupArea<'_>, attempt: u32, but: Option<u16>) {
     fence(SeqCst);
+    wake_sleeping_members(arena, area, attempt, but);
+}
+
+/// The same for a caller that has fenced since it published what they wait for.
+pub(crate) fn wake_sleeping_members(
+    arena: &Arena,
+    area: &GroupArea<'_>,
+    attempt: u32,
+    but: Option<u16>,
+) {
     for index in 0..area.len() {
         if let Member::Joined(worker) = area.member(index, attempt)
             && Some(worker) != but

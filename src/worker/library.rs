@@ -87,6 +87,20 @@ impl Registered {
         self.loaded.insert(id.index, loaded); // what was there before is closed
         Ok(function)
     }
+
+    #[inline(never)]
+    fn run_loaded(
+        &mut self,
+        id: DynamicId,
+        args: TaskArgsView<'_>,
+        config: &CallConfig,
+        context: &TaskContext<'_>,
+    ) -> Result<(), BoxError> {
+        let function = self.find(id)?;
+        // SAFETY: whoever registered the symbol said that it is such a function; the library stays
+        // loaded while it runs.
+        unsafe { call_native(function, std::ptr::null_mut(), args, config, context) }
+    }
 }
 
 impl Worker for Registered {
@@ -99,12 +113,7 @@ impl Worker for Registered {
     ) -> Result<(), BoxError> {
         match DynamicId::of(callable) {
             None => self.functions.run(callable, args, config, context),
-            Some(id) => {
-                let function = self.find(id)?;
-                // SAFETY: whoever registered the symbol said that it is such a function; the
-                // library stays loaded while it runs.
-                unsafe { call_native(function, std::ptr::null_mut(), args, config, context) }
-            }
+            Some(id) => self.run_loaded(id, args, config, context),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::compiler_fence;
 use std::time::Duration;
 
 use mailring_process::clock::monotonic_ns;
@@ -17,32 +18,40 @@ use mailring_process::wait::{LONG, Patience, RECHECK, WaitStrategy};
 use mailring_process::wakeup::Wakeup;
 use mailring_process::{futex, process};
 
-use super::context::wake_members;
+use super::context::{wake_members, wake_sleeping_members};
 use super::groups::{Assembly, Candidate, Groups, ROUNDS};
 use super::imports::Mapped;
 use super::inherited_memory::memory_of;
-use super::{GroupContext, Publisher, TaskContext, Words, Worker};
-use crate::abi::ContinuousTensor;
+use super::{BoxError, GroupContext, Publisher, TaskContext, Words, Worker};
+use crate::abi::{CallConfig, ContinuousTensor, TaskArgsView};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::alarm::Alarm;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::descriptor::{
-    ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, Route, SNAPSHOT, SavedRange, TaskDescriptors,
+    ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, InlineCall, Route, SNAPSHOT, SavedRange,
+    TaskDescriptors, URGENT,
 };
 use crate::mailbox::group::GroupArea;
 use crate::mailbox::ready_queue::ReadyQueue;
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::table::Released;
-use crate::ring::{Phase, Table, Word};
-use crate::segment::{Arena, BODY, Code, Origin, PREPARING};
+use crate::ring::{Phase, Slot, Table, Word};
+use crate::segment::{Arena, BODY, Code, Origin, PREPARING, WorkerEntry};
 
-/// A lease: the slot, the word that took it, the task descriptor.
+/// A lease: the slot, the word that took it, the number of the task.
 #[derive(Clone, Copy)]
-struct Lease {
-    slot: u32,
+struct Lease<'a> {
+    index: u32,
+    slot: &'a Slot,
     word: Word,
-    head: Head,
+    seq: u64,
+}
+
+/// Why a body failed.
+struct Failure {
+    code: Code,
+    words: Words,
 }
 
 /// How the supervisor recognises the body that a worker has begun.
@@ -80,6 +89,7 @@ pub(crate) struct Participant<'a> {
     table: Table<'a>,
     descriptors: TaskDescriptors,
     me: u16,
+    entry: &'a WorkerEntry,
     kind: WorkerKind,
     patience: Patience,
     wakeup: &'a Wakeup,
@@ -122,6 +132,7 @@ impl<'a> Participant<'a> {
             table: arena.table(),
             descriptors: arena.descriptors(),
             me,
+            entry: arena.entry(me),
             kind,
             patience: arena.patience(wait),
             wakeup,
@@ -168,7 +179,7 @@ impl<'a> Participant<'a> {
             if self.patience.pause(round, ours_wait).is_some() {
                 round = round.wrapping_add(1);
                 if round % ROUNDS == 0 {
-                    self.arena.entry(self.me).idles();
+                    self.entry.idles();
                     self.imports.release_stale(self.arena);
                 }
                 continue;
@@ -179,7 +190,21 @@ impl<'a> Participant<'a> {
     }
 
     /// Takes and runs one task that is not a successor. False when there was none.
+    #[inline(always)]
     fn step(&mut self, worker: &mut dyn Worker, woken: bool) -> bool {
+        // The usual case is that only queues have any: one load for each other place says so.
+        if woken | self.pinned.has_some() | self.urgent.has_some() | self.groups.visible() {
+            return self.step_anywhere(worker, woken);
+        }
+        self.after_group = false;
+        let Some((slot, word)) = self.take_queued() else { return false };
+        self.run_single(worker, slot, word);
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn step_anywhere(&mut self, worker: &mut dyn Worker, woken: bool) -> bool {
         if self.pinned.has_some() {
             if self.passed >= MAX_PASSED && self.groups.visible() {
                 self.passed = 0;
@@ -210,21 +235,25 @@ impl<'a> Participant<'a> {
         groups_passed && self.groups.visible() && self.try_group(worker)
     }
 
-    #[inline]
-    fn take_single(&mut self) -> Option<(u32, Word)> {
+    fn take_single(&self) -> Option<(u32, Word)> {
         if self.urgent.has_some()
             && let Some(lease) = self.take_from(self.urgent)
         {
             return Some(lease);
         }
-        for index in 0..self.queues.len() {
-            let ring = self.queues[index];
-            let ahead = |slot: u32| {
-                prefetch_write(self.table.slot(slot));
-                self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
-            };
-            if let Some(lease) = ring.take(|slot| self.lease(slot), ahead) {
-                return Some(lease);
+        self.take_queued()
+    }
+
+    #[inline(always)]
+    fn take_queued(&self) -> Option<(u32, Word)> {
+        let ahead = |slot: u32| {
+            prefetch_write(self.table.slot(slot));
+            self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
+        };
+        for queue in &self.queues {
+            let taken = queue.take(|slot| self.lease(slot), ahead);
+            if taken.is_some() {
+                return taken;
             }
         }
         None
@@ -248,7 +277,7 @@ impl<'a> Participant<'a> {
         self.table.slot(slot).load().is(Phase::Ready) && self.eligible(self.descriptors.route(slot))
     }
 
-    #[inline]
+    #[inline(always)]
     fn eligible(&self, route: Route) -> bool {
         route.kind == self.kind as u8
             && (route.target == ANYWHERE || route.target == self.me)
@@ -257,17 +286,18 @@ impl<'a> Participant<'a> {
 
     /// Leases the slot, if it is ready and meant for this worker. The task descriptor is looked at
     /// before (it may be another lap's) and again after the lease, when it stands still.
-    #[inline]
+    #[inline(always)]
     fn lease(&self, slot: u32) -> Option<(u32, Word)> {
         let slot = slot & (self.table.window() - 1); // an overwritten queue entry names some slot
         // Slot and task descriptor are two misses; let them come at the same time.
         prefetch_write(self.table.slot(slot));
-        if !self.eligible(self.descriptors.route(slot)) {
+        let seen = self.descriptors.route(slot);
+        if !self.eligible(seen) {
             return None;
         }
         let word = self.table.slot(slot).take(self.me)?;
         let route = self.descriptors.route(slot);
-        if !self.eligible(route) {
+        if route != seen && !self.eligible(route) {
             self.give_back(slot, word, route);
             return None;
         }
@@ -298,82 +328,158 @@ impl<'a> Participant<'a> {
 
     // ---- running ----------------------------------------------------------------------------
 
+    /// Runs a leased task: the usual one at once, any other one elsewhere.
+    #[inline(always)]
     fn run_single(&mut self, worker: &mut dyn Worker, index: u32, word: Word) {
-        let lease = Lease { slot: index, word, head: self.descriptors.head(index) };
         let slot = self.table.slot(index);
+        let usual = self.descriptors.route(index).flags & !URGENT == 0
+            && slot.failed_root() == NO_FAILED_ROOT
+            && !slot.load().cancelled();
+        if !usual {
+            return self.run_unusual(worker, index, word);
+        }
+        // SAFETY: the lease is held until the task is completed, after the call; nothing of the task
+        // was spilled.
+        let InlineCall { seq, callable, config, args } =
+            unsafe { self.descriptors.inline_call(index) };
+        let lease = Lease { index, slot, word, seq };
+        let result = self.call(worker, &lease, (callable, args, &config), 0, None);
+        self.end(&lease, result);
+    }
+
+    /// The same for a task with a failed producer, without a body, cancelled, or with something to
+    /// see to before its body.
+    #[cold]
+    #[inline(never)]
+    fn run_unusual(&mut self, worker: &mut dyn Worker, index: u32, word: Word) {
+        let head = self.descriptors.head(index);
+        let slot = self.table.slot(index);
+        let lease = Lease { index, slot, word, seq: head.seq };
         let failed_root = slot.failed_root();
         if failed_root != NO_FAILED_ROOT {
-            self.finish(&lease, Some(failed_root));
-        } else if lease.head.has(FAN_IN) {
-            self.finish(&lease, None);
-        } else if lease.word.cancelled() || slot.load().cancelled() {
+            self.finish_rare(&lease, Some(failed_root));
+        } else if head.has(FAN_IN) {
+            self.finish_rare(&lease, None);
+        } else if slot.load().cancelled() {
             self.fail(&lease, Code::Cancelled, &Words::default());
         } else {
-            match self.call(worker, &lease, 0, None) {
-                // A body that was told to stop is not asked how it went.
-                _ if slot.load().cancelled() => {
-                    self.fail(&lease, Code::Cancelled, &Words::default())
-                }
-                Ok(()) => self.finish(&lease, None),
-                Err((code, words)) => self.fail(&lease, code, &words),
-            }
+            let result = self.prepare_and_call(worker, &lease, &head, 0, None);
+            self.end(&lease, result);
         }
     }
 
-    /// Calls the body of a task or of one member.
-    fn call(
+    /// Completes a single task whose body has ended like this.
+    #[inline(always)]
+    fn end(&mut self, lease: &Lease<'a>, result: Result<(), Box<Failure>>) {
+        // A body that was told to stop is not asked how it went.
+        if result.is_ok() && !lease.slot.load().cancelled() {
+            self.finish(lease, None);
+        } else {
+            self.end_badly(lease, result);
+        }
+    }
+
+    #[cold]
+    fn end_badly(&mut self, lease: &Lease<'a>, result: Result<(), Box<Failure>>) {
+        match result {
+            Err(failure) if !lease.slot.load().cancelled() => {
+                self.fail(lease, failure.code, &failure.words);
+            }
+            _ => self.fail(lease, Code::Cancelled, &Words::default()),
+        }
+    }
+
+    /// Calls the body of a task or of one member, with what its descriptor says.
+    fn prepare_and_call(
         &mut self,
         worker: &mut dyn Worker,
-        lease: &Lease,
+        lease: &Lease<'a>,
+        head: &Head,
         member: u16,
-        group: Option<GroupContext<'a>>,
-    ) -> Result<(), (Code, Words)> {
-        let head = &lease.head;
+        group: Option<&GroupContext<'a>>,
+    ) -> Result<(), Box<Failure>> {
         // SAFETY: the lease is held until `finish`, after the call.
-        let args = unsafe { self.descriptors.args(lease.slot, head, member) };
+        let args = unsafe { self.descriptors.args(lease.index, head, member) };
         if head.has(IMPORTED | SNAPSHOT) {
             self.prepare(head, args.tensors())?;
         }
-        let entry = self.arena.entry(self.me);
-        entry.started.store(started_word(lease.slot, lease.word), Release);
+        self.call(worker, lease, (head.callable, args, &head.config), head.deadline_us, group)
+    }
+
+    /// Calls a body, and says before and after it that this worker is inside.
+    #[inline(always)]
+    fn call(
+        &mut self,
+        worker: &mut dyn Worker,
+        lease: &Lease<'a>,
+        (callable, args, config): (u64, TaskArgsView<'_>, &CallConfig),
+        deadline_us: u32,
+        group: Option<&GroupContext<'a>>,
+    ) -> Result<(), Box<Failure>> {
+        let entry = self.entry;
+        entry.started.store(started_word(lease.index, lease.word), Release);
         // No store of the body may come before it, not even in the compiler's order.
-        std::sync::atomic::compiler_fence(SeqCst);
-        if head.deadline_us != 0 {
-            let end = monotonic_ns() + u64::from(head.deadline_us) * 1000;
-            let alarm = Alarm::new(&self.arena.control().next_look);
-            if alarm.enter(&entry.deadline, end) {
-                self.wakeup.notify();
-            }
+        compiler_fence(SeqCst);
+        if deadline_us != 0 {
+            self.set_deadline(deadline_us);
         }
         let context = TaskContext {
             worker: WorkerId(self.me),
-            task: TaskId(head.seq),
-            slot: Some(self.table.slot(lease.slot)),
+            task: TaskId(lease.seq),
+            slot: Some(lease.slot),
             lease: lease.word,
             group,
         };
         entry.enter(BODY);
-        // The text of an error is the user's code as well.
-        let run = || {
-            let result = worker.run(head.callable, args, &head.config, &context);
-            result.map_err(|error| (Code::Error, Words::of(worker, error.as_ref())))
+        let result = match guard(|| worker.run(callable, args, config, &context)) {
+            Ok(Ok(())) => Ok(()),
+            failed => Err(self.describe(worker, lease.seq, failed)),
         };
-        let result = guard(run).unwrap_or_else(|text| {
-            panics::tell(&format!("task {} on worker {}", head.seq, self.me), &text);
-            Err((Code::Panic, Words::new(text)))
-        });
         entry.enter(0);
-        if head.deadline_us != 0 {
+        if deadline_us != 0 {
             entry.deadline.store(0, SeqCst);
         }
         entry.ran.store(entry.ran.load(Relaxed).wrapping_add(1), Relaxed);
         result
     }
 
+    #[cold]
+    fn set_deadline(&self, deadline_us: u32) {
+        let end = monotonic_ns() + u64::from(deadline_us) * 1000;
+        let alarm = Alarm::new(&self.arena.control().next_look);
+        if alarm.enter(&self.entry.deadline, end) {
+            self.wakeup.notify();
+        }
+    }
+
+    /// Why a body failed. The text of an error is the user's code as well.
+    #[cold]
+    fn describe(
+        &self,
+        worker: &dyn Worker,
+        seq: u64,
+        failed: Result<Result<(), BoxError>, String>,
+    ) -> Box<Failure> {
+        let words = failed.and_then(|result| match result {
+            Ok(()) => Ok(Words::default()),
+            Err(error) => guard(|| {
+                let error = error;
+                Words::of(worker, error.as_ref())
+            }),
+        });
+        Box::new(match words {
+            Ok(words) => Failure { code: Code::Error, words },
+            Err(text) => {
+                panics::tell(&format!("task {seq} on worker {}", self.me), &text);
+                Failure { code: Code::Panic, words: Words::new(text) }
+            }
+        })
+    }
+
     /// What a task needs before its body: later memory is mapped, a snapshot made or restored.
     #[cold]
-    fn prepare(&mut self, head: &Head, tensors: &[ContinuousTensor]) -> Result<(), (Code, Words)> {
-        let entry = self.arena.entry(self.me);
+    fn prepare(&mut self, head: &Head, tensors: &[ContinuousTensor]) -> Result<(), Box<Failure>> {
+        let entry = self.entry;
         entry.enter(PREPARING);
         let mapped = match head.has(IMPORTED) {
             true => self.imports.ensure(self.arena, tensors),
@@ -383,7 +489,7 @@ impl<'a> Participant<'a> {
             self.snapshot(head);
         }
         entry.enter(0);
-        mapped.map_err(|why| (Code::Error, Words::new(why)))
+        mapped.map_err(|why| Box::new(Failure { code: Code::Error, words: Words::new(why) }))
     }
 
     /// Saves the ranges of a task before its first body, or restores them before another one. The
@@ -408,31 +514,38 @@ impl<'a> Participant<'a> {
     }
 
     /// Completes the task as the root of a failure.
-    fn fail(&mut self, lease: &Lease, code: Code, words: &Words) {
+    fn fail(&mut self, lease: &Lease<'a>, code: Code, words: &Words) {
         self.record(lease, code, words, u16::MAX);
-        self.finish(lease, Some(code.failed_root(lease.head.seq)));
+        self.finish_rare(lease, Some(code.failed_root(lease.seq)));
     }
 
     /// Writes down why the task (or its member) failed.
-    fn record(&self, lease: &Lease, code: Code, words: &Words, member: u16) {
-        let seq = lease.head.seq;
-        let attempt = self.table.slot(lease.slot).attempt(lease.word);
+    fn record(&self, lease: &Lease<'a>, code: Code, words: &Words, member: u16) {
+        let seq = lease.seq;
+        let attempt = lease.slot.attempt(lease.word);
         let detail = words.detail;
         let origin = Origin { seq, worker: self.me, attempt, code, member, detail };
-        self.arena.write_error(lease.slot, origin, &words.text);
+        self.arena.write_error(lease.index, origin, &words.text);
     }
 
     /// Completes, releases, retires.
-    #[inline]
-    fn finish(&mut self, lease: &Lease, failed_root: Option<u64>) {
+    #[inline(always)]
+    fn finish(&mut self, lease: &Lease<'a>, failed_root: Option<u64>) {
         if !self.try_finish(lease, failed_root) {
             self.superseded(lease);
         }
     }
 
+    /// The same where there is no hurry.
+    #[cold]
+    #[inline(never)]
+    fn finish_rare(&mut self, lease: &Lease<'a>, failed_root: Option<u64>) {
+        self.finish(lease, failed_root);
+    }
+
     /// The same, without a word when the lease was taken away. True when it was not.
-    #[inline]
-    fn try_finish(&mut self, lease: &Lease, failed_root: Option<u64>) -> bool {
+    #[inline(always)]
+    fn try_finish(&mut self, lease: &Lease<'a>, failed_root: Option<u64>) -> bool {
         let table = self.table;
         let me = self.me;
         let done = table
@@ -444,7 +557,7 @@ impl<'a> Participant<'a> {
     }
 
     /// A consumer waits for nobody any more: keep the first one, give the others to all.
-    #[inline]
+    #[inline(always)]
     fn released(&mut self, released: Released) {
         let Released { slot, generation } = released;
         let route = self.descriptors.route(slot);
@@ -467,17 +580,17 @@ impl<'a> Participant<'a> {
     /// The lease was taken away (a deadline). A process takes nothing more and waits for its end;
     /// a thread cannot be ended, so it completes the task itself, as failed.
     #[cold]
-    fn superseded(&mut self, lease: &Lease) {
-        let entry = self.arena.entry(self.me);
+    fn superseded(&mut self, lease: &Lease<'a>) {
+        let entry = self.entry;
         entry.superseded.fetch_add(1, Relaxed);
-        let slot = self.table.slot(lease.slot);
+        let slot = lease.slot;
         let condemned = lease.word.with_phase(Phase::Condemned);
         if matches!(self.place, Place::Process { .. }) {
             return self.await_end();
         }
         self.record(lease, Code::Deadline, &Words::new(DEADLINE.to_owned()), u16::MAX);
         if let Some(word) = slot.fail_dead(condemned) {
-            let failed_root = Code::Deadline.failed_root(lease.head.seq);
+            let failed_root = Code::Deadline.failed_root(lease.seq);
             let table = self.table;
             table.walk(word.head(), Some(failed_root), |released| self.released(released));
             if slot.retire(word.generation()) {
@@ -532,10 +645,10 @@ impl<'a> Participant<'a> {
         let slot = self.table.slot(group.slot);
         let Some(word) = slot.start(group.word, self.me) else { return true };
         self.groups.forget(group);
-        let lease = Lease { slot: group.slot, word, head: group.head };
+        let lease = Lease { index: group.slot, slot, word, seq: group.head.seq };
         match slot.failed_root() {
             NO_FAILED_ROOT => self.fail(&lease, Code::Cancelled, &Words::default()),
-            failed_root => self.finish(&lease, Some(failed_root)),
+            failed_root => self.finish_rare(&lease, Some(failed_root)),
         }
         true
     }
@@ -549,7 +662,7 @@ impl<'a> Participant<'a> {
         (word, attempt): (Word, u32),
     ) {
         let slot = self.table.slot(group.slot);
-        let lease = Lease { slot: group.slot, word, head: group.head };
+        let lease = Lease { index: group.slot, slot, word, seq: group.head.seq };
         let context = GroupContext {
             arena: self.arena,
             area: *area,
@@ -561,14 +674,15 @@ impl<'a> Participant<'a> {
             lease: word,
             attempt,
         };
-        let result = self.call(worker, &lease, index as u16, Some(context));
-        if let Err((code, text)) = &result
+        let head = &group.head;
+        let result = self.prepare_and_call(worker, &lease, head, index as u16, Some(&context));
+        if let Err(failure) = &result
             && !area.aborted(attempt)
         {
             // The first member that fails speaks for the group; the others are told to stop, and
             // the supervisor sees to it that they do.
-            let code = if slot.load().cancelled() { Code::Cancelled } else { *code };
-            self.record(&lease, code, text, index as u16);
+            let code = if slot.load().cancelled() { Code::Cancelled } else { failure.code };
+            self.record(&lease, code, &failure.words, index as u16);
             area.abort(attempt);
             wake_members(self.arena, area, attempt, Some(self.me));
             self.report_trouble();
@@ -577,8 +691,8 @@ impl<'a> Participant<'a> {
             self.await_end(); // evicted: the supervisor kills this worker now
             return;
         }
-        // Who waits at a barrier looks whether we have been there.
-        wake_members(self.arena, area, attempt, Some(self.me));
+        // Who waits at a barrier looks whether we have been there; `done` has fenced.
+        wake_sleeping_members(self.arena, area, attempt, Some(self.me));
         // Several members may see that all are through; one exchange completes the group.
         match area.outcome(attempt) {
             Some(true) => _ = self.try_finish(&lease, None),
@@ -611,7 +725,7 @@ impl<'a> Participant<'a> {
     /// Sleeps until it is unparked. True if it was.
     fn park(&mut self) -> bool {
         output::flush(); // of the bodies before: one takes less time than this
-        let entry = self.arena.entry(self.me);
+        let entry = self.entry;
         let parked = self.arena.parked(self.kind);
         entry.idles();
         parked.announce(self.me, &entry.parker);

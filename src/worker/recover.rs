@@ -386,8 +386,9 @@ impl<'a> Recovery<'a> {
             let code = Code::from_bits(self.arena.read_error(slot).code);
             let failed_root = (!ok).then(|| code.failed_root(head.seq));
             let table = self.table;
-            let _ = table
-                .finish(slot, now, SUPERVISOR, failed_root, |released| self.released(released));
+            let _ = table.finish(table.slot(slot), now, SUPERVISOR, failed_root, |released| {
+                self.released(released)
+            });
         }
     }
 

@@ -1,8 +1,9 @@
 //! The ring of slots and the heap rings: numbering, order, laps, reclaim, leases, and what a
-//! submitter meets when they are full.
+//! submitter meets when they are full. Ready sets of slots.
 
 mod full;
 mod heap;
+mod ready_set;
 mod slot_states;
 mod window;
 
@@ -29,6 +30,10 @@ testkit::tests! {
         a_closed_list_takes_no_edge, the_walk_releases_each_consumer, the_smallest_cause_wins,
         a_superseded_end_does_not_count, clearing_twice_is_once, of_another_lap_is_left_alone,
         watchers_are_told, a_dead_owners_slots_are_found,
+    }
+    "ring::ready_set" in ready_set {
+        slots_are_found_in_turn, an_empty_set_is_seen_by_its_summary,
+        what_no_step_leaves_is_put_right,
     }
     "ring::full" in full {
         release_unblocks_a_submit, waiting_has_an_end, a_failed_executor_unblocks_a_submit,
@@ -72,7 +77,7 @@ impl Window {
     fn complete(&self, seq: u64) {
         let (slot, _) = self.ring.place(seq);
         let lease = self.table().slot(slot).take(ME).expect("ready");
-        assert!(self.table().finish(slot, lease, ME, None, |_| ()).is_some());
+        assert!(self.table().finish(self.table().slot(slot), lease, ME, None, |_| ()).is_some());
     }
 
     /// Returns what left the window.

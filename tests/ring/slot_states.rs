@@ -108,7 +108,10 @@ pub(crate) fn the_walk_releases_each_consumer() {
         }
         let lease = table.slot(0).take(ME).unwrap();
         let mut released = Vec::new();
-        assert_eq!(table.finish(0, lease, ME, failed_root, |r| released.push(r.slot)), Some(false));
+        assert_eq!(
+            table.finish(table.slot(0), lease, ME, failed_root, |r| released.push(r.slot)),
+            Some(false)
+        );
         released.sort_unstable();
         assert_eq!(released, [1, 3]);
         assert!(table.slot(0).load().is_retired());

@@ -4,6 +4,7 @@
 //! In a worker process a hook of the program is not called: it may want a lock that was held at the
 //! fork, and what it would print is in the error. Where workers are threads, it is, after [`note`].
 
+use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -62,11 +63,14 @@ pub fn note(info: &PanicHookInfo<'_>) {
 ///
 /// The payload of a panic is the user's as well: dropping it may panic again, and then it is left
 /// where it is.
+#[inline]
 pub fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    let payload = match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(value) => return Ok(value),
-        Err(payload) => payload,
-    };
+    catch_unwind(AssertUnwindSafe(f)).map_err(text_of)
+}
+
+#[cold]
+#[inline(never)]
+fn text_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     let text = text
         .or_else(|| payload.downcast_ref::<String>().cloned())
@@ -74,7 +78,7 @@ pub fn guard<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);
     }
-    Err(text)
+    text
 }
 
 /// Where the last panic of this thread was.
@@ -102,10 +106,11 @@ fn shorten(whole: &str) -> String {
     };
     let machinery = ["core::panicking::", "std::panicking::", "rust_begin_unwind", "__rustc::"];
     let is_machinery = |frame: &String| machinery.iter().any(|part| name(frame).contains(part));
-    // Names of functions that were inlined stand without a path.
+    // Names of functions that were inlined stand without a path, or not at all.
+    let callers = ["panics::guard", "worker::participant::", "worker::serve::"];
     let is_ours = |frame: &String| {
         let name = name(frame);
-        name.contains("panics::guard") || name.starts_with("guard<")
+        callers.iter().any(|caller| name.contains(caller)) || name.starts_with("guard<")
     };
     let end = frames.iter().position(is_ours).unwrap_or(frames.len());
     // The last one of the panic itself; calls of the standard library behind it catch panics.

@@ -164,7 +164,7 @@ impl GroupPool {
         if let Some(ok) = self.area().outcome(attempt) {
             // Failed by recovery, then the slot is condemned and this changes nothing.
             let failed_root = (!ok).then_some(1);
-            if self.table().finish(0, lease, me, failed_root, |_| {}).is_some() {
+            if self.table().finish(self.slot(), lease, me, failed_root, |_| {}).is_some() {
                 assert!(ok, "failed although nobody did");
                 self.completions.fetch_add(1, Counting);
             }
@@ -255,7 +255,7 @@ impl GroupPool {
         // All are through, and the one that saw it may be the dead one.
         if self.flaw != Flaw::ForgetsTheLast
             && area.outcome(attempt) == Some(true)
-            && self.table().finish(0, word, SUPERVISOR, None, |_| {}).is_some()
+            && self.table().finish(self.slot(), word, SUPERVISOR, None, |_| {}).is_some()
         {
             self.completions.fetch_add(1, Counting);
         }

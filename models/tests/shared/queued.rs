@@ -18,7 +18,7 @@ pub(crate) struct Queued {
     pub(crate) head: AtomicU64,
     pub(crate) tail: AtomicU64,
     pub(crate) entries: Vec<AtomicU64>,
-    summary: Vec<AtomicU64>,
+    summary: AtomicU64,
     leaves: Vec<AtomicU64>,
     /// Slot and attempt of every lease.
     leases: Mutex<Vec<(u32, u16)>>,
@@ -31,7 +31,7 @@ impl Queued {
             head: AtomicU64::new(0),
             tail: AtomicU64::new(0),
             entries: (0..CAPACITY).map(|_| AtomicU64::new(0)).collect(),
-            summary: vec![AtomicU64::new(0)],
+            summary: AtomicU64::new(0),
             leaves: vec![AtomicU64::new(0)],
             leases: Mutex::default(),
         }
@@ -120,7 +120,7 @@ impl Queued {
                 entry == lap << 32 | u64::from(slot)
             });
             let in_set = self.leaves[0].load(Acquire) >> slot & 1 == 1
-                && self.summary[0].load(Acquire) & 1 == 1;
+                && self.summary.load(Acquire) & 1 == 1;
             assert!(queued || in_set, "slot {slot} is ready and nobody can see it");
         }
     }

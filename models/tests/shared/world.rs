@@ -152,9 +152,10 @@ impl World {
                 NO_FAILED_ROOT => self.call(me, slot, word),
                 failed_root => Some(failed_root),
             };
-            let done = self.table().finish(slot, word, me, failed_root, |released| {
-                self.released(me, released, &mut next, suggest);
-            });
+            let done =
+                self.table().finish(self.table().slot(slot), word, me, failed_root, |released| {
+                    self.released(me, released, &mut next, suggest);
+                });
             if done.is_some() {
                 self.completed(slot, word);
             }

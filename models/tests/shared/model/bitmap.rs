@@ -24,31 +24,56 @@ pub(crate) enum Cleaning {
     NoLookAtLeaf,
 }
 
-/// Two slots of the same leaf.
+/// What comes while the first task is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meanwhile {
+    /// The next task in the same slot.
+    SameSlot,
+    /// One whose bit is in the same leaf.
+    SameLeaf,
+    /// One whose bit is in another leaf, below the same bit of the summary.
+    SameRow,
+}
+
+/// Two slots below one bit of the summary.
 struct ReadySet {
     cleaning: Cleaning,
     slots: [Slot; 2],
-    summary: [AtomicU64; 1],
-    leaves: [AtomicU64; 1],
+    summary: AtomicU64,
+    leaves: Vec<AtomicU64>,
 }
 
 impl ReadySet {
-    fn new(cleaning: Cleaning) -> Self {
+    /// The two slots are bits of one leaf, or of a leaf each.
+    fn new(cleaning: Cleaning, leaves: usize) -> Self {
         Self {
             cleaning,
             slots: [Slot::new(), Slot::new()],
-            summary: [AtomicU64::new(0)],
-            leaves: [AtomicU64::new(0)],
+            summary: AtomicU64::new(0),
+            leaves: (0..leaves).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
     fn map(&self) -> Bitmap<'_> {
-        Bitmap::new(&self.summary, &self.leaves)
+        Bitmap::in_rows(&self.summary, &self.leaves, self.leaves.len())
+    }
+
+    /// From one bit to the next one, if there is a leaf for each.
+    fn stride(&self) -> u32 {
+        if self.leaves.len() > 1 { 64 } else { 1 }
+    }
+
+    fn find<T>(&self, mut visit: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        self.map().find(|bit| visit(bit / self.stride()))
+    }
+
+    fn set(&self, slot: u32) {
+        self.map().set(slot * self.stride());
     }
 
     fn make_ready(&self, slot: u32, generation: u32) {
         self.slots[slot as usize].publish_ready(SUBMITTER, generation, NO_FAILED_ROOT);
-        self.map().set(slot);
+        self.set(slot);
     }
 
     fn ready(&self, slot: u32) -> bool {
@@ -57,7 +82,7 @@ impl ReadySet {
 
     /// Takes one task out of the set and completes it, removing stale bits on the way.
     fn serve(&self, me: u16) {
-        let taken = self.map().find(|slot| {
+        let taken = self.find(|slot| {
             let word = self.slots[slot as usize].take(me);
             if word.is_some() || !self.ready(slot) {
                 self.remove(slot);
@@ -71,15 +96,19 @@ impl ReadySet {
 
     fn remove(&self, slot: u32) {
         match self.cleaning {
-            Cleaning::Proper => self.map().remove(slot, || self.ready(slot)),
-            Cleaning::NoLookAtState => self.map().remove(slot, || false),
+            Cleaning::Proper => self.map().remove(slot * self.stride(), || self.ready(slot)),
+            Cleaning::NoLookAtState => self.map().remove(slot * self.stride(), || false),
             Cleaning::NoLookAtLeaf => {
-                let bit = 1 << slot;
-                if self.leaves[0].fetch_and(!bit, SeqCst) & !bit == 0 {
-                    self.summary[0].fetch_and(!1, SeqCst);
+                let (leaf, bit) = match self.stride() {
+                    1 => (0, 1 << slot),
+                    _ => (slot as usize, 1),
+                };
+                self.leaves[leaf].fetch_and(!bit, SeqCst);
+                if self.leaves.iter().all(|leaf| leaf.load(SeqCst) == 0) {
+                    self.summary.fetch_and(!1, SeqCst);
                 }
                 if self.ready(slot) {
-                    self.map().set(slot);
+                    self.set(slot);
                 }
             }
         }
@@ -95,7 +124,7 @@ impl ReadySet {
     fn recover(&self) {
         for slot in 0..2 {
             if self.ready(slot) {
-                self.map().set(slot);
+                self.set(slot);
             }
         }
         self.map().repair();
@@ -103,15 +132,16 @@ impl ReadySet {
 
     fn all_visible(&self) {
         for wanted in (0..2).filter(|&slot| self.ready(slot)) {
-            let found = self.map().find(|slot| (slot == wanted).then_some(()));
+            let found = self.find(|slot| (slot == wanted).then_some(()));
             assert!(found.is_some(), "slot {wanted} is ready and not in the set");
         }
     }
 }
 
-/// Two takers; the slot of the first task is reused, and another one of the same leaf comes.
-pub(crate) fn takers(kill: Option<&Kill>, another: bool, cleaning: Cleaning) {
-    let set = Arc::new(ReadySet::new(cleaning));
+/// Two takers; meanwhile the slot of the first task is reused, or another task comes.
+pub(crate) fn takers(kill: Option<&Kill>, meanwhile: Meanwhile, cleaning: Cleaning) {
+    let leaves = if meanwhile == Meanwhile::SameRow { 2 } else { 1 };
+    let set = Arc::new(ReadySet::new(cleaning, leaves));
     set.make_ready(0, 1);
     let first = {
         let (set, kill) = (Arc::clone(&set), kill.cloned());
@@ -127,10 +157,9 @@ pub(crate) fn takers(kill: Option<&Kill>, another: bool, cleaning: Cleaning) {
         let set = Arc::clone(&set);
         spawn(move || set.serve(2))
     };
-    if another {
-        set.make_ready(1, 1);
-    } else {
-        set.again(0);
+    match meanwhile {
+        Meanwhile::SameSlot => set.again(0),
+        Meanwhile::SameLeaf | Meanwhile::SameRow => set.make_ready(1, 1),
     }
     if !first.join().unwrap() {
         set.recover();
@@ -141,19 +170,27 @@ pub(crate) fn takers(kill: Option<&Kill>, another: bool, cleaning: Cleaning) {
 
 #[test]
 fn reuse_under_a_cleaner() {
-    explore("bitmap, same slot", 4, || takers(None, false, Cleaning::Proper));
+    explore("bitmap, same slot", 4, || takers(None, Meanwhile::SameSlot, Cleaning::Proper));
 }
 
 #[test]
 fn neighbour_under_a_cleaner() {
-    explore("bitmap, same leaf", 3, || takers(None, true, Cleaning::Proper));
+    explore("bitmap, same leaf", 3, || takers(None, Meanwhile::SameLeaf, Cleaning::Proper));
+}
+
+#[test]
+fn neighbour_in_another_leaf_under_a_cleaner() {
+    explore("bitmap, same row", 3, || takers(None, Meanwhile::SameRow, Cleaning::Proper));
 }
 
 #[test]
 fn death_of_a_cleaner() {
-    for (name, another) in [("bitmap, death, same slot", false), ("bitmap, death, same leaf", true)]
-    {
-        explore_kills(name, 2, move |kill| takers(Some(kill), another, Cleaning::Proper));
+    for (name, meanwhile) in [
+        ("bitmap, death, same slot", Meanwhile::SameSlot),
+        ("bitmap, death, same leaf", Meanwhile::SameLeaf),
+        ("bitmap, death, same row", Meanwhile::SameRow),
+    ] {
+        explore_kills(name, 2, move |kill| takers(Some(kill), meanwhile, Cleaning::Proper));
     }
 }
 
@@ -161,7 +198,7 @@ fn death_of_a_cleaner() {
 #[test]
 fn death_of_a_setter() {
     explore_kills("bitmap, death of the setter", ALL, |kill| {
-        let set = Arc::new(ReadySet::new(Cleaning::Proper));
+        let set = Arc::new(ReadySet::new(Cleaning::Proper, 1));
         set.make_ready(0, 1);
         let setter = {
             let (set, kill) = (Arc::clone(&set), kill.clone());
