@@ -125,12 +125,16 @@ impl<'a> GroupArea<'a> {
         }
     }
 
-    /// Claims a free member word, or finds the one that `me` has claimed before.
+    /// Claims a free member word, or finds the one that `me` has claimed before. Whoever is the last
+    /// one sees afterwards that all have joined.
     pub fn join(&self, me: u16, attempt: u32) -> Option<usize> {
         let mine = (0..self.len()).find(|&i| self.member(i, attempt) == Member::Joined(me));
-        if mine.is_some() {
-            return mine;
-        }
+        let claimed = mine.or_else(|| self.claim(me, attempt));
+        fence(SeqCst);
+        claimed
+    }
+
+    fn claim(&self, me: u16, attempt: u32) -> Option<usize> {
         (0..self.len()).find(|&index| {
             let word = self.member_word(index);
             let now = word.load(Acquire);
@@ -144,9 +148,9 @@ impl<'a> GroupArea<'a> {
         })
     }
 
-    /// Whether every member has joined. A read-modify-write of the caller came before.
+    /// Whether every member has joined. After [`join`](Self::join), or a fence before a sleep, somebody
+    /// sees it; in between this is a look like any other.
     pub fn all_joined(&self, attempt: u32) -> bool {
-        fence(SeqCst);
         (0..self.len()).all(|i| !matches!(self.member(i, attempt), Member::Free))
     }
 

@@ -62,6 +62,9 @@ pub(super) struct Groups<'a> {
     patience: Patience,
     assembling: &'a AtomicU64,
     ready: Bitmap<'a>,
+    /// The slot behind the last group that this worker has seen named: the next one is looked for
+    /// from there, so that it does not matter how many are ready, and each has its turn.
+    next: u32,
 }
 
 impl<'a> Groups<'a> {
@@ -76,44 +79,42 @@ impl<'a> Groups<'a> {
             patience,
             assembling: arena.assembling(kind),
             ready: arena.ready_groups(kind),
+            next: 0,
         }
     }
 
     /// Whether there may be one to join.
-    #[inline]
+    #[inline(always)]
     pub(super) fn visible(&self) -> bool {
-        self.assembling.load(Relaxed) != 0 || self.ready.has_some()
+        (self.assembling.load(Relaxed) != 0) | self.ready.has_some()
     }
 
-    /// The group that the pool's word names, if it is ready; else the oldest ready group is named.
-    pub(super) fn candidate(&self) -> Option<Candidate> {
+    /// The group that the pool's word names, if it is ready; else the next ready group is named, in
+    /// about the order of submission.
+    pub(super) fn candidate(&mut self) -> Option<Candidate> {
         let named = self.assembling.load(Acquire);
         if named != 0 {
             let (slot, generation) = (named as u32, (named >> 32) as u32 & word::GEN_MASK);
             if let Some(group) = self.ready_group(slot)
                 && group.word.generation() == generation
             {
+                self.next = slot + 1;
                 return Some(group);
             }
             let _ = self.assembling.compare_exchange(named, 0, AcqRel, Relaxed);
             self.ready.remove(slot, || self.ready_group(slot).is_some());
             return None;
         }
-        let mut oldest: Option<Candidate> = None;
-        let set = self.ready;
-        let _: Option<()> = set.find(|slot| {
-            match self.ready_group(slot) {
-                Some(group) if oldest.is_none_or(|o| group.head.seq < o.head.seq) => {
-                    oldest = Some(group);
-                }
-                Some(_) => {}
-                None => set.remove(slot, || self.ready_group(slot).is_some()),
+        let group = self.ready.find_from(self.next, |slot| {
+            let group = self.ready_group(slot);
+            if group.is_none() {
+                self.ready.remove(slot, || self.ready_group(slot).is_some());
             }
-            None
-        });
-        let group = oldest?;
+            group
+        })?;
         let name = group_name(group.slot, group.word.generation());
         self.assembling.compare_exchange(0, name, AcqRel, Relaxed).ok()?;
+        self.next = group.slot + 1;
         Some(group)
     }
 
@@ -182,17 +183,21 @@ impl<'a> Groups<'a> {
             if now.cancelled() || stopping || slot.failed_root() != NO_FAILED_ROOT {
                 return Some(Assembly::Refuse(now));
             }
-            if joined.is_none_or(|(_, a)| a != attempt) {
-                let index = area.join(self.me, attempt)?;
-                joined = Some((index, attempt));
-                Publisher::supervisor(self.arena).wake_all(self.kind);
+            let joins = joined.is_none_or(|(_, a)| a != attempt);
+            if joins {
+                joined = Some((area.join(self.me, attempt)?, attempt));
             }
             if area.all_joined(attempt) {
                 if slot.start(now, word::GROUP).is_some() {
-                    self.forget(group);
+                    // First those who can go on; the pool's words are put right by anybody.
                     wake_members(self.arena, area, attempt, Some(self.me));
+                    self.forget(group);
                 }
                 continue;
+            }
+            if joins {
+                // The last one to join wakes nobody else: it starts the group.
+                Publisher::supervisor(self.arena).wake_all(self.kind);
             }
             if round == LONG {
                 entry.wait();
