@@ -35,15 +35,6 @@ impl<T: Element> From<&Buffer<T>> for Bound {
     }
 }
 
-/// Another value of a scalar.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patch {
-    pub(super) task: u32,
-    /// Counted from the first word of the task.
-    pub(super) word: u32,
-    pub(super) value: u64,
-}
-
 /// The memory and the scalars of a replay: at first those that were recorded.
 ///
 /// A recording names whole buffers (and whatever else came from outside as a whole), so what takes
@@ -53,7 +44,8 @@ pub(super) struct Patch {
 pub struct Bindings {
     recording: Recording,
     memory: Vec<Memory>,
-    patches: Vec<Patch>,
+    /// The words of all tasks, once a scalar is not the recorded one.
+    words: Option<Box<[u64]>>,
     /// Nothing was bound since it was last found that no two share what one of them writes.
     apart: Cell<bool>,
 }
@@ -72,7 +64,7 @@ impl Recording {
         let memory = self.0.bindings.iter();
         let memory = memory.map(|b| Memory { address: b.bytes.start, recorded: true }).collect();
         let recording = self.clone();
-        Bindings { recording, memory, patches: Vec::new(), apart: Cell::new(true) }
+        Bindings { recording, memory, words: None, apart: Cell::new(true) }
     }
 }
 
@@ -152,7 +144,8 @@ impl Bindings {
     }
 
     /// Another value of a scalar of a task; those of the members of a group are counted one after the
-    /// other.
+    /// other. The first one copies what the recording has of all its arguments; a replay costs the same
+    /// with and without.
     ///
     /// # Errors
     /// [`Error::Replay`]: there is no such task, or it has no such scalar.
@@ -164,11 +157,11 @@ impl Bindings {
         }
         let word = recorded.scalar(task, scalar);
         let word = word.map_err(|scalars| InvalidReplay::NoScalar { task, scalar, scalars })?;
-        let patch = Patch { task: task as u32, word: word as u32, value };
-        match self.patches.binary_search_by_key(&(patch.task, patch.word), |p| (p.task, p.word)) {
-            Ok(known) => self.patches[known] = patch,
-            Err(place) => self.patches.insert(place, patch),
-        }
+        let words = match &mut self.words {
+            Some(words) => words,
+            None => self.words.insert(self.recording.0.words.clone().into()),
+        };
+        words[word] = value;
         Ok(self)
     }
 
@@ -217,9 +210,9 @@ impl Bindings {
         &self.memory[number]
     }
 
-    /// By task.
-    pub(super) fn patches(&self) -> &[Patch] {
-        &self.patches
+    /// The words of all tasks, with their scalars.
+    pub(super) fn words(&self) -> &[u64] {
+        self.words.as_deref().unwrap_or(&self.recorded().words)
     }
 
     /// The bytes of one that tasks name.

@@ -117,7 +117,7 @@ impl Recorded {
         index.checked_sub(1).map_or(Ends::default(), |before| self.tasks[before].ends)
     }
 
-    /// Where scalar `scalar` of a task is among its words; scalars of members are counted one after the
+    /// Where scalar `scalar` of a task is among all words; scalars of members are counted one after the
     /// other. Otherwise how many scalars it has.
     pub(super) fn scalar(&self, task: usize, scalar: usize) -> Result<usize, usize> {
         let Some(of) = self.tasks.get(task) else { return Err(0) };
@@ -128,7 +128,7 @@ impl Recorded {
             let (tensors, scalars) = counts(words[at]);
             let first = at + 1 + tensors * TENSOR_WORDS;
             if scalar < count + scalars {
-                return Ok(first + scalar - count);
+                return Ok(before.words as usize + first + scalar - count);
             }
             count += scalars;
             at = first + scalars;

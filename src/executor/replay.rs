@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::bindings::{Bindings, Patch};
+use super::bindings::Bindings;
 use super::handle::{Named, TaskHandle};
 use super::in_flight::{InFlight, Patience};
 use super::orchestrator::Orchestrator;
@@ -140,7 +140,8 @@ struct Replay<'r> {
     /// Scopes that were open before.
     depth: usize,
     named: Vec<(u32, Named)>,
-    patches: &'r [Patch],
+    /// Blobs of all tasks.
+    words: &'r [u64],
     deps: Dependencies,
     live: Vec<Producer>,
 }
@@ -186,7 +187,7 @@ impl<'r> Replay<'r> {
             done: 0,
             depth,
             named: Vec::new(),
-            patches: bindings.patches(),
+            words: bindings.words(),
             deps: Dependencies::default(),
             live: Vec::new(),
         };
@@ -258,8 +259,7 @@ impl<'r> Replay<'r> {
                 steps = rest;
             }
             let step = steps.first().map_or(recorded.tasks.len(), |(before, _)| *before as usize);
-            let patch = self.patches.first().map_or(step, |patch| patch.task as usize);
-            self.submit_quick(orchestrator, step.min(patch));
+            self.submit_quick(orchestrator, step);
             if self.done < step {
                 self.submit(orchestrator, self.done, &recorded.tasks[self.done])?;
                 self.done += 1;
@@ -284,7 +284,8 @@ impl<'r> Replay<'r> {
         let none = Producer { task: 0, data: false };
         let mut live = [none; MAX_FAN_IN];
         let mut before = recorded.ends_before(self.done);
-        let mut words = &recorded.words[before.words as usize..];
+        let blobs = self.words;
+        let mut words = &blobs[before.words as usize..];
         let mut places = &recorded.addresses[before.addresses as usize..];
         let mut producers = &recorded.producers[before.producers as usize..];
         for task in &recorded.tasks[self.done..until] {
@@ -355,9 +356,8 @@ impl<'r> Replay<'r> {
             self.hold_slabs(in_flight, task, before, in_flight.window().next())?;
         }
         self.find_producers(in_flight, task, before);
-        let patched = self.patches.first().is_some_and(|patch| patch.task as usize == index);
         let many = self.deps.settle().len() > MAX_FAN_IN;
-        if !task.plain || patched || many {
+        if !task.plain || many {
             return self.submit_rare(orchestrator, index, task, before);
         }
         let producers = self.deps.settle();
@@ -371,7 +371,7 @@ impl<'r> Replay<'r> {
             return Err(Error::Failed("the ring had room and then had none".to_owned()));
         };
         let flags = if self.imports { IMPORTED } else { 0 };
-        let words = &self.recorded.words[before.words as usize..task.ends.words as usize];
+        let words = &self.words[before.words as usize..task.ends.words as usize];
         let places = before.addresses as usize..task.ends.addresses as usize;
         let places = &self.recorded.addresses[places];
         let head = (task.packed, reserved.seq, flags);
@@ -432,7 +432,7 @@ impl<'r> Replay<'r> {
         task: &Task,
         before: Ends,
     ) -> Result<(), Error> {
-        let mut args = self.arguments(index, task, before);
+        let mut args = self.arguments(task, before);
         let (in_flight, planner) = orchestrator.parts();
         let request = request_of(in_flight, self.recorded, index)?;
         let plan = Plan::again(&args, request.options.snapshot)?;
@@ -474,20 +474,13 @@ impl<'r> Replay<'r> {
     }
 
     /// The arguments of a task, with their addresses.
-    fn arguments(&mut self, index: usize, task: &Task, before: Ends) -> Vec<TaskArgs> {
+    fn arguments(&self, task: &Task, before: Ends) -> Vec<TaskArgs> {
         const TENSOR_WORDS: usize = size_of::<ContinuousTensor>() / 8;
-        let mut words =
-            self.recorded.words[before.words as usize..task.ends.words as usize].to_vec();
+        let mut words = self.words[before.words as usize..task.ends.words as usize].to_vec();
         let places = before.addresses as usize..task.ends.addresses as usize;
         for place in &self.recorded.addresses[places] {
             let word = &mut words[place.word as usize];
             *word = word.wrapping_add(self.bases[place.base as usize]);
-        }
-        while let Some((patch, others)) = self.patches.split_first()
-            && patch.task as usize == index
-        {
-            words[patch.word as usize] = patch.value;
-            self.patches = others;
         }
         let mut tags = self.recorded.tags[before.tags as usize..task.ends.tags as usize].iter();
         let (mut rest, mut members) = (&words[..], Vec::new());

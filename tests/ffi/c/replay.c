@@ -111,5 +111,6 @@ int main(void) {
     OK(mr_recording_free(graph));
     OK(mr_buffer_free(xs));
     OK(mr_executor_close(exec));
+    puts("ok");
     return 0;
 }
