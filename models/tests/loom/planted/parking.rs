@@ -1,6 +1,6 @@
 //! Parking, and the ready sets that parked workers look at.
 
-use super::super::model::bitmap::{Cleaning, Meanwhile, takers};
+use super::super::model::bitmap::{Cleaning, InSame, takers};
 use super::super::model::parking::{busy_cleaner, wake_one, waker_dies};
 use super::super::sleepers::Flaw;
 use super::{caught, caught_with_a_death};
@@ -29,13 +29,13 @@ fn cleaner_that_rings_nobody() {
 #[test]
 fn state_not_read_again_after_a_clear() {
     caught("no look at the state after a clear", 3, || {
-        takers(None, Meanwhile::SameSlot, Cleaning::NoLookAtState);
+        takers(None, InSame::Slot, Cleaning::NoLookAtState);
     });
 }
 
 #[test]
 fn leaf_not_read_again_after_a_clear() {
     caught("no look at the leaf after a clear", 3, || {
-        takers(None, Meanwhile::SameLeaf, Cleaning::NoLookAtLeaf);
+        takers(None, InSame::Leaf, Cleaning::NoLookAtLeaf);
     });
 }

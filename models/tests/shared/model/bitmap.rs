@@ -24,15 +24,15 @@ pub(crate) enum Cleaning {
     NoLookAtLeaf,
 }
 
-/// What comes while the first task is taken.
+/// What the task that comes while the first one is taken has in common with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Meanwhile {
-    /// The next task in the same slot.
-    SameSlot,
-    /// One whose bit is in the same leaf.
-    SameLeaf,
-    /// One whose bit is in another leaf, below the same bit of the summary.
-    SameRow,
+pub(crate) enum InSame {
+    /// The slot: it is the next task there.
+    Slot,
+    /// The leaf of its bit.
+    Leaf,
+    /// The bit of the summary, but not the leaf.
+    Row,
 }
 
 /// Two slots below one bit of the summary.
@@ -139,8 +139,8 @@ impl ReadySet {
 }
 
 /// Two takers; meanwhile the slot of the first task is reused, or another task comes.
-pub(crate) fn takers(kill: Option<&Kill>, meanwhile: Meanwhile, cleaning: Cleaning) {
-    let leaves = if meanwhile == Meanwhile::SameRow { 2 } else { 1 };
+pub(crate) fn takers(kill: Option<&Kill>, meanwhile: InSame, cleaning: Cleaning) {
+    let leaves = if meanwhile == InSame::Row { 2 } else { 1 };
     let set = Arc::new(ReadySet::new(cleaning, leaves));
     set.make_ready(0, 1);
     let first = {
@@ -158,8 +158,8 @@ pub(crate) fn takers(kill: Option<&Kill>, meanwhile: Meanwhile, cleaning: Cleani
         spawn(move || set.serve(2))
     };
     match meanwhile {
-        Meanwhile::SameSlot => set.again(0),
-        Meanwhile::SameLeaf | Meanwhile::SameRow => set.make_ready(1, 1),
+        InSame::Slot => set.again(0),
+        InSame::Leaf | InSame::Row => set.make_ready(1, 1),
     }
     if !first.join().unwrap() {
         set.recover();
@@ -170,25 +170,25 @@ pub(crate) fn takers(kill: Option<&Kill>, meanwhile: Meanwhile, cleaning: Cleani
 
 #[test]
 fn reuse_under_a_cleaner() {
-    explore("bitmap, same slot", 4, || takers(None, Meanwhile::SameSlot, Cleaning::Proper));
+    explore("bitmap, same slot", 4, || takers(None, InSame::Slot, Cleaning::Proper));
 }
 
 #[test]
 fn neighbour_under_a_cleaner() {
-    explore("bitmap, same leaf", 3, || takers(None, Meanwhile::SameLeaf, Cleaning::Proper));
+    explore("bitmap, same leaf", 3, || takers(None, InSame::Leaf, Cleaning::Proper));
 }
 
 #[test]
 fn neighbour_in_another_leaf_under_a_cleaner() {
-    explore("bitmap, same row", 3, || takers(None, Meanwhile::SameRow, Cleaning::Proper));
+    explore("bitmap, same row", 3, || takers(None, InSame::Row, Cleaning::Proper));
 }
 
 #[test]
 fn death_of_a_cleaner() {
     for (name, meanwhile) in [
-        ("bitmap, death, same slot", Meanwhile::SameSlot),
-        ("bitmap, death, same leaf", Meanwhile::SameLeaf),
-        ("bitmap, death, same row", Meanwhile::SameRow),
+        ("bitmap, death, same slot", InSame::Slot),
+        ("bitmap, death, same leaf", InSame::Leaf),
+        ("bitmap, death, same row", InSame::Row),
     ] {
         explore_kills(name, 2, move |kill| takers(Some(kill), meanwhile, Cleaning::Proper));
     }
