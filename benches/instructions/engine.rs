@@ -141,51 +141,6 @@ pub(crate) fn chained(tasks: usize) -> Counted<()> {
     )
 }
 
-/// Batches of replays of what `submit` submits, while the one worker stays at the gate.
-fn replays(
-    engine: &Engine,
-    tasks: usize,
-    last: impl Fn() -> TaskArgs,
-    submit: impl Fn(&mut Orchestrator, usize) -> Result<(), Error>,
-) -> Counted<()> {
-    let (_, recording) =
-        engine.exec.record(|orch| (0..tasks).try_for_each(|task| submit(orch, task)))?;
-    let bindings = recording.bindings();
-    engine.exec.run(|orch| {
-        for _ in 0..BATCHES {
-            engine.close(orch)?;
-            counted(|| orch.replay(&recording, &bindings))?;
-            batch_done();
-            let last = orch.submit(engine.stop, last(), CallConfig::default())?;
-            engine.stage.open(1);
-            orch.wait(&last)?;
-        }
-        Ok(())
-    })?;
-    Ok(())
-}
-
-/// As `independent`.
-pub(crate) fn replayed(tasks: usize) -> Counted<()> {
-    let engine = one()?;
-    let (inputs, outputs) = (engine.cells(0, tasks)?, engine.cells(tasks, tasks)?);
-    replays(&engine, tasks, TaskArgs::new, |orch, task| {
-        let args = TaskArgs::new().input(inputs[task]).output(outputs[task]);
-        orch.submit(engine.empty, args.scalar(task as u64), CallConfig::default()).map(drop)
-    })
-}
-
-/// As `chained`.
-pub(crate) fn replayed_chain(tasks: usize) -> Counted<()> {
-    let engine = one()?;
-    let link = engine.cell(0)?;
-    let last = || TaskArgs::new().inout(link);
-    replays(&engine, tasks, last, |orch, task| {
-        let args = TaskArgs::new().inout(link).scalar(task as u64);
-        orch.submit(engine.empty, args, CallConfig::default()).map(drop)
-    })
-}
-
 /// Each reads what it and its neighbours wrote a step before.
 pub(crate) fn stencil(tasks: usize) -> Counted<()> {
     let engine = one()?;

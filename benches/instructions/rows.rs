@@ -35,8 +35,6 @@ pub(crate) const ROWS: &[Row] = &[
     row("stencil", "four tensors, three producers", 1000, engine::stencil),
     row("alloc", "an input and an allocated output", 1000, engine::alloc),
     row("typed", "`independent` through the typed front", 1000, engine::typed),
-    row("replayed", "`independent` in a replay", 1000, engine::replayed),
-    row("replayed-chain", "`chained` in a replay", 1000, engine::replayed_chain),
     row("c", "`independent` through C", 1000, c::independent),
     row("replay", "`independent`, recorded once", 1000, engine::replay_independent),
     row("replay-chained", "`chained`, recorded once", 1000, engine::replay_chained),
