@@ -153,7 +153,7 @@ fn count(row: &Row, keep: Option<&Path>) -> Result<Counts, String> {
         .stderr(output.try_clone().map_err(|error| failed(&error))?)
         .stdout(output)
         .spawn()
-        .map_err(|error| failed(&format!("valgrind cannot be started: {error}")))?;
+        .map_err(|error| failed(&format!("starting valgrind failed: {error}")))?;
     let until = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = child.try_wait().map_err(|error| failed(&error))? {

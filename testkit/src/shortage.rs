@@ -1,6 +1,9 @@
-//! Taking descriptors, processes and system calls away from this process, and from its fork server.
+//! Taking descriptors, processes, system calls and processor time away from this process, and from its
+//! fork server.
 
 use std::fs;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::kill;
@@ -94,4 +97,21 @@ pub fn refuse_calls(calls: &[i64], errno: i32) {
         let mode = libc::SECCOMP_MODE_FILTER;
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
     }
+}
+
+/// Calls `f` beside two threads that compute all the time.
+pub fn beside_loops<R>(f: impl FnOnce() -> R) -> R {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let result = f();
+        stop.store(true, Relaxed);
+        result
+    })
 }

@@ -1,12 +1,12 @@
 //! Groups beside tasks that keep their workers busy: what waits gets its turn. And what a group
 //! costs beside others who compute.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use mailring::{Buffer, Builder, Callable, Executor, Mode, Priority, TaskOptions, WorkerId};
 
+use testkit::shortage::beside_loops;
 use testkit::{BOTH, BoxError, args, atom, config, small};
 
 /// Counts singles in element 0; a group notes in element 1 + its number how many there were.
@@ -132,19 +132,7 @@ pub(crate) fn soak_beside_busy_neighbours() {
         (times[NODES / 2], times[NODES * 9 / 10])
     };
     let quiet = median();
-    let stop = AtomicBool::new(false);
-    let busy = std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !stop.load(SeqCst) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        let busy = median();
-        stop.store(true, SeqCst);
-        busy
-    });
+    let busy = beside_loops(median);
     println!(
         "a node of three barriers, median and 90 %: {quiet:?} quiet, {busy:?} beside two loops"
     );

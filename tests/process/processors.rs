@@ -1,13 +1,12 @@
 //! Workers and the processors they run on: fewer processors than workers, neighbours that compute,
 //! and who may run where.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mailring::{Executor, Mode, TaskOptions, WorkerId};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use testkit::shortage::beside_loops;
 use testkit::{args, at, bodies, config, small};
 
 /// Loose, since the machine may be busy with other things as well.
@@ -43,23 +42,6 @@ fn mixture(workers: usize) -> Duration {
     let took = began.elapsed();
     assert_eq!(sum.get(0).unwrap(), 600);
     took
-}
-
-/// As many threads that compute as there are processors, meanwhile.
-fn beside_loops<R>(f: impl FnOnce() -> R) -> R {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !stop.load(Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        let result = f();
-        stop.store(true, Relaxed);
-        result
-    })
 }
 
 pub(crate) fn more_workers_than_processors() {

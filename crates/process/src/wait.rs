@@ -98,9 +98,7 @@ impl Patience {
         }
         Some(())
     }
-}
 
-impl Patience {
     /// The same for one whom somebody is about to wake, as in a group. Beside others who compute, a
     /// yield gives a whole time slice away, and the others of the group wait for that as well: after
     /// a single long one it does not yield for a while.

@@ -12,7 +12,8 @@ use crate::descriptors::{self, Descriptor};
 use crate::futex;
 use crate::wait::RECHECK;
 
-/// How often one looks who cannot be told, since the program has closed our descriptors.
+/// How often a thread checks for work when nothing can wake it, since the program has closed our
+/// descriptors.
 const DEAF: Duration = Duration::from_millis(20);
 
 /// What wakes a supervising thread.

@@ -87,6 +87,11 @@ pub(super) const fn measured(
     Figure { key, unit, label, meaning, source: Source::Measured, flat: false, target: None }
 }
 
+/// The ping-pong of the rounds of a section, under its key.
+pub(super) const fn ping_pong(key: &'static str) -> Figure {
+    measured(key, Unit::Ns, "ping-pong", "of the same rounds")
+}
+
 /// The ratio of two figures of the section.
 pub(super) const fn ratio(
     key: &'static str,

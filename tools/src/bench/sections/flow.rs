@@ -10,7 +10,7 @@ use mailring::Mode;
 
 use super::super::partner::Partner;
 use super::super::run::{Measured, Run, in_turns};
-use super::super::section::{Section, Unit, measured, ratio};
+use super::super::section::{Section, Unit, measured, ping_pong, ratio};
 use super::engine::Engine;
 use super::loads;
 use crate::stats::median_of;
@@ -24,7 +24,7 @@ pub(super) static SECTION: Section = Section {
     title: "Flows, beside the engine",
     seconds: [2.5, 8.0, 16.0],
     figures: &[
-        measured("flow.pingpong_ns", Unit::Ns, "ping-pong", "of the same rounds"),
+        ping_pong("flow.pingpong_ns"),
         measured("flow.engine_rtt_ns", Unit::Ns, "round trip of the engine", "submit, run, wait"),
         measured(
             "flow.rtt_ns",

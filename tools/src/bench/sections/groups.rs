@@ -8,7 +8,7 @@ use mailring::{Error, Mode};
 
 use super::super::partner::Partner;
 use super::super::run::{Measured, Run};
-use super::super::section::{Section, Unit, measured, ratio};
+use super::super::section::{Section, Unit, measured, ping_pong, ratio};
 use super::engine::Engine;
 use crate::stats::percentile;
 use crate::system::Pinned;
@@ -24,7 +24,7 @@ pub(super) static SECTION: Section = Section {
     title: "Groups and fans: two workers on two processors, beside the submitter",
     seconds: [1.5, 6.0, 12.0],
     figures: &[
-        measured("groups.pingpong_ns", Unit::Ns, "ping-pong", "of the same rounds"),
+        ping_pong("groups.pingpong_ns"),
         measured(
             "group2_ns",
             Unit::Ns,

@@ -8,7 +8,7 @@ use mailring::{Error, Mode};
 
 use super::super::partner::Partner;
 use super::super::run::{Measured, Run, in_turns};
-use super::super::section::{Section, Unit, measured, ratio};
+use super::super::section::{Section, Unit, measured, ping_pong, ratio};
 use super::engine::Engine;
 use super::loads;
 use crate::system::Pinned;
@@ -22,7 +22,7 @@ pub(super) static SECTION: Section = Section {
     title: "Record and replay: graphs of 2,048 tasks, one worker beside the submitter",
     seconds: [2.0, 5.0, 12.0],
     figures: &[
-        measured("replay.pingpong_ns", Unit::Ns, "ping-pong", "of the same rounds"),
+        ping_pong("replay.pingpong_ns"),
         measured(
             "replay_chain_ns",
             Unit::Ns,

@@ -7,7 +7,7 @@ use mailring_compare::Bare;
 
 use super::super::partner::Partner;
 use super::super::run::{Measured, Run, in_turns};
-use super::super::section::{Bars, Section, Unit, measured, rate, ratio};
+use super::super::section::{Bars, Section, Unit, measured, ping_pong, rate, ratio};
 use super::engine::Engine;
 use super::loads;
 use crate::stats::percentile;
@@ -24,7 +24,7 @@ pub(super) static SECTION: Section = Section {
     title: "Empty tasks: the submitter on one processor, one worker on the other",
     seconds: [5.0, 18.0, 40.0],
     figures: &[
-        measured("tasks.pingpong_ns", Unit::Ns, "ping-pong", "of the same rounds"),
+        ping_pong("tasks.pingpong_ns"),
         measured(
             "rtt_ns_p50",
             Unit::Ns,
