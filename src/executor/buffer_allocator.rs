@@ -81,6 +81,10 @@ impl Record {
         self.import.is_some()
     }
 
+    fn pool(&self) -> Pool {
+        if self.is_import() { Pool::Window } else { Pool::Arena }
+    }
+
     /// As [`last_use`](Self::last_use), for one who frees the bytes.
     fn held_to(&self) -> u64 {
         self.last_use.load(Acquire)
@@ -165,7 +169,8 @@ struct Space {
     fresh: BTreeMap<u64, Arc<Record>>,
     /// Dropped since then, of those that it knows.
     gone: Vec<Arc<Record>>,
-    leaving: BinaryHeap<Leaving>,
+    /// By pool.
+    leaving: [BinaryHeap<Leaving>; 2],
 }
 
 /// A buffer that was dropped; the one whose tasks leave first is the greatest.
@@ -211,7 +216,7 @@ impl BufferAllocator {
             made: 0,
             fresh: BTreeMap::new(),
             gone: Vec::new(),
-            leaving: BinaryHeap::new(),
+            leaving: Default::default(),
         };
         Self { space: Mutex::new(space), version: AtomicU64::new(0), arena, health, imports }
     }
@@ -232,20 +237,25 @@ impl BufferAllocator {
     }
 
     fn collect_and_take(&self, space: &mut Space, bytes: u64) -> Option<(Arc<Record>, Range<u64>)> {
-        self.collect(space);
+        self.collect(space, Pool::Arena);
         space.take(Pool::Arena, bytes, None).or_else(|| {
-            // A submit that failed beside a drop has taken its use back: look at all of them.
-            let all = std::mem::take(&mut space.leaving).into_iter();
-            space.leaving = all.map(|leaving| Leaving::new(leaving.record)).collect();
-            self.collect(space);
+            self.collect_all(space, Pool::Arena);
             space.take(Pool::Arena, bytes, None)
         })
+    }
+
+    /// As [`collect`](Self::collect), also what a submit that failed beside the drop has taken its
+    /// use back from.
+    fn collect_all(&self, space: &mut Space, pool: Pool) {
+        let all = std::mem::take(&mut space.leaving[pool as usize]).into_iter();
+        space.leaving[pool as usize] = all.map(|leaving| Leaving::new(leaving.record)).collect();
+        self.collect(space, pool);
     }
 
     /// Takes addresses for memory that came after the fork, and maps it there.
     pub(super) fn import(&self, memory: OwnedFd, bytes: u64) -> Result<Arc<Record>, Error> {
         let mut space = self.space();
-        self.collect(&mut space);
+        self.collect_all(&mut space, Pool::Window); // there are few
         let index = self.imports.vacant().ok_or(Error::Imports(MAX_IMPORTS))?;
         let Some((record, _)) = space.take(Pool::Window, bytes, Some(index)) else {
             let (used, capacity) = space.usage(Pool::Window);
@@ -266,18 +276,19 @@ impl BufferAllocator {
         space.leave(record);
         self.version.fetch_add(1, SeqCst);
         if record.import.is_some() {
-            self.collect(&mut space); // it may be large
+            self.collect_all(&mut space, Pool::Window); // it may be large
         }
     }
 
     /// Frees what was dropped and is named by no task any more.
-    fn collect(&self, space: &mut Space) {
-        if space.leaving.is_empty() {
+    fn collect(&self, space: &mut Space, pool: Pool) {
+        let leaving = &mut space.leaving[pool as usize];
+        if leaving.is_empty() {
             return;
         }
         let tail = self.health.tail.load(Acquire);
         fence(SeqCst); // see `HeldBuffers::is_outdated`
-        while let Some(mut first) = space.leaving.peek_mut() {
+        while let Some(mut first) = leaving.peek_mut() {
             if first.held_to > tail {
                 break;
             }
@@ -287,18 +298,13 @@ impl BufferAllocator {
             }
             let record = PeekMut::pop(first).record;
             let Range { start, end } = record.bytes;
-            let pool = match record.import {
-                Some(index) => {
-                    self.imports.forget(&self.arena, index, &record.bytes);
-                    Pool::Window
+            match record.import {
+                Some(index) => self.imports.forget(&self.arena, index, &record.bytes),
+                None if end - start >= GIVE_BACK => {
+                    self.arena.forget(start, (end - start) as usize);
                 }
-                None => {
-                    if end - start >= GIVE_BACK {
-                        self.arena.forget(start, (end - start) as usize);
-                    }
-                    Pool::Arena
-                }
-            };
+                None => {}
+            }
             space.free[pool as usize].give_back(&record.bytes);
         }
     }
@@ -333,7 +339,7 @@ impl Space {
         if self.fresh.remove(&record.id).is_none() {
             self.gone.push(Arc::clone(record));
         }
-        self.leaving.push(Leaving::new(Arc::clone(record)));
+        self.leaving[record.pool() as usize].push(Leaving::new(Arc::clone(record)));
     }
 
     /// Bytes in use, and bytes there are.

@@ -378,14 +378,17 @@ pub(crate) fn not_in_processes_of_other_executors() {
 pub(crate) fn dropped_beside_a_submit() {
     let Bench { exec, add, .. } = bench(Mode::Thread, 1);
     let many = exec.buffer::<u64>(4000).unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    let half = std::time::Instant::now() + std::time::Duration::from_secs(1);
+    let until = half + std::time::Duration::from_secs(1);
     let named = std::sync::atomic::AtomicU64::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while std::time::Instant::now() < until {
                 let cells = exec.memfd_buffer::<u64>(512).unwrap();
                 named.store(cells.address(), SeqCst);
-                std::thread::sleep(std::time::Duration::from_micros(300));
+                // First for about as long as a submit takes; then every submit comes too late.
+                let lives = if std::time::Instant::now() < half { 300 } else { 20 };
+                std::thread::sleep(std::time::Duration::from_micros(lives));
             }
         });
         while std::time::Instant::now() < until {
