@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use mailring_process::limits;
+#[doc(inline)]
+pub use mailring_process::live::PageError;
 
 use crate::abi::{AbiError, DataType};
 use crate::ids::{Shown, TaskId, WorkerId, WorkerKind};
@@ -32,6 +34,9 @@ pub enum BuildError {
         /// Bytes there are.
         available: u64,
     },
+    /// Its counters could not be published as `Builder::publish` or `Builder::post_mortem` asks.
+    #[error("publishing the counters failed: {0}")]
+    Publish(#[source] PageError),
     /// More executors than one process can keep apart.
     #[error("this process has hundreds of executors already; drop some")]
     Executors,

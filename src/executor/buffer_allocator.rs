@@ -252,6 +252,11 @@ impl BufferAllocator {
         self.collect(space, pool);
     }
 
+    /// Bytes of the arena's part in use, and bytes there are.
+    pub(super) fn used_of_arena(&self) -> (u64, u64) {
+        self.space().usage(Pool::Arena)
+    }
+
     /// Takes addresses for memory that came after the fork, and maps it there.
     pub(super) fn import(&self, memory: OwnedFd, bytes: u64) -> Result<Arc<Record>, Error> {
         let mut space = self.space();

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring_process::backoff::START;
+use mailring_process::live::Publication;
 use mailring_process::reach::Reach;
 use mailring_process::wait::WaitStrategy;
 use mailring_process::wakeup::Wakeup;
@@ -18,6 +20,7 @@ use super::callable_names::{CallableNames, Names};
 use super::dynamic::DynamicFunctions;
 use super::guards;
 use super::lifecycle::{Lifecycle, fork_all, start_all};
+use super::live::publish;
 use super::orchestrator::Orchestrator;
 use super::shared::{Parts, Shared};
 use super::sizes;
@@ -86,6 +89,7 @@ pub struct Builder {
     kept: Vec<RawFd>,
     start_timeout: Duration,
     stack_size: usize,
+    publication: Publication,
     functions: Functions,
     services: [Option<Service>; 2],
 }
@@ -127,6 +131,7 @@ impl Builder {
             kept: Vec::new(),
             start_timeout: START,
             stack_size: stack::USUAL,
+            publication: Publication::default(),
             functions: Functions::default(),
             services: [None, None],
         }
@@ -251,6 +256,26 @@ impl Builder {
     #[must_use]
     pub fn pin_cpus(mut self, pin: bool) -> Self {
         self.pin = pin;
+        self
+    }
+
+    /// Publishes the counters of the executor under this name, ten times a second, for
+    /// `mailring top NAME`: what each worker runs, queues, memory, deaths. Other programs of the same
+    /// user read them in a named segment of shared memory (mode 0600) that is removed when the executor
+    /// is dropped; what a killed program has left, `mailring clean` removes.
+    ///
+    /// 1 to 64 letters, digits, `.`, `_` or `-`; one living process at a time has a name.
+    #[must_use]
+    pub fn publish(mut self, name: &str) -> Self {
+        self.publication.name = Some(name.to_owned());
+        self
+    }
+
+    /// Writes the same into a file, which stays: when the program has died, `mailring top
+    /// --post-mortem FILE` shows the last tenth of a second. What the file held is lost.
+    #[must_use]
+    pub fn post_mortem(mut self, file: impl Into<PathBuf>) -> Self {
+        self.publication.file = Some(file.into());
         self
     }
 
@@ -401,7 +426,8 @@ impl Builder {
             back_pressure: self.back_pressure,
             grace: self.grace,
         }));
-        let orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
+        let mut orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
+        let heaps = orchestrator.heaps_shown();
         let (processes, threads) = match self.mode {
             Mode::Process => {
                 (Some(fork_all(&handler, self.start_timeout, self.stack_size)?), Vec::new())
@@ -423,7 +449,7 @@ impl Builder {
             .name("mailring-super".to_owned())
             .spawn(move || supervisor.run())
             .map_err(BuildError::system("starting the supervisor"))?;
-        Ok(Executor {
+        let mut executor = Executor {
             submit_lock: Arc::new(SubmitLock::new(orchestrator)),
             shared,
             lifecycle: Some(Lifecycle {
@@ -432,7 +458,18 @@ impl Builder {
                 health: health_of,
                 wakeup: wakeup_of,
             }),
-        })
+            publisher: None,
+        };
+        if self.publication.is_wanted() {
+            // Last, so that workers do not have it, and a failure ends what was started.
+            let mode = match self.mode {
+                Mode::Process => "process",
+                Mode::Thread => "thread",
+            };
+            let publisher = publish(&self.publication, mode, &executor.shared, heaps);
+            executor.publisher = Some(publisher.map_err(BuildError::Publish)?);
+        }
+        Ok(executor)
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -444,6 +481,7 @@ impl Builder {
                 check_devices(devices, workers, self.mode)?;
             }
         }
+        self.publication.check().map_err(BuildError::Publish)?;
         let total = self.workers[0].saturating_add(self.workers[1]);
         if total == 0 || total > MAX_WORKERS {
             return Err(BuildError::Workers(total));

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::ids::{TaskId, WorkerKind};
 use crate::limits::{HEAP_ALIGN, HEAP_RINGS};
 use crate::mailbox::descriptor::Route;
 use crate::ring::dist_ring::{Needs, Reservation};
-use crate::ring::heap::{Maker, Owner};
+use crate::ring::heap::{HeapRing, Maker, Owner};
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::{RingError, Slab};
 use crate::segment::{Arena, Settled};
@@ -550,6 +551,11 @@ impl InFlight {
         )
     }
 
+    /// Bytes held of each heap ring, for other threads.
+    pub(super) fn heaps_shown(&mut self) -> [Arc<AtomicU64>; HEAP_RINGS] {
+        self.window.heaps().each_ref().map(HeapRing::shown)
+    }
+
     /// Gives back slabs whose scope has closed and whose last task has left the window.
     pub(super) fn reclaim_heaps(&mut self) {
         let tail = self.window.tail();
@@ -573,7 +579,10 @@ impl InFlight {
         what: &'static str,
         why: impl FnOnce() -> String,
     ) -> Result<(), Error> {
-        match self.shared.tasks.wait_settled(seq, timer.until) {
+        self.shared.stall_on(Some(what));
+        let waited = self.shared.tasks.wait_settled(seq, timer.until);
+        self.shared.stall_on(None);
+        match waited {
             Waited::Settled => Ok(()),
             Waited::Failed => self.shared.tasks.check_health(),
             Waited::TimedOut => Err(Error::BackPressure {

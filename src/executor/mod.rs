@@ -14,6 +14,7 @@ mod import;
 mod in_flight;
 mod level;
 mod lifecycle;
+mod live;
 mod notify;
 mod one_pass;
 mod open;
@@ -58,6 +59,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use mailring_process::live::Publisher;
+
 use crate::abi::Element;
 use crate::error::{Error, Misuse};
 use crate::ids::{Callable, WorkerKind};
@@ -101,6 +104,8 @@ pub struct Executor {
     submit_lock: Arc<SubmitLock>,
     shared: Arc<Shared>,
     lifecycle: Option<Lifecycle>,
+    /// Writes its counters where other processes read them, if that was asked for.
+    publisher: Option<Publisher>,
 }
 
 /// Counters of an executor since it was built.
@@ -493,6 +498,7 @@ impl Drop for Executor {
         };
         lifecycle.end(&self.shared.arena, grace.min(Duration::from_secs(5)), had_their_grace);
         self.shared.accesses.end_workers();
+        drop(self.publisher.take()); // with the last figures
         // Whoever still waits for a run on another thread is told.
         self.shared.health.close(&self.shared.arena);
     }

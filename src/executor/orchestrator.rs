@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use super::handle::{Named, TaskHandle};
@@ -22,7 +23,7 @@ use crate::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs, Ten
 use crate::error::{Error, InvalidHandle, InvalidReplay, Misuse, TaskFailure};
 use crate::graph::{Access, Dependencies, Hazards, Producer};
 use crate::ids::{Callable, TaskId, WorkerId, WorkerKind};
-use crate::limits::{HEAP_ALIGN, INLINE_ARGS, MAX_FAN_IN};
+use crate::limits::{HEAP_ALIGN, HEAP_RINGS, INLINE_ARGS, MAX_FAN_IN};
 use crate::mailbox::descriptor::{
     ANYWHERE, GROUP, Head, IMPORTED, Route, SNAPSHOT, SPILLED, TaskDescriptors, URGENT,
 };
@@ -156,6 +157,11 @@ impl Orchestrator {
     /// Lets retired slots leave the window.
     pub(super) fn reclaim(&mut self) -> Result<(), Error> {
         self.in_flight.reclaim()
+    }
+
+    /// Bytes held of each heap ring, for other threads.
+    pub(super) fn heaps_shown(&mut self) -> [Arc<AtomicU64>; HEAP_RINGS] {
+        self.in_flight.heaps_shown()
     }
 
     /// Waits for every task of the run; its first root failure, if there is one.

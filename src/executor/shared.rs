@@ -2,9 +2,9 @@
 //! it may be used.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mailring_process::lineage::lineage;
@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(super) grace: Duration,
     pub(super) submitted: AtomicU64,
     pub(super) accesses: Accesses,
+    /// What the submitter waits for room in.
+    stalled_on: Mutex<Option<&'static str>>,
     /// Runs that are polled for.
     pub(super) notifier: Arc<Notifier>,
     /// What its handles bear.
@@ -89,6 +91,7 @@ impl Shared {
             grace: parts.grace,
             submitted: AtomicU64::new(0),
             accesses: Accesses::new(),
+            stalled_on: Mutex::new(None),
             id: EXECUTORS.fetch_add(1, Relaxed),
             lineage: lineage(),
         }
@@ -121,6 +124,15 @@ impl Shared {
             return Err(Misuse::InsideTask.into());
         }
         Ok(())
+    }
+
+    /// What the submitter waits for room in, for those who look; or that it does not any more.
+    pub(super) fn stall_on(&self, what: Option<&'static str>) {
+        *self.stalled_on.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    pub(super) fn stalled_on(&self) -> Option<&'static str> {
+        *self.stalled_on.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether its tasks get slices.

@@ -54,6 +54,11 @@ impl<'a> Bitmap<'a> {
         self.summary.load(Relaxed) != 0
     }
 
+    /// Slots in the set as of now, about.
+    pub fn count(&self) -> u64 {
+        self.leaves.iter().map(|leaf| u64::from(leaf.load(Relaxed).count_ones())).sum()
+    }
+
     /// Removes `slot`, then asks `still` whether it must be in the set after all: a cleaner that
     /// paused here would else hide a task that was made ready again meanwhile. The same for the
     /// summary over its leaves.

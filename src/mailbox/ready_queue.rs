@@ -113,6 +113,12 @@ impl<'a> ReadyQueue<'a> {
         }
     }
 
+    /// Entries as of now, about: some may be stale, and both ends move.
+    pub fn depth(&self) -> u64 {
+        let entries = self.tail.load(Relaxed).wrapping_sub(self.head.load(Relaxed));
+        if entries > self.entries.len() as u64 { 0 } else { entries }
+    }
+
     /// Whether an entry is visible (it may be stale).
     #[inline]
     pub fn has_some(&self) -> bool {

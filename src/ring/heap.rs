@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::span::SpanRing;
+use super::sync::{AtomicU64, Relaxed};
 use crate::limits::HEAP_ALIGN;
 
 /// The scope in which a slab was made: its depth, and a number that is never used again.
@@ -85,6 +86,8 @@ pub struct Owner {
 pub struct HeapRing {
     span: SpanRing,
     slabs: VecDeque<Slab>,
+    /// Bytes held, for other threads of the host.
+    shown: Arc<AtomicU64>,
 }
 
 /// `bytes` rounded up to whole slab units, if that is a number.
@@ -95,7 +98,7 @@ pub fn align_up(bytes: u64) -> Option<u64> {
 impl HeapRing {
     /// A ring of `capacity` bytes, a multiple of [`HEAP_ALIGN`].
     pub fn new(capacity: u64) -> Self {
-        Self { span: SpanRing::new(capacity), slabs: VecDeque::new() }
+        Self { span: SpanRing::new(capacity), slabs: VecDeque::new(), shown: Arc::default() }
     }
 
     /// Bytes in all.
@@ -128,6 +131,7 @@ impl HeapRing {
             self.slabs.push_back(Slab { begin, end, len, task, maker, last_use, scope });
             begin = end;
         }
+        self.shown.store(self.span.used(), Relaxed);
         Some(self.span.place(first))
     }
 
@@ -144,6 +148,7 @@ impl HeapRing {
         // What was skipped at the wrap goes with the last slab before it.
         let held = self.slabs.front().map_or(self.span.top(), |slab| slab.begin);
         self.span.release_to(held);
+        self.shown.store(self.span.used(), Relaxed);
     }
 
     /// The oldest slab: the one that everything behind it waits for.
@@ -164,6 +169,11 @@ impl HeapRing {
     /// Bytes held, gaps at the wrap included.
     pub fn used(&self) -> u64 {
         self.span.used()
+    }
+
+    /// The same, for other threads to look at.
+    pub fn shown(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.shown)
     }
 
     /// The live slab of which `offset..offset + len` are bytes that were asked for.

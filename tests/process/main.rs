@@ -10,6 +10,7 @@ mod fork_server;
 mod inherited;
 mod kit;
 mod life;
+mod live;
 mod other_processes;
 mod parent;
 mod processors;
@@ -31,6 +32,10 @@ testkit::tests! {
     }
     "process::processors" in processors {
         more_workers_than_processors, beside_others_who_compute, bodies_run_where_they_may,
+    }
+    "process::live" in live {
+        what_workers_run_and_how_they_die, a_name_that_is_taken_ends_what_was_started,
+        a_file_stays_and_a_child_removes_nothing,
     }
     "process::stopped" in stopped {
         asleep_with_a_task_of_its_own, with_a_lease_before_the_body, inside_a_body,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{attention, bench, chip, gp};
+use crate::{attention, bench, chip, gp, live};
 
 /// Exit codes, for scripts; shown under every help.
 const EXIT_CODES: &str = "\
@@ -27,6 +27,8 @@ Colour and progress appear on a terminal only; NO_COLOR turns colour off there t
     "  mailring attention --chips 2\n",
     "  mailring bench --quick --json bench.json\n",
     "  mailring chip inspect FILE\n",
+    "  mailring top NAME\n",
+    "  mailring clean --dry-run\n",
 ))]
 pub(crate) struct Cli {
     /// Say on stderr what the library does; twice for more
@@ -55,6 +57,14 @@ pub(crate) enum Command {
     /// Look into callables of chips, and make them
     #[command(after_help = chip::EXAMPLES, after_long_help = format!("{}\n\n{EXIT_CODES}", chip::EXAMPLES))]
     Chip(chip::Options),
+    /// Show what a running executor or flow does, live
+    #[command(after_help = live::TOP_EXAMPLES,
+              after_long_help = format!("{}\n\n{EXIT_CODES}", live::TOP_EXAMPLES))]
+    Top(live::TopOptions),
+    /// Find and remove what killed runs have left
+    #[command(after_help = live::CLEAN_EXAMPLES,
+              after_long_help = format!("{}\n\n{EXIT_CODES}", live::CLEAN_EXAMPLES))]
+    Clean(live::CleanOptions),
 }
 
 /// Where figures go, besides the report.

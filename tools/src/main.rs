@@ -1,11 +1,12 @@
 //! The `mailring` command: demonstrations on real data and on simulated chips, measurements of this
-//! machine, and a look into callables of chips.
+//! machine, a look into callables of chips, and into programs that run.
 
 mod attention;
 mod bench;
 mod chip;
 mod cli;
 mod gp;
+mod live;
 mod output;
 mod stats;
 mod system;
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(options),
         Command::BenchSection(options) => bench::run_section(options),
         Command::Chip(options) => chip::run(options),
+        Command::Top(options) => live::top(options),
+        Command::Clean(options) => live::clean(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

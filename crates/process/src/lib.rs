@@ -6,6 +6,7 @@
 //! | [`futex`], [`parker`], [`wait`], [`wakeup`] | sleeping, and how sleepers are woken |
 //! | [`neighbours`] | who else wants the processor |
 //! | [`clock`] | the time that all processes agree on |
+//! | [`live`] | counters that other processes may read |
 //! | [`fork_server`], [`backoff`], [`lineage`] | forking workers and their replacements |
 //! | [`reaping`], [`process_tree`] | how processes and what they have started end |
 //! | [`process`], [`descriptors`], [`mod@file`], [`stack`] | system calls |
@@ -23,6 +24,7 @@ pub mod fork_server;
 pub mod futex;
 pub mod limits;
 pub mod lineage;
+pub mod live;
 pub mod machine;
 pub mod map;
 pub mod membarrier;

@@ -97,6 +97,26 @@ impl Builder {
         self
     }
 
+    /// Publishes what the flow does under this name, ten times a second, for `mailring top NAME`: what
+    /// each process runs, what waits and why, memory, deaths. Other programs of the same user read it
+    /// in a named segment of shared memory (mode 0600) that is removed when the flow is dropped; what
+    /// a killed program has left, `mailring clean` removes.
+    ///
+    /// 1 to 64 letters, digits, `.`, `_` or `-`; one living process at a time has a name.
+    #[must_use]
+    pub fn publish(mut self, name: &str) -> Self {
+        self.0.publication.name = Some(name.to_owned());
+        self
+    }
+
+    /// Writes the same into a file, which stays: when the program has died, `mailring top
+    /// --post-mortem FILE` shows the last tenth of a second. What the file held is lost.
+    #[must_use]
+    pub fn post_mortem(mut self, file: impl AsRef<Path>) -> Self {
+        self.0.publication.file = Some(file.as_ref().to_owned());
+        self
+    }
+
     /// Whether Ctrl-C and TERM clean up before they end the driver (default: yes, unless the
     /// program has handlers of its own).
     #[must_use]

@@ -7,11 +7,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mailring_process::fork_server::ForkServer;
+use mailring_process::live::{PageError, Publication};
 use mailring_process::wait::WaitStrategy;
 use mailring_process::{descriptors, limits, machine, stack};
 
 use super::backend::{Backend, Threads};
 use super::host::Host;
+use super::live::publish;
 use super::shared::Shared;
 use super::signals;
 use super::steps::enlarging::{add_workers, check_group};
@@ -40,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) wait: WaitStrategy,
     pub(crate) stack_size: usize,
     pub(crate) in_process: bool,
+    pub(crate) publication: Publication,
 }
 
 impl Default for Settings {
@@ -58,6 +61,7 @@ impl Default for Settings {
             wait: WaitStrategy::default(),
             stack_size: stack::USUAL,
             in_process: false,
+            publication: Publication::default(),
         }
     }
 }
@@ -130,11 +134,23 @@ pub(crate) fn launch(settings: Settings) -> Result<(Arc<Host>, JoinHandle<()>), 
         .name("mailring-driver".to_owned())
         .spawn(move || driver_thread.run())
         .map_err(Error::system("starting the driver thread"))?;
-    Ok((Host::new(shared), thread))
+    let host = Host::new(Arc::clone(&shared));
+    if settings.publication.is_wanted() {
+        match publish(&settings.publication, settings.in_process, &shared) {
+            Ok(publisher) => host.keep_publisher(publisher),
+            Err(error) => {
+                host.stop(thread);
+                return Err(error);
+            }
+        }
+    }
+    Ok((host, thread))
 }
 
 impl Settings {
     fn check(&self) -> Result<(), Error> {
+        let invalid = |error: PageError| Error::Invalid(error.to_string());
+        self.publication.check().map_err(invalid)?;
         // The kernel refuses no mapping, however large; it kills who fills it.
         if let (Some(asked), Some(left)) = (self.memory, machine::available_memory())
             && asked as u64 > left

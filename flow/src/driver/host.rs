@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mailring_process::fork_server::ChildHandle;
+use mailring_process::live::Publisher;
 use smallvec::SmallVec;
 
 use super::cancel_threads;
@@ -42,6 +43,8 @@ const INLINE: usize = 256;
 /// A flow, as its handles hold it.
 pub(crate) struct Host {
     shared: Arc<Shared>,
+    /// Writes the counters where other processes read them, if that was asked for.
+    publisher: Mutex<Option<Publisher>>,
 }
 
 /// The flow that was built last in this process.
@@ -55,7 +58,7 @@ pub(crate) fn current() -> Option<Arc<Host>> {
 
 impl Host {
     pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let host = Arc::new(Self { shared });
+        let host = Arc::new(Self { shared, publisher: Mutex::new(None) });
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host);
         host
     }
@@ -71,11 +74,17 @@ impl Host {
         self.shared.check()
     }
 
+    pub(super) fn keep_publisher(&self, publisher: Publisher) {
+        *self.publisher.lock().unwrap_or_else(PoisonError::into_inner) = Some(publisher);
+    }
+
     /// Ends it all, and waits for that.
     pub(crate) fn stop(&self, driver_thread: JoinHandle<()>) {
         self.shared.stop();
         let _ = driver_thread.join();
         self.shared.end_output();
+        // With the last figures.
+        drop(self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.shared.close("it was dropped");
     }
 

@@ -12,6 +12,7 @@ mod backend;
 mod build;
 mod cancel_threads;
 mod host;
+mod live;
 mod parts;
 mod shared;
 mod signals;

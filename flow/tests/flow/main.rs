@@ -8,6 +8,7 @@ mod get;
 mod groups;
 mod in_process;
 mod leases;
+mod live;
 mod memory;
 mod modes;
 mod options;
@@ -35,6 +36,7 @@ testkit::tests! {
         gathered_values, gathered_with_a_failure, a_receiver_by_ref,
         independent_tasks_run_at_the_same_time,
     }
+    "flow::live" in live { what_runs_and_what_waits, names_that_cannot_be }
     "flow::options" in options {
         resources_are_one_option, cleared_resources, a_handle_is_used_again_and_changes_nothing,
         spread_uses_all_workers, a_named_worker_and_a_group, a_name_that_no_worker_has,

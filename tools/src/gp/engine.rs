@@ -1,6 +1,7 @@
 //! The factorisation as a graph of tasks: five functions, and the tiles that each task names.
 
 use std::error::Error as StdError;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mailring::abi::{CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
@@ -27,6 +28,13 @@ pub(crate) struct Problem {
     pub(crate) points: Vec<f64>,
     pub(crate) side: usize,
     pub(crate) across: usize,
+}
+
+/// Where other programs may see its counters.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) name: Option<&'a str>,
+    pub(crate) file: Option<&'a Path>,
 }
 
 /// An executor with the functions registered, and the data where its workers can reach them.
@@ -56,6 +64,7 @@ impl Engine {
         workers: usize,
         problem: &Problem,
         kills: usize,
+        seen: &Seen<'_>,
     ) -> Result<Self, Box<dyn StdError>> {
         let tile_values = tiles_of(problem.across) * problem.side * problem.side;
         let bytes = (tile_values + problem.points.len()) * size_of::<f64>();
@@ -64,6 +73,12 @@ impl Engine {
             .mode(mode)
             .workers(workers)
             .buffer_bytes(bytes + (1 << 20));
+        if let Some(name) = seen.name {
+            builder = builder.publish(name);
+        }
+        if let Some(file) = seen.file {
+            builder = builder.post_mortem(file);
+        }
         builder = builder.heap_bytes(if kills > 0 { SNAPSHOT_BYTES } else { 1 << 20 });
         let functions = register(&mut builder, problem)?;
         let exec = builder.build()?;
@@ -239,7 +254,7 @@ mod tests {
         let covariance = Covariance { rbf, noise: 0.1, features: 2, points: 45 };
         let points: Vec<f64> = (0..96).map(|i| f64::from(i * 37 % 101) / 50.0).collect();
         let problem = Problem { covariance, points, side: 16, across: 3 };
-        let engine = Engine::build(Mode::Thread, 2, &problem, 1).expect("build");
+        let engine = Engine::build(Mode::Thread, 2, &problem, 1, &Seen::default()).expect("build");
         let mut serial = Tiles::zeros(16, 3);
         for step in fill_steps(3).chain(factor_steps(3)) {
             serial.perform(step, &covariance, &problem.points).expect("positive definite");
@@ -262,7 +277,7 @@ mod tests {
         let rbf = Rbf { variance: 1.0, length: 1.0 };
         let covariance = Covariance { rbf, noise: -2.0, features: 1, points: 8 };
         let problem = Problem { covariance, points: vec![0.0; 8], side: 4, across: 2 };
-        let engine = Engine::build(Mode::Thread, 1, &problem, 0).expect("build");
+        let engine = Engine::build(Mode::Thread, 1, &problem, 0, &Seen::default()).expect("build");
         let error = engine.factorise().expect_err("no factor");
         assert!(error.to_string().contains("not positive definite"), "{error}");
     }

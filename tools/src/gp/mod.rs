@@ -7,6 +7,7 @@ mod model;
 mod report;
 mod tiles;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
@@ -17,7 +18,7 @@ use crate::cli::{Failure, Json};
 use crate::output;
 use crate::stats::Spread;
 use crate::watch::{Killer, watched};
-use engine::{Engine, Problem};
+use engine::{Engine, Problem, Seen};
 use kernels::{Covariance, Rbf};
 use report::{Kills, RESIDUAL_LIMIT, Report, Way};
 use tiles::{Tiles, census, factor_steps, fill_steps};
@@ -78,6 +79,14 @@ pub(crate) struct Options {
     #[arg(long)]
     replay: bool,
 
+    /// Publish the counters of the processes under NAME, for `mailring top NAME`
+    #[arg(long, value_name = "NAME")]
+    publish: Option<String>,
+
+    /// Save them in FILE, for `mailring top --post-mortem FILE`
+    #[arg(long, value_name = "FILE")]
+    post_mortem: Option<PathBuf>,
+
     #[command(flatten)]
     json: Json,
 }
@@ -95,6 +104,11 @@ enum Modes {
 /// Does the work in every way that was asked for, prints, and checks the residual.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let kills = usize::from(options.kill);
+    let seen = options.publish.is_some() || options.post_mortem.is_some();
+    if seen && options.mode == Modes::Thread {
+        let why = "--publish and --post-mortem show the processes (use --mode process or both)";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     if kills > 0 && options.mode == Modes::Thread {
         let why = "--kill needs processes: a thread cannot be killed (use --mode process or both)";
         return Err(Failure::Usage(why.to_owned()));
@@ -117,7 +131,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
     // Processes are forked first, before this process has any thread but this one.
     let build = |mode, kills| {
-        let built = Engine::build(mode, workers, &problem, kills);
+        let seen = match mode {
+            Mode::Process => {
+                Seen { name: options.publish.as_deref(), file: options.post_mortem.as_deref() }
+            }
+            Mode::Thread => Seen::default(),
+        };
+        let built = Engine::build(mode, workers, &problem, kills, &seen);
         built.map_err(Failure::of("building the executor"))
     };
     let process =

@@ -236,6 +236,8 @@ pub(crate) struct Processes {
     list: Vec<Process>,
     free_places: Vec<u16>,
     births: u64,
+    /// Those that died, and those that were ended.
+    ends: (u64, u64),
     /// Those with posted tasks.
     busy: Vec<u16>,
     /// Waits of bodies.
@@ -259,6 +261,7 @@ impl Processes {
             list: Vec::new(),
             free_places: Vec::new(),
             births: 0,
+            ends: (0, 0),
             busy: Vec::new(),
             blocked: 0,
             any_timed: false,
@@ -506,6 +509,16 @@ impl Processes {
             pool.idle.retain(|&idle| idle != place);
         }
         self.pools[self.list[usize::from(place)].worker].processes -= 1;
+    }
+
+    /// One has ended: by itself, or since that was wanted.
+    pub(crate) fn count_end(&mut self, wanted: bool) {
+        if wanted { self.ends.1 += 1 } else { self.ends.0 += 1 }
+    }
+
+    /// Processes that died, and those that were ended, so far.
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        self.ends
     }
 
     /// It is gone, and holds nothing any more.

@@ -32,6 +32,7 @@ pub(crate) fn process_ended(state: &mut State, place: u16, how: &str) {
     let how = &child.map_or(how.to_owned(), |child| child.account(how.to_owned()));
     let (worker, why, actor) = (process.worker, process.doom, process.actor);
     state.processes.set_doom(place, Doom::Gone); // nothing is posted to it
+    state.processes.count_end(why.is_some());
     if why.is_none() {
         tracing::warn!(worker = state.worker_name(place), how, "a worker process died");
     }
