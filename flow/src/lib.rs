@@ -35,6 +35,7 @@
 mod api;
 mod driver;
 pub mod limits;
+mod profile;
 mod protocol;
 mod worker;
 
@@ -56,7 +57,7 @@ pub use protocol::resources::Resources;
 
 // Of the modules below; here as well, so that one line names what a program needs.
 #[doc(hidden)]
-pub use {actors::*, body::*, calls::*, errors::*, status::*, waits::*};
+pub use {actors::*, body::*, calls::*, errors::*, profiling::*, status::*, waits::*};
 
 /// Calls: nodes as values, options of a call, where it runs.
 pub mod calls {
@@ -82,6 +83,12 @@ pub mod waits {
 /// What a body can ask about itself.
 pub mod body {
     pub use crate::worker::task::{Cancelled, TaskInfo, cancelled, sleep, task};
+}
+
+/// What calls and bodies can say for the profile ([`Flow::start_collector`]).
+pub mod profiling {
+    pub use crate::api::profile::log_event;
+    pub use crate::profile::frames::add_info;
 }
 
 /// Why a task has no value.
@@ -124,6 +131,7 @@ pub mod __private {
     pub use linkme;
     pub use serde;
 
+    pub use crate::api::profile::{LocalCall, local_call};
     pub use crate::api::{probe, raise};
     pub use crate::protocol::arg_writer::{ArgWriter, RawArgs};
     pub use crate::protocol::call_context::{ActorGuard, CallContext};

@@ -53,13 +53,14 @@ impl From<&ImplItemFn> for Function {
 }
 
 impl Function {
-    /// The function as before.
-    pub(crate) fn as_written(&self) -> TokenStream {
+    /// The function as before, which says to the profile that `node` is called. Without one that is
+    /// a load and a branch.
+    pub(crate) fn as_written(&self, node: &TokenStream) -> TokenStream {
         let Self { outer, vis, sig, inner, body } = self;
-        if inner.is_empty() {
-            return quote!(#(#outer)* #vis #sig #body);
-        }
-        let body = braces(quote!(#(#inner)* #body), body.span());
+        let p = private();
+        let call = Ident::new("__call", Span::mixed_site());
+        let noted = quote!(let #call = #p::local_call(#node.desc()););
+        let body = braces(quote!(#(#inner)* #noted #body), body.span());
         quote!(#(#outer)* #vis #sig #body)
     }
 

@@ -49,7 +49,7 @@ fn expansion(options: &Options, function: &Function, shape: &Shape) -> TokenStre
     let (name, vis) = (&function.sig.ident, &function.vis);
     let (desc_ident, allowed, cfgs) = (desc::ident(), desc::allowed(), function.cfgs());
     let desc = descriptor(options, function, shape).item();
-    let as_written = function.as_written();
+    let as_written = function.as_written(&quote!(#name::NODE));
 
     let params: Vec<_> = shape.params.iter().map(|param| &param.name).collect();
     let owned: Vec<_> = shape.params.iter().map(|param| &param.travel.owned).collect();

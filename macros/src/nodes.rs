@@ -108,7 +108,7 @@ fn expansion(options: &Options, function: &Function, shape: &Shape, ty: &Type) -
     let constant = format_ident!("{}", name.unraw().to_string().to_uppercase(), span = name.span());
     let (desc_ident, allowed, cfgs) = (desc::ident(), desc::allowed(), cfgs(&function.outer));
     let desc = descriptor(options, function, shape, ty).item();
-    let as_written = function.as_written();
+    let as_written = function.as_written(&quote!(Self::#constant));
 
     let receiver = shape.receiver.as_ref().map(|_| quote!(#ty,));
     let owned = shape.params.iter().map(|param| &param.travel.owned);

@@ -99,10 +99,11 @@ const PACKAGES: &[Package] = &[
         rules: &[
             ("limits", &[]),
             ("protocol", &[]),
-            ("worker", &["protocol"]),
+            ("profile", &["protocol"]),
+            ("worker", &["profile", "protocol"]),
             // It starts workers, as processes or as threads.
-            ("driver", &["limits", "protocol", "worker"]),
-            ("api", &["driver", "limits", "protocol", "worker"]),
+            ("driver", &["limits", "profile", "protocol", "worker"]),
+            ("api", &["driver", "limits", "profile", "protocol", "worker"]),
         ],
         known_circles: &[],
         extensions: &[],

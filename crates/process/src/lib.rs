@@ -12,16 +12,19 @@
 //! | [`process`], [`descriptors`], [`mod@file`], [`stack`] | system calls |
 //! | [`panics`], [`panic_hook`], [`output`] | what user code does to the process it runs in |
 //! | [`limits`], [`machine`] | what the system allows, and what it has |
+//! | [`collector`], [`json_lines`] | a log that a thread of its own writes; its lines |
 //! | [`sync`] | atomics, as the model checkers see them |
 //!
 //! This package belongs to `mailring`, whose version it has; nothing in it is stable by itself.
 
 pub mod backoff;
 pub mod clock;
+pub mod collector;
 pub mod descriptors;
 pub mod file;
 pub mod fork_server;
 pub mod futex;
+pub mod json_lines;
 pub mod limits;
 pub mod lineage;
 pub mod live;

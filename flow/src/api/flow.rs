@@ -1,7 +1,7 @@
 //! A flow: its options, and its handle.
 
 use std::os::fd::RawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -468,6 +468,29 @@ impl Flow {
     /// An invalid name or quantity; called by a body.
     pub fn add_workers(&self, group: &str, count: usize, each: &Resources) -> Result<(), Error> {
         self.host("add_workers")?.add_workers(group, count, each)
+    }
+
+    /// Begins a profile: from now on a log says of each call when it was made, was ready, began and
+    /// ended, what it waited for, where it ran and with what outcome (`docs/profile-log.md`);
+    /// `mailring trace` makes pictures of it. In a directory the log is called
+    /// `mailring-profile.log`. A log that is there is appended to: each profile is a run of its own.
+    ///
+    /// The log's path is returned. A second start changes nothing, and returns the path of the
+    /// first.
+    ///
+    /// # Errors
+    /// The log cannot be opened for writing; called by a body.
+    pub fn start_collector(&self, log: impl AsRef<Path>) -> Result<PathBuf, Error> {
+        self.host("start_collector")?.start_collector(log.as_ref())
+    }
+
+    /// Ends the profile, when all of it stands in the log. The end of the flow does the same.
+    /// Without a profile nothing happens.
+    ///
+    /// # Errors
+    /// Some of it could not be written; called by a body.
+    pub fn stop_collector(&self) -> Result<(), Error> {
+        self.host("stop_collector")?.stop_collector()
     }
 
     /// The logical workers.

@@ -7,6 +7,7 @@ pub(crate) mod flow;
 pub(crate) mod into_arg;
 pub(crate) mod placement;
 pub mod probe;
+pub(crate) mod profile;
 pub mod raise;
 pub(crate) mod reference;
 pub(crate) mod shared;

@@ -1,5 +1,6 @@
 //! The driver as its handles see it: what the public face asks of the state.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::parts::processes::Processes;
 use super::parts::state::State;
 use super::parts::store::NoRoom;
 use super::parts::tasks::{Index, NewTask};
+use super::profiler::Profiler;
 use super::shared::Shared;
 use super::steps::acting::{kill_actor, spawn_actor};
 use super::steps::completions::poll_completions;
@@ -23,6 +25,7 @@ use super::steps::follow_up::follow_up;
 use super::steps::giving::{leaves_enough, no_memory, relieve};
 use super::steps::pending::pending;
 use super::steps::placing::reserve_groups;
+use super::steps::recording::said;
 use super::steps::submitting::submit;
 use crate::protocol::args::{Arg, Args};
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
@@ -30,6 +33,7 @@ use crate::protocol::error::Error;
 use crate::protocol::handle::{Each, Endpoint, Fill, Given, Name};
 use crate::protocol::info::{ActorInfo, FlowStats, TaskView, WorkerInfo};
 use crate::protocol::node::{NodeDesc, by_number};
+use crate::protocol::note::Note;
 use crate::protocol::options::{Overrides, Packing};
 use crate::protocol::pending::Pending;
 use crate::protocol::resources::Resources;
@@ -45,6 +49,7 @@ pub(crate) struct Host {
     shared: Arc<Shared>,
     /// Writes the counters where other processes read them, if that was asked for.
     publisher: Mutex<Option<Publisher>>,
+    profiler: Profiler,
 }
 
 /// The flow that was built last in this process.
@@ -58,7 +63,8 @@ pub(crate) fn current() -> Option<Arc<Host>> {
 
 impl Host {
     pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let host = Arc::new(Self { shared, publisher: Mutex::new(None) });
+        let host =
+            Arc::new(Self { shared, publisher: Mutex::new(None), profiler: Profiler::default() });
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host);
         host
     }
@@ -85,7 +91,22 @@ impl Host {
         self.shared.end_output();
         // With the last figures.
         drop(self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Err(error) = self.profiler.stop(&self.shared) {
+            tracing::error!(%error, "the profile is not complete");
+        }
         self.shared.close("it was dropped");
+    }
+
+    /// Begins a profile, or says where the one is that is being written.
+    pub(crate) fn start_collector(&self, log: &Path) -> Result<PathBuf, Error> {
+        self.check()?;
+        self.profiler.start(&self.shared, log)
+    }
+
+    /// Ends the profile, if there is one.
+    pub(crate) fn stop_collector(&self) -> Result<(), Error> {
+        self.check()?;
+        self.profiler.stop(&self.shared)
     }
 
     /// The time is over: it began to pass when it had an end.
@@ -552,6 +573,12 @@ impl Endpoint for Host {
 
     fn cancel(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error> {
         cancel_threads::cancel(&self.shared, target, cancel)
+    }
+
+    fn note(&self, note: Note) {
+        if self.is_own() {
+            self.shared.with(|state| said(state, None, note));
+        }
     }
 
     fn pending(&self, id: u64) -> Result<Pending, Error> {

@@ -14,6 +14,7 @@ mod cancel_threads;
 mod host;
 mod live;
 mod parts;
+mod profiler;
 mod shared;
 mod signals;
 mod steps;

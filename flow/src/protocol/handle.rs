@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::args::Args;
 use super::cancel::{Cancel, CancelReport, Target};
 use super::error::Error;
+use super::note::Note;
 use super::options::Overrides;
 use super::pending::Pending;
 use super::value::Encoded;
@@ -91,6 +92,9 @@ pub(crate) trait Endpoint: Any + Send + Sync {
 
     /// Cancels what is meant.
     fn cancel(&self, target: &Target, cancel: Cancel) -> Result<Vec<CancelReport>, Error>;
+
+    /// Says something for the profile. Without one nobody hears it.
+    fn note(&self, note: Note);
 
     /// Why an object is not complete.
     fn pending(&self, id: u64) -> Result<Pending, Error>;

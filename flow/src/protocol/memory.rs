@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! control (memfd)   head of the host | one area a process:
-//!                   entry | 64 cells of 512 B | asks ring (worker to host) | answers ring
+//!                   entry | 64 cells of 512 B | their times, 32 B each |
+//!                   asks ring (worker to host) | answers ring
 //! values (memfd)    arguments, results and shared blocks; who has what is the host's secret
 //! spill (a file without a name, when the user asked for it)   the same for what does not fit
 //! ```
@@ -18,7 +19,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use bytemuck::{Pod, Zeroable};
@@ -80,6 +81,8 @@ pub(crate) mod flags {
     pub(crate) const HOOKS: u16 = 2;
     /// The start of the body is to be noted: there is a deadline.
     pub(crate) const TIMED: u16 = 4;
+    /// The flow is profiled: the worker writes [`Stamps`](super::Stamps).
+    pub(crate) const PROFILED: u16 = 8;
 }
 
 /// What the worker writes before it is done.
@@ -123,6 +126,60 @@ pub(crate) struct Cell {
 }
 
 const _: () = assert!(size_of::<Cell>() == 512);
+
+/// When the task in a cell went how far, on the clock of [`monotonic_ns`](mailring_process::clock).
+/// The worker of a task that is profiled writes them; the host reads them also while the body runs,
+/// and when the worker is dead.
+#[repr(C, align(32))]
+pub(crate) struct Stamps {
+    /// Of which task the others are.
+    seq: AtomicU64,
+    began: AtomicU64,
+    /// The setup hook is through; 0: not yet.
+    body: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// What stands there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) began: u64,
+    pub(crate) body: u64,
+    pub(crate) ended: u64,
+}
+
+impl Stamps {
+    /// The worker takes the task up.
+    #[inline]
+    pub(crate) fn begin(&self, seq: u64, now: u64) {
+        self.began.store(now, Relaxed);
+        self.body.store(0, Relaxed);
+        self.ended.store(0, Relaxed);
+        self.seq.store(seq, Release);
+    }
+
+    /// The function begins.
+    #[inline]
+    pub(crate) fn set_body(&self, now: u64) {
+        self.body.store(now, Relaxed);
+    }
+
+    /// It has ended.
+    #[inline]
+    pub(crate) fn end(&self, now: u64) {
+        self.ended.store(now, Relaxed);
+    }
+
+    /// Those of this task, if it was taken up and is profiled.
+    #[inline]
+    pub(crate) fn read(&self, seq: u64) -> Option<Times> {
+        (self.seq.load(Acquire) == seq).then(|| Times {
+            began: self.began.load(Relaxed),
+            body: self.body.load(Relaxed),
+            ended: self.ended.load(Relaxed),
+        })
+    }
+}
 
 /// What is known of a process, and what it is told. Lines by writer.
 #[repr(C, align(64))]
@@ -182,8 +239,11 @@ pub(crate) struct Spill {
 /// A sixteenth of the memory for values, but not less nor more than this, comes on top of it.
 const SET_ASIDE: (usize, usize) = (256 << 10, 64 << 20);
 
-const STRIDE: usize =
-    (size_of::<Entry>() + CELLS as usize * size_of::<Cell>() + 2 * STREAM).next_multiple_of(PAGE);
+/// What a process has in front of its rings.
+const CELLS_AT: usize = size_of::<Entry>();
+const STAMPS_AT: usize = CELLS_AT + CELLS as usize * size_of::<Cell>();
+const STREAMS_AT: usize = STAMPS_AT + CELLS as usize * size_of::<Stamps>();
+const STRIDE: usize = (STREAMS_AT + 2 * STREAM).next_multiple_of(PAGE);
 
 impl Memory {
     /// Maps it all. Nothing is touched but the front.
@@ -254,9 +314,17 @@ impl Memory {
     #[inline]
     pub(crate) fn cell(&self, place: u16, seq: u64) -> CellRef {
         let index = (seq % CELLS) as usize;
-        let offset = size_of::<Entry>() + index * size_of::<Cell>();
+        let offset = CELLS_AT + index * size_of::<Cell>();
         // SAFETY: inside the area: there are `CELLS` cells behind the entry, all 64-byte aligned.
         CellRef(unsafe { self.area(place).add(offset).cast() })
+    }
+
+    /// The times of the task in that cell.
+    #[inline]
+    pub(crate) fn stamps(&self, place: u16, seq: u64) -> &Stamps {
+        let index = (seq % CELLS) as usize;
+        // SAFETY: inside the area, aligned, and made of atomics.
+        unsafe { self.area(place).add(STAMPS_AT + index * size_of::<Stamps>()).cast().as_ref() }
     }
 
     /// Messages from the worker to the host.
@@ -279,18 +347,15 @@ impl Memory {
     }
 
     fn stream(&self, place: u16, which: usize) -> NonNull<u8> {
-        let offset = size_of::<Entry>() + CELLS as usize * size_of::<Cell>() + which * STREAM;
-        // SAFETY: the two rings stand behind the cells.
+        let offset = STREAMS_AT + which * STREAM;
+        // SAFETY: the two rings stand behind the cells and their times.
         unsafe { self.area(place).add(offset) }
     }
 
     /// A process's area as if it had never been used. The process is gone.
     pub(crate) fn reset(&self, place: u16) {
-        // SAFETY: the entry and the words of the cells are in the area, and nobody else uses it.
-        unsafe {
-            self.area(place)
-                .write_bytes(0, size_of::<Entry>() + CELLS as usize * size_of::<Cell>());
-        }
+        // SAFETY: the entry, the cells and their times are in the area, and nobody else uses it.
+        unsafe { self.area(place).write_bytes(0, STREAMS_AT) };
     }
 
     // ---- values -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@
 //! | [`args`], [`handle`], [`refs`], [`arg_writer`], [`value`] | refs, and values with refs |
 //! | [`wire`] | requests of workers |
 //! | [`node`], [`call_context`] | functions, and one call as its function sees it |
-//! | [`output`] | what workers print |
+//! | [`output`], [`note`] | what workers print; what they say for the profile |
 
 use mailring_process::sync;
 
@@ -23,6 +23,7 @@ pub(crate) mod handle;
 pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod node;
+pub(crate) mod note;
 pub(crate) mod notifier;
 pub(crate) mod options;
 pub(crate) mod output;

@@ -8,6 +8,7 @@ use super::args::Args;
 use super::cancel::{Cancel, CancelReport, Target};
 use super::error::{Error, TaskError, cut};
 use super::handle::Name;
+use super::note::Note;
 use super::options::Overrides;
 use super::pending::Pending;
 
@@ -79,6 +80,8 @@ pub(crate) enum Request {
     Backtrace {
         text: String,
     },
+    /// No answer: what code says for the profile.
+    Note(Note),
     /// No answer: subprocesses that a task has left running on purpose (number, start time).
     Spare {
         members: Vec<(i32, u64)>,

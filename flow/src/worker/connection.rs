@@ -21,6 +21,7 @@ use crate::protocol::error::Error;
 use crate::protocol::handle::{Each, Endpoint, Fill, Given, Name, Side};
 use crate::protocol::memory::{Entry, Memory};
 use crate::protocol::node::{SAME, number_of};
+use crate::protocol::note::Note;
 use crate::protocol::notifier::{DRIVER_THREAD, THREAD};
 use crate::protocol::options::Overrides;
 use crate::protocol::pending::Pending;
@@ -515,6 +516,10 @@ impl Endpoint for DriverConnection {
         let Target::Refs(ids) = target else { return request(target.clone()) };
         let parts = ids.chunks(AT_ONCE).map(|ids| request(Target::Refs(ids.to_vec())));
         parts.collect::<Result<Vec<_>, _>>().map(|reports| reports.concat())
+    }
+
+    fn note(&self, note: Note) {
+        self.say(Request::Note(note));
     }
 
     fn pending(&self, id: u64) -> Result<Pending, Error> {

@@ -13,12 +13,13 @@ use smallvec::SmallVec;
 
 use super::connection::{self, DriverConnection};
 use super::task::{self, Running};
+use crate::profile::frames;
 use crate::protocol::call_context::{CallContext, Kept};
 use crate::protocol::cell::{Phase, Take};
 use crate::protocol::codec::{ALIGN, Aligned, is_misplaced};
 use crate::protocol::error::{Cause, Raised};
 use crate::protocol::memory::{
-    CellRef, Completion, Head, SHORT_COMPLETION, arg_word, completion, flags,
+    CellRef, Completion, Head, SHORT_COMPLETION, Stamps, arg_word, completion, flags,
 };
 use crate::protocol::node::{NodeDesc, by_number};
 use crate::protocol::notifier::DRIVER_THREAD;
@@ -213,16 +214,26 @@ impl Server<'_> {
         {
             pipes.begin((task.task, task.attempt), &task.name, &task.worker);
         }
+        let stamps = profile(self.connection, head, seq);
         let hooks = hooks.unwrap_or_default();
         let mut call_context =
             CallContext::new(desc.signature(), parts, actor, Some((cell, self.connection)));
         let prepared = hooks.setup.as_ref().map_or(Ok(()), |hook| run_hook(actor, hook));
         let ready = prepared.is_ok();
+        if let Some(stamps) = stamps
+            && ready
+            && hooks.setup.is_some()
+        {
+            stamps.set_body(monotonic_ns());
+        }
         let mut outcome = match prepared {
             Ok(()) => run_guarded(desc, &mut call_context),
             Err(cause) => Err(Cause::Setup(Box::new(cause))),
         };
         self.clock = monotonic_ns();
+        if let Some(stamps) = stamps {
+            stamps.end(self.clock);
+        }
         let duration = self.clock.saturating_sub(started);
         // The children of the driver's process are not of our bodies alone.
         if duration > TOO_SHORT_TO_FORK
@@ -238,6 +249,11 @@ impl Server<'_> {
         {
             // Not by the driver's subscriber: another thread may have held its locks at the fork.
             eprintln!("mailring: a cleanup hook of task {} {cause}", head.task);
+        }
+        if stamps.is_some() {
+            for note in frames::leave_task() {
+                self.connection.say(Request::Note(note));
+            }
         }
         task::enter(None);
         if !self.connection.is_in_process() {
@@ -274,6 +290,21 @@ impl Server<'_> {
             process_tree::reap_ended();
         }
     }
+}
+
+/// Where the times of a task are to be written, if it is profiled; it begins now.
+#[inline]
+fn profile<'c>(connection: &'c DriverConnection, head: &Head, seq: u64) -> Option<&'c Stamps> {
+    let is_profiled = head.flags & flags::PROFILED != 0;
+    if !connection.is_in_process() {
+        frames::note_calls(is_profiled);
+    }
+    is_profiled.then(|| {
+        let stamps = connection.memory().stamps(connection.place(), seq);
+        stamps.begin(seq, monotonic_ns());
+        frames::enter_task(head.task, head.node);
+        stamps
+    })
 }
 
 /// Values that have to lie at a multiple of 64 and do not, as short ones in task descriptors, are

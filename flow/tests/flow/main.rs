@@ -13,6 +13,7 @@ mod memory;
 mod modes;
 mod options;
 mod output;
+mod profile;
 mod random;
 mod shapes;
 mod stuck;
@@ -132,6 +133,12 @@ testkit::tests! {
     }
     "flow::output" in output {
         names_stand_in_front, an_error_has_the_last_lines, nothing_is_lost_of_much,
+    }
+    "flow::profile" in profile {
+        a_call_from_the_first_to_the_last_line, edges_are_those_of_refs, why_a_call_waits,
+        what_is_said_of_calls, failures_and_retries, setup_is_told_apart,
+        actors_and_calls_of_bodies, runs_are_appended, long_calls_stand_there_while_they_run,
+        many_calls_and_none_is_lost, in_process,
     }
     "role" in output { host_with_prefixes, host_that_captures, host_with_much_output }
     "flow_random" in random {

@@ -102,11 +102,15 @@ impl Classes {
         (demand.cpus, demand.labels.iter().map(named).collect())
     }
 
+    /// The name of a label.
+    pub(crate) fn label(&self, number: u16) -> &str {
+        self.labels.get(usize::from(number)).map_or("?", String::as_str)
+    }
+
     pub(crate) fn describe(&self, demand: &Demand) -> String {
         let mut text = format!("cpus {}", Amount(demand.cpus));
         for &(label, amount) in &demand.labels {
-            let name = self.labels.get(usize::from(label)).map_or("?", String::as_str);
-            text += &format!(", {name} {}", Amount(amount));
+            text += &format!(", {} {}", self.label(label), Amount(amount));
         }
         text
     }

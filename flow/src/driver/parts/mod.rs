@@ -11,6 +11,7 @@
 //! | [`actors`], [`cancels`], [`wait_sets`] | as they say |
 //! | [`deadlock_graph`] | deadlock detection on a plain graph |
 //! | [`effects`] | what a step has found out for others |
+//! | [`recorder`] | what is noted for the profile |
 //! | [`state`] | all of these together |
 
 pub(crate) mod actors;
@@ -28,6 +29,7 @@ pub(crate) mod processes;
 pub(crate) mod quantities;
 pub(crate) mod ranks;
 pub(crate) mod readiness;
+pub(crate) mod recorder;
 pub(crate) mod responses;
 pub(crate) mod scheduler;
 pub(crate) mod state;

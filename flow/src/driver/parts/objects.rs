@@ -15,7 +15,7 @@ use super::effects::Effects;
 use super::quantities::ClassId;
 use super::ranks::{Key, Lane, OrderKey, Rank};
 use super::store::{BlockId, Store};
-use super::tasks::{Caller, Index, NewTask, Phase, Task};
+use super::tasks::{Caller, Index, NewTask, Noted, Phase, Task};
 use crate::protocol::error::{Cause, Error, TaskError};
 use crate::protocol::handle::Name;
 
@@ -505,7 +505,7 @@ impl Objects {
         (task.cancelled, task.awaited, task.lane) = (false, false, Lane::default());
         task.caller = if parent.is_some() { Caller::Body } else { Caller::Driver };
         task.parent = parent.map(|parent| self.id(parent));
-        (task.actor, task.makes) = (actor, makes);
+        (task.actor, task.makes, task.noted) = (actor, makes, Noted::Nothing);
         self.eager += usize::from(task.is_eager());
         let object = self.at_mut(index);
         (object.rank, object.node) = (rank, Some(node.name));
@@ -537,6 +537,13 @@ impl Objects {
         kids.push(kid);
         if let Some(task) = self.task_mut(parent) {
             task.kids = kids;
+        }
+    }
+
+    /// The profile was told this of it.
+    pub(crate) fn set_noted(&mut self, index: Index, noted: Noted) {
+        if let Some(task) = self.task_mut(index) {
+            task.noted = noted;
         }
     }
 

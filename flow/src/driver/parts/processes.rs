@@ -17,6 +17,7 @@ use super::store::{BlockId, Store};
 use super::tasks::Index;
 use super::unpark::unpark;
 use super::waits::Wait;
+use crate::profile::records::Extra;
 use crate::protocol::cell;
 use crate::protocol::memory::{CELLS, Memory};
 
@@ -106,6 +107,8 @@ pub(crate) struct Process {
     begun: Option<(u64, Instant)>,
     /// Where its body was when it panicked; its completion comes next.
     pub(crate) backtrace: Option<String>,
+    /// What its body has said of itself for the profile, in objects of JSON.
+    extra: Extra,
     /// Idle since.
     pub(crate) idle_since: Option<Instant>,
 }
@@ -756,6 +759,21 @@ impl Processes {
         let lease = self.at_mut(place).lease.as_mut().filter(|lease| lease.lent != lent)?;
         lease.lent = lent;
         Some(*lease)
+    }
+
+    /// Its body has said this of itself. (As much as the profile keeps.)
+    pub(crate) fn add_extra(&mut self, place: u16, object: &str) {
+        const PIECES: usize = 64;
+        let extra = self.at_mut(place).extra.get_or_insert_default();
+        if extra.len() < PIECES {
+            extra.push(object.to_owned());
+        }
+    }
+
+    /// All that it has said.
+    #[inline]
+    pub(crate) fn take_extra(&mut self, place: u16) -> Extra {
+        self.at_mut(place).extra.take()
     }
 
     pub(crate) fn set_actor(&mut self, place: u16, actor: Option<u32>) {

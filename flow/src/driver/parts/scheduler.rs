@@ -4,6 +4,8 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::bundles::Groups;
 use super::claims::{Claim, Claims, Standing, Who};
 use super::classes::{Class, ClassKey, Classes};
@@ -769,6 +771,41 @@ impl Scheduler {
     /// What tasks of this class hold: cpus, and labels by name.
     pub(crate) fn held(&self, class: ClassId) -> (i64, Vec<(String, i64)>) {
         self.classes.held(class)
+    }
+
+    /// The name of a label.
+    pub(crate) fn label(&self, number: u16) -> &str {
+        self.classes.label(number)
+    }
+
+    /// What keeps tasks of a class from starting: what is not free where the least is missing.
+    /// Empty: nothing is. `None` stands for cpus.
+    pub(crate) fn missing(&self, class: ClassId) -> SmallVec<[Option<u16>; 4]> {
+        let demand = &self.classes.at(class).demand;
+        let needed = || demand.labels.iter().filter(|(_, amount)| *amount > 0);
+        let all = || {
+            let cpus = (demand.cpus > 0).then_some(None);
+            cpus.into_iter().chain(needed().map(|&(label, _)| Some(label))).collect()
+        };
+        let Some(spots) = self.spots_for(class) else { return all() };
+        let mut least: Option<SmallVec<[Option<u16>; 4]>> = None;
+        for free in spots.iter().filter_map(|&spot| self.free_of(spot)) {
+            let mut missing = SmallVec::new();
+            if demand.cpus > 0 && free.cpus < demand.cpus {
+                missing.push(None);
+            }
+            let has = |label: u16| free.labels.get(usize::from(label)).copied().unwrap_or(0);
+            let lacks = needed().filter(|&&(label, amount)| has(label) < amount);
+            missing.extend(lacks.map(|&(label, _)| Some(label)));
+            if least.as_ref().is_none_or(|least| missing.len() < least.len()) {
+                least = Some(missing);
+            }
+        }
+        match least {
+            // It is there, and kept for others.
+            Some(least) if least.is_empty() && self.keeps_any() => all(),
+            least => least.unwrap_or_default(),
+        }
     }
 
     pub(crate) fn describe(&self, demand: &Demand) -> String {

@@ -13,6 +13,7 @@ use super::nodes::Nodes;
 use super::objects::Objects;
 use super::processes::Processes;
 use super::readiness::Readiness;
+use super::recorder::Recorder;
 use super::responses::Responses;
 use super::scheduler::{Scheduler, Used};
 use super::store::Store;
@@ -52,6 +53,10 @@ pub(crate) struct State {
     pub(crate) receiver: Option<Arc<OutputReceiver>>,
     /// The process whose completion, or end, is being read: what it has said stands in errors.
     pub(crate) witness: Option<u16>,
+    /// Where what happens is noted, while the flow is profiled.
+    pub(crate) recorder: Option<Box<Recorder>>,
+    /// What the descriptor of a task says besides the rest: that it is profiled.
+    pub(crate) marks: u16,
     /// Why there is nothing more to do.
     pub(crate) closed: Option<String>,
 }
@@ -76,6 +81,8 @@ impl State {
             parked: 0,
             receiver: None,
             witness: None,
+            recorder: None,
+            marks: 0,
             closed: None,
         }
     }

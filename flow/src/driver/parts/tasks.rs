@@ -73,6 +73,19 @@ pub(crate) struct Task {
     pub(crate) actor: Option<(u32, u64)>,
     /// The actor that it makes.
     pub(crate) makes: Option<u32>,
+    /// What the profile was told of it.
+    pub(crate) noted: Noted,
+}
+
+/// What the profile was told of a task that has not begun.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Noted {
+    #[default]
+    Nothing,
+    /// That it has all it needs.
+    Ready,
+    /// The same, and the number of the reason why it does not begin.
+    Waiting(u32),
 }
 
 impl Task {
@@ -96,6 +109,7 @@ impl Task {
             kids: Vec::new(),
             actor: None,
             makes: None,
+            noted: Noted::Nothing,
         }
     }
 

@@ -8,6 +8,7 @@ use super::follow_up::follow_up;
 use super::giving::{note_result, relieve};
 use super::placing::{post_followers, schedule};
 use super::recalling::{end_posted, protocol_violation, recall_last, run_again, run_again_later};
+use super::recording;
 use super::requests::poll_requests;
 use super::serving::serve_actor;
 use super::settling::{drop_value, fail, fail_with_root, settle};
@@ -136,6 +137,7 @@ fn complete(state: &mut State, place: u16, seq: u64) {
     let outcome = read_completion(state, place, seq, &completion);
     let given = state.processes.end_body(place, &mut state.store);
     let mut children = state.processes.take_children(place);
+    recording::ran(state, place, seq, &completion);
     if let Some(index) = end_posted(state, place, seq) {
         if let Some(task) = state.objects.task(index) {
             state.nodes.note_duration(task.node, completion.duration_ns);
@@ -151,6 +153,7 @@ fn complete(state: &mut State, place: u16, seq: u64) {
                     drop_value(state, value);
                     failed(state, place, index, Cause::Cancelled);
                 } else {
+                    recording::completed(state, index, &value);
                     settle(state, index, value, std::mem::take(&mut children));
                 }
             }
@@ -178,6 +181,7 @@ fn failed(state: &mut State, place: u16, index: Index, cause: Cause) {
             state.actors.set_place(actor, None);
             state.processes.set_actor(place, None);
         }
+        recording::retried(state, index, &cause);
         return run_again_later(state, index);
     }
     state.witness = Some(place);

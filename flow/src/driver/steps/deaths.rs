@@ -9,6 +9,7 @@ use super::completions::poll_process;
 use super::follow_up::follow_up;
 use super::placing::schedule;
 use super::recalling::{doom, end_posted, recall_all, run_again};
+use super::recording;
 use super::requests::abandoned;
 use super::settling::fail;
 use crate::driver::parts::processes::Doom;
@@ -35,6 +36,9 @@ pub(crate) fn process_ended(state: &mut State, place: u16, how: &str) {
     state.processes.count_end(why.is_some());
     if why.is_none() {
         tracing::warn!(worker = state.worker_name(place), how, "a worker process died");
+    }
+    if why != Some(Doom::Idle) && state.closed.is_none() {
+        recording::died(state, place, how);
     }
     let has_served = state.processes.has_served(place);
     let posted = state.processes.begun_tasks(place);
@@ -83,6 +87,9 @@ fn after_loss(state: &mut State, place: u16, worker: usize, actor: Option<u32>, 
 /// A posted task is lost with its process: it runs again, or fails.
 fn lose_posted(state: &mut State, place: u16, seq: u64, begun: bool, how: &str, why: Option<Doom>) {
     let Some(index) = end_posted(state, place, seq) else { return };
+    if begun {
+        recording::lost(state, place, seq, index);
+    }
     let worker = Some(state.worker_name(place));
     let Some(task) = state.objects.task(index) else { return };
     if task.cancelled {
@@ -99,6 +106,7 @@ fn lose_posted(state: &mut State, place: u16, seq: u64, begun: bool, how: &str, 
         fail(state, index, worker, Cause::ActorDied("it was killed".to_owned()));
     } else if task.retries_left != 0 {
         tracing::info!(task = state.objects.at(index).number, "task is tried again");
+        recording::retried(state, index, &Cause::WorkerCrashed(how.to_owned()));
         run_again(state, index, true);
     } else {
         fail(state, index, worker, Cause::WorkerCrashed(how.to_owned()));

@@ -4,6 +4,7 @@ use super::acting::maker_settled;
 use super::answering::look_at_wait;
 use super::cancelling::end_unwanted;
 use super::placing::{enqueue, schedule};
+use super::recording;
 use super::serving::serve_actor;
 use crate::driver::parts::state::State;
 use crate::driver::parts::tasks::Phase;
@@ -41,7 +42,11 @@ fn follow_up_all(state: &mut State) {
 fn start(state: &mut State, id: u64) {
     let Some((index, task)) = state.objects.find_task(id) else { return };
     match (task.actor, task.phase) {
-        (Some((actor, _)), _) => serve_actor(state, actor),
+        (Some((actor, _)), _) => {
+            recording::ready(state, index);
+            serve_actor(state, actor);
+            recording::at_actor(state, index);
+        }
         (None, Phase::Waiting | Phase::Backoff) => enqueue(state, index),
         _ => {}
     }

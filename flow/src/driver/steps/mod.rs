@@ -5,6 +5,7 @@
 //!
 //! | file | step |
 //! | --- | --- |
+//! | [`recording`] | what the others do is noted, for the profile |
 //! | [`settling`] | an object becomes complete, and with a failure all that needs it |
 //! | [`posting`] | a task's descriptor is written into a cell, and given to its worker |
 //! | [`recalling`] | posted tasks are taken back, and run again; processes are ended |
@@ -34,6 +35,7 @@ pub(crate) mod pending;
 pub(crate) mod placing;
 pub(crate) mod posting;
 pub(crate) mod recalling;
+pub(crate) mod recording;
 pub(crate) mod requests;
 pub(crate) mod serving;
 pub(crate) mod settling;

@@ -2,6 +2,7 @@
 //! hold, or wait in the queue of their class.
 
 use super::posting::{Written, descriptor_bytes, end_unfit, post, write_descriptor};
+use super::recording;
 use super::settling::fail;
 use crate::driver::parts::objects::Objects;
 use crate::driver::parts::processes::Processes;
@@ -26,6 +27,7 @@ const PASSED: usize = 32;
 pub(crate) fn enqueue(state: &mut State, index: Index) {
     let Some(task) = state.objects.task(index) else { return };
     let class = task.class;
+    recording::ready(state, index);
     // Nobody is before it: often there is a place at once.
     let alone = state.scheduler.nobody_waits();
     if alone
@@ -37,6 +39,7 @@ pub(crate) fn enqueue(state: &mut State, index: Index) {
     }
     // Behind others that need the same there is no place; unless those may not start yet.
     let first = queue(state, class, index);
+    recording::queued(state, index, first);
     if !alone && (first || state.processes.blocked() > 0 || !state.admission.waits().is_empty()) {
         schedule(state);
     }
@@ -101,6 +104,7 @@ fn place_from(state: &mut State, class: ClassId, lane: Lane) {
                     queue(state, class, index);
                     continue;
                 }
+                recording::still_waits(state, index);
                 at += 1;
                 if at < PASSED {
                     continue;
@@ -109,6 +113,7 @@ fn place_from(state: &mut State, class: ClassId, lane: Lane) {
             }
             if !place(state, class, index) {
                 state.scheduler.note_front(class, lane, id);
+                recording::still_waits(state, index);
                 break;
             }
         }
@@ -167,6 +172,7 @@ fn place_behind(state: &mut State, class: ClassId, index: Index) -> bool {
         other => return is_ended(state, index, other),
     }
     post(state, place, index);
+    recording::stands_behind(state, index);
     post_followers(state, place);
     true
 }

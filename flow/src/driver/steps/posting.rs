@@ -24,7 +24,7 @@ pub(crate) enum Written {
 
 /// Writes a task into the next cell of a process, which has room.
 pub(crate) fn write_descriptor(state: &mut State, place: u16, index: Index) -> Written {
-    let State { objects, processes, store, memory, admission, effects, .. } = state;
+    let State { objects, processes, store, memory, admission, effects, marks, .. } = state;
     let process = processes.at(place);
     let Some(task) = objects.task(index) else { return Written::Unfit(None) };
     let seq = process.next();
@@ -34,7 +34,7 @@ pub(crate) fn write_descriptor(state: &mut State, place: u16, index: Index) -> W
         node: number_of(task.node),
         args_len: 0,
         attempt: task.attempt,
-        flags: if task.timed() { flags::TIMED } else { 0 },
+        flags: if task.timed() { *marks | flags::TIMED } else { *marks },
         argc: task.args.list.len() as u32,
     };
     let hooks = match task.encoded_hooks() {

@@ -10,6 +10,7 @@ use super::giving::{give_memory, give_urgent};
 use super::pending::pending;
 use super::placing::{await_all, schedule};
 use super::recalling::{protocol_violation, recall_all};
+use super::recording::said;
 use super::submitting::submit;
 use crate::driver::parts::cancels::CancelRequest;
 use crate::driver::parts::objects::Waiter;
@@ -120,6 +121,7 @@ fn handle_request(state: &mut State, place: u16, number: u64, request: Request) 
         }
         Request::About { task } => about(state, place, task).map(Response::About),
         Request::Backtrace { text } => return state.processes.set_backtrace(place, text),
+        Request::Note(note) => return said(state, Some(place), note),
         Request::Spare { members } => return state.processes.set_spared(place, members),
     };
     respond(state, place, number, response);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::recording;
 use crate::driver::parts::objects::Value;
 use crate::driver::parts::state::State;
 use crate::driver::parts::tasks::Index;
@@ -53,14 +54,20 @@ pub(crate) fn fail_with_root(state: &mut State, index: Index, root: &TaskError) 
 
 /// An object becomes complete; its value names these. What becomes possible by that is noted.
 pub(crate) fn settle(state: &mut State, index: Index, value: Value, children: Vec<Index>) {
-    let State { objects, store, effects, wait_sets, .. } = state;
+    if let Value::Failed(error) = &value {
+        recording::failed(state, index, error);
+    }
+    let State { objects, store, effects, .. } = state;
     objects.complete(index, value, children, store, effects);
-    while let Some((dependent, root)) = effects.failing.pop() {
-        if let Some((dependent, _)) = objects.find_task(dependent) {
-            let error = objects.below(dependent, &root);
+    while let Some((dependent, root)) = state.effects.failing.pop() {
+        if let Some((dependent, _)) = state.objects.find_task(dependent) {
+            let error = state.objects.below(dependent, &root);
+            recording::failed(state, dependent, &error);
+            let State { objects, store, effects, .. } = state;
             objects.complete(dependent, Value::Failed(error), Vec::new(), store, effects);
         }
     }
+    let State { effects, wait_sets, .. } = state;
     for (set, member) in effects.members.drain(..) {
         wait_sets.add_ready(set, member);
     }

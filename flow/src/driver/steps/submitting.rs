@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::placing::{enqueue, post_behind_its_producer};
+use super::recording;
 use super::serving::{queue_at_actor, serve_actor};
 use super::settling::fail_with_root;
 use crate::driver::parts::objects::Entered;
@@ -34,9 +35,13 @@ pub(crate) fn submit(state: &mut State, new: NewTask<'_>) -> Result<Index, Error
     if let Some((number, caller)) = actor {
         queue_at_actor(state, number, caller, index);
     }
+    recording::submitted(state, index, is_ready && failed.is_none());
     match (failed, actor) {
         (Some(error), _) => fail_with_root(state, index, &error),
-        (None, Some((number, _))) => serve_actor(state, number),
+        (None, Some((number, _))) => {
+            serve_actor(state, number);
+            recording::at_actor(state, index);
+        }
         (None, None) if is_ready => enqueue(state, index),
         (None, None) => post_behind_its_producer(state, index),
     }
