@@ -194,7 +194,7 @@ impl TaskArgs {
     }
 
     /// Marks what the task only reads.
-    #[cold]
+    #[inline(always)]
     pub(crate) fn mark_read_only(&mut self) {
         self.tensors_mut().for_each(|(tensor, tag)| tensor.mark_read_only(!tag.writes()));
     }

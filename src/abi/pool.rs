@@ -28,7 +28,7 @@ pub(super) struct List {
     pub(super) tags: Vec<TensorArgType>,
     pub(super) scalars: Vec<u64>,
     pub(super) misplaced: bool,
-    /// Of a spare one: the one below it, and how many there are.
+    /// Of a spare one: the one below it, and how many there are below.
     below: Option<Box<List>>,
     height: u32,
 }
@@ -67,7 +67,10 @@ impl Default for Pooled {
     fn default() -> Self {
         let taken = SPARES.try_with(|spares| {
             let mut list = spares.take()?;
-            spares.set(list.below.take());
+            if list.height > 0 {
+                list.height = 0;
+                spares.set(list.below.take());
+            }
             Some(list)
         });
         Self(ManuallyDrop::new(taken.ok().flatten().unwrap_or_else(List::new)))
@@ -103,27 +106,39 @@ impl DerefMut for Pooled {
 }
 
 impl Drop for Pooled {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: taken once, here; the value is not used after its drop.
         let mut list = unsafe { ManuallyDrop::take(&mut self.0) };
         if list.tensors.capacity() > LARGE || list.scalars.capacity() > LARGE {
-            return;
+            return drop_large(list);
         }
         list.tensors.clear();
         list.tags.clear();
         list.scalars.clear();
         list.misplaced = false;
         // A thread that is ending has no spares any more; the list is freed then.
-        let _ = SPARES.try_with(|spares| {
-            let below = spares.take();
-            let height = below.as_ref().map_or(0, |below| below.height);
-            if height == SPARE {
-                spares.set(below);
-            } else {
-                (list.below, list.height) = (below, height + 1);
-                spares.set(Some(list));
-            }
+        let _ = SPARES.try_with(|spares| match spares.take() {
+            None => spares.set(Some(list)),
+            Some(below) => put_on(spares, below, list),
         });
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_large(list: Box<List>) {
+    drop(list);
+}
+
+/// Puts a list on those that a thread has already.
+#[inline(never)]
+fn put_on(spares: &Cell<Option<Box<List>>>, below: Box<List>, mut list: Box<List>) {
+    let height = below.height;
+    if height + 1 == SPARE {
+        spares.set(Some(below));
+    } else {
+        (list.below, list.height) = (Some(below), height + 1);
+        spares.set(Some(list));
     }
 }

@@ -130,6 +130,13 @@ impl ContinuousTensor {
         self.padding[0] = u8::from(read_only);
     }
 
+    /// The last word of a tensor with such a mark.
+    #[inline(always)]
+    pub(crate) fn marked(last: u64, read_only: bool) -> u64 {
+        let mark = |value: u8| u64::from_ne_bytes([0, value, 0, 0, 0, 0, 0, 0]);
+        last & !mark(u8::MAX) | mark(u8::from(read_only))
+    }
+
     /// A tensor at address `data` (0: to be allocated). No dimensions mean one element.
     ///
     /// # Errors
@@ -253,13 +260,19 @@ impl ContinuousTensor {
         /// Logarithm of the element size, by the number of the type.
         const SHIFTS: [u8; 9] = [2, 1, 2, 1, 0, 0, 1, 3, 3];
         let shift = *SHIFTS.get(usize::from(self.dtype))?;
-        let dims = self.shapes.get(..self.ndims as usize)?;
-        let mut bytes = 1u64 << shift;
-        for &n in dims {
-            bytes = bytes.checked_mul(u64::from(n))?;
-        }
+        let bytes = match self.ndims {
+            1 => u64::from(self.shapes[0]) << shift,
+            _ => self.size_of_all(shift)?,
+        };
         self.data.checked_add(bytes)?;
         Some(bytes)
+    }
+
+    /// Bytes of all elements, `1 << shift` each.
+    #[inline(never)]
+    fn size_of_all(&self, shift: u8) -> Option<u64> {
+        let dims = self.shapes.get(..self.ndims as usize)?;
+        dims.iter().try_fold(1u64 << shift, |bytes, &n| bytes.checked_mul(u64::from(n)))
     }
 
     /// Checks a tensor that came as number `index` of several, from outside.

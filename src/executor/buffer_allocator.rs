@@ -1,5 +1,6 @@
 //! The allocator of buffers: what is free, what is held, what waits for its last task.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -385,10 +386,10 @@ pub(super) struct HeldBuffers {
     /// All of them lie in here. Slabs do not, so that these are not looked for among many.
     around: Range<u64>,
     /// The buffer that was found last; many tasks name parts of one.
-    last: u32,
+    last: Cell<u32>,
     /// By a few bits of the first address that was asked for: where it was found. A power of two of
     /// them, a few for each buffer.
-    recent: Vec<u32>,
+    recent: Vec<Cell<u32>>,
     /// Something that was noted since this was last reset is an import.
     pub(super) imported: bool,
 }
@@ -437,7 +438,7 @@ impl HeldBuffers {
         };
         self.order.insert(start, index);
         if self.held.len() * 2 > self.recent.len() {
-            self.recent = vec![0; (self.held.len() * 4).next_power_of_two().max(RECENT)];
+            self.recent = vec![Cell::new(0); (self.held.len() * 4).next_power_of_two().max(RECENT)];
         }
     }
 
@@ -504,24 +505,42 @@ impl HeldBuffers {
     /// writes to it.
     #[inline]
     pub(super) fn note_use(&mut self, bytes: &Range<u64>, task: u64, writes: bool) -> bool {
-        let Some(record) = self.find(bytes).and_then(|number| self.record(number)) else {
-            return false;
-        };
+        let Some(record) = self.find(bytes) else { return false };
         record.note_use(task, writes);
         let import = record.is_import();
         self.imported |= import;
         true
     }
 
-    /// The number of the buffer that holds all of the range, for [`record`](Self::record). It is kept
-    /// as the last one that was found.
-    #[inline]
-    pub(super) fn find(&mut self, bytes: &Range<u64>) -> Option<u32> {
-        if self.is_in(self.last, bytes) { Some(self.last) } else { self.find_another(bytes) }
+    /// The buffer that holds all of the range. It is kept as the last one that was found.
+    #[inline(always)]
+    pub(super) fn find(&self, bytes: &Range<u64>) -> Option<&Record> {
+        if self.is_in(self.last.get(), bytes) {
+            return self.held[self.last.get() as usize].record.as_deref();
+        }
+        self.find_another(bytes)
+    }
+
+    /// The same, if it is where one looks first and did not come after the fork.
+    #[inline(always)]
+    pub(super) fn find_quickly(&self, bytes: &Range<u64>) -> Option<&Record> {
+        let mut held = self.held.get(self.last.get() as usize)?;
+        if !held.holds(bytes) {
+            let recent = self.recent.get(self.way(bytes.start))?.get();
+            held = self.held.get(recent as usize).filter(|held| held.holds(bytes))?;
+            self.last.set(recent);
+        }
+        held.record.as_deref().filter(|record| !record.is_import())
+    }
+
+    #[inline(always)]
+    fn way(&self, start: u64) -> usize {
+        let spread = start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (spread >> (64 - self.recent.len().trailing_zeros())) as usize
     }
 
     /// The buffer of this number.
-    #[inline(always)]
+    #[cfg(test)]
     pub(super) fn record(&self, number: u32) -> Option<&Record> {
         self.held.get(number as usize)?.record.as_deref()
     }
@@ -531,22 +550,17 @@ impl HeldBuffers {
         self.held.get(index as usize).is_some_and(|held| held.holds(bytes))
     }
 
-    #[inline]
-    fn find_another(&mut self, bytes: &Range<u64>) -> Option<u32> {
+    #[inline(never)]
+    fn find_another(&self, bytes: &Range<u64>) -> Option<&Record> {
         if !self.around.contains(&bytes.start) {
             return None;
         }
-        let spread = bytes.start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let at = (spread >> (64 - self.recent.len().trailing_zeros())) as usize;
-        let recent = *self.recent.get(at)?;
-        self.last = if self.is_in(recent, bytes) { recent } else { self.search(at, bytes)? };
-        Some(self.last)
-    }
-
-    fn search(&mut self, at: usize, bytes: &Range<u64>) -> Option<u32> {
-        let found = self.index_of(bytes)?;
-        self.recent[at] = found;
-        Some(found)
+        let recent = self.recent.get(self.way(bytes.start))?;
+        if !self.is_in(recent.get(), bytes) {
+            recent.set(self.index_of(bytes)?);
+        }
+        self.last.set(recent.get());
+        self.held[recent.get() as usize].record.as_deref()
     }
 
     fn index_of(&self, bytes: &Range<u64>) -> Option<u32> {

@@ -42,8 +42,6 @@ pub(super) struct Exactly<'a> {
     pub(super) shared: &'a Shared,
     pub(super) window: &'a mut Window,
     pub(super) ranges: &'a mut RangeMap,
-    /// The first task of the open run.
-    pub(super) first: u64,
     scopes: &'a ScopeStack,
     heaps: &'a [(u64, u64); HEAP_RINGS],
 }
@@ -51,13 +49,9 @@ pub(super) struct Exactly<'a> {
 impl Exactly<'_> {
     /// Takes slabs for outputs of the next task, which writes all of them: the address of the first,
     /// if there is room right now.
+    #[inline(always)]
     pub(super) fn take_slabs(&mut self, parts: &[u64], maker: Maker) -> Option<u64> {
         take_slabs(self.window, self.scopes, self.heaps, parts, true, maker)
-    }
-
-    /// The slab that holds all of the range: its ring, and its number there.
-    pub(super) fn slab_of(&mut self, bytes: &Range<u64>) -> Option<(usize, usize)> {
-        find_slab(self.window, self.heaps, bytes)
     }
 }
 
@@ -253,22 +247,45 @@ impl InFlight {
         held.refresh(&self.shared.buffers, |bytes| self.map.erase(bytes));
     }
 
-    /// For a submit whose ranges are those of the map. Nothing under compatible hazards, nor while a
-    /// failure is known that may have to reach the task.
+    /// The ranges of the map, to look at them.
+    #[inline(always)]
+    pub(super) fn ranges(&self) -> Option<&RangeMap> {
+        self.map.ranges()
+    }
+
+    /// The slab that holds all of the range: its ring, and its number there.
+    pub(super) fn find_slab(&self, bytes: &Range<u64>) -> Option<(usize, usize)> {
+        find_slab(&self.window, &self.heaps, bytes)
+    }
+
+    /// The slab of that number is held until `task` is through.
+    pub(super) fn note_slab(&mut self, (ring, number): (usize, usize), task: u64) {
+        if let Some(slab) = self.window.heap(ring).slab(number) {
+            slab.note_use(task);
+        }
+    }
+
+    /// For a submit whose ranges are those of the map, where [they may be](Self::is_exact).
     #[inline(always)]
     pub(super) fn exactly(&mut self) -> Option<Exactly<'_>> {
-        if self.runs.has_failed() {
-            return None;
-        }
-        self.tell_all();
         Some(Exactly {
             shared: &self.shared,
             window: &mut self.window,
-            ranges: self.map.ranges()?,
-            first: self.runs.open().first,
+            ranges: self.map.ranges_mut()?,
             scopes: &self.scopes,
             heaps: &self.heaps,
         })
+    }
+
+    /// Whether the ranges of submits may be those of the map: not under compatible hazards, nor while
+    /// a failure is known that may have to reach the task.
+    #[inline(always)]
+    pub(super) fn is_exact(&mut self) -> bool {
+        if self.runs.has_failed() {
+            return false;
+        }
+        self.tell_all();
+        self.map.ranges().is_some()
     }
 
     /// The window, unless a failure is known that may have to reach a task.
@@ -362,7 +379,7 @@ impl InFlight {
     }
 
     fn slab_of(&mut self, bytes: &Range<u64>) -> Option<&mut Slab> {
-        let (ring, number) = find_slab(&mut self.window, &self.heaps, bytes)?;
+        let (ring, number) = find_slab(&self.window, &self.heaps, bytes)?;
         self.window.heap(ring).slab(number)
     }
 
@@ -623,6 +640,7 @@ impl InFlight {
 }
 
 /// Takes slabs side by side in the heap ring of this depth; the address of the first.
+#[inline(never)]
 fn take_slabs(
     window: &mut Window,
     scopes: &ScopeStack,
@@ -637,14 +655,15 @@ fn take_slabs(
 }
 
 /// The slab that holds all of the range: its ring, and its number there.
+#[inline(never)]
 fn find_slab(
-    window: &mut Window,
+    window: &Window,
     heaps: &[(u64, u64); HEAP_RINGS],
     bytes: &Range<u64>,
 ) -> Option<(usize, usize)> {
     let inside = |&(base, size): &(u64, u64)| base <= bytes.start && bytes.end <= base + size;
     let ring = heaps.iter().position(inside)?;
-    let number = window.heap(ring).find(bytes.start - heaps[ring].0, bytes.end - bytes.start)?;
+    let number = window.slabs(ring).find(bytes.start - heaps[ring].0, bytes.end - bytes.start)?;
     Some((ring, number))
 }
 

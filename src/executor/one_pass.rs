@@ -6,12 +6,14 @@
 //! the general submit (`request`, `plan`, `in_flight`), asked by the same functions; whatever is not
 //! usual, be it wrong or merely rare, is left to that.
 
-use super::buffer_allocator::HeldBuffers;
+use std::ops::Range;
+
+use super::buffer_allocator::{HeldBuffers, Record};
 use super::handle::Named;
 use super::in_flight::InFlight;
-use super::request::is_submittable;
+use super::request::KnownFunctions;
 use crate::abi::{BLOB_HEADER, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
-use crate::graph::{Producer, RangeMap};
+use crate::graph::{Producer, RangeMap, Segment};
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::{HEAP_ALIGN, INLINE_ARGS};
 use crate::mailbox::descriptor::{ANYWHERE, Head, Route};
@@ -25,40 +27,19 @@ const TENSORS: usize = (INLINE_ARGS - BLOB_HEADER) / size_of::<ContinuousTensor>
 const PRODUCERS: usize = 16;
 
 /// What is submitted, but for its arguments.
-#[derive(Clone, Copy)]
-pub(super) struct Plain {
+pub(super) struct Plain<'s> {
     pub(super) callable: Callable,
     pub(super) config: CallConfig,
     pub(super) kind: WorkerKind,
-    /// By the typed front.
-    pub(super) typed: bool,
+    /// By the typed front: the parameter of each tensor.
+    pub(super) slices: Option<&'s [u8]>,
 }
 
-impl Plain {
+impl Plain<'_> {
     #[inline(always)]
     pub(super) fn new(callable: Callable, config: CallConfig, kind: WorkerKind) -> Self {
-        Self { callable, config, kind, typed: false }
+        Self { callable, config, kind, slices: None }
     }
-}
-
-/// Where a tensor was found.
-#[derive(Clone, Copy, Default)]
-struct Found {
-    holder: Holder,
-    /// Its range in the map, or [`UNORDERED`].
-    range: u32,
-}
-
-/// What has the bytes of a tensor.
-#[derive(Clone, Copy, Default)]
-enum Holder {
-    /// The submit is to allocate them.
-    #[default]
-    Nobody,
-    /// The buffer of this number.
-    Buffer(u32),
-    /// The slab of this number, in this ring.
-    Slab(u32, u32),
 }
 
 /// The map is not asked for tensors without an order.
@@ -67,10 +48,16 @@ const UNORDERED: u32 = u32::MAX;
 /// Scratch of one submit after the other.
 #[derive(Default)]
 pub(super) struct OnePass {
-    found: [Found; TENSORS],
-    producers: Vec<Producer>,
+    /// The range of each tensor in the map, or [`UNORDERED`].
+    ranges: [u32; TENSORS],
+    producers: Producers,
+    /// Slabs that are named: the ring, and the number there.
+    slabs: Vec<(usize, usize)>,
     /// Bytes of each output to allocate.
     outputs: Vec<u64>,
+    /// What was allocated for the last submit, if anything was.
+    named: Option<Named>,
+    known: KnownFunctions,
     /// For tests: no submit is usual; how many were.
     #[cfg(test)]
     pub(super) off: bool,
@@ -79,113 +66,50 @@ pub(super) struct OnePass {
 }
 
 impl OnePass {
-    /// The number of the task, and what was allocated. `None`: it is not usual, and nothing was changed.
+    /// What was allocated for the last submit, to be taken.
+    #[inline(always)]
+    pub(super) fn named(&mut self) -> &mut Option<Named> {
+        &mut self.named
+    }
+
+    /// The number of the task. `None`: it is not usual, and nothing was changed.
     #[inline(always)]
     pub(super) fn submit(
         &mut self,
         in_flight: &mut InFlight,
         buffers: &mut HeldBuffers,
-        plain: Plain,
+        plain: &Plain<'_>,
         args: &mut TaskArgs,
-    ) -> Option<(u64, Option<Named>)> {
+    ) -> Option<u64> {
         #[cfg(test)]
         if self.off {
             return None;
         }
-        let Plain { callable, config, kind, typed } = plain;
-        if !is_submittable(in_flight, kind, callable, typed) {
+        let typed = plain.slices.is_some();
+        if !self.known.is_submittable(in_flight, plain.kind, plain.callable, typed) {
+            return None;
+        }
+        let marked = in_flight.shared().is_typed() && !typed;
+        if !self.look(in_flight, buffers, args, marked) {
             return None;
         }
         let mut exactly = in_flight.exactly()?;
-        if !buffers.is_current(&exactly.shared.buffers) {
-            return None;
-        }
-        let (first, beside_typed) = (exactly.first, exactly.shared.is_typed());
         let (task, tail) = (exactly.window.next(), exactly.window.tail());
-
-        // Look.
-        let (tensors, tags) = args.in_order()?;
-        let count = tensors.len();
-        if count > TENSORS || count != tags.len() || args.blob_len() > INLINE_ARGS {
-            return None;
-        }
-        self.producers.clear();
-        self.outputs.clear();
-        for index in 0..count {
-            let (tensor, tag) = (&tensors[index], tags[index]);
-            let (start, bytes) = (tensor.data(), tensor.quick_nbytes()?);
-            if bytes == 0 {
-                return None;
-            }
-            if start == 0 {
-                if tag != TensorArgType::Output {
-                    return None;
-                }
-                self.outputs.push(bytes);
-                self.found[index] = Found { holder: Holder::Nobody, range: UNORDERED };
-                continue;
-            }
-            let bytes = start..start + bytes;
-            let holder = match buffers.find(&bytes) {
-                Some(number) if buffers.record(number)?.is_import() => return None,
-                Some(number) => Holder::Buffer(number),
-                None => {
-                    let (ring, number) = exactly.slab_of(&bytes)?;
-                    Holder::Slab(ring as u32, number as u32)
-                }
-            };
-            let ranges = &*exactly.ranges;
-            let mut range = UNORDERED;
-            if tag != TensorArgType::NoDep {
-                range = ranges.exact(&bytes)?;
-                if self.found[..index].iter().any(|other| other.range == range) {
-                    return None; // named twice, which may be wrong
-                }
-                let mut many = false;
-                ranges.awaited(range, tag, |task, data| {
-                    if task >= tail && !many {
-                        many = !wait_for(&mut self.producers, task, data && task >= first);
-                    }
-                });
-                if many {
-                    return None;
-                }
-            } else if beside_typed && !typed {
-                return None;
-            }
-            self.found[index] = Found { holder, range };
-        }
-
-        // Note what is used; then nobody may have it already.
-        for (found, &tag) in self.found[..count].iter().zip(tags) {
-            match found.holder {
-                Holder::Nobody => {}
-                Holder::Buffer(number) => {
-                    let writes = !beside_typed || tag != TensorArgType::Input;
-                    if let Some(record) = buffers.record(number) {
-                        record.note_use(task, writes);
-                    }
-                }
-                Holder::Slab(ring, number) => {
-                    if let Some(slab) = exactly.window.heap(ring as usize).slab(number as usize) {
-                        slab.note_use(task);
-                    }
-                }
-            }
-        }
-        let needs = Needs { edges: self.producers.len() as u64, ..Needs::default() };
-        let (mut at, mut reserved) = (None, None);
+        let (kind, callable) = (plain.kind as u8, plain.callable.0);
+        let needs = Needs { edges: self.producers.all().len() as u64, ..Needs::default() };
+        let (mut at, mut reserved) = (0, None);
         if !exactly.shared.accesses.are_some() {
-            if !self.outputs.is_empty() && exactly.window.has_room(1, needs) {
-                let maker = Maker::Task(kind as u8, callable.0);
-                at = exactly.take_slabs(&self.outputs, maker);
-            }
-            if self.outputs.is_empty() || at.is_some() {
+            if self.outputs.is_empty() {
+                reserved = exactly.window.reserve(needs);
+            } else if exactly.window.has_room(1, needs)
+                && let Some(taken) = exactly.take_slabs(&self.outputs, Maker::Task(kind, callable))
+            {
+                at = taken;
                 reserved = exactly.window.reserve(needs);
             }
         }
         let Some(reserved) = reserved else {
-            take_back(in_flight, buffers, args, task);
+            take_back(in_flight, buffers, args.tensors());
             return None;
         };
 
@@ -194,40 +118,170 @@ impl OnePass {
         {
             self.taken += 1;
         }
-        for (found, &tag) in self.found[..count].iter().zip(tags) {
-            if found.range != UNORDERED {
+        for (&range, tag) in self.ranges.iter().zip(args.tags()) {
+            if range != UNORDERED {
                 match tag.writes() {
-                    true => exactly.ranges.write_at(found.range, task),
-                    false => exactly.ranges.read_at(found.range, task, tail),
+                    true => exactly.ranges.write_at(range, task),
+                    false => exactly.ranges.read_at(range, task, tail),
                 }
             }
         }
         // Not before: the map may sweep, and what was found is alive only now.
-        let named = at.and_then(|at| self.allocate(exactly.ranges, at, args, task));
-        if beside_typed && !typed {
-            args.mark_read_only();
+        if !self.outputs.is_empty() {
+            self.allocate(exactly.ranges, at, args, task);
         }
-        let route = Route { kind: kind as u8, flags: 0, target: ANYWHERE };
-        let head = Head::single(task, callable.0, config, route);
+        let route = Route { kind, flags: 0, target: ANYWHERE };
+        let head = Head::single(task, callable, plain.config, route);
         // SAFETY: this is the submitter, and the slot was reserved just now.
-        unsafe { exactly.window.descriptors().write_inline(reserved.slot, &head, args) };
+        unsafe { exactly.window.descriptors().write_inline(reserved.slot, &head, args, marked) };
         if args.tensors().len() > 2 {
             exactly.window.fetch_more(reserved.slot); // who submits such a task submits more of them
         }
-        exactly.window.publish(&reserved, route, &self.producers, NO_FAILED_ROOT);
-        Some((task, named))
+        match self.producers.all() {
+            [] => exactly.window.publish(&reserved, route, &[], NO_FAILED_ROOT),
+            all => exactly.window.publish_waiting(reserved, route, all, NO_FAILED_ROOT),
+        }
+        Some(task)
+    }
+
+    /// Finds the bytes of all tensors, notes that they are used, and finds for whom the task has to
+    /// wait. False: it is not usual, and nothing is noted.
+    ///
+    /// A function of its own: this and the rest together would need more registers than there are.
+    #[inline(never)]
+    fn look(
+        &mut self,
+        in_flight: &mut InFlight,
+        buffers: &mut HeldBuffers,
+        args: &TaskArgs,
+        marked: bool,
+    ) -> bool {
+        if !in_flight.is_exact() || !buffers.is_current(&in_flight.shared().buffers) {
+            return false;
+        }
+        let Some((tensors, tags)) = args.in_order() else { return false };
+        let count = tensors.len();
+        if count > TENSORS || count != tags.len() || args.blob_len() > INLINE_ARGS {
+            return false;
+        }
+        if marked && tags.contains(&TensorArgType::NoDep) {
+            return false;
+        }
+        self.producers.clear();
+        self.slabs.clear();
+        self.outputs.clear();
+        let Some(ranges) = in_flight.ranges() else { return false };
+        let at = Looking { in_flight, ranges, buffers };
+        for index in 0..count {
+            if !self.look_at(&at, &tensors[index], tags[index], index) {
+                take_back(in_flight, buffers, &tensors[..index + 1]);
+                return false;
+            }
+        }
+        if !self.slabs.is_empty() {
+            let task = in_flight.window().next();
+            self.slabs.iter().for_each(|&slab| in_flight.note_slab(slab, task));
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn look_at(
+        &mut self,
+        at: &Looking<'_>,
+        tensor: &ContinuousTensor,
+        tag: TensorArgType,
+        index: usize,
+    ) -> bool {
+        let (start, Some(len)) = (tensor.data(), tensor.quick_nbytes()) else { return false };
+        let bytes = start..start + len;
+        if let Some(record) = at.buffers.find_quickly(&bytes)
+            && tag != TensorArgType::NoDep
+            && let Some((range, segment)) = at.ranges.exact_at_once(&bytes)
+            && !self.ranges[..index].contains(&range)
+        {
+            self.ranges[index] = range;
+            at.note_use(record, tag);
+            return self.order(at, range, segment, tag);
+        }
+        self.look_further(at, bytes, tag, index)
+    }
+
+    /// The same for what is not where one looks first.
+    #[inline(never)]
+    fn look_further(
+        &mut self,
+        at: &Looking<'_>,
+        bytes: Range<u64>,
+        tag: TensorArgType,
+        index: usize,
+    ) -> bool {
+        self.ranges[index] = UNORDERED;
+        if bytes.start == 0 || bytes.is_empty() {
+            let is_to_allocate = !bytes.is_empty() && tag == TensorArgType::Output;
+            if is_to_allocate {
+                self.outputs.push(bytes.end);
+            }
+            return is_to_allocate;
+        }
+        let record = at.buffers.find(&bytes);
+        match record {
+            Some(record) if record.is_import() => return false,
+            Some(_) => {}
+            None => match at.in_flight.find_slab(&bytes) {
+                Some(slab) => self.slabs.push(slab),
+                None => return false,
+            },
+        }
+        if tag != TensorArgType::NoDep {
+            let Some(range) = at.ranges.exact(&bytes) else { return false };
+            if self.ranges[..index].contains(&range) {
+                return false; // named twice, which may be wrong
+            }
+            self.ranges[index] = range;
+            if !self.order(at, range, at.ranges.segment(range), tag) {
+                return false;
+            }
+        }
+        if let Some(record) = record {
+            at.note_use(record, tag);
+        }
+        true
+    }
+
+    /// Adds those for whom the task has to wait at a range. False: there are too many.
+    #[inline(always)]
+    fn order(
+        &mut self,
+        at: &Looking<'_>,
+        range: u32,
+        segment: &Segment,
+        tag: TensorArgType,
+    ) -> bool {
+        let tail = at.in_flight.window().tail();
+        if let Some(writer) = segment.writer_from(tail) {
+            let data = tag.reads() && writer >= at.in_flight.runs().open().first;
+            if !self.producers.add(writer, data) {
+                return false;
+            }
+        }
+        !(tag.writes() && at.ranges.may_be_read(segment, tail)) || self.wait_for_readers(at, range)
+    }
+
+    #[inline(never)]
+    fn wait_for_readers(&mut self, at: &Looking<'_>, range: u32) -> bool {
+        let tail = at.in_flight.window().tail();
+        let mut fit = true;
+        at.ranges.readers(range, |reader| {
+            fit = fit && (reader < tail || self.producers.add(reader, false));
+        });
+        fit
     }
 
     /// Gives outputs their addresses, from this one on, and enters `task` as their writer.
     #[inline(never)]
-    fn allocate(
-        &self,
-        ranges: &mut RangeMap,
-        mut at: u64,
-        args: &mut TaskArgs,
-        task: u64,
-    ) -> Option<Named> {
-        let mut named = None;
+    fn allocate(&mut self, ranges: &mut RangeMap, mut at: u64, args: &mut TaskArgs, task: u64) {
+        self.named = None;
         let mut sizes = self.outputs.iter();
         for (argument, (tensor, _)) in args.tensors_mut().enumerate() {
             if tensor.data() == 0
@@ -236,31 +290,73 @@ impl OnePass {
                 tensor.set_data(at);
                 ranges.write(&(at..at + bytes), u32::MAX, task);
                 at += bytes.next_multiple_of(HEAP_ALIGN as u64);
-                Named::add(&mut named, argument, *tensor);
+                Named::add(&mut self.named, argument, *tensor);
             }
         }
-        named
     }
 }
 
-/// Adds a producer, or what is said of one that is known. False: there are too many.
-#[inline(always)]
-fn wait_for(producers: &mut Vec<Producer>, task: u64, data: bool) -> bool {
-    if let Some(known) = producers.iter_mut().find(|known| known.task == task) {
-        known.data |= data;
-        return true;
-    }
-    if producers.len() == PRODUCERS {
-        return false;
-    }
-    producers.push(Producer { task, data });
-    true
+/// Where one looks.
+struct Looking<'a> {
+    in_flight: &'a InFlight,
+    ranges: &'a RangeMap,
+    buffers: &'a HeldBuffers,
 }
 
-/// There is no room, or somebody of the host has bytes of a buffer.
+impl Looking<'_> {
+    /// The next task names the buffer, and does this with it.
+    #[inline(always)]
+    fn note_use(&self, record: &Record, tag: TensorArgType) {
+        let writes = tag != TensorArgType::Input || !self.in_flight.shared().is_typed();
+        record.note_use(self.in_flight.window().next(), writes);
+    }
+}
+
+/// For whom a task has to wait, each once.
+struct Producers {
+    count: usize,
+    all: [Producer; PRODUCERS],
+}
+
+impl Default for Producers {
+    fn default() -> Self {
+        Self { count: 0, all: [Producer { task: 0, data: false }; PRODUCERS] }
+    }
+}
+
+impl Producers {
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    #[inline(always)]
+    fn all(&self) -> &[Producer] {
+        &self.all[..self.count]
+    }
+
+    /// Adds one, or what is said of one that is known. False: there are too many.
+    #[inline]
+    fn add(&mut self, task: u64, data: bool) -> bool {
+        for known in &mut self.all[..self.count] {
+            if known.task == task {
+                known.data |= data;
+                return true;
+            }
+        }
+        let Some(vacant) = self.all.get_mut(self.count) else { return false };
+        *vacant = Producer { task, data };
+        self.count += 1;
+        true
+    }
+}
+
+/// Takes back that the next task uses these.
 #[cold]
-fn take_back(in_flight: &mut InFlight, buffers: &mut HeldBuffers, args: &TaskArgs, task: u64) {
-    for tensor in args.tensors() {
+#[inline(never)]
+fn take_back(in_flight: &mut InFlight, buffers: &mut HeldBuffers, tensors: &[ContinuousTensor]) {
+    let task = in_flight.window().next();
+    for tensor in tensors {
         let bytes = tensor.data()..tensor.data() + tensor.quick_nbytes().unwrap_or(0);
         in_flight.unmark(&bytes, task);
         buffers.unmark(&bytes, task);

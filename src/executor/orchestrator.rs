@@ -454,7 +454,7 @@ impl Orchestrator {
         args: TaskArgs,
         config: CallConfig,
     ) -> Result<TaskHandle, Error> {
-        self.submit_plain(Plain::new(callable.into(), config, WorkerKind::NextLevel), args, &[])
+        self.submit_plain(&Plain::new(callable.into(), config, WorkerKind::NextLevel), args)
     }
 
     /// Submits a task to the SUB workers.
@@ -467,7 +467,7 @@ impl Orchestrator {
         args: TaskArgs,
     ) -> Result<TaskHandle, Error> {
         let config = CallConfig::default();
-        self.submit_plain(Plain::new(callable.into(), config, WorkerKind::Sub), args, &[])
+        self.submit_plain(&Plain::new(callable.into(), config, WorkerKind::Sub), args)
     }
 
     /// Submits a task with options; they also say to which kind of worker.
@@ -485,7 +485,7 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Error> {
         let callable = callable.into();
         if options.are_plain() {
-            return self.submit_plain(Plain::new(callable, config, options.kind), args, &[]);
+            return self.submit_plain(&Plain::new(callable, config, options.kind), args);
         }
         let request = check(&self.in_flight, callable, config, options, None, None)?;
         self.submit_checked(&request, std::slice::from_mut(&mut args), Patience::Wait)
@@ -503,7 +503,7 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Box<Refused>> {
         let callable = callable.into();
         let plain = Plain::new(callable, config, WorkerKind::NextLevel);
-        if let Some(handle) = self.submit_at_once(plain, &mut args) {
+        if let Some(handle) = self.submit_at_once(&plain, &mut args) {
             return Ok(handle);
         }
         let options = TaskOptions::default();
@@ -569,7 +569,7 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Error> {
         if options.are_plain() {
             let plain = Plain::new(callable, CallConfig::default(), options.kind);
-            return self.submit_plain(Plain { typed: true, ..plain }, args, parameters);
+            return self.submit_plain(&Plain { slices: Some(parameters), ..plain }, args);
         }
         let args = std::slice::from_mut(&mut args);
         self.submit_typed(callable, args, options, false, parameters)
@@ -618,43 +618,40 @@ impl Orchestrator {
 
     // ---- the submit itself ----------------------------------------------------------------------
 
-    /// A single task without options, in one pass if it is one as most are. `slices`: as in
-    /// [`Request`], if it is of the typed front.
-    fn submit_plain(
-        &mut self,
-        plain: Plain,
-        mut args: TaskArgs,
-        slices: &[u8],
-    ) -> Result<TaskHandle, Error> {
+    /// A single task without options, in one pass if it is one as most are.
+    fn submit_plain(&mut self, plain: &Plain<'_>, mut args: TaskArgs) -> Result<TaskHandle, Error> {
         match self.submit_at_once(plain, &mut args) {
             Some(handle) => Ok(handle),
-            None => self.submit_anyhow(plain, args, slices),
+            None => self.submit_anyhow(plain, args),
         }
     }
 
     /// `None`: it is not as most are.
     #[inline(always)]
-    fn submit_at_once(&mut self, plain: Plain, args: &mut TaskArgs) -> Option<TaskHandle> {
+    fn submit_at_once(&mut self, plain: &Plain<'_>, args: &mut TaskArgs) -> Option<TaskHandle> {
         if self.recorder.is_some() {
             return None; // it goes the long way, where it is taken down
         }
         let buffers = self.planner.buffers();
-        let (seq, tensors) = self.one_pass.submit(&mut self.in_flight, buffers, plain, args)?;
-        Some(TaskHandle { seq, executor: self.shared().id, tensors })
+        let seq = self.one_pass.submit(&mut self.in_flight, buffers, plain, args)?;
+        let executor = self.shared().id;
+        match self.one_pass.named() {
+            None => Some(TaskHandle { seq, executor, tensors: None }),
+            named => Some(TaskHandle { seq, executor, tensors: named.take() }),
+        }
     }
 
     #[cold]
     #[inline(never)]
     fn submit_anyhow(
         &mut self,
-        plain: Plain,
+        plain: &Plain<'_>,
         mut args: TaskArgs,
-        slices: &[u8],
     ) -> Result<TaskHandle, Error> {
-        let Plain { callable, config, kind, typed } = plain;
+        let &Plain { callable, config, kind, slices } = plain;
         let options = TaskOptions { kind, ..TaskOptions::default() };
         let args = std::slice::from_mut(&mut args);
-        if typed {
+        if let Some(slices) = slices {
             return self.submit_typed(callable, args, &options, false, slices);
         }
         let request = check(&self.in_flight, callable, config, &options, None, None)?;
@@ -739,7 +736,7 @@ impl Orchestrator {
             if spilled {
                 descriptors.write_spilled(reserved.slot, &head, args, &plan.saved, plan.copies);
             } else {
-                descriptors.write_inline(reserved.slot, &head, &args[0]);
+                descriptors.write_inline(reserved.slot, &head, &args[0], false);
             }
         }
         if let Some(area) = self.in_flight.window().arena().group(&head).filter(|_| request.group) {

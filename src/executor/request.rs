@@ -26,7 +26,7 @@ pub(super) struct Request<'r> {
 
 /// Whether such a function can be submitted to workers of a kind, here and now. [`check`] says why
 /// not.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn is_submittable(
     in_flight: &InFlight,
     kind: WorkerKind,
@@ -37,6 +37,42 @@ pub(super) fn is_submittable(
     shared.is_fit()
         && in_flight.window().arena().shape().workers[kind.index()] > 0
         && shared.names.look_up(kind, callable).takes(callable, typed)
+}
+
+/// Functions that were found to be submittable, and are so for good: a look at a table less for those
+/// that are submitted again and again.
+#[derive(Default)]
+pub(super) struct KnownFunctions([KnownFunction; 4]);
+
+#[derive(Clone, Copy, Default)]
+struct KnownFunction {
+    callable: u64,
+    /// The kind of the workers and whether it is typed, plus one; 0: none is known here.
+    how: u32,
+}
+
+impl KnownFunctions {
+    /// As [`is_submittable`].
+    #[inline(always)]
+    pub(super) fn is_submittable(
+        &mut self,
+        in_flight: &InFlight,
+        kind: WorkerKind,
+        callable: Callable,
+        typed: bool,
+    ) -> bool {
+        let known = &mut self.0[callable.0 as usize % 4];
+        let how = (kind as u32 * 2 + u32::from(typed)) + 1;
+        if known.callable == callable.0 && known.how == how {
+            return in_flight.shared().is_fit();
+        }
+        // Those that were registered after the start may go again.
+        let submittable = is_submittable(in_flight, kind, callable, typed);
+        if submittable && in_flight.shared().names.look_up(kind, callable) != Known::Dynamic {
+            *known = KnownFunction { callable: callable.0, how };
+        }
+        submittable
+    }
 }
 
 /// Why it cannot be submitted.

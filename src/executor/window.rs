@@ -96,6 +96,11 @@ impl Window {
         })
     }
 
+    /// The heap ring of this number, to look at it.
+    pub(super) fn slabs(&self, index: usize) -> &HeapRing {
+        &self.ring.heaps[index]
+    }
+
     /// The heap ring of this number.
     #[inline]
     pub(super) fn heap(&mut self, index: usize) -> &mut HeapRing {
@@ -170,7 +175,7 @@ impl Window {
         let route = Route { kind: kind as u8, flags: FAN_IN, target: ANYWHERE };
         let head = Head::single(reserved.seq, 0, CallConfig::default(), route);
         // SAFETY: this is the submitter, and the slot was reserved just now.
-        unsafe { self.descriptors.write_inline(reserved.slot, &head, &TaskArgs::new()) };
+        unsafe { self.descriptors.write_inline(reserved.slot, &head, &TaskArgs::new(), false) };
         self.publish(&reserved, route, producers, NO_FAILED_ROOT);
         Some(reserved.seq)
     }
@@ -218,5 +223,17 @@ impl Window {
         if cell.clear(finished, generation) && cell.make_ready(SUBMITTER, generation) {
             self.publisher.suggest(slot, route);
         }
+    }
+
+    /// The same for a task that waits for others, out of line.
+    #[inline(never)]
+    pub(super) fn publish_waiting(
+        &mut self,
+        at: Reservation,
+        route: Route,
+        producers: &[Producer],
+        failed_root: u64,
+    ) {
+        self.publish(&at, route, producers, failed_root);
     }
 }

@@ -15,4 +15,5 @@ pub use access::{Access, Dependencies, Producer};
 pub use overlap::{shared_and_written, written_twice};
 pub(crate) use ranges::RangeMap;
 pub use scope::{Scope, ScopeError, ScopeStack};
+pub(crate) use segment::Segment;
 pub use tensor_map::{Hazards, TensorMap};

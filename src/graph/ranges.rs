@@ -99,14 +99,21 @@ impl RangeMap {
 
     // ---- the usual case -------------------------------------------------------------------------
 
+    /// The segment that is exactly this range, if it is where one looks first.
+    #[inline(always)]
+    pub(crate) fn exact_at_once(&self, range: &Range<u64>) -> Option<(u32, &Segment)> {
+        let index = self.exact[self.place(range.start)].get();
+        let segment = self.segments.get(index as usize)?;
+        if segment.is_exactly(range.start, range.end) { Some((index, segment)) } else { None }
+    }
+
     /// The segment that is exactly this range.
     #[inline]
     pub(crate) fn exact(&self, range: &Range<u64>) -> Option<u32> {
-        let place = self.place(range.start);
-        let first = self.exact[place].get();
-        if self.is_exactly(first, range) {
-            return Some(first);
+        if let Some((index, _)) = self.exact_at_once(range) {
+            return Some(index);
         }
+        let place = self.place(range.start);
         let second = self.exact[place ^ 1].get();
         if self.is_exactly(second, range) {
             return Some(second);
@@ -143,19 +150,40 @@ impl RangeMap {
         self.exact[place].set(index);
     }
 
+    /// The segment of this index.
+    #[inline(always)]
+    pub(crate) fn segment(&self, index: u32) -> &Segment {
+        &self.segments[index as usize]
+    }
+
+    /// Whether anybody who is not before `from` may have [read](Self::readers) the segment since it was
+    /// written.
+    #[inline(always)]
+    pub(crate) fn may_be_read(&self, segment: &Segment, from: u64) -> bool {
+        segment.has_readers_from(from) || segment.has_common() || self.blocks.are_watched()
+    }
+
     /// Tells `wait` for whom a task waits that does this with the segment, and whether it fails with
     /// them.
-    #[inline(always)]
-    pub(crate) fn awaited(&self, index: u32, tag: TensorArgType, mut wait: impl FnMut(u64, bool)) {
-        let segment = &self.segments[index as usize];
-        if let Some(writer) = segment.writer() {
+    #[inline]
+    pub(super) fn awaited(&self, index: u32, tag: TensorArgType, mut wait: impl FnMut(u64, bool)) {
+        let segment = self.segment(index);
+        if let Some(writer) = segment.writer_from(self.keep) {
             wait(writer, tag.reads());
         }
-        if tag.writes() {
-            segment.readers().iter().for_each(|&reader| wait(reader, false));
-            if segment.has_common() || self.blocks.are_watched() {
-                self.readers_in_common(index, &mut |reader| wait(reader, false));
-            }
+        if tag.writes() && self.may_be_read(segment, self.keep) {
+            self.readers(index, |reader| wait(reader, false));
+        }
+    }
+
+    /// All who have read the segment since it was written, and perhaps some more that have left the
+    /// window.
+    #[inline]
+    pub(crate) fn readers(&self, index: u32, mut see: impl FnMut(u64)) {
+        let segment = &self.segments[index as usize];
+        segment.readers().for_each(&mut see);
+        if segment.has_common() || self.blocks.are_watched() {
+            self.readers_in_common(index, &mut see);
         }
     }
 
@@ -180,16 +208,25 @@ impl RangeMap {
     }
 
     /// `task` reads this segment.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_at(&mut self, index: u32, task: u64, tail: u64) {
         self.segments[index as usize].add_reader(task, tail);
     }
 
     /// `task` writes this segment.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_at(&mut self, index: u32, task: u64) {
         let segment = &mut self.segments[index as usize];
         segment.write(task);
+        if segment.has_common() || self.blocks.are_watched() {
+            self.supersede(index, task);
+        }
+    }
+
+    /// Nobody waits for readers that the segment had in common with others any more.
+    #[cold]
+    fn supersede(&mut self, index: u32, task: u64) {
+        let segment = &mut self.segments[index as usize];
         if segment.has_common() {
             segment.set_has_common(false);
             self.common.remove(&index);
@@ -240,7 +277,7 @@ impl RangeMap {
                         wait(writer, reads);
                     }
                     if writes {
-                        segment.readers().iter().for_each(|&reader| wait(reader, false));
+                        segment.readers().for_each(|reader| wait(reader, false));
                         if segment.has_common() {
                             self.shared_readers(entry.index, segment, &mut |r| wait(r, false));
                         }

@@ -52,7 +52,7 @@ impl Common {
 /// segment was found.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     start: u64,
     end: u64,
     /// Of readers that it has in common with others, those before this task have nothing to do with
@@ -61,7 +61,10 @@ pub(super) struct Segment {
     block: u32,
     written: bool,
     has_common: bool,
-    readers: SmallVec<[u64; 3]>,
+    /// The last one of its own readers, plus one; 0: there is none.
+    last_reader: u64,
+    /// Those before it, in order; some of them may have left the window.
+    readers: SmallVec<[u64; 2]>,
 }
 
 const _: () = assert!(size_of::<Segment>() == 64);
@@ -114,6 +117,12 @@ impl Segment {
         self.written.then(|| self.since - 1)
     }
 
+    /// The writer, unless it is before this task.
+    #[inline(always)]
+    pub(crate) fn writer_from(&self, task: u64) -> Option<u64> {
+        if self.since > task { self.writer() } else { None }
+    }
+
     /// The task behind the writer; 0 when there is none.
     #[inline]
     pub(super) fn behind_writer(&self) -> u64 {
@@ -128,8 +137,15 @@ impl Segment {
 
     /// Readers of its own.
     #[inline]
-    pub(super) fn readers(&self) -> &[u64] {
-        &self.readers
+    pub(super) fn readers(&self) -> impl Iterator<Item = u64> {
+        let last = self.last_reader.checked_sub(1);
+        self.readers.iter().copied().chain(last)
+    }
+
+    /// Whether one of them is not before this task.
+    #[inline(always)]
+    pub(super) fn has_readers_from(&self, task: u64) -> bool {
+        self.last_reader > task
     }
 
     /// Whether there are readers in common with other segments, apart from those of its block.
@@ -143,43 +159,43 @@ impl Segment {
     }
 
     /// `task` writes it: readers of its own are superseded, and so is what it has in common.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(&mut self, task: u64) {
         self.since = task + 1;
         self.written = true;
-        if !self.readers.is_empty() {
+        if self.last_reader != 0 {
+            self.last_reader = 0;
             self.readers.clear();
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_reader(&mut self, task: u64, tail: u64) {
-        match self.readers.last_mut() {
-            None => self.readers.push(task),
-            Some(&mut last) if last == task => {}
-            // The usual case: those before have left the window.
-            Some(&mut last) if last < tail => {
-                self.readers.clear();
-                self.readers.push(task);
-            }
-            Some(_) => self.add_one_more(task, tail),
+        if self.last_reader <= tail {
+            // The usual case: those before have left the window, and nobody waits for them.
+            self.last_reader = task + 1;
+        } else if self.last_reader != task + 1 {
+            self.add_one_more(task, tail);
         }
     }
 
+    #[inline(never)]
     fn add_one_more(&mut self, task: u64, tail: u64) {
         if self.readers.len() == self.readers.capacity() {
             self.readers.retain(|reader| *reader >= tail);
         }
-        self.readers.push(task);
+        self.readers.push(self.last_reader - 1);
+        self.last_reader = task + 1;
     }
 
     /// Takes its own readers when they are too many to be copied, to be had in common instead.
     pub(super) fn take_many_readers(&mut self, tail: u64) -> Option<Vec<u64>> {
-        if self.readers.len() <= FEW {
+        if self.readers.len() < FEW {
             return None;
         }
-        let all = std::mem::take(&mut self.readers);
-        Some(all.into_iter().filter(|&reader| reader >= tail).collect())
+        let live = self.readers().filter(|&reader| reader >= tail).collect();
+        (self.last_reader, self.readers) = (0, SmallVec::new());
+        Some(live)
     }
 
     /// What lies from `at` on, like the rest of it, which remains to be cut off.
@@ -193,7 +209,7 @@ impl Segment {
 
     /// Whether a task that has to do with it is not before `keep`.
     pub(super) fn is_live(&self, keep: u64) -> bool {
-        self.behind_writer() > keep || self.readers.iter().any(|&reader| reader >= keep)
+        self.behind_writer() > keep || self.has_readers_from(keep)
     }
 
     /// Forgets a writer before `keep` and readers before `tail`.
@@ -203,6 +219,9 @@ impl Segment {
             self.written = false;
         }
         self.readers.retain(|reader| *reader >= tail);
+        if !self.has_readers_from(tail) {
+            self.last_reader = 0;
+        }
     }
 
     /// Whether nothing but their places tells them apart, readers in common aside.
@@ -210,6 +229,7 @@ impl Segment {
         before.end == self.start
             && before.since == self.since
             && before.written == self.written
+            && before.last_reader == self.last_reader
             && before.readers == self.readers
     }
 }

@@ -106,7 +106,16 @@ impl TensorMap {
 
     /// The ranges themselves, for one who knows exactly which of them a task names.
     #[inline(always)]
-    pub(crate) fn ranges(&mut self) -> Option<&mut RangeMap> {
+    pub(crate) fn ranges(&self) -> Option<&RangeMap> {
+        match &self.known {
+            Known::Strict(map) => Some(map),
+            Known::Compatible(_) => None,
+        }
+    }
+
+    /// The same to enter it.
+    #[inline(always)]
+    pub(crate) fn ranges_mut(&mut self) -> Option<&mut RangeMap> {
         match &mut self.known {
             Known::Strict(map) => Some(map),
             Known::Compatible(_) => None,

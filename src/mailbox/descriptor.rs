@@ -329,12 +329,13 @@ impl TaskDescriptors {
             && !head.has(GROUP | SNAPSHOT)
     }
 
-    /// Writes the task descriptor of a single task with its arguments inside.
+    /// Writes the task descriptor of a single task with its arguments inside; if `marked`, tensors bear
+    /// whether they are only read.
     ///
     /// # Safety
     /// The caller is the submitter and has reserved the slot.
     #[inline(always)]
-    pub unsafe fn write_inline(&self, slot: u32, head: &Head, args: &TaskArgs) {
+    pub unsafe fn write_inline(&self, slot: u32, head: &Head, args: &TaskArgs, marked: bool) {
         debug_assert!(Self::fits_inline(head, args.blob_len()));
         let descriptor = self.descriptor(slot);
         // SAFETY: in bounds, reserved; the blob fits by the check above.
@@ -342,7 +343,11 @@ impl TaskDescriptors {
             for (index, word) in head.words().into_iter().enumerate() {
                 put(descriptor.add(index), word);
             }
-            put_blob(descriptor.add(HEAD_WORDS), args);
+            if marked {
+                put_blob::<true>(descriptor.add(HEAD_WORDS), args);
+            } else {
+                put_blob::<false>(descriptor.add(HEAD_WORDS), args);
+            }
         }
     }
 
@@ -582,20 +587,22 @@ unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
 /// # Safety
 /// `out` has room for it.
 #[inline(always)]
-unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
+unsafe fn put_blob<const MARKED: bool>(out: *mut u64, args: &TaskArgs) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
     unsafe {
         put(out, tensors.len() as u64 | (scalars.len() as u64) << 32);
         // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
         let mut at = out.add(1);
-        for tensor in tensors {
+        for (tensor, tag) in tensors.iter().zip(args.tags()) {
             // By words, which lie inside what the builder was written in, however that was.
-            let words: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
+            let [words @ .., last]: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
             for &word in words {
                 put(at, word);
                 at = at.add(1);
             }
+            put(at, if MARKED { ContinuousTensor::marked(*last, !tag.writes()) } else { *last });
+            at = at.add(1);
         }
         // Where other tasks have an address.
         if let [scalar] = scalars {

@@ -168,7 +168,7 @@ impl DistRing {
     /// The slot of a task and the lap it has there.
     #[inline]
     pub fn place(&self, seq: u64) -> (u32, u32) {
-        place(seq, self.shift)
+        ((seq & (self.window - 1)) as u32, lap(seq, self.shift))
     }
 
     /// Whether `slots` more tasks, with these needs of all of them together, fit now.
@@ -252,5 +252,10 @@ impl DistRing {
 #[inline]
 pub fn place(seq: u64, shift: u32) -> (u32, u32) {
     let slot = seq & ((1 << shift) - 1);
-    (slot as u32, ((seq >> shift) + 1) as u32 & GEN_MASK)
+    (slot as u32, lap(seq, shift))
+}
+
+#[inline(always)]
+fn lap(seq: u64, shift: u32) -> u32 {
+    ((seq >> shift) + 1) as u32 & GEN_MASK
 }

@@ -73,9 +73,9 @@ impl<'a> Publisher<'a> {
     /// Wakes one sleeper of the pool, if there is any.
     #[inline]
     pub(crate) fn wake_one(&self, kind: WorkerKind) {
-        let parked = self.parked[kind.index()];
+        let parked = &self.parked[kind.index()];
         if parked.anybody() {
-            self.wake_sleeper(parked);
+            self.wake_sleeper(*parked);
         }
     }
 
