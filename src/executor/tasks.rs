@@ -8,7 +8,7 @@ use std::sync::atomic::fence;
 use std::time::{Duration, Instant};
 
 use mailring_process::futex;
-use mailring_process::wait::{LONG, Patience, WaitStrategy};
+use mailring_process::wait::{FirstLook, LONG, Patience, WaitStrategy};
 use mailring_process::wakeup::Wakeup;
 
 use super::run_state::RunState;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::ring::Phase;
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
-use crate::segment::{Arena, Settled};
+use crate::segment::{Arena, Settled, WAITS_LONG, WAITS_SHORT};
 use crate::worker::health::Health;
 
 /// How long one waits for a task before one asks whether a worker is stopped.
@@ -36,6 +36,7 @@ pub(super) struct Tasks {
     health: Arc<Health>,
     wakeup: Arc<Wakeup>,
     patience: Patience,
+    first_look: FirstLook,
 }
 
 impl Tasks {
@@ -46,7 +47,7 @@ impl Tasks {
         wait: WaitStrategy,
     ) -> Self {
         let patience = arena.patience(wait);
-        Self { arena, health, wakeup, patience }
+        Self { arena, health, wakeup, patience, first_look: FirstLook::new() }
     }
 
     /// The place and the lap of a task.
@@ -100,19 +101,37 @@ impl Tasks {
     /// retires the slot notifies.
     #[inline]
     pub(super) fn wait_settled(&self, seq: u64, until: Option<Instant>) -> Waited {
+        if !self.is_open(seq) {
+            return Waited::Settled;
+        }
+        let waits = &self.arena.control().host_waits;
+        waits.store(WAITS_SHORT, Relaxed);
+        let waited = if self.wait_short(seq) {
+            Waited::Settled
+        } else {
+            waits.store(WAITS_LONG, Relaxed);
+            self.wait_long(seq, until)
+        };
+        waits.store(0, Relaxed);
+        waited
+    }
+
+    /// The first rounds. False: it takes longer.
+    #[inline]
+    fn wait_short(&self, seq: u64) -> bool {
+        let look = self.patience.has_processor().then(|| self.first_look.begin());
         for round in 0..LONG {
             if !self.is_open(seq) {
-                return Waited::Settled;
+                if let Some(look) = look {
+                    self.first_look.came(&look, round);
+                }
+                return true;
             }
             if self.patience.pause(round, || false).is_none() {
                 break;
             }
         }
-        let waits = &self.arena.control().host_waits;
-        waits.store(1, Relaxed);
-        let waited = self.wait_long(seq, until);
-        waits.store(0, Relaxed);
-        waited
+        false
     }
 
     /// The same from round [`LONG`] on.

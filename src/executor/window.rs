@@ -8,6 +8,7 @@ use crate::graph::Producer;
 use crate::ids::WorkerKind;
 use crate::limits::{HEAP_RINGS, MAX_FAN_IN};
 use crate::mailbox::descriptor::{ANYWHERE, FAN_IN, Head, Route, TaskDescriptors};
+use crate::mailbox::ready_queue::MORE;
 use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::slot::{GUARD, NO_FAILED_ROOT, Push};
 use crate::ring::table::EdgeKind;
@@ -20,6 +21,9 @@ use crate::worker::Publisher;
 /// another cache to be over, and not so far that a small window is still at work there.
 const AHEAD: u32 = 12;
 
+/// So many tasks one after the other, without a wait in between, are a stream.
+const STREAM: u32 = 16;
+
 /// The ring of slots, and the memory of the heap rings that goes with them.
 pub(super) struct Window {
     arena: &'static Arena,
@@ -27,6 +31,8 @@ pub(super) struct Window {
     descriptors: TaskDescriptors,
     publisher: Publisher<'static>,
     ring: DistRing,
+    /// Tasks published since the window was looked through, which whoever has waited does.
+    in_a_row: u32,
     /// What was published, for tests: the task, its producers, its failed root.
     #[cfg(test)]
     pub(super) published: Vec<(u64, Vec<Producer>, u64)>,
@@ -41,6 +47,7 @@ impl Window {
             descriptors: arena.descriptors(),
             publisher: Publisher::with_rings(arena, producer),
             ring: DistRing::new(arena.shape().ring)?,
+            in_a_row: 0,
             #[cfg(test)]
             published: Vec::new(),
         })
@@ -89,6 +96,7 @@ impl Window {
     /// The oldest slot holds a word that no step of the protocol writes.
     pub(super) fn reclaim(&mut self, failed: &mut Vec<u64>) -> Result<(), Word> {
         let table = self.table;
+        self.in_a_row = 0;
         self.ring.reclaim(&table, u64::MAX, |seq, word| {
             if word.is_failed() {
                 failed.push(seq);
@@ -198,7 +206,7 @@ impl Window {
         self.descriptors.lines(slot + AHEAD).into_iter().for_each(prefetch_write);
         if producers.is_empty() {
             cell.publish_ready(SUBMITTER, generation, failed_root);
-            self.publisher.suggest(slot, route);
+            self.suggest(slot, route);
             return;
         }
         // Workers have read that line one lap ago.
@@ -221,7 +229,7 @@ impl Window {
             }
         }
         if cell.clear(finished, generation) && cell.make_ready(SUBMITTER, generation) {
-            self.publisher.suggest(slot, route);
+            self.suggest(slot, route);
         }
     }
 
@@ -235,5 +243,12 @@ impl Window {
         failed_root: u64,
     ) {
         self.publish(&at, route, producers, failed_root);
+    }
+
+    #[inline(always)]
+    fn suggest(&mut self, slot: u32, route: Route) {
+        self.in_a_row = self.in_a_row.wrapping_add(1);
+        let hint = if self.in_a_row > STREAM { MORE } else { 0 };
+        self.publisher.suggest_with(slot, hint, route);
     }
 }

@@ -16,6 +16,10 @@ use super::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, prefetch_write};
 /// several short tasks.
 const AHEAD: u64 = 6;
 
+/// Beside a suggested slot: its writer has suggested many one after the other, and more are likely to
+/// follow at once. A hint only.
+pub const MORE: u32 = 1 << 31;
+
 /// The writer's own knowledge of its ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor {
@@ -59,7 +63,7 @@ impl<'a> ReadyQueue<'a> {
         Cursor { tail, head_seen: self.head.load(Acquire) }
     }
 
-    /// Suggests `slot`. False when the ring is full.
+    /// Suggests `slot`, with or without [`MORE`]. False when the ring is full.
     #[inline]
     #[must_use]
     pub fn push(&self, at: &mut Cursor, slot: u32) -> bool {
@@ -82,7 +86,7 @@ impl<'a> ReadyQueue<'a> {
     }
 
     /// Leases the oldest suggested slot that `lease` accepts, passing stale entries. `ahead` is
-    /// told a slot that will be looked at soon, to prefetch it.
+    /// told a slot that will be looked at soon, to prefetch it. Both are told it as it was suggested.
     #[inline(always)]
     pub fn take<T>(
         &self,

@@ -25,13 +25,17 @@ pub(crate) struct Control {
     pub(crate) host_parker: CachePadded<AtomicU32>,
     /// 1: workers leave when they find nothing to do.
     pub(crate) shutdown: CachePadded<AtomicU32>,
-    /// 1: the host waits for tasks. Advice only.
+    /// Whether the host waits for tasks: [`WAITS_LONG`] when it has for a while. Advice only.
     pub(crate) host_waits: CachePadded<AtomicU32>,
     /// When the supervisor looks at deadlines anyway, in nanoseconds of the monotonic clock.
     pub(crate) next_look: CachePadded<AtomicU64>,
     /// 1: a group has come to grief; the supervisor takes it back to 0.
     pub(crate) trouble: AtomicU32,
 }
+
+/// What the host says of itself when it waits.
+pub(crate) const WAITS_SHORT: u32 = 1;
+pub(crate) const WAITS_LONG: u32 = 2;
 
 #[repr(C)]
 pub(super) struct Pool {

@@ -19,6 +19,7 @@ pub(crate) mod participant;
 pub(crate) mod processes;
 mod publish;
 pub(crate) mod recover;
+mod stream;
 pub(crate) mod supervisor;
 mod words;
 

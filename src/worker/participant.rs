@@ -22,6 +22,7 @@ use super::context::{wake_members, wake_sleeping_members};
 use super::groups::{Assembly, Candidate, Groups, ROUNDS};
 use super::imports::Mapped;
 use super::inherited_memory::memory_of;
+use super::stream::{AWAY_NS, Stream};
 use super::{BoxError, GroupContext, Publisher, TaskContext, Words, Worker};
 use crate::abi::{CallConfig, ContinuousTensor, TaskArgsView};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
@@ -33,7 +34,7 @@ use crate::mailbox::descriptor::{
     TaskDescriptors, URGENT,
 };
 use crate::mailbox::group::GroupArea;
-use crate::mailbox::ready_queue::ReadyQueue;
+use crate::mailbox::ready_queue::{MORE, ReadyQueue};
 use crate::ring::slot::NO_FAILED_ROOT;
 use crate::ring::table::Released;
 use crate::ring::{Phase, Slot, Table, Word};
@@ -108,6 +109,7 @@ pub(crate) struct Participant<'a> {
     /// In a process, a worker that lost its lease is about to be killed; a thread goes on.
     place: Place<'a>,
     imports: Mapped<'a>,
+    stream: Stream,
 }
 
 impl<'a> Participant<'a> {
@@ -150,6 +152,7 @@ impl<'a> Participant<'a> {
                 Place::Process { line, .. } => Some(line),
                 Place::Thread => None,
             }),
+            stream: Stream::new(),
         }
     }
 
@@ -161,12 +164,18 @@ impl<'a> Participant<'a> {
         let mut woken = false;
         loop {
             if let Some((slot, word)) = self.successor.take() {
+                self.stream.ran();
                 self.run_single(worker, slot, word);
                 continue;
             }
             self.chain = 0;
             if self.step(worker, woken) {
+                self.stream.ran();
                 (round, woken) = (0, false);
+                continue;
+            }
+            if self.stream.ends() && self.patience.has_processor() {
+                self.look_away();
                 continue;
             }
             if self.arena.control().shutdown.load(Relaxed) != 0 {
@@ -235,7 +244,7 @@ impl<'a> Participant<'a> {
         groups_passed && self.groups.visible() && self.try_group(worker)
     }
 
-    fn take_single(&self) -> Option<(u32, Word)> {
+    fn take_single(&mut self) -> Option<(u32, Word)> {
         if self.urgent.has_some()
             && let Some(lease) = self.take_from(self.urgent)
         {
@@ -245,18 +254,29 @@ impl<'a> Participant<'a> {
     }
 
     #[inline(always)]
-    fn take_queued(&self) -> Option<(u32, Word)> {
+    fn take_queued(&mut self) -> Option<(u32, Word)> {
         let ahead = |slot: u32| {
             prefetch_write(self.table.slot(slot));
             self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
         };
-        for queue in &self.queues {
-            let taken = queue.take(|slot| self.lease(slot), ahead);
-            if taken.is_some() {
-                return taken;
-            }
+        let take = |slot| Some((self.lease(slot)?, slot & MORE != 0));
+        let mut queues = self.queues.iter();
+        let (lease, more) = queues.find_map(|queue| queue.take(take, ahead))?;
+        self.stream.took(more);
+        Some(lease)
+    }
+
+    /// While tasks stream in: lets some more come, and reads only what is not written meanwhile.
+    #[cold]
+    fn look_away(&self) {
+        let control = self.arena.control();
+        let end = monotonic_ns() + AWAY_NS;
+        while !(self.pinned.has_some() | self.urgent.has_some() | self.groups.visible())
+            && control.host_waits.load(Relaxed) | control.shutdown.load(Relaxed) == 0
+            && monotonic_ns() < end
+        {
+            std::hint::spin_loop();
         }
-        None
     }
 
     /// Takes a task from a set, oldest slot first.

@@ -5,6 +5,7 @@
 //! | [`map`], [`reach`], [`membarrier`] | memfds, mappings, which memory this process has |
 //! | [`futex`], [`parker`], [`wait`], [`wakeup`] | sleeping, and how sleepers are woken |
 //! | [`neighbours`] | who else wants the processor |
+//! | [`trial`] | which of two ways is quicker here |
 //! | [`clock`] | the time that all processes agree on |
 //! | [`live`] | counters that other processes may read |
 //! | [`fork_server`], [`backoff`], [`lineage`] | forking workers and their replacements |
@@ -42,5 +43,6 @@ pub mod reach;
 pub mod reaping;
 pub mod stack;
 pub mod sync;
+pub mod trial;
 pub mod wait;
 pub mod wakeup;

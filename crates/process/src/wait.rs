@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
+use crate::clock::monotonic_ns;
 use crate::parker::{self, ASLEEP, AWAKE};
+use crate::trial::{Trial, Turn};
 use crate::{futex, neighbours};
 
 /// A sleep that nobody ends is looked at again after this long: a fault of ours would cost
@@ -79,6 +81,12 @@ impl Patience {
         }
     }
 
+    /// Whether one who waits has a processor for itself, as far as is known, and spins there.
+    #[inline]
+    pub fn has_processor(self) -> bool {
+        !self.crowded && self.strategy != WaitStrategy::Park && !neighbours::any()
+    }
+
     /// Round `round` of waiting: spins or yields. `None`: it is time to sleep. `ours_wait`: whether
     /// all others of ours have nothing to do.
     #[inline]
@@ -110,6 +118,79 @@ impl Patience {
             return None;
         }
         self.pause(round, ours_wait)
+    }
+}
+
+/// When one looks for the first time whether what one waits for has come.
+///
+/// Who looks while the other one is at work on the line takes it away from him, and he has to fetch it
+/// back before he can say that he is through: between processors far from each other that takes longer
+/// than the task. So one looks when the waits before this one were over, which is learnt from whether the
+/// first look was too early; where lines are near, one does better to look all the time, which is tried
+/// now and then.
+#[derive(Debug)]
+pub struct FirstLook {
+    /// Pauses before it, in eighths.
+    pauses: AtomicU32,
+    trial: Trial,
+}
+
+/// One wait that has begun.
+#[derive(Debug)]
+pub struct Look {
+    turn: Turn,
+    began: u64,
+}
+
+impl FirstLook {
+    /// The most pauses before it, and the most looks after it in a wait that is learnt from: less than a
+    /// microsecond, so that it does not matter to who waits for more.
+    const MOST: u32 = 24;
+    /// Eighths of a pause: later after a look that was too early, which costs far more than one that was
+    /// too late; and earlier after one that was not.
+    const LATER: u32 = 8;
+    const EARLIER: u32 = 1;
+
+    /// Nothing is known yet.
+    pub const fn new() -> Self {
+        Self { pauses: AtomicU32::new(0), trial: Trial::new(64, 4096) }
+    }
+
+    /// A wait begins: lets the usual time pass.
+    #[inline]
+    pub fn begin(&self) -> Look {
+        let turn = self.trial.turn();
+        let began = if turn.timed { monotonic_ns() } else { 0 };
+        if turn.second {
+            for _ in 0..self.pauses.load(Relaxed) / 8 {
+                std::hint::spin_loop();
+            }
+        }
+        Look { turn, began }
+    }
+
+    /// What was waited for had come at look `nth`, counted from 0.
+    #[inline]
+    pub fn came(&self, look: &Look, nth: u32) {
+        if nth > Self::MOST {
+            return; // something else than what this is about
+        }
+        if look.turn.second {
+            let now = self.pauses.load(Relaxed);
+            let next = match nth {
+                0 => now.saturating_sub(Self::EARLIER),
+                _ => (now + Self::LATER).min(8 * Self::MOST),
+            };
+            self.pauses.store(next, Relaxed);
+        }
+        let took = if look.turn.timed { monotonic_ns() - look.began } else { 0 };
+        self.trial.done(look.turn, took);
+    }
+}
+
+impl Default for FirstLook {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
