@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{attention, bench, chip, gp, live};
+use crate::{attention, bench, chip, gp, live, trace};
 
 /// Exit codes, for scripts; shown under every help.
 const EXIT_CODES: &str = "\
@@ -18,7 +18,8 @@ Exit codes:
 Colour and progress appear on a terminal only; NO_COLOR turns colour off there too.";
 
 /// Runs graphs of tasks on forked workers through shared memory: demonstrations on real data and on
-/// simulated chips, measurements of this machine, and a look into callables of chips.
+/// simulated chips, measurements of this machine, and a look into callables of chips and into what a
+/// profiled run did.
 #[derive(Parser, Debug)]
 #[command(name = "mailring", version, after_help = concat!(
     "Examples:\n",
@@ -29,6 +30,7 @@ Colour and progress appear on a terminal only; NO_COLOR turns colour off there t
     "  mailring chip inspect FILE\n",
     "  mailring top NAME\n",
     "  mailring clean --dry-run\n",
+    "  mailring trace run.log\n",
 ))]
 pub(crate) struct Cli {
     /// Say on stderr what the library does; twice for more
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     #[command(after_help = live::CLEAN_EXAMPLES,
               after_long_help = format!("{}\n\n{EXIT_CODES}", live::CLEAN_EXAMPLES))]
     Clean(live::CleanOptions),
+    /// Show what a profiled run did and where its time went: a page, a picture, a table
+    Trace(trace::Options),
 }
 
 /// Where figures go, besides the report.

@@ -1,5 +1,6 @@
 //! The `mailring` command: demonstrations on real data and on simulated chips, measurements of this
 //! machine, a look into callables of chips, and into programs that run.
+//! machine, and a look into callables of chips and into what a profiled run did.
 
 mod attention;
 mod bench;
@@ -10,6 +11,7 @@ mod live;
 mod output;
 mod stats;
 mod system;
+mod trace;
 mod watch;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Chip(options) => chip::run(options),
         Command::Top(options) => live::top(options),
         Command::Clean(options) => live::clean(options),
+        Command::Trace(options) => trace::run(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
