@@ -164,7 +164,17 @@ impl TaskArgs {
 
     /// Makes room for more; false when there is no memory for it. Without this, adding ends the
     /// program then.
+    #[inline]
     pub fn try_reserve(&mut self, tensors: usize, scalars: usize) -> bool {
+        let list = &*self.list;
+        let room = list.tensors.capacity() - list.tensors.len();
+        let room = room.min(list.tags.capacity() - list.tags.len());
+        (tensors <= room && scalars <= list.scalars.capacity() - list.scalars.len())
+            || self.try_grow(tensors, scalars)
+    }
+
+    #[cold]
+    fn try_grow(&mut self, tensors: usize, scalars: usize) -> bool {
         let list = &mut *self.list;
         list.tensors.try_reserve(tensors).is_ok()
             && list.tags.try_reserve(tensors).is_ok()

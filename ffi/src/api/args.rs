@@ -29,10 +29,12 @@ impl Owned for Arguments {}
 /// Room for more arguments.
 #[inline]
 pub(super) fn room(args: &mut TaskArgs, tensors: usize, scalars: usize) -> Result<(), Fail> {
-    if args.try_reserve(tensors, scalars) {
-        return Ok(());
-    }
-    Err(Fail::new(MR_ERR_MEMORY, "no memory for another argument"))
+    if args.try_reserve(tensors, scalars) { Ok(()) } else { Err(no_memory()) }
+}
+
+#[cold]
+fn no_memory() -> Fail {
+    Fail::new(MR_ERR_MEMORY, "no memory for another argument")
 }
 
 /// What a handle of arguments holds, copied.

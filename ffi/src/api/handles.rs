@@ -245,30 +245,30 @@ pub(super) fn number<H>(handle: *const H) -> u64 {
 struct Found<T> {
     table: &'static Table,
     slot: &'static Slot,
-    place: u32,
-    /// Its word, when nobody uses it.
-    word: u64,
+    handle: u64,
     object: PhantomData<*const T>,
 }
 
 impl<T: Object> Found<T> {
-    #[inline]
+    #[inline(always)]
     fn new(handle: u64) -> Result<Self, Fail> {
-        if handle >> 48 != MARK << 8 | T::KIND as u64 {
-            return Err(refuse(T::KIND, handle));
-        }
-        let (table, place) = (table(), (handle & FIELD) as u32);
-        match table.slot(place) {
-            Some(slot) => {
-                let word = handle << 8 & !0xffff_ffff;
-                Ok(Self { table, slot, place, word, object: PhantomData })
+        let table = table();
+        match table.slot(place(handle)) {
+            Some(slot) if handle >> 48 == MARK << 8 | T::KIND as u64 => {
+                Ok(Self { table, slot, handle, object: PhantomData })
             }
-            None => Err(stale(T::KIND, table, place)),
+            _ => Err(nothing(T::KIND, handle)),
         }
     }
 
+    /// Its word, when nobody uses it.
+    #[inline(always)]
+    fn word(&self) -> u64 {
+        self.handle << 8 & !0xffff_ffff
+    }
+
     fn stale(&self) -> Fail {
-        stale(T::KIND, self.table, self.place)
+        stale(T::KIND, self.table, place(self.handle))
     }
 
     /// # Safety
@@ -286,10 +286,10 @@ impl<T: Object> Found<T> {
         // SAFETY: the caller's promise; made by `insert`, where `KIND` is the type.
         let object = unsafe { Box::from_raw(self.object()) };
         self.slot.object.store(std::ptr::null_mut(), Relaxed);
-        let generation = self.word & !KIND;
+        let generation = self.word() & !KIND;
         self.slot.word.store(generation, Release);
         if generation >> 32 < FIELD {
-            self.table.free().push(self.place);
+            self.table.free().push(place(self.handle));
         }
         object
     }
@@ -325,6 +325,22 @@ impl<T: Object> Found<T> {
         // SAFETY: as in `sleep`.
         unsafe { libc::syscall(libc::SYS_futex, self.slot.word.as_ptr(), operation, i32::MAX) };
     }
+}
+
+/// Its place in the table.
+#[inline(always)]
+fn place(handle: u64) -> u32 {
+    (handle & FIELD) as u32
+}
+
+/// What a handle is that stands for nothing of this kind.
+#[cold]
+#[inline(never)]
+fn nothing(kind: Kind, handle: u64) -> Fail {
+    if handle >> 48 != MARK << 8 | kind as u64 {
+        return refuse(kind, handle);
+    }
+    stale(kind, table(), place(handle))
 }
 
 #[cold]
@@ -369,28 +385,28 @@ pub(super) struct Held<T: Owned> {
 }
 
 /// The object of a handle, for this thread alone. Waits while another one has it.
-#[inline]
+#[inline(always)]
 pub(super) fn lock<T: Owned, H>(handle: *const H) -> Result<Held<T>, Fail> {
     let found = Found::<T>::new(number(handle))?;
-    let word = &found.slot.word;
-    match word.compare_exchange(found.word, found.word | BUSY, Acquire, Relaxed) {
+    let free = found.word();
+    match found.slot.word.compare_exchange(free, free | BUSY, Acquire, Relaxed) {
         Ok(_) => Ok(Held { found }),
         Err(seen) => lock_later(found, seen),
     }
 }
 
 #[cold]
+#[inline(never)]
 fn lock_later<T: Owned>(found: Found<T>, mut seen: u64) -> Result<Held<T>, Fail> {
-    let mut look = LOOK[0];
+    let (mut look, free) = (LOOK[0], found.word());
     loop {
-        if seen & !0xffff_ffff != found.word {
+        if seen & !0xffff_ffff != free {
             return Err(found.stale());
         }
-        if seen != found.word {
+        if seen != free {
             found.sleep(seen, &mut look);
         }
-        let word = &found.slot.word;
-        match word.compare_exchange(found.word, found.word | BUSY, Acquire, Relaxed) {
+        match found.slot.word.compare_exchange(free, free | BUSY, Acquire, Relaxed) {
             Ok(_) => return Ok(Held { found }),
             Err(now) => seen = now,
         }
@@ -436,7 +452,7 @@ impl<T: Owned> Drop for Held<T> {
     #[inline]
     fn drop(&mut self) {
         // Nobody else changes the word while it is busy.
-        self.found.slot.word.store(self.found.word, Release);
+        self.found.slot.word.store(self.found.word(), Release);
         self.found.wake();
     }
 }
@@ -450,7 +466,7 @@ fn enter<T: Shared>(found: Found<T>, end: bool) -> Result<Used<T>, Fail> {
     let word = &found.slot.word;
     let mut seen = word.load(Relaxed);
     loop {
-        if seen & !0xffff_ffff != found.word {
+        if seen & !0xffff_ffff != found.word() {
             return Err(found.stale());
         }
         let next = if end { (seen & !KIND) + 1 } else { seen + 1 };

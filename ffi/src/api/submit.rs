@@ -156,14 +156,16 @@ pub unsafe extern "C" fn mr_submit(
         let config = config(given);
         let mut opened = lock(run)?;
         let opened = opened.open()?;
-        let task = if task.options.is_null() {
-            opened.run.submit(Callable(task.callable), args, config)?
+        let submitted = if task.options.is_null() {
+            opened.run.submit(Callable(task.callable), args, config)
         } else {
             let options = task_options(options, run, &opened.tasks)?;
-            opened.run.submit_with(Callable(task.callable), args, config, &options)?
+            opened.run.submit_with(Callable(task.callable), args, config, &options)
         };
-        if out.is_wanted() {
-            out.set(mr_task::enter(run, opened, task));
+        match submitted {
+            Ok(task) if out.is_wanted() => out.set(mr_task::enter(run, opened, task)),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     })
