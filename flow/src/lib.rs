@@ -33,6 +33,8 @@
 //! interpreter; everything ends with the driver, however that ends.
 
 mod api;
+pub mod cache;
+mod config;
 mod driver;
 pub mod limits;
 mod profile;
@@ -46,6 +48,7 @@ mod guide {}
 
 pub use mailring_macros::{actor, node, nodes};
 
+pub use api::config::Config;
 pub use api::flow::{Builder, Flow};
 pub use api::reference::ObjectRef;
 pub use api::shared::Shared;
@@ -57,7 +60,17 @@ pub use protocol::resources::Resources;
 
 // Of the modules below; here as well, so that one line names what a program needs.
 #[doc(hidden)]
-pub use {actors::*, body::*, calls::*, errors::*, profiling::*, status::*, waits::*};
+pub use {
+    actors::*,
+    body::*,
+    bypass::*,
+    cache::{Budget, Cache},
+    calls::*,
+    errors::*,
+    profiling::*,
+    status::*,
+    waits::*,
+};
 
 /// Calls: nodes as values, options of a call, where it runs.
 pub mod calls {
@@ -67,6 +80,12 @@ pub mod calls {
     pub use crate::api::placement::PlacementGroup;
     pub use crate::protocol::codec::{Value, Viewable};
     pub use crate::protocol::options::{Packing, Strategy};
+}
+
+/// Bypass: something else runs in place of a function.
+pub mod bypass {
+    pub use crate::api::provide::ProvidesFor;
+    pub use crate::config::call::{Bypassed, Condition, Dispatch};
 }
 
 /// Actors: values that live on a worker.
@@ -121,7 +140,8 @@ pub mod status {
 /// ```
 pub mod prelude {
     pub use crate::{
-        Cancel, Error, Flow, ObjectRef, Resources, Shared, WaitSet, actor, node, nodes,
+        Cache, Cancel, Config, Error, Flow, ObjectRef, Resources, Shared, WaitSet, actor, node,
+        nodes,
     };
 }
 

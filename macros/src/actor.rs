@@ -293,6 +293,7 @@ fn descriptor(
         options,
         run,
         check: desc::check(params.iter().map(|param| &param.travel.owned)),
+        value: quote!(()), // calls of actors always run
     }
     .item();
     let ident = desc::ident();

@@ -50,6 +50,8 @@ pub(crate) struct Desc<'a> {
     pub(crate) run: TokenStream,
     /// Statements that decode every argument.
     pub(crate) check: TokenStream,
+    /// The type of the value, which a file may give in place of a run.
+    pub(crate) value: TokenStream,
 }
 
 /// What a descriptor describes.
@@ -64,9 +66,10 @@ impl Desc<'_> {
     /// The static.
     pub(crate) fn item(&self) -> TokenStream {
         let p = private();
-        let Self { name, params, run, check, .. } = self;
+        let Self { name, params, run, check, value, .. } = self;
         let (ident, call_context, args, allowed) = (ident(), call_context(), args(), allowed());
-        let probing = probing();
+        let (probing, probe) = (probing(), probe(value));
+        let bytes = Ident::new("__bytes", Span::mixed_site());
         // A line is that of the outermost expansion, unless the token is the user's.
         let at = self.function.span();
         let file = quote_spanned!(at=> ::core::file!());
@@ -107,6 +110,10 @@ impl Desc<'_> {
                     #probing
                     #check
                     ::core::result::Result::Ok(())
+                },
+                read_data: |#call_context: &mut #p::CallContext<'_>, #bytes: &[u8]| -> ::core::result::Result<(), #p::Raised> {
+                    #probing
+                    #probe.read_data(#call_context, #bytes)
                 },
             };
         }

@@ -126,5 +126,6 @@ fn descriptor<'a>(options: &'a Options, function: &'a Function, shape: &Shape) -
             #completion
         },
         check: desc::check(shape.params.iter().map(|param| &param.travel.owned)),
+        value: shape.output.value(),
     }
 }

@@ -171,5 +171,6 @@ fn descriptor<'a>(
             #completion
         },
         check,
+        value: shape.output.value(),
     }
 }

@@ -100,13 +100,16 @@ const PACKAGES: &[Package] = &[
             ("limits", &[]),
             ("protocol", &[]),
             ("profile", &["protocol"]),
-            ("worker", &["profile", "protocol"]),
+            ("cache", &["protocol"]),
+            ("config", &["cache", "protocol"]),
+            // Conditions are asked in the process that calls.
+            ("worker", &["cache", "config", "profile", "protocol"]),
             // It starts workers, as processes or as threads.
-            ("driver", &["limits", "profile", "protocol", "worker"]),
-            ("api", &["driver", "limits", "profile", "protocol", "worker"]),
+            ("driver", &["cache", "config", "limits", "profile", "protocol", "worker"]),
+            ("api", &["cache", "config", "driver", "limits", "profile", "protocol", "worker"]),
         ],
         known_circles: &[],
-        extensions: &[],
+        extensions: &[("Config", &["api/provide.rs"])],
         known_foreign_impls: &[],
     },
 ];

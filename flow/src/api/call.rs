@@ -1,6 +1,7 @@
 //! Nodes, and calls of them.
 
 use std::marker::PhantomData;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -231,11 +232,20 @@ impl<P, R> Call<P, R> {
         self
     }
 
-    /// A name for this dispatch, kept with the task and listed by [`Flow::tasks`]. Nothing else
-    /// uses it yet.
+    /// A name for this dispatch, kept with the task and listed by [`Flow::tasks`]. A cached result
+    /// is stored under it, and a [`Config`](crate::Config) may tell by it which calls are bypassed.
     #[must_use]
     pub fn tag(mut self, tag: &str) -> Self {
         self.overrides.tag = Some(tag.to_owned());
+        self
+    }
+
+    /// Files that the function reads: if its results are served from a cache, their content counts
+    /// like an argument. Size and times tell whether a file is as it was; where they do not, a hash
+    /// of the content does. A file that does not exist counts as well.
+    #[must_use]
+    pub fn inputs<I: AsRef<Path>>(mut self, paths: impl IntoIterator<Item = I>) -> Self {
+        paths.into_iter().for_each(|path| self.overrides.input(path.as_ref()));
         self
     }
 

@@ -10,6 +10,7 @@ use mailring_process::stack;
 use mailring_process::wait::WaitStrategy;
 use serde::de::DeserializeOwned;
 
+use super::config::Config;
 use super::current;
 use super::into_arg::IntoArg;
 use super::placement::PlacementGroup;
@@ -507,6 +508,19 @@ impl Flow {
     /// Called by a body.
     pub fn tasks(&self) -> Result<Vec<TaskView>, Error> {
         Ok(self.host("tasks")?.tasks())
+    }
+
+    /// Puts a configuration of caching and bypass in force, in place of the one before: for calls
+    /// that the driver makes from now on, and for all that their bodies call.
+    /// `Config::default()` turns both off.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: an entry that could never do anything (nothing stands in for a function that
+    /// is to be bypassed; results are to be stored, and there is no cache; others say all that it
+    /// says). [`Error::NotANode`]: a provider or a condition for a name that no node has. Called by a
+    /// body.
+    pub fn configure(&self, config: &Config) -> Result<(), Error> {
+        self.host("configure")?.configure(config.snapshot()?)
     }
 
     /// Counters.

@@ -40,6 +40,7 @@ pub trait Travels<T> {
     fn take(&self, call_context: &CallContext<'_>, index: usize) -> Result<T, Raised>;
     fn check(&self, args: &RawArgs<'_>, index: usize) -> Result<(), BadArgument>;
     fn complete(&self, call_context: &mut CallContext<'_>, value: &T) -> Result<(), Raised>;
+    fn read_data(&self, call_context: &mut CallContext<'_>, bytes: &[u8]) -> Result<(), Raised>;
     fn get(&self, reference: ObjectRef<T>) -> Result<T, Error>;
 }
 
@@ -56,6 +57,10 @@ impl<T: Value> Travels<T> for &Probe<T> {
     #[inline]
     fn complete(&self, call_context: &mut CallContext<'_>, value: &T) -> Result<(), Raised> {
         call_context.complete(value)
+    }
+
+    fn read_data(&self, call_context: &mut CallContext<'_>, bytes: &[u8]) -> Result<(), Raised> {
+        call_context.complete_data::<T>(bytes)
     }
 
     #[inline]
@@ -76,6 +81,10 @@ pub trait Stays<T> {
     }
 
     fn complete(&self, _call_context: &mut CallContext<'_>, _value: &T) -> Result<(), Raised> {
+        Err(Raised(Cause::Codec("its type does not travel".to_owned())))
+    }
+
+    fn read_data(&self, _call_context: &mut CallContext<'_>, _bytes: &[u8]) -> Result<(), Raised> {
         Err(Raised(Cause::Codec("its type does not travel".to_owned())))
     }
 

@@ -1,7 +1,7 @@
 //! The driver as its handles see it: what the public face asks of the state.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use mailring_process::fork_server::ChildHandle;
 use mailring_process::live::Publisher;
 use smallvec::SmallVec;
 
-use super::cancel_threads;
 use super::parts::actors::Life;
+use super::parts::features::{Features, Gate, look_at};
 use super::parts::objects::{Value, Waiter};
 use super::parts::processes::Processes;
 use super::parts::state::State;
@@ -27,6 +27,9 @@ use super::steps::pending::pending;
 use super::steps::placing::reserve_groups;
 use super::steps::recording::said;
 use super::steps::submitting::submit;
+use super::{cache_thread, cancel_threads};
+use crate::config::call::Dispatch;
+use crate::config::snapshot::Snapshot;
 use crate::protocol::args::{Arg, Args};
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
 use crate::protocol::error::Error;
@@ -50,6 +53,7 @@ pub(crate) struct Host {
     /// Writes the counters where other processes read them, if that was asked for.
     publisher: Mutex<Option<Publisher>>,
     profiler: Profiler,
+    cache_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The flow that was built last in this process.
@@ -63,8 +67,12 @@ pub(crate) fn current() -> Option<Arc<Host>> {
 
 impl Host {
     pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let host =
-            Arc::new(Self { shared, publisher: Mutex::new(None), profiler: Profiler::default() });
+        let host = Arc::new(Self {
+            shared,
+            publisher: Mutex::new(None),
+            profiler: Profiler::default(),
+            cache_thread: Mutex::new(None),
+        });
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host);
         host
     }
@@ -88,6 +96,7 @@ impl Host {
     pub(crate) fn stop(&self, driver_thread: JoinHandle<()>) {
         self.shared.stop();
         let _ = driver_thread.join();
+        self.end_cache_thread();
         self.shared.end_output();
         // With the last figures.
         drop(self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -107,6 +116,58 @@ impl Host {
     pub(crate) fn stop_collector(&self) -> Result<(), Error> {
         self.check()?;
         self.profiler.stop(&self.shared)
+    }
+
+    /// This configuration is in force for the calls that come; none of them is the old one's.
+    pub(crate) fn configure(&self, config: Arc<Snapshot>) -> Result<(), Error> {
+        self.check()?;
+        let mut cache_thread = self.cache_thread();
+        if config.cache.is_some() && cache_thread.is_none() {
+            *cache_thread = Some(cache_thread::start(&self.shared)?);
+        }
+        self.shared.with(|state| {
+            tracing::debug!(epoch = config.epoch(), "a configuration is in force");
+            state.config = Some(config);
+        });
+        Ok(())
+    }
+
+    fn cache_thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.cache_thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is complete is stored; then the thread of the cache ends.
+    fn end_cache_thread(&self) {
+        if let Some(thread) = self.cache_thread().take() {
+            self.shared.with(|state| state.results.close());
+            let _ = thread.join();
+        }
+    }
+
+    /// What the configuration makes of a call.
+    #[cold]
+    fn features(
+        &self,
+        config: &Arc<Snapshot>,
+        node: &'static NodeDesc,
+        args: &mut Args,
+        overrides: &mut Option<Box<Overrides>>,
+    ) -> Result<Box<Features>, Error> {
+        let mut verdict = None;
+        loop {
+            let bypass = match look_at(config, node, args, overrides, verdict)? {
+                Gate::Enter(features) => return Ok(features),
+                Gate::Ask(bypass) => bypass,
+            };
+            let call = Dispatch {
+                tag: overrides.as_ref().and_then(|over| over.tag.as_deref()),
+                data: bypass.data.as_deref(),
+                cache: config.cache.clone(),
+                args,
+                flow: self,
+            };
+            verdict = Some(bypass.condition.map_or(Ok(true), |condition| condition(&call))?);
+        }
     }
 
     /// The time is over: it began to pass when it had an end.
@@ -240,6 +301,8 @@ impl Host {
                 memory,
                 memory_used,
                 spilled,
+                served: state.results.served,
+                bypassed: state.results.bypassed,
             }
         })
     }
@@ -510,8 +573,15 @@ impl Endpoint for Host {
     ) -> Result<Name, Error> {
         self.check()?;
         let node = known(node)?;
-        let overrides = overrides.map(|over| Box::new(over.clone()));
+        let mut overrides = overrides.map(|over| Box::new(over.clone()));
         let mut state = self.shared.lock();
+        let mut features = None;
+        if let Some(config) = &state.config {
+            let config = Arc::clone(config);
+            drop(state); // a condition is the user's own code
+            features = Some(self.features(&config, node, args, &mut overrides)?);
+            state = self.shared.lock();
+        }
         if let Some(why) = &state.closed {
             return Err(Error::Closed(why.clone()));
         }
@@ -525,7 +595,7 @@ impl Endpoint for Host {
             Some(id) => Some((state.actors.find(id)?, caller())),
             None => None,
         };
-        let new = NewTask { node, args, overrides, parent: None, actor, makes: None };
+        let new = NewTask { node, args, overrides, parent: None, actor, makes: None, features };
         let entered = submit(&mut state, new).map(|index| state.objects.name(index));
         if entered.is_ok() && given.iter().all(|handle| handle.is_of(self)) {
             // The task holds them now.

@@ -10,6 +10,7 @@
 
 mod backend;
 mod build;
+mod cache_thread;
 mod cancel_threads;
 mod host;
 mod live;

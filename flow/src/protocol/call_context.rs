@@ -105,6 +105,24 @@ impl<'f> CallContext<'f> {
         Ok(())
     }
 
+    /// Encodes the value that a file says: a text or bytes as they are, anything else from JSON.
+    pub fn complete_data<T: Value>(&mut self, bytes: &[u8]) -> Result<(), Raised> {
+        let wrong = |why: String| {
+            let ty = std::any::type_name::<T>();
+            Raised(Cause::Codec(format!("the data file is no `{ty}`: {why}")))
+        };
+        let of = typeid::of::<T>();
+        if of == typeid::of::<Vec<u8>>() {
+            return self.complete(&bytes.to_vec());
+        }
+        if of == typeid::of::<String>() {
+            let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+            return self.complete(&text.to_owned());
+        }
+        let value = serde_json::from_slice::<T>(bytes);
+        self.complete(&value.map_err(|error| wrong(format!("as JSON, {error}")))?)
+    }
+
     /// Encodes why there is no value.
     pub(crate) fn fail(&mut self, cause: &Cause) {
         let Some(out) = &mut self.out else { return };

@@ -78,6 +78,18 @@ pub enum Error {
         /// What holds the memory, and what to do.
         why: String,
     },
+    /// A configuration is not one.
+    #[error("{file}:{line}:{column}: {why}")]
+    Config {
+        /// Its file, or `configuration` for a text.
+        file: String,
+        /// Where it is wrong: the line, from 1.
+        line: usize,
+        /// And the column, from 1.
+        column: usize,
+        /// What is wrong, and what was expected.
+        why: String,
+    },
     /// Waiting would never end.
     #[error("waiting would never end: {0}")]
     Deadlock(String),

@@ -20,6 +20,10 @@ pub struct FlowStats {
     pub memory_used: u64,
     /// Bytes of values in the spill file.
     pub spilled: u64,
+    /// Calls whose result came from the cache.
+    pub served: u64,
+    /// Calls that were bypassed.
+    pub bypassed: u64,
 }
 
 /// A task that is not complete, as it is now.

@@ -2,6 +2,7 @@
 //! fork.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -50,12 +51,25 @@ pub struct NodeDesc {
     pub run: fn(&mut CallContext<'_>) -> Result<(), Raised>,
     /// Decodes the arguments.
     pub check: fn(&RawArgs<'_>) -> Result<(), BadArgument>,
+    /// Encodes the value that a file says, in place of a run.
+    pub read_data: fn(&mut CallContext<'_>, &[u8]) -> Result<(), Raised>,
+}
+
+impl fmt::Debug for NodeDesc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 impl NodeDesc {
     /// What calls of it are told apart by in messages: its name and those of its parameters.
     pub(crate) fn signature(&self) -> (&'static str, &'static [&'static str]) {
         (self.name, self.params)
+    }
+
+    /// The last part of its name; a method keeps its type.
+    pub(crate) fn short_name(&self) -> &'static str {
+        short_name(self.name)
     }
 
     /// What is asked for by a call of this node with these options.
@@ -151,6 +165,24 @@ pub(crate) fn by_name(name: &str) -> Result<&'static NodeDesc, Error> {
     }
 }
 
+/// The last part of a full name.
+pub(crate) fn short_name(name: &str) -> &str {
+    let (front, last) = split_last(name).unwrap_or(("", name));
+    // A method keeps its type.
+    match split_last(front).map_or(front, |(_, kind)| kind) {
+        kind if kind.starts_with(char::is_uppercase) => {
+            &name[name.len() - last.len() - kind.len() - 2..]
+        }
+        _ => last,
+    }
+}
+
+/// What stands before and behind the last `::`. (One character is found much faster than two.)
+fn split_last(name: &str) -> Option<(&str, &str)> {
+    let (front, last) = name.rsplit_once(':')?;
+    Some((front.strip_suffix(':')?, last))
+}
+
 // ---- nodes of our own
 
 /// Puts encoded values behind each other, which makes them an encoded vector.
@@ -168,6 +200,7 @@ pub(crate) static GATHER: NodeDesc = NodeDesc {
     kind: Kind::Node,
     run: |call_context| call_context.complete_gathered(),
     check: |_| Ok(()),
+    read_data: |_, _| Ok(()),
 };
 
 /// A value as it was given.
@@ -185,4 +218,18 @@ pub(crate) static SAME: NodeDesc = NodeDesc {
     kind: Kind::Node,
     run: |call_context| call_context.complete_same(),
     check: |_| Ok(()),
+    read_data: |_, _| Ok(()),
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_keeps_its_type() {
+        assert_eq!(short_name("program::rooms::clean"), "clean");
+        assert_eq!(short_name("program::rooms::Room::clean"), "Room::clean");
+        assert_eq!(short_name("Room::clean"), "Room::clean");
+        assert_eq!(short_name("clean"), "clean");
+    }
+}

@@ -1,5 +1,6 @@
 //! What a call may say besides its arguments, and where it may run.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,8 @@ pub(crate) struct Overrides {
     pub(crate) display_name: Option<String>,
     pub(crate) wait_infeasible: bool,
     pub(crate) hooks: Hooks,
+    /// Files whose content counts as an argument.
+    pub(crate) inputs: Vec<PathBuf>,
     /// The first invalid option; reported when it is used.
     pub(crate) bad: Option<Error>,
 }
@@ -103,6 +106,17 @@ impl Overrides {
             self.complain(Error::Invalid("a deadline of 0 s leaves no time to run".to_owned()));
         }
         self.deadline = Some(deadline);
+    }
+
+    /// A file whose content counts: the one that the path means in this process.
+    pub(crate) fn input(&mut self, path: &Path) {
+        match std::path::absolute(path) {
+            Ok(path) => self.inputs.push(path),
+            Err(error) => {
+                let why = format!("invalid input \"{}\": {error}", path.display());
+                self.complain(Error::Invalid(why));
+            }
+        }
     }
 
     pub(crate) fn complain(&mut self, why: Error) {

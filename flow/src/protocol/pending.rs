@@ -51,6 +51,8 @@ pub enum Pending {
         /// What it does.
         why: String,
     },
+    /// Its result is looked for in the cache.
+    Cache,
     /// It is tried again in a moment.
     Retry {
         /// Attempts so far.
@@ -69,6 +71,7 @@ impl fmt::Display for Pending {
             Self::Infeasible { why } => write!(f, "can never run: {why}"),
             Self::NoProcess { limit } => write!(f, "all {limit} processes are taken"),
             Self::Memory => f.write_str("waits for memory"),
+            Self::Cache => f.write_str("is looked for in the cache"),
             Self::Actor { why } => f.write_str(why),
             Self::Retry { attempts } => write!(f, "is tried again after {attempts} attempts"),
         }

@@ -1,5 +1,6 @@
 //! Requests of a worker to the host, and the host's responses.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub(crate) enum Request {
         args: Args,
         overrides: Option<Box<Overrides>>,
         actor: Option<u64>,
+        /// What the condition says that was asked for this call.
+        verdict: Option<bool>,
     },
     /// Makes an actor.
     Spawn {
@@ -101,11 +104,24 @@ pub(crate) enum Response {
     Done,
     Task(Name),
     Actor(u64),
+    /// Whether a call is bypassed is up to this condition, at an address of the program.
+    Condition {
+        address: u64,
+        data: Option<PathBuf>,
+        /// The directory and the budget.
+        cache: Option<(PathBuf, u64)>,
+    },
     Settled(Vec<bool>),
     Values(Vec<WireValue>),
     TimedOut,
-    Room { address: u64, len: u64 },
-    Block { id: u64, address: u64 },
+    Room {
+        address: u64,
+        len: u64,
+    },
+    Block {
+        id: u64,
+        address: u64,
+    },
     Reports(Vec<CancelReport>),
     Pending(Pending),
     About(About),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,8 @@ use mailring_process::futex;
 use mailring_process::wait::{WaitStrategy, park};
 use mailring_process::wakeup::notify;
 
+use crate::cache::store::{Cache, Place};
+use crate::config::call::{Condition, Dispatch};
 use crate::protocol::args::Args;
 use crate::protocol::call_context::ResultSink;
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
@@ -234,10 +237,10 @@ impl DriverConnection {
 
     /// Sends what has no answer.
     pub(super) fn say(&self, what: Request) {
-        self.send(0, what);
+        self.send(0, &what);
     }
 
-    fn send(&self, number: u64, what: Request) {
+    fn send(&self, number: u64, what: &Request) {
         let Ok(message) = wire::encode(&Numbered { number, what }) else { return };
         let _sending = lock(&self.sending);
         let requests = self.memory.requests(self.place);
@@ -251,6 +254,10 @@ impl DriverConnection {
     }
 
     fn request(&self, what: Request) -> Result<Response, Error> {
+        self.ask(&what)
+    }
+
+    fn ask(&self, what: &Request) -> Result<Response, Error> {
         let number = self.number.fetch_add(1, Relaxed) + 1;
         self.send(number, what);
         self.tell(true);
@@ -318,8 +325,30 @@ impl DriverConnection {
 
     // ---- what handles and bodies need -------------------------------------------------------
 
-    fn request_checked(&self, request: Request) -> Result<Response, Error> {
-        let encoded = wire::encode(&request).map_err(Error::Invalid)?;
+    /// Whether a call is bypassed is up to a condition.
+    #[cold]
+    fn submit_if(
+        &self,
+        request: Request,
+        address: u64,
+        data: Option<&Path>,
+        cache: Option<&Place>,
+    ) -> Result<Response, Error> {
+        let Request::Submit { node, args, overrides, actor, .. } = request else {
+            return Err(Error::Invalid("a condition for what is no call".to_owned()));
+        };
+        let tag = overrides.as_ref().and_then(|over| over.tag.as_deref());
+        let cache = cache.map(Cache::of);
+        let call = Dispatch { tag, data, cache, args: &args, flow: self };
+        // SAFETY: the driver has this function from the configuration, and this process was forked
+        // from it: the program's code lies at the same addresses.
+        let condition = unsafe { std::mem::transmute::<usize, Condition>(address as usize) };
+        let verdict = Some(condition(&call)?);
+        self.request_checked(&Request::Submit { node, args, overrides, actor, verdict })
+    }
+
+    fn request_checked(&self, request: &Request) -> Result<Response, Error> {
+        let encoded = wire::encode(request).map_err(Error::Invalid)?;
         let longest = self.memory.requests(self.place).longest() - 64;
         if encoded.len() > longest {
             return Err(Error::Invalid(format!(
@@ -327,7 +356,7 @@ impl DriverConnection {
                 encoded.len()
             )));
         }
-        self.request(request)
+        self.ask(request)
     }
 
     pub(super) fn about(&self, task: u64) -> Result<About, Error> {
@@ -477,7 +506,12 @@ impl Endpoint for DriverConnection {
     ) -> Result<Name, Error> {
         let overrides = overrides.map(|over| Box::new(over.clone()));
         let args = std::mem::take(args);
-        match self.request_checked(Request::Submit { node, args, overrides, actor })? {
+        let request = Request::Submit { node, args, overrides, actor, verdict: None };
+        let mut response = self.request_checked(&request)?;
+        if let Response::Condition { address, data, cache } = response {
+            response = self.submit_if(request, address, data.as_deref(), cache.as_ref())?;
+        }
+        match response {
             Response::Task(name) => {
                 self.counted(name.id);
                 Ok(name)
@@ -498,7 +532,7 @@ impl Endpoint for DriverConnection {
         max_restarts: Option<i32>,
     ) -> Result<u64, Error> {
         let (args, overrides) = (std::mem::take(args), Box::new(overrides.clone()));
-        match self.request_checked(Request::Spawn { node, args, overrides, max_restarts })? {
+        match self.request_checked(&Request::Spawn { node, args, overrides, max_restarts })? {
             Response::Actor(id) => Ok(id),
             other => Self::unexpected(&other),
         }
@@ -542,7 +576,7 @@ impl Endpoint for DriverConnection {
             )));
         }
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match self.request_checked(Request::Wait { ids: ids.to_vec(), need, timeout })? {
+        match self.request_checked(&Request::Wait { ids: ids.to_vec(), need, timeout })? {
             Response::Settled(ready) => Ok(ready),
             other => Self::unexpected(&other),
         }

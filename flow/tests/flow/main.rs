@@ -1,6 +1,8 @@
 //! Flows: calls, refs, options, values, waits; what a task knows of itself and prints; random flows.
 
 mod bookkeeping;
+mod bypass;
+mod cache;
 mod chain;
 mod fairness;
 mod foreign_refs;
@@ -140,6 +142,29 @@ testkit::tests! {
         actors_and_calls_of_bodies, runs_are_appended, long_calls_stand_there_while_they_run,
         many_calls_and_none_is_lost, in_process,
     }
+    "flow::cache" in cache {
+        a_result_is_stored_when_its_task_completes, only_what_the_file_says_is_stored,
+        values_of_all_sizes_come_back, any_tag_will_do, what_names_refs_is_not_stored,
+        a_cached_ref_is_a_ref_like_any_other, a_store_that_fails_is_not_the_calls_failure,
+        a_directory_that_is_read_only, a_full_disk, what_is_served_has_the_same_arguments,
+        an_entry_with_a_tag_is_served_to_its_own_call_alone, refs_count_by_their_values,
+        a_value_that_is_in_memory_is_served_from_there, calls_of_bodies_are_stored_and_served,
+        a_receiver_counts, files_count_by_their_content,
+        a_file_that_changes_meanwhile_spoils_nothing, a_call_that_is_looked_for_can_be_cancelled,
+        a_driver_that_is_killed_leaves_whole_entries,
+    }
+    "flow::bypass" in bypass {
+        a_provider_runs_in_place_of_the_function, it_is_scheduled_like_the_function,
+        a_data_file_gives_the_value, tags_decide_and_conditions_after_them,
+        errors_come_where_they_happen,
+        a_qualified_name_goes_before_a_bare_one_for_each_setting,
+        calls_of_bodies_have_the_configuration_of_their_call,
+        a_body_that_runs_keeps_the_configuration_of_its_call,
+        methods_of_actors_run_and_what_they_call_may_not, cold_and_then_warm,
+        what_a_provider_says_is_stored_but_never_served, a_file_that_is_wrong_says_where,
+        threads_in_place_of_processes,
+    }
+    "role" in cache { cache_writer }
     "role" in output { host_with_prefixes, host_that_captures, host_with_much_output }
     "flow_random" in random {
         random_flows_agree_with_a_sequential_run, soak_random_flows, they_do_while_workers_die,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::objects::Objects;
-use super::tasks::{Index, Phase, short_name};
+use super::tasks::{Index, Phase};
 use crate::protocol::args::Args;
 use crate::protocol::error::Error;
 use crate::protocol::node::NodeDesc;
@@ -117,7 +117,7 @@ impl Actors {
 
     /// What an actor is called, for messages: by its constructor.
     pub(crate) fn name(&self, number: u32) -> &str {
-        self.list.get(number as usize).map_or("?", |actor| short_name(actor.node.name))
+        self.list.get(number as usize).map_or("?", |actor| actor.node.short_name())
     }
 
     /// Why it is no more.

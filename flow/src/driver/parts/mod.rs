@@ -9,6 +9,7 @@
 //! | [`processes`], [`waits`], [`responses`], [`unpark`] | processes, their cells, what their bodies wait for |
 //! | [`readiness`] | which tasks may start, and who may have memory |
 //! | [`actors`], [`cancels`], [`wait_sets`] | as they say |
+//! | [`features`], [`results`] | what a configuration makes of a task; results on their way to and from the cache |
 //! | [`deadlock_graph`] | deadlock detection on a plain graph |
 //! | [`effects`] | what a step has found out for others |
 //! | [`recorder`] | what is noted for the profile |
@@ -23,6 +24,7 @@ pub(crate) mod claims;
 pub(crate) mod classes;
 pub(crate) mod deadlock_graph;
 pub(crate) mod effects;
+pub(crate) mod features;
 pub(crate) mod nodes;
 pub(crate) mod objects;
 pub(crate) mod processes;
@@ -31,6 +33,7 @@ pub(crate) mod ranks;
 pub(crate) mod readiness;
 pub(crate) mod recorder;
 pub(crate) mod responses;
+pub(crate) mod results;
 pub(crate) mod scheduler;
 pub(crate) mod state;
 pub(crate) mod store;

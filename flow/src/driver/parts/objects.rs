@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::effects::Effects;
+use super::features::{Features, Known, Lookup};
 use super::quantities::ClassId;
 use super::ranks::{Key, Lane, OrderKey, Rank};
 use super::store::{BlockId, Store};
@@ -464,7 +465,7 @@ impl Objects {
         class: ClassId,
         max_retries: i32,
     ) -> Entered {
-        let NewTask { node, args, overrides, parent, actor, makes } = new;
+        let NewTask { node, args, overrides, parent, actor, makes, features } = new;
         self.number += 1;
         let index = self.add(self.number, Value::Pending);
         self.hold(index); // the task's own
@@ -506,6 +507,7 @@ impl Objects {
         task.caller = if parent.is_some() { Caller::Body } else { Caller::Driver };
         task.parent = parent.map(|parent| self.id(parent));
         (task.actor, task.makes, task.noted) = (actor, makes, Noted::Nothing);
+        task.features = features;
         self.eager += usize::from(task.is_eager());
         let object = self.at_mut(index);
         (object.rank, object.node) = (rank, Some(node.name));
@@ -520,6 +522,7 @@ impl Objects {
     fn keep_spare(&mut self, mut task: Box<Task>) {
         if self.spares.len() < SPARES && task.args.clear() {
             task.overrides = None;
+            task.features = None;
             self.spares.push(task);
         }
     }
@@ -577,6 +580,27 @@ impl Objects {
             task.phase = Phase::Waiting;
             self.unposted += 1;
         }
+    }
+
+    /// Its result is looked for.
+    pub(crate) fn set_finding(&mut self, index: Index) {
+        if let Some(task) = self.task_mut(index) {
+            task.phase = Phase::Finding;
+        }
+    }
+
+    /// Its result was looked for and is not there; or nobody could say, or it is not to be kept.
+    pub(crate) fn set_found(&mut self, index: Index, known: Option<Known>) {
+        let Some(task) = self.task_mut(index) else { return };
+        task.phase = Phase::Waiting;
+        if let Some(store) = task.features.as_mut().and_then(|features| features.store.as_mut()) {
+            store.lookup = known.map_or(Lookup::Never, Lookup::Missed);
+        }
+    }
+
+    /// What a configuration made of it matters no longer.
+    pub(crate) fn take_features(&mut self, index: Index) -> Option<Features> {
+        self.task_mut(index)?.features.take().map(|features| *features)
     }
 
     /// Nothing of it is tried again.
@@ -850,7 +874,8 @@ mod tests {
             let list = needs.iter().map(|&need| Arg::Ref(self.objects.id(need))).collect();
             let args = &mut Args::from(Parts { list, ..Parts::default() });
             let (node, overrides) = (&NODES[0], None);
-            let new = NewTask { node, args, overrides, parent, actor: None, makes: None };
+            let (actor, makes, features) = (None, None, None);
+            let new = NewTask { node, args, overrides, parent, actor, makes, features };
             self.objects.enter(new, needs.iter().copied().collect(), 0, 0).index
         }
 

@@ -956,7 +956,8 @@ mod tests {
 
         fn task(&mut self, class: ClassId) -> Index {
             let (node, args, overrides) = (&NODES[0], &mut Args::default(), None);
-            let new = NewTask { node, args, overrides, parent: None, actor: None, makes: None };
+            let (parent, actor, makes, features) = (None, None, None, None);
+            let new = NewTask { node, args, overrides, parent, actor, makes, features };
             self.objects.enter(new, Default::default(), class, 0).index
         }
 

@@ -15,11 +15,13 @@ use super::processes::Processes;
 use super::readiness::Readiness;
 use super::recorder::Recorder;
 use super::responses::Responses;
+use super::results::Results;
 use super::scheduler::{Scheduler, Used};
 use super::store::Store;
 use super::wait_sets::WaitSets;
 use super::waits::Watch;
 use super::weights::Weights;
+use crate::config::snapshot::Snapshot;
 use crate::protocol::memory::Memory;
 use crate::protocol::output::OutputReceiver;
 
@@ -41,6 +43,10 @@ pub(crate) struct State {
     pub(crate) actors: Actors,
     pub(crate) wait_sets: WaitSets,
     pub(crate) cancels: Cancels,
+    /// What the cache is to do, and has done.
+    pub(crate) results: Results,
+    /// The configuration that is in force for calls of the driver.
+    pub(crate) config: Option<Arc<Snapshot>>,
     /// When waits are looked at for deadlocks.
     pub(crate) watch: Watch,
     /// What steps have found out for others.
@@ -75,6 +81,8 @@ impl State {
             actors: Actors::default(),
             wait_sets: WaitSets::default(),
             cancels: Cancels::default(),
+            results: Results::default(),
+            config: None,
             watch: Watch::default(),
             effects: Effects::default(),
             unread: 0,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::features::{Features, Lookup, StoreAs};
 use super::quantities::ClassId;
 use super::ranks::Lane;
 use crate::protocol::args::Args;
@@ -28,6 +29,8 @@ pub(crate) enum Phase {
     Posted { place: u16, seq: u64 },
     /// For its next attempt.
     Backoff,
+    /// For the cache, in which its result is looked for.
+    Finding,
 }
 
 /// For whom a task runs, besides those who hold its object.
@@ -75,6 +78,8 @@ pub(crate) struct Task {
     pub(crate) makes: Option<u32>,
     /// What the profile was told of it.
     pub(crate) noted: Noted,
+    /// What a configuration makes of it.
+    pub(crate) features: Option<Box<Features>>,
 }
 
 /// What the profile was told of a task that has not begun.
@@ -110,7 +115,22 @@ impl Task {
             actor: None,
             makes: None,
             noted: Noted::Nothing,
+            features: None,
         }
+    }
+
+    /// What runs on the worker.
+    #[inline]
+    pub(crate) fn function(&self) -> &'static NodeDesc {
+        self.features.as_ref().and_then(|features| features.provider).unwrap_or(self.node)
+    }
+
+    /// Whether its result has to be looked for before it is placed.
+    #[inline]
+    pub(crate) fn is_to_be_found(&self) -> bool {
+        self.features.as_ref().is_some_and(|features| {
+            matches!(&features.store, Some(StoreAs { lookup: Lookup::Due { .. }, .. }))
+        })
     }
 
     /// The objects that it takes values from.
@@ -169,7 +189,7 @@ impl Task {
     /// Its name, for people.
     pub(crate) fn name(&self) -> &str {
         let given = self.overrides.as_ref().and_then(|over| over.display_name.as_deref());
-        given.unwrap_or_else(|| short_name(self.node.name))
+        given.unwrap_or_else(|| self.node.short_name())
     }
 
     /// One attempt more counts.
@@ -189,35 +209,5 @@ pub(crate) struct NewTask<'a> {
     pub(crate) parent: Option<Index>,
     pub(crate) actor: Option<(u32, u64)>,
     pub(crate) makes: Option<u32>,
-}
-
-/// The last part of a full name.
-pub(crate) fn short_name(name: &str) -> &str {
-    let (front, last) = split_last(name).unwrap_or(("", name));
-    // A method keeps its type.
-    match split_last(front).map_or(front, |(_, kind)| kind) {
-        kind if kind.starts_with(char::is_uppercase) => {
-            &name[name.len() - last.len() - kind.len() - 2..]
-        }
-        _ => last,
-    }
-}
-
-/// What stands before and behind the last `::`. (One character is found much faster than two.)
-fn split_last(name: &str) -> Option<(&str, &str)> {
-    let (front, last) = name.rsplit_once(':')?;
-    Some((front.strip_suffix(':')?, last))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_method_keeps_its_type() {
-        assert_eq!(short_name("program::rooms::clean"), "clean");
-        assert_eq!(short_name("program::rooms::Room::clean"), "Room::clean");
-        assert_eq!(short_name("Room::clean"), "Room::clean");
-        assert_eq!(short_name("clean"), "clean");
-    }
+    pub(crate) features: Option<Box<Features>>,
 }

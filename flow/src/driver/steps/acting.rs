@@ -7,6 +7,7 @@ use super::serving::{actor_dies, serve_actor};
 use super::settling::fail;
 use super::submitting::submit;
 use crate::driver::parts::actors::{Actors, Life};
+use crate::driver::parts::features::Features;
 use crate::driver::parts::objects::Value;
 use crate::driver::parts::processes::Doom;
 use crate::driver::parts::state::State;
@@ -48,7 +49,9 @@ fn make_actor(state: &mut State, number: u32) -> Result<(), Error> {
     let mut overrides = actor.overrides.clone();
     overrides.max_retries = Some(actor.restarts_left); // each of them is counted below
     let overrides = Some(overrides);
-    let new = NewTask { node, args, overrides, parent: None, actor: None, makes: Some(number) };
+    let features = state.config.clone().map(Features::of);
+    let (parent, actor, makes) = (None, None, Some(number));
+    let new = NewTask { node, args, overrides, parent, actor, makes, features };
     let index = submit(state, new)?;
     state.actors.set_making(number, Some(index));
     check_maker(state, number);

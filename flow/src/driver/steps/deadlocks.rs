@@ -245,6 +245,7 @@ fn node_of(state: &State, picture: &mut Picture, index: Index) -> Node {
             let before = actor_runs(state, actor).into_iter().chain(before);
             node.after.extend(before.map(|index| picture.node(index)));
         }
+        Phase::Finding => {} // the disk answers
         Phase::Backoff | Phase::Queued | Phase::Waiting => {
             node.wants = claim_of(state, picture, task.class);
         }

@@ -3,7 +3,8 @@
 use super::acting::maker_settled;
 use super::answering::look_at_wait;
 use super::cancelling::end_unwanted;
-use super::placing::{enqueue, schedule};
+use super::finding;
+use super::placing::schedule;
 use super::recording;
 use super::serving::serve_actor;
 use crate::driver::parts::state::State;
@@ -47,7 +48,7 @@ fn start(state: &mut State, id: u64) {
             serve_actor(state, actor);
             recording::at_actor(state, index);
         }
-        (None, Phase::Waiting | Phase::Backoff) => enqueue(state, index),
+        (None, Phase::Waiting | Phase::Backoff) => finding::start(state, index),
         _ => {}
     }
 }

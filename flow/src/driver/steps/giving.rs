@@ -18,9 +18,10 @@ use crate::driver::parts::objects::Objects;
 use crate::driver::parts::processes::{Process, Processes};
 use crate::driver::parts::ranks::OrderKey;
 use crate::driver::parts::state::State;
-use crate::driver::parts::store::NoRoom;
-use crate::driver::parts::tasks::{Index, short_name};
+use crate::driver::parts::store::{BlockId, NoRoom};
+use crate::driver::parts::tasks::Index;
 use crate::protocol::error::Error;
+use crate::protocol::node::short_name;
 use crate::protocol::value::OWN_PAGES;
 use crate::protocol::wire::Response;
 
@@ -66,7 +67,7 @@ pub(crate) fn give_memory(state: &mut State, place: u16, request: u64, bytes: u6
 #[inline]
 pub(crate) fn note_result(state: &mut State, index: Index, bytes: u64) {
     if let Some(task) = state.objects.task(index) {
-        state.nodes.note_result(task.node, bytes);
+        state.nodes.note_result(task.function(), bytes);
     }
 }
 
@@ -145,6 +146,14 @@ pub(crate) fn leaves_enough(state: &mut State, bytes: u64, who: Option<(OrderKey
     }
     track_order(state, true);
     state.readiness().leaves_enough(bytes, who)
+}
+
+/// Room for a result from the disk, and its address; none while memory is scarce: whoever wants the
+/// result computes it again, in turn.
+pub(crate) fn room_for_result(state: &mut State, bytes: u64) -> Option<(BlockId, u64)> {
+    let main = leaves_enough(state, bytes, None);
+    let block = state.store.take(bytes, main).ok()?;
+    Some((block, state.store.place(block).0))
 }
 
 /// Memory is scarce from now on, or not any more.

@@ -6,6 +6,7 @@
 //! | file | step |
 //! | --- | --- |
 //! | [`recording`] | what the others do is noted, for the profile |
+//! | [`storing`] | a result is held for the cache |
 //! | [`settling`] | an object becomes complete, and with a failure all that needs it |
 //! | [`posting`] | a task's descriptor is written into a cell, and given to its worker |
 //! | [`recalling`] | posted tasks are taken back, and run again; processes are ended |
@@ -29,6 +30,7 @@ pub(crate) mod completions;
 pub(crate) mod deadlocks;
 pub(crate) mod deaths;
 pub(crate) mod enlarging;
+pub(crate) mod finding;
 pub(crate) mod follow_up;
 pub(crate) mod giving;
 pub(crate) mod pending;
@@ -40,4 +42,5 @@ pub(crate) mod requests;
 pub(crate) mod serving;
 pub(crate) mod settling;
 pub(crate) mod starts;
+pub(crate) mod storing;
 pub(crate) mod submitting;

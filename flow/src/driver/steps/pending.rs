@@ -28,6 +28,7 @@ pub(crate) fn pending(state: &State, index: Index) -> Pending {
                 None => Pending::AtWorker { worker: "its worker".to_owned() },
             }
         }
+        Phase::Finding => Pending::Cache,
         Phase::AtActor => {
             let why = task.actor.map_or_else(String::new, |(actor, _)| actor_state(state, actor));
             Pending::Actor { why }

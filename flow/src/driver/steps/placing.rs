@@ -156,7 +156,7 @@ fn place(state: &mut State, class: ClassId, index: Index) -> bool {
 fn place_behind(state: &mut State, class: ClassId, index: Index) -> bool {
     let State { objects, processes, scheduler, nodes, .. } = state;
     let Some(task) = objects.task(index) else { return false };
-    if !nodes.is_short(task.node) || task.timed() {
+    if !nodes.is_short(task.function()) || task.timed() {
         return false;
     }
     let able = processes.busy_ones().filter(|(_, process)| {
@@ -193,7 +193,12 @@ fn is_ended(state: &mut State, index: Index, written: Written) -> bool {
 pub(crate) fn post_behind_its_producer(state: &mut State, index: Index) {
     let State { objects, processes, scheduler, nodes, .. } = state;
     let Some(task) = objects.task(index) else { return };
-    if task.timed() || task.makes.is_some() || task.actor.is_some() || !nodes.is_short(task.node) {
+    if task.timed()
+        || task.makes.is_some()
+        || task.actor.is_some()
+        || !nodes.is_short(task.function())
+        || task.is_to_be_found()
+    {
         return;
     }
     let Some(place) = place_of_producers(task, objects) else { return };

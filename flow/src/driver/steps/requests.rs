@@ -1,5 +1,6 @@
 //! Requests of workers while their bodies run.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,10 @@ use super::placing::{await_all, schedule};
 use super::recalling::{protocol_violation, recall_all};
 use super::recording::said;
 use super::submitting::submit;
+use crate::cache::store::Cache;
+use crate::config::snapshot::BypassPlan;
 use crate::driver::parts::cancels::CancelRequest;
+use crate::driver::parts::features::{Gate, look_at};
 use crate::driver::parts::objects::Waiter;
 use crate::driver::parts::state::State;
 use crate::driver::parts::tasks::{Index, NewTask};
@@ -55,8 +59,8 @@ fn handle_request(state: &mut State, place: u16, number: u64, request: Request) 
         return respond(state, place, number, Err(abandoned()));
     }
     let response = match request {
-        Request::Submit { node, args, overrides, actor } => {
-            submit_for(state, place, node, args, overrides, actor)
+        Request::Submit { node, args, overrides, actor, verdict } => {
+            submit_for(state, place, node, args, overrides, actor, verdict)
         }
         Request::Spawn { node, args, overrides, max_restarts } => {
             let node = by_number(node).ok_or_else(unknown_node);
@@ -154,8 +158,9 @@ fn submit_for(
     place: u16,
     node: u32,
     mut args: Args,
-    overrides: Option<Box<Overrides>>,
+    mut overrides: Option<Box<Overrides>>,
     actor: Option<u64>,
+    verdict: Option<bool>,
 ) -> Result<Response, Error> {
     let node = by_number(node).ok_or_else(unknown_node)?;
     args.check()?;
@@ -163,11 +168,27 @@ fn submit_for(
     let parent = state.processes.body_of(place);
     let actor = actor.map(|actor| (actor, 1 << 32 | u64::from(place)));
     let args = &mut args;
-    let new = NewTask { node, args, overrides, parent, actor, makes: None };
+    // As for the call that this body is: a configuration that came later is for later calls.
+    let above = parent.and_then(|parent| state.objects.task(parent)?.features.as_ref());
+    let features = match above.map(|above| Arc::clone(&above.config)) {
+        None => None,
+        Some(config) => match look_at(&config, node, args, &mut overrides, verdict)? {
+            Gate::Enter(features) => Some(features),
+            Gate::Ask(bypass) => return Ok(condition_of(bypass, config.cache.as_ref())),
+        },
+    };
+    let new = NewTask { node, args, overrides, parent, actor, makes: None, features };
     let index = submit(state, new)?;
     // The caller's hold is the process's own.
     state.processes.keep(place, index);
     Ok(Response::Task(state.objects.name(index)))
+}
+
+/// The caller is to ask this condition, and to call again.
+#[cold]
+fn condition_of(bypass: &BypassPlan, cache: Option<&Cache>) -> Response {
+    let address = bypass.condition.map_or(0, |condition| condition as usize as u64);
+    Response::Condition { address, data: bypass.data.clone(), cache: cache.map(Cache::place) }
 }
 
 fn begin_wait(
@@ -205,7 +226,7 @@ fn begin_wait(
     state.processes.add_wait(place, wait);
     if let Some(body) = state.processes.body_of(place) {
         if let Some(task) = state.objects.task(body) {
-            state.nodes.note_wait(task.node);
+            state.nodes.note_wait(task.function());
         }
         let depth = state.objects.at(body).rank.depth.saturating_add(1);
         await_all(state, &awaited, depth);

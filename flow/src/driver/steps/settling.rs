@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::recording;
+use super::storing::store_result;
 use crate::driver::parts::objects::Value;
 use crate::driver::parts::state::State;
 use crate::driver::parts::tasks::Index;
@@ -56,6 +57,9 @@ pub(crate) fn fail_with_root(state: &mut State, index: Index, root: &TaskError) 
 pub(crate) fn settle(state: &mut State, index: Index, value: Value, children: Vec<Index>) {
     if let Value::Failed(error) = &value {
         recording::failed(state, index, error);
+    }
+    if state.objects.task(index).is_some_and(|task| task.features.is_some()) {
+        store_result(state, index, &value, !children.is_empty());
     }
     let State { objects, store, effects, .. } = state;
     objects.complete(index, value, children, store, effects);

@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::placing::{enqueue, post_behind_its_producer};
+use super::finding::start;
+use super::placing::post_behind_its_producer;
 use super::recording;
 use super::serving::{queue_at_actor, serve_actor};
 use super::settling::fail_with_root;
@@ -24,6 +25,8 @@ pub(crate) fn submit(state: &mut State, new: NewTask<'_>) -> Result<Index, Error
     }
     // From here on nothing fails.
     let actor = new.actor;
+    let bypassed = new.features.as_ref().is_some_and(|features| features.provider.is_some());
+    state.results.bypassed += u64::from(bypassed);
     let entered = state.objects.enter(new, held, class, max_retries);
     let Entered { index, is_ready, failed } = entered;
     if state.objects.order().is_some()
@@ -42,7 +45,7 @@ pub(crate) fn submit(state: &mut State, new: NewTask<'_>) -> Result<Index, Error
             serve_actor(state, number);
             recording::at_actor(state, index);
         }
-        (None, None) if is_ready => enqueue(state, index),
+        (None, None) if is_ready => start(state, index),
         (None, None) => post_behind_its_producer(state, index),
     }
     Ok(index)

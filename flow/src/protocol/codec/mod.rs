@@ -215,6 +215,15 @@ pub(crate) fn from_outside(item: &[u8]) -> Result<Vec<u8>, Fault> {
     Ok([item, &[tag::MESSAGE]].concat())
 }
 
+/// Whether a value names no refs, nor anything else of its flow: then it means the same anywhere.
+pub(crate) fn is_self_contained(value: &[u8]) -> bool {
+    match value.split_last() {
+        Some((&tag::MESSAGE, item)) => token::reading_foreign(|| read::look_through(item)).is_ok(),
+        Some(_) => true,
+        None => false,
+    }
+}
+
 /// Encoded values as one: that of a vector of them.
 pub(crate) struct Gathered<'a> {
     /// The head of each part, and what follows.
