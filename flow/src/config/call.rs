@@ -177,7 +177,7 @@ impl Bypassed {
 
 /// The provider of functions for which none is registered: the value is what the data file says.
 #[linkme::distributed_slice(NODES)]
-pub(super) static FILE: NodeDesc = NodeDesc {
+pub(crate) static FILE: NodeDesc = NodeDesc {
     name: "mailring::data_file",
     file: file!(),
     line: line!(),

@@ -238,6 +238,20 @@ impl Log {
                     .plain("call_id", self.call(call))
                     .raw("attempt", attempt);
             }
+            What::Bypassed { registered } => {
+                self.totals.bypassed += 1;
+                let provider = if registered { "registered" } else { "file" };
+                self.line(out, "bypassed", ts, call).plain("provider", provider);
+            }
+            What::Served => {
+                self.totals.served += 1;
+                let mut line = self.line(out, "served", ts, call);
+                line.plain("from", "cache");
+                let names = self.calls.get(&call).and_then(|known| known.names.as_ref());
+                line.optional("tag", names.and_then(|names| names.tag.as_deref()));
+                drop(line);
+                self.calls.remove(&call);
+            }
             What::Completed { attempt, body_ns, bytes_in, bytes_out, extra } => {
                 self.totals.completed += 1;
                 let mut line = self.line(out, "complete", ts, call);

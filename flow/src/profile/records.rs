@@ -63,6 +63,12 @@ pub(crate) enum What {
     Body {
         attempt: u32,
     },
+    /// A provider runs in its place: one that was registered, or that of data files.
+    Bypassed {
+        registered: bool,
+    },
+    /// Its value came from the cache.
+    Served,
     Completed {
         attempt: u32,
         /// How long the function took.

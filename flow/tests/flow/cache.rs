@@ -387,6 +387,7 @@ pub(crate) fn files_count_by_their_content() {
     let expect = |runs: usize, len: usize| {
         let call = length::options().inputs([&input]);
         assert_eq!(call.remote_blocking(&flow, &log, &input).unwrap(), len);
+        cache.flush(); // what changes before a result is stored is taken to have changed during the run
         assert_eq!(lines(&log).len(), runs);
     };
     expect(1, 0); // it does not exist
@@ -462,6 +463,42 @@ pub(crate) fn a_driver_that_is_killed_leaves_whole_entries() {
             assert_eq!(value.len(), 20_000);
         }
     }
+}
+
+#[node]
+fn seven(_call: mailring::flow::Bypassed, _n: u64) -> u64 {
+    7
+}
+
+pub(crate) fn a_profile_says_what_was_served_and_bypassed() {
+    let files = Files::new();
+    let cache = cache(&files);
+    let flow = configured("cache: {square: {serve: true}}", &cache);
+    call(&flow, "t", 3).get().unwrap();
+    let log = flow.start_collector(files.path("log")).unwrap();
+    assert_eq!(call(&flow, "t", 3).get().unwrap(), 9);
+    let yaml = "bypass: {'cache::other': true}";
+    let config = Config::parse(yaml).unwrap().provider(&other::NODE, &seven::NODE);
+    flow.configure(&config).unwrap();
+    assert_eq!(other::remote_blocking(&flow, 1).unwrap(), 7);
+    drop(flow);
+    let lines: Vec<serde_json::Value> = lines(log.to_str().unwrap())
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |func: &str| {
+        let own =
+            lines.iter().filter(|line| line["func"].as_str().is_some_and(|it| it.ends_with(func)));
+        own.map(|line| line["type"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("::square"), ["submitted", "served"]);
+    assert_eq!(of("::other"), ["submitted", "bypassed", "dispatch", "complete"]);
+    let line = |kind: &str| lines.iter().find(|line| line["type"] == kind).unwrap();
+    assert_eq!((&line("served")["from"], &line("served")["tag"]), (&"cache".into(), &"t".into()));
+    assert_eq!(line("bypassed")["provider"], "registered");
+    assert_eq!(line("dispatch")["display_name"], "BYPASS_other");
+    let totals = &line("run_end")["totals"];
+    assert_eq!((&totals["served"], &totals["bypassed"]), (&1.into(), &1.into()));
 }
 
 /// Stores without end.

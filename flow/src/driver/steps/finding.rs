@@ -7,6 +7,7 @@
 //! ```
 
 use super::placing::enqueue;
+use super::recording;
 use super::settling::settle;
 use crate::cache::file::CallKey;
 use crate::driver::parts::features::{Known, Lookup, Piece};
@@ -121,9 +122,8 @@ pub(crate) fn serve(state: &mut State, id: u64, value: Value, call: &CallKey) {
 
 fn complete(state: &mut State, index: Index, value: Value, call: &CallKey) {
     let id = state.objects.id(index);
-    let name = state.objects.name_of(index);
-    tracing::debug!(task = state.objects.at(index).number, name, "served from the cache");
     state.results.served += 1;
+    recording::served(state, index);
     drop(state.objects.take_features(index)); // it is stored already
     settle(state, index, value, Vec::new());
     let State { results, objects, .. } = state;

@@ -165,6 +165,23 @@ fn enter(state: &mut State, index: Index, is_ready: bool) {
     }
 }
 
+/// A provider runs in its place.
+#[inline]
+pub(crate) fn bypassed(state: &mut State, index: Index, registered: bool) {
+    if let Some(recorder) = &mut state.recorder {
+        let call = state.objects.at(index).number;
+        recorder.note(monotonic_ns(), call, What::Bypassed { registered });
+    }
+}
+
+/// Its value comes from the cache.
+#[inline]
+pub(crate) fn served(state: &mut State, index: Index) {
+    if let Some(recorder) = &mut state.recorder {
+        recorder.note(monotonic_ns(), state.objects.at(index).number, What::Served);
+    }
+}
+
 /// A task has all its inputs.
 #[inline]
 pub(crate) fn ready(state: &mut State, index: Index) {

@@ -7,6 +7,7 @@ use super::placing::post_behind_its_producer;
 use super::recording;
 use super::serving::{queue_at_actor, serve_actor};
 use super::settling::fail_with_root;
+use crate::config::call::FILE;
 use crate::driver::parts::objects::Entered;
 use crate::driver::parts::quantities::ClassId;
 use crate::driver::parts::state::State;
@@ -25,8 +26,7 @@ pub(crate) fn submit(state: &mut State, new: NewTask<'_>) -> Result<Index, Error
     }
     // From here on nothing fails.
     let actor = new.actor;
-    let bypassed = new.features.as_ref().is_some_and(|features| features.provider.is_some());
-    state.results.bypassed += u64::from(bypassed);
+    let provider = new.features.as_ref().and_then(|features| features.provider);
     let entered = state.objects.enter(new, held, class, max_retries);
     let Entered { index, is_ready, failed } = entered;
     if state.objects.order().is_some()
@@ -39,6 +39,10 @@ pub(crate) fn submit(state: &mut State, new: NewTask<'_>) -> Result<Index, Error
         queue_at_actor(state, number, caller, index);
     }
     recording::submitted(state, index, is_ready && failed.is_none());
+    if let Some(provider) = provider {
+        state.results.bypassed += 1;
+        recording::bypassed(state, index, !std::ptr::eq(provider, &raw const FILE));
+    }
     match (failed, actor) {
         (Some(error), _) => fail_with_root(state, index, &error),
         (None, Some((number, _))) => {
