@@ -29,20 +29,26 @@ pub(crate) struct Engine {
 
 impl Engine {
     fn build(workers: usize, wait: WaitStrategy) -> Counted<Self> {
-        Self::with_memory(workers, wait, 1 << 20)
+        Self::with_room(workers, wait, 1 << 20, 1 << 12)
     }
 
     /// With one worker, and much of each kind of memory.
     pub(crate) fn large() -> Counted<Self> {
-        Self::with_memory(1, WaitStrategy::Adaptive, 256 << 20)
+        Self::with_room(1, WaitStrategy::Adaptive, 256 << 20, 1 << 12)
     }
 
-    fn with_memory(workers: usize, wait: WaitStrategy, bytes: usize) -> Counted<Self> {
+    /// With one worker, and many tasks in flight.
+    pub(crate) fn wide() -> Counted<Self> {
+        Self::with_room(1, WaitStrategy::Adaptive, 1 << 20, 1 << 14)
+    }
+
+    fn with_room(workers: usize, wait: WaitStrategy, bytes: usize, window: usize) -> Counted<Self> {
         let stage = Stage::new()?;
         let mut builder = Executor::builder()
             .name("mailring-instructions")
             .workers(workers)
             .wait_strategy(wait)
+            .slot_window(window)
             .heap_bytes(bytes)
             .buffer_bytes(bytes);
         let mut register = |name: &str, does: fn(Stage)| {
@@ -95,12 +101,36 @@ impl Engine {
         before: impl FnOnce(&mut Orchestrator) -> Result<(), Error>,
         tasks: usize,
         last: impl Fn() -> TaskArgs,
+        submit: impl FnMut(&mut Orchestrator, usize) -> Result<(), Error>,
+    ) -> Counted<()> {
+        self.all_batches(before, |_| Ok(()), tasks, last, submit)
+    }
+
+    /// The same, with something in each batch that is not counted: before its tasks, while the worker
+    /// stays at the gate.
+    pub(crate) fn prepared_batches(
+        &self,
+        prepare: impl FnMut(&mut Orchestrator) -> Result<(), Error>,
+        tasks: usize,
+        last: impl Fn() -> TaskArgs,
+        submit: impl FnMut(&mut Orchestrator, usize) -> Result<(), Error>,
+    ) -> Counted<()> {
+        self.all_batches(|_| Ok(()), prepare, tasks, last, submit)
+    }
+
+    fn all_batches(
+        &self,
+        before: impl FnOnce(&mut Orchestrator) -> Result<(), Error>,
+        mut prepare: impl FnMut(&mut Orchestrator) -> Result<(), Error>,
+        tasks: usize,
+        last: impl Fn() -> TaskArgs,
         mut submit: impl FnMut(&mut Orchestrator, usize) -> Result<(), Error>,
     ) -> Counted<()> {
         self.exec.run(|orch| {
             before(orch)?;
             for _ in 0..BATCHES {
                 self.close(orch)?;
+                prepare(orch)?;
                 counted(|| (0..tasks).try_for_each(|task| submit(orch, task)))?;
                 batch_done();
                 let last = orch.submit(self.stop, last(), CallConfig::default())?;

@@ -1,13 +1,11 @@
 //! What may not grow with all that is held or was named: each pattern among few and among many.
 
-use mailring::Hazards;
-use mailring::abi::{CallConfig, ContinuousTensor, DataType, TaskArgs, TensorArgType};
-use mailring::graph::{Access, Dependencies, TensorMap};
+use mailring::abi::{CallConfig, ContinuousTensor, DataType, TaskArgs};
 use mailring::prelude::*;
 
 use crate::engine::Engine;
 use crate::rows::Counted;
-use crate::stage::{BATCHES, batch_done, counted};
+use crate::stage::BATCHES;
 
 /// A new buffer before each task, beside `HELD` others.
 pub(crate) fn buffers<const HELD: usize>(tasks: usize) -> Counted<()> {
@@ -82,26 +80,48 @@ pub(crate) fn matrix<const N: usize>(tasks: usize) -> Counted<()> {
     })
 }
 
-/// The map alone: each of `ALL` tensors in turns, in a window of 4,096 tasks.
-pub(crate) fn tensors<const ALL: u64>(tasks: usize) -> Counted<()> {
-    let mut map = TensorMap::new(Hazards::Strict);
-    let mut found = Dependencies::default();
-    let mut task = 0u64;
-    for _ in 0..BATCHES {
-        counted(|| {
-            for _ in 0..tasks {
-                let at = task % ALL * 64;
-                let mut access = [Access::new(at..at + 64, TensorArgType::InOut)];
-                found.clear();
-                map.lookup(&mut access, &mut found);
-                // Tasks leave by quarters of the window.
-                map.record(&access, task, task.saturating_sub(3072) & !1023);
-                task += 1;
-            }
-        });
-        batch_done();
-    }
-    Ok(())
+/// Each writes the next one of `ALL` tensors, of which `FIRST` have been written before.
+pub(crate) fn tensors<const ALL: usize, const FIRST: usize>(tasks: usize) -> Counted<()> {
+    let engine = Engine::large()?;
+    let data = engine.exec.buffer::<u64>(ALL)?;
+    let submit = |orch: &mut Orchestrator, at: usize| {
+        let args = TaskArgs::new().output(data.view(at % ALL, &[1])?);
+        orch.submit(engine.empty, args, CallConfig::default()).map(drop)
+    };
+    let before = |orch: &mut Orchestrator| (0..FIRST).try_for_each(|at| submit(orch, at));
+    let mut at = FIRST;
+    engine.batches_after(before, tasks, TaskArgs::new, |orch, _| {
+        at += 1;
+        submit(orch, at - 1)
+    })
+}
+
+/// Each reads all of what others will have written part by part: none of them has begun.
+pub(crate) fn live<const PARTS: usize>(tasks: usize) -> Counted<()> {
+    let engine = Engine::wide()?;
+    let data = engine.exec.buffer::<u64>(PARTS + 1)?;
+    let whole = data.view(0, &[PARTS as u32])?;
+    let write_all = |orch: &mut Orchestrator| {
+        (0..PARTS).try_for_each(|part| {
+            let args = TaskArgs::new().output(data.view(part, &[1])?);
+            orch.submit(engine.empty, args, CallConfig::default()).map(drop)
+        })
+    };
+    engine.prepared_batches(write_all, tasks, TaskArgs::new, |orch, task| {
+        let args = TaskArgs::new().input(whole).scalar(task as u64);
+        orch.submit(engine.empty, args, CallConfig::default()).map(drop)
+    })
+}
+
+/// Groups of one that are ready all at once.
+pub(crate) fn groups(tasks: usize) -> Counted<()> {
+    let engine = Engine::wide()?;
+    let data = engine.exec.buffer::<u64>(tasks)?;
+    let all = || TaskArgs::new().input(&data);
+    engine.batches(tasks, all, |orch, task| {
+        let members = vec![TaskArgs::new().output(data.view(task, &[1])?)];
+        orch.submit_group(engine.empty, members, CallConfig::default()).map(drop)
+    })
 }
 
 /// Allocated outputs in a scope that holds `HELD` others.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use clap::Parser;
-use rows::{ROWS, Row};
+use rows::{PAIRS, ROWS, Row};
 use table::{Counts, Table, Verdict};
 
 /// Counts the instructions of the hot paths under callgrind and compares them with a table.
@@ -108,6 +108,7 @@ fn compare(options: &Options) -> Result<bool, String> {
         table.update(row.name, counts);
         all.insert(row.name, counts);
     }
+    let grown = grown(&all);
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?;
         fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
@@ -115,7 +116,7 @@ fn compare(options: &Options) -> Result<bool, String> {
     if options.update {
         table.write(&options.table)?;
         println!("\n{} written", options.table.display());
-        return Ok(true);
+        return Ok(grown.is_empty());
     }
     let path = options.table.display();
     if !under.is_empty() {
@@ -132,7 +133,24 @@ fn compare(options: &Options) -> Result<bool, String> {
             over.join(", ")
         );
     }
-    Ok(over.is_empty())
+    Ok(over.is_empty() && grown.is_empty())
+}
+
+/// The rows that cost too much beside those that differ from them in nothing but how much there is.
+fn grown(all: &BTreeMap<&str, Counts>) -> Vec<&'static str> {
+    let mut grown = Vec::new();
+    for &(few, many, most) in PAIRS {
+        let (Some(few), Some(counts)) = (all.get(few), all.get(many)) else { continue };
+        let ratio = |few: u64, many: u64| many as f64 / few.max(1) as f64;
+        let submitter = ratio(few.submitter, counts.submitter);
+        let worker = few.worker.zip(counts.worker).map_or(0.0, |(few, many)| ratio(few, many));
+        let ratio = submitter.max(worker);
+        if ratio > most {
+            grown.push(many);
+            println!("\n{many}: {ratio:.2} times what it costs among few, and {most} is allowed");
+        }
+    }
+    grown
 }
 
 /// Runs a row under callgrind.

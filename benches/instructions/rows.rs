@@ -59,16 +59,29 @@ pub(crate) const ROWS: &[Row] = &[
     host(row("parts-4096", "each reads all of 4,096 parts", 1000, growth::parts::<4_096>)),
     host(row("matrix-16", "rows, tiles and cells of 16 by 16", 1000, growth::matrix::<16>)),
     host(row("matrix-256", "rows, tiles and cells of 256 by 256", 1000, growth::matrix::<256>)),
-    host(row(
-        "tensors-1e3",
-        "the map alone: 1,000 tensors in turns",
-        100_000,
-        growth::tensors::<1_000>,
-    )),
-    host(row("tensors-1e6", "a million tensors in turns", 100_000, growth::tensors::<1_000_000>)),
+    host(row("live-64", "each reads all of 64 parts to be written", 1000, growth::live::<64>)),
+    host(row("live-4096", "of 4,096 parts", 1000, growth::live::<4_096>)),
+    host(row("tensors-1e3", "1,000 tensors in turns", 1000, growth::tensors::<1_000, 1_000>)),
+    host(row("tensors-1e6", "each a new tensor", 1000, growth::tensors::<1_000_000, 100_000>)),
     host(row("outputs-1e3", "allocated outputs beside 1,000", 1000, growth::outputs::<1_000>)),
     host(row("outputs-1e5", "allocated outputs beside 100,000", 1000, growth::outputs::<100_000>)),
+    row("groups-10", "ten groups of one that are ready", 10, growth::groups),
+    row("groups-1e3", "1,000 groups of one", 1000, growth::groups),
     host(row("flow-call", "a call of a flow", 20, flow::call)),
     host(row("flow-get", "its value, and the end of its ref", 20, flow::get)),
     host(row("flow-chained", "a call that takes the ref of the one before", 320, flow::chained)),
+];
+
+/// Rows that differ in nothing but how much there is: few, many, and how many times as much a task may
+/// cost among many.
+pub(crate) const PAIRS: &[(&str, &str, f64)] = &[
+    ("buffers-1e3", "buffers-3e4", 1.5),
+    ("turns-64", "turns-4096", 1.5),
+    ("parts-64", "parts-4096", 1.5),
+    ("matrix-16", "matrix-256", 1.5),
+    // The parts are read by blocks of 256, and the first reader waits for each of them.
+    ("live-64", "live-4096", 2.5),
+    ("tensors-1e3", "tensors-1e6", 1.5),
+    ("outputs-1e3", "outputs-1e5", 1.5),
+    ("groups-10", "groups-1e3", 1.5),
 ];
