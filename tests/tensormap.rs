@@ -25,6 +25,7 @@ testkit::tests! {
         finished_tiles_join_when_they_are_read, tiles_join_up_to_what_is_alive,
         like_a_map_of_single_bytes_while_tasks_leave, tiles_of_a_failed_run_stay_apart,
         reads_of_many_finished_tiles_through_a_run, like_a_map_of_single_bytes_among_many,
+        like_a_map_of_single_bytes_with_many_joined, gates_of_parts_that_are_written_again,
         steps_of_a_task_do_not_grow,
     }
 }
@@ -638,12 +639,63 @@ fn like_a_map_of_single_bytes_while_tasks_leave() {
 /// Rows and cells of a matrix, all of it, and any part, while tasks leave and memory is given to
 /// others.
 fn like_a_map_of_single_bytes_among_many() {
+    among_many(None);
+}
+
+/// The same, with one task in the place of more than a few.
+fn like_a_map_of_single_bytes_with_many_joined() {
+    for few in [2, 20] {
+        among_many(Some(few));
+    }
+}
+
+/// Tasks that run nothing, and whom each waits for.
+#[derive(Default)]
+struct Joins(std::collections::BTreeMap<u64, Vec<Producer>>);
+
+impl Joins {
+    /// Has one wait for what a task with this access would have to wait for.
+    fn join(&mut self, map: &mut Map, access: (TensorArgType, u64, u64), few: usize) {
+        let (tag, from, to) = access;
+        let Map { map, next, tail } = map;
+        map.join_many(&[Access::new(from..to, tag)], *tail, few, &mut |producers| {
+            assert!(producers.len() > few);
+            assert!(producers.iter().all(|p| p.task < *next && p.task >= *tail), "{producers:?}");
+            self.0.insert(*next, producers.to_vec());
+            *next += 1;
+            Some(*next - 1)
+        });
+    }
+
+    /// The tasks themselves in the place of those that wait for them.
+    fn resolve(&self, found: &[(u64, bool)]) -> std::collections::BTreeMap<u64, bool> {
+        let mut all = std::collections::BTreeMap::<u64, bool>::new();
+        let (mut open, mut seen) = (found.to_vec(), std::collections::BTreeSet::new());
+        while let Some((task, data)) = open.pop() {
+            match self.0.get(&task) {
+                Some(joined) if seen.insert((task, data)) => {
+                    open.extend(joined.iter().map(|p| (p.task, data && p.data)));
+                }
+                Some(_) => {}
+                None => *all.entry(task).or_default() |= data,
+            }
+        }
+        all
+    }
+}
+
+fn among_many(joined: Option<usize>) {
+    let seeds = if joined.is_some() { 6 } else { 30 };
+    let mut joins_of_all = 0;
     const ROW: usize = 90;
     const ALL: usize = 40 * ROW;
-    for seed in 0..30 {
+    for seed in 0..seeds {
         let mut random = Random(seed);
         let mut bytes = vec![Byte::default(); ALL];
         let mut map = Map::strict();
+        let mut joins = Joins::default();
+        // Whom each task waits for.
+        let mut waits = std::collections::BTreeMap::<u64, Vec<u64>>::new();
         let lag = [20, 200, 1500][random.below(3)];
         for task in 0..1500u64 {
             if random.chance(5) {
@@ -669,6 +721,9 @@ fn like_a_map_of_single_bytes_among_many() {
                     continue;
                 }
             };
+            if let Some(few) = joined {
+                joins.join(&mut map, (tag, from as u64, to as u64), few);
+            }
             let task = map.next;
             let mut expected = std::collections::BTreeMap::<u64, bool>::new();
             for byte in &mut bytes[from..to] {
@@ -686,12 +741,55 @@ fn like_a_map_of_single_bytes_among_many() {
             }
             let tail = map.tail;
             expected.retain(|&task, _| task >= tail);
-            let mut found = map.task(&[(tag, from as u64, to as u64)]);
-            found.retain(|&(task, _)| task >= tail);
-            let expected: Vec<_> = expected.into_iter().collect();
+            let mut found = joins.resolve(&map.task(&[(tag, from as u64, to as u64)]));
+            found.retain(|&task, _| task >= tail);
+            // Readers before the writer of a byte, for whom that one waits, may be waited for again.
+            let more = |task: &u64, data: bool| !data && !expected.contains_key(task);
+            let oldest = found.iter().find(|&(task, &data)| more(task, data));
+            if joined.is_some()
+                && tag != Input
+                && let Some((&oldest, _)) = oldest
+            {
+                let mut behind: Vec<u64> = expected.keys().copied().collect();
+                let mut before = std::collections::BTreeSet::new();
+                while let Some(task) = behind.pop() {
+                    let own = waits.get(&task).into_iter().flatten().copied();
+                    behind.extend(own.filter(|&task| task >= oldest && before.insert(task)));
+                }
+                found.retain(|task, data| !more(task, *data) || !before.contains(task));
+            }
+            if joined.is_some() {
+                waits.insert(task, expected.keys().copied().collect());
+            }
             assert_eq!(found, expected, "seed {seed}, task {task}: {tag:?} {from}..{to}");
         }
+        joins_of_all += joins.0.len();
     }
+    assert_eq!(joined.is_some(), joins_of_all > 0);
+}
+
+/// Who reads all of what many write waits for one task; once a part was written again, for those who
+/// have written, and for nobody whom they have superseded.
+fn gates_of_parts_that_are_written_again() {
+    const PARTS: u64 = 600;
+    let (mut map, mut joins) = (Map::strict(), Joins::default());
+    let all = (Input, 0, PARTS);
+    (0..PARTS).for_each(|part| _ = map.task(&[(Output, part, part + 1)]));
+    joins.join(&mut map, all, 47);
+    for _ in 0..3 {
+        assert_eq!(map.task(&[all]), [(PARTS, true)]);
+        assert_eq!(map.task(&[(Input, 10, PARTS)]).len() as u64, PARTS - 10);
+    }
+    // Seven readers: those of the end twice.
+    assert_eq!(map.task(&[(Output, 300, 301)]).len(), 7);
+    let now = map.next - 1;
+    let found = map.task(&[all]);
+    assert_eq!(found.len() as u64, PARTS);
+    assert!(found.contains(&(now, true)) && !found.iter().any(|&(task, _)| task == 300));
+    joins.join(&mut map, all, 47);
+    let gate = map.next - 1;
+    assert_eq!(map.task(&[all]), [(gate, true)]);
+    assert_eq!(joins.resolve(&[(gate, true)]).into_iter().collect::<Vec<_>>(), found);
 }
 
 /// Steps of a task, on the average over 20,000 that leave the window 1,000 tasks later.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mailring_process::map::PAGE;
 
 use crate::error::Error;
+use crate::graph::spread;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::Arena;
 use crate::worker::health::Health;
@@ -535,8 +536,7 @@ impl HeldBuffers {
 
     #[inline(always)]
     fn way(&self, start: u64) -> usize {
-        let spread = start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (spread >> (64 - self.recent.len().trailing_zeros())) as usize
+        spread(start, self.recent.len())
     }
 
     /// The buffer of this number.

@@ -19,7 +19,7 @@ use crate::graph::{
     Access, Dependencies, Hazards, Producer, RangeMap, ScopeError, ScopeStack, TensorMap,
 };
 use crate::ids::{TaskId, WorkerKind};
-use crate::limits::{HEAP_ALIGN, HEAP_RINGS};
+use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_FAN_IN};
 use crate::mailbox::descriptor::Route;
 use crate::ring::dist_ring::{Needs, Reservation};
 use crate::ring::heap::{HeapRing, Maker, Owner};
@@ -315,6 +315,30 @@ impl InFlight {
     #[cold]
     pub(super) fn add_fan_in_nodes(&mut self, kind: WorkerKind, live: &mut Vec<Producer>) {
         self.window.add_fan_in_nodes(kind, live);
+    }
+
+    /// Has tasks that run nothing wait for what others will have to wait for as well, as far as there
+    /// is more room than for `rest`. Whether there are some.
+    #[cold]
+    pub(super) fn join_many(
+        &mut self,
+        kind: WorkerKind,
+        accesses: &[Access],
+        (slots, edges): (u64, u64),
+    ) -> bool {
+        // The failure of a task that has left the window has to reach those who read what it wrote.
+        if self.runs.has_failed() {
+            return false;
+        }
+        let (first, tail, window) = (self.runs.open().first, self.window.tail(), &mut self.window);
+        let mut joined = false;
+        self.map.join_many(accesses, tail, MAX_FAN_IN, &mut |producers| {
+            let in_run = |p: &Producer| Producer { data: p.data && p.task >= first, ..*p };
+            let task = window.join(kind, producers.iter().map(in_run).collect(), slots, edges);
+            joined |= task.is_some();
+            task
+        });
+        joined
     }
 
     #[inline]

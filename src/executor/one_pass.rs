@@ -1,6 +1,6 @@
 //! The usual submit, in one pass over the tensors: a single task without options, whose tensors are
-//! parts of buffers and slabs, each of which the map knows as exactly this range, and outputs to be
-//! allocated for which there is room.
+//! parts of buffers and slabs, each of which the map knows as exactly this range or not at all, and
+//! outputs to be allocated for which there is room.
 //!
 //! It looks first and changes nothing; then it notes, enters and publishes. The questions are those of
 //! the general submit (`request`, `plan`, `in_flight`), asked by the same functions; whatever is not
@@ -51,6 +51,8 @@ pub(super) struct OnePass {
     /// The range of each tensor in the map, or [`UNORDERED`].
     ranges: [u32; TENSORS],
     producers: Producers,
+    /// What the map does not know: bytes, and whether they are written.
+    new: Vec<(Range<u64>, bool)>,
     /// Slabs that are named: the ring, and the number there.
     slabs: Vec<(usize, usize)>,
     /// Bytes of each output to allocate.
@@ -127,6 +129,9 @@ impl OnePass {
             }
         }
         // Not before: the map may sweep, and what was found is alive only now.
+        for (bytes, writes) in self.new.drain(..) {
+            exactly.ranges.add_new(bytes, writes, task);
+        }
         if !self.outputs.is_empty() {
             self.allocate(exactly.ranges, at, args, task);
         }
@@ -168,6 +173,7 @@ impl OnePass {
             return false;
         }
         self.producers.clear();
+        self.new.clear();
         self.slabs.clear();
         self.outputs.clear();
         let Some(ranges) = in_flight.ranges() else { return false };
@@ -234,13 +240,24 @@ impl OnePass {
             },
         }
         if tag != TensorArgType::NoDep {
-            let Some(range) = at.ranges.exact(&bytes) else { return false };
-            if self.ranges[..index].contains(&range) {
-                return false; // named twice, which may be wrong
-            }
-            self.ranges[index] = range;
-            if !self.order(at, range, at.ranges.segment(range), tag) {
-                return false;
+            match at.ranges.exact(&bytes) {
+                // Named twice, which may be wrong.
+                Some(range) if self.ranges[..index].contains(&range) => return false,
+                Some(range) => {
+                    self.ranges[index] = range;
+                    if !self.order(at, range, at.ranges.segment(range), tag) {
+                        return false;
+                    }
+                }
+                None => {
+                    let shared = |(other, _): &(Range<u64>, bool)| {
+                        other.start < bytes.end && bytes.start < other.end
+                    };
+                    if !at.ranges.is_clear(&bytes) || self.new.iter().any(shared) {
+                        return false;
+                    }
+                    self.new.push((bytes, tag.writes()));
+                }
             }
         }
         if let Some(record) = record {

@@ -715,6 +715,7 @@ impl Orchestrator {
         let expected = self.in_flight.window().next();
         if live.len() > MAX_FAN_IN {
             self.planner.hold_meanwhile(&self.in_flight, live.len());
+            self.join_many(request, &mut live);
             self.in_flight.add_fan_in_nodes(request.options.kind, &mut live);
         }
         let tensors = self.allocate(request, &mut plan, args)?;
@@ -792,12 +793,23 @@ impl Orchestrator {
             self.in_flight.make_copy_room(plan.copies, patience)?;
         }
         self.in_flight.make_room(patience, |tail| {
-            let live = producers.iter().filter(|p| p.task >= tail).count();
-            let fan_in_nodes =
-                if live > MAX_FAN_IN { (live - MAX_FAN_IN).div_ceil(23) + 1 } else { 0 };
-            let edges = (live + fan_in_nodes) as u64;
-            (1 + fan_in_nodes as u64, Needs { edges, ..own })
+            let (slots, edges) = room_of(producers.iter().filter(|p| p.task >= tail).count());
+            (slots, Needs { edges, ..own })
         })
+    }
+
+    /// The task waits for more than a task can name. Where others will have to wait for the same, they
+    /// are to find one task in their place, and so does this one.
+    #[cold]
+    fn join_many(&mut self, request: &Request<'_>, live: &mut Vec<Producer>) {
+        let (kind, accesses) = (request.options.kind, self.planner.accesses());
+        if !self.in_flight.join_many(kind, accesses, room_of(live.len())) {
+            return;
+        }
+        let mut deps = Dependencies::default();
+        self.in_flight.look_up(accesses, &mut deps);
+        request.options.after.iter().for_each(|after| deps.add(after.task, after.fails));
+        self.in_flight.find_live(deps.settle(), live);
     }
 
     /// Gives outputs their addresses and a snapshot its place. What the handle names, if anything.
@@ -875,6 +887,14 @@ impl Orchestrator {
             group: reserved.group as u32,
         }
     }
+}
+
+/// Slots and edges of a task with so many producers, fan-in nodes included.
+#[inline]
+fn room_of(producers: usize) -> (u64, u64) {
+    let over = producers.saturating_sub(MAX_FAN_IN);
+    let fan_in_nodes = if over > 0 { over.div_ceil(23) + 1 } else { 0 };
+    (1 + fan_in_nodes as u64, (producers + fan_in_nodes) as u64)
 }
 
 #[cfg(test)]

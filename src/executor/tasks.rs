@@ -13,6 +13,7 @@ use mailring_process::wakeup::Wakeup;
 
 use super::run_state::RunState;
 use crate::error::Error;
+use crate::mailbox::descriptor::FAN_IN;
 use crate::ring::Phase;
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
@@ -253,11 +254,12 @@ impl Tasks {
     /// Marks tasks cancelled; returns how many had not completed.
     pub(super) fn cancel_range(&self, tasks: Range<u64>) -> u64 {
         let tail = self.health.tail.load(Acquire);
-        let table = self.arena.table();
+        let (table, descriptors) = (self.arena.table(), self.arena.descriptors());
         // The newest first: nobody is through before those it waits for, so the count is exact.
         let marked = (tasks.start.max(tail)..tasks.end).rev().filter(|&seq| {
             let (slot, generation) = self.place(seq);
-            table.slot(slot).cancel(generation)
+            // A fan-in node runs nothing, and tasks outside of the range may wait for it.
+            !descriptors.route(slot).has(FAN_IN) && table.slot(slot).cancel(generation)
         });
         marked.count() as u64
     }

@@ -177,6 +177,30 @@ impl Window {
         live.append(&mut order);
     }
 
+    /// One task that runs nothing and waits for all of these, if there is room for it, for `slots` more,
+    /// and for `edges` of those.
+    pub(super) fn join(
+        &mut self,
+        kind: WorkerKind,
+        mut producers: Vec<Producer>,
+        slots: u64,
+        edges: u64,
+    ) -> Option<u64> {
+        let nodes = (producers.len() as u64 - 1).div_ceil(MAX_FAN_IN as u64 - 1);
+        let edges = edges + producers.len() as u64 + nodes;
+        if !self.has_room(slots + nodes, Needs { edges, ..Needs::default() }) {
+            return None;
+        }
+        let mut at = 0;
+        while producers.len() - at > 1 {
+            let some = at..producers.len().min(at + MAX_FAN_IN);
+            at = some.end;
+            let task = self.submit_fan_in(kind, &producers[some])?;
+            producers.push(Producer { task, data: true });
+        }
+        producers.pop().map(|last| last.task)
+    }
+
     fn submit_fan_in(&mut self, kind: WorkerKind, producers: &[Producer]) -> Option<u64> {
         let needs = Needs { edges: producers.len() as u64, ..Needs::default() };
         let reserved = self.ring.reserve(needs)?;

@@ -11,8 +11,13 @@
 //!
 //! A reader of the block is none of a segment that was written later: above, 90 and 91 are through
 //! with the bytes of task 92 before it writes them, and whoever writes them next waits for 92 alone.
+//!
+//! Where the writers of many parts are in flight, one task that runs nothing is made to wait for all
+//! of them, the *gate* of these blocks: each reader of all these bytes waits for it, and for those who
+//! have written since. The same is done for the readers of a block, for those who write parts of it.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::segment::Segment;
 
@@ -50,6 +55,15 @@ pub(super) struct Block {
     joined: u64,
     /// Its segments are about to be joined.
     due: bool,
+    /// For who reads all of it. Only where `newest` is kept up.
+    gate: Option<Gate>,
+}
+
+/// A task that waits for all who have written some bytes before it.
+#[derive(Clone, Debug)]
+struct Gate {
+    task: u64,
+    bytes: Range<u64>,
 }
 
 impl Block {
@@ -71,14 +85,20 @@ impl Block {
         self.watched && self.newest <= keep
     }
 
-    /// Whether its segments leave no byte out between them.
-    pub(super) fn has_gaps(&self, segments: &[Segment]) -> bool {
-        match (self.entries.first(), self.entries.last()) {
-            (Some(first), Some(last)) => {
-                segments[last.index as usize].end() - first.start != self.bytes
-            }
-            _ => false,
-        }
+    /// Those who read all of it and may still run, if they are more than `few`.
+    pub(super) fn many_readers(&self, tail: u64, few: usize) -> Option<&[u64]> {
+        Some(self.readers_since(tail)).filter(|readers| readers.len() > few)
+    }
+
+    /// Readers of it are readers of all its segments, or before who has written these.
+    pub(super) fn is_older_than(&self, reader: u64, segments: &[Segment]) -> bool {
+        let mut all = self.entries.iter().map(|entry| &segments[entry.index as usize]);
+        all.all(|segment| segment.writer().is_some() || segment.since() <= reader)
+    }
+
+    fn unwatch(&mut self) {
+        self.watched = false;
+        self.gate = None;
     }
 
     /// Whether its segments are about to be joined.
@@ -120,6 +140,33 @@ impl Blocks {
     #[inline]
     pub(super) fn get(&self, number: usize) -> Option<&Block> {
         self.order.get(number).map(|&index| &self.blocks[index as usize])
+    }
+
+    /// The task that waits for all writers of the range from this block on, up to the block that is
+    /// told as well, and for nobody else.
+    #[inline]
+    pub(super) fn gate(
+        &self,
+        number: usize,
+        range: &Range<u64>,
+        segments: &[Segment],
+    ) -> Option<(u64, usize)> {
+        let Gate { task, bytes } = self.get(number)?.gate.as_ref()?;
+        if self.firsts[number] != bytes.start || bytes.end > range.end {
+            return None;
+        }
+        let mut behind = number;
+        while let Some(block) = self.get(behind)
+            && block.gate.as_ref().is_some_and(|gate| gate.task == *task)
+        {
+            // Whoever has written since has superseded others, whose failure is nobody's any more.
+            if block.newest > *task {
+                return None;
+            }
+            behind += 1;
+        }
+        let end = self.get(behind - 1)?.end(segments);
+        (end == bytes.end).then_some((*task, behind))
     }
 
     /// The block of a segment.
@@ -292,9 +339,9 @@ impl Blocks {
         let bytes = entries.iter().map(|entry| segments[entry.index as usize].len()).sum();
         block.bytes -= bytes;
         let (readers, newest, joined) = (block.readers.clone(), block.newest, block.joined);
-        let watched = block.watched;
+        let (watched, gate) = (block.watched, block.gate.clone());
         self.watched += usize::from(watched);
-        let upper = Block { entries, bytes, readers, watched, newest, joined, due: false };
+        let upper = Block { entries, bytes, readers, watched, newest, joined, due: false, gate };
         let index = self.enter(place.block + 1, upper);
         for entry in &self.blocks[index as usize].entries {
             segments[entry.index as usize].set_block(index);
@@ -328,6 +375,7 @@ impl Blocks {
                 break;
             }
             let rest = behind < block.entries.len();
+            block.gate = None; // what is left may be of another life of the memory
             for entry in block.entries.drain(first..behind) {
                 block.bytes -= segments[entry.index as usize].len();
                 release(segments, entry.index);
@@ -348,7 +396,7 @@ impl Blocks {
         }
     }
 
-    fn drop_blocks(&mut self, numbers: std::ops::Range<usize>) {
+    fn drop_blocks(&mut self, numbers: Range<usize>) {
         self.firsts.drain(numbers.clone());
         for index in self.order.drain(numbers) {
             let gone = std::mem::take(&mut self.blocks[index as usize]);
@@ -359,6 +407,33 @@ impl Blocks {
 
     // ---- blocks that are read as a whole ---------------------------------------------------------
 
+    /// Keeps up what is known of the block from here on.
+    fn watch(&mut self, number: usize, segments: &[Segment]) -> &mut Block {
+        let block = &mut self.blocks[self.order[number] as usize];
+        if !block.watched {
+            let all = block.entries.iter().map(|entry| &segments[entry.index as usize]);
+            block.newest = all.map(Segment::behind_writer).max().unwrap_or(0);
+            block.watched = true;
+            self.watched += 1;
+        }
+        block
+    }
+
+    /// `task` waits for all who have written something of these blocks, and for nobody else.
+    pub(super) fn set_gate(&mut self, numbers: Range<usize>, task: u64, segments: &[Segment]) {
+        let last = numbers.end.checked_sub(1).and_then(|last| self.get(last));
+        let end = last.map_or(0, |last| last.end(segments));
+        let bytes = self.firsts.get(numbers.start).map_or(end, |&first| first)..end;
+        for number in numbers {
+            self.watch(number, segments).gate = Some(Gate { task, bytes: bytes.clone() });
+        }
+    }
+
+    /// `task` waits for all who read the block.
+    pub(super) fn replace_readers(&mut self, number: usize, task: u64) {
+        self.get_mut(number).readers = vec![task];
+    }
+
     /// `task` reads all of a block. Returns whether its segments should be joined: all of its writers
     /// have left the window, or as many tasks as it has segments have since the last time.
     pub(super) fn read(
@@ -368,14 +443,7 @@ impl Blocks {
         (keep, tail): (u64, u64),
         segments: &[Segment],
     ) -> bool {
-        let index = self.order[number] as usize;
-        let block = &mut self.blocks[index];
-        if !block.watched {
-            let all = block.entries.iter().map(|entry| &segments[entry.index as usize]);
-            block.newest = all.map(Segment::behind_writer).max().unwrap_or(0);
-            block.watched = true;
-            self.watched += 1;
-        }
+        let block = self.watch(number, segments);
         if block.readers.len() == block.readers.capacity() {
             block.readers.retain(|&reader| reader >= tail);
         }
@@ -409,7 +477,7 @@ impl Blocks {
         if block.entries.len() > FEW {
             return None;
         }
-        block.watched = false;
+        block.unwatch();
         self.watched -= 1;
         Some((std::mem::take(&mut block.readers), &block.entries))
     }
@@ -418,7 +486,7 @@ impl Blocks {
     /// as above. All of them were joined before, or are not due.
     pub(super) fn merge(
         &mut self,
-        numbers: std::ops::Range<usize>,
+        numbers: Range<usize>,
         segments: &mut [Segment],
         mut join: impl FnMut(&mut [Segment], u32, u32) -> bool,
     ) {
@@ -458,7 +526,7 @@ impl Blocks {
         self.drop_empty(numbers);
     }
 
-    fn drop_empty(&mut self, numbers: std::ops::Range<usize>) {
+    fn drop_empty(&mut self, numbers: Range<usize>) {
         let mut kept = numbers.start;
         for number in numbers.clone() {
             let index = self.order[number];
@@ -489,7 +557,7 @@ impl Blocks {
                 continue;
             }
             self.watched -= usize::from(block.watched);
-            block.watched = false;
+            block.unwatch();
             let before = block.entries.len();
             let bytes = &mut block.bytes;
             block.entries.retain(|entry| {
@@ -508,23 +576,28 @@ impl Blocks {
     /// `range.end`, that are nobody's.
     pub(super) fn gaps(
         &self,
-        numbers: std::ops::Range<usize>,
-        range: &std::ops::Range<u64>,
+        numbers: Range<usize>,
+        range: &Range<u64>,
         segments: &[Segment],
-    ) -> Vec<std::ops::Range<u64>> {
+    ) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
         let mut at = range.start;
-        for number in numbers {
-            let Some(block) = self.get(number) else { break };
-            let some =
-                if block.has_gaps(segments) { &block.entries[..] } else { &block.entries[..1] };
-            for entry in some {
-                if at < entry.start {
-                    gaps.push(at..entry.start);
-                }
-                at = segments[entry.index as usize].end();
+        for &index in self.order.get(numbers).unwrap_or_default() {
+            let block = &self.blocks[index as usize];
+            let (first, end) = (block.entries[0].start, block.end(segments));
+            if at < first {
+                gaps.push(at..first);
             }
-            at = block.end(segments);
+            if end - first != block.bytes {
+                at = first;
+                for entry in &block.entries {
+                    if at < entry.start {
+                        gaps.push(at..entry.start);
+                    }
+                    at = segments[entry.index as usize].end();
+                }
+            }
+            at = end;
         }
         if at < range.end {
             gaps.push(at..range.end);

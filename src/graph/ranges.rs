@@ -22,7 +22,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::access::{Dependencies, Producer};
 use super::blocks::{Blocks, Entry, Place};
+use super::keys::spread;
 use super::segment::{Common, Segment};
 use crate::abi::TensorArgType;
 
@@ -40,8 +42,8 @@ pub(crate) struct RangeMap {
     segments: Vec<Segment>,
     free: Vec<u32>,
     blocks: Blocks,
-    /// By a few bits of the first address, two places each: a segment that may be the one. Checked at
-    /// the segment, so nothing is ever taken out. A power of two.
+    /// By a few bits of the first address, two places each, the first one and that beside: a segment that
+    /// may be the one. Checked at the segment, so nothing is ever taken out. A power of two.
     exact: Box<[Cell<u32>]>,
     /// Of segments that have some: readers in common with others.
     common: HashMap<u32, Arc<Common>>,
@@ -123,8 +125,7 @@ impl RangeMap {
 
     #[inline]
     fn place(&self, start: u64) -> usize {
-        let spread = start.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (spread >> (64 - self.exact.len().trailing_zeros())) as usize
+        spread(start, self.exact.len())
     }
 
     #[inline]
@@ -144,10 +145,33 @@ impl RangeMap {
         Some(found)
     }
 
+    /// What was there before moves to the place beside, unless something else is at home there.
     #[inline]
     fn remember(&self, place: usize, index: u32) {
-        self.exact[place ^ 1].set(self.exact[place].get());
+        let beside = self.segments.get(self.exact[place ^ 1].get() as usize);
+        if beside.is_none_or(|segment| self.place(segment.start()) == place) {
+            self.exact[place ^ 1].set(self.exact[place].get());
+        }
         self.exact[place].set(index);
+    }
+
+    /// Whether nothing is known of any byte of the range.
+    #[inline]
+    pub(crate) fn is_clear(&self, range: &Range<u64>) -> bool {
+        self.clear_at(self.blocks.place_of(range.start), range)
+    }
+
+    /// `task` is the first that names the range, of which nothing is known. Sweeps now and then.
+    pub(crate) fn add_new(&mut self, range: Range<u64>, writes: bool, task: u64) {
+        if self.blocks.len() > self.sweep_at {
+            self.sweep();
+        }
+        self.count(1);
+        let place = self.blocks.place_of(range.start);
+        match writes {
+            true => _ = self.add(place, Segment::written(range.start, range.end, task)),
+            false => self.add_unwritten(place, range, task),
+        }
     }
 
     /// The segment of this index.
@@ -265,9 +289,18 @@ impl RangeMap {
         let (reads, writes) = (tag.reads(), tag.writes());
         let Place { block: mut number, entry: mut first } = self.first_in(range);
         while let Some(block) = self.blocks.get(number) {
+            self.count(1);
+            if !writes
+                && first == 0
+                && let Some((gate, behind)) = self.blocks.gate(number, range, &self.segments)
+            {
+                self.count(behind - number);
+                wait(gate, reads);
+                number = behind;
+                continue;
+            }
             let rest = &block.entries()[first..];
             let inside = rest.partition_point(|entry| entry.start < range.end);
-            self.count(1);
             if writes || !block.is_finished(self.keep) {
                 self.count(inside);
                 let mut since = u64::MAX;
@@ -292,6 +325,52 @@ impl RangeMap {
                 break;
             }
             (number, first) = (number + 1, 0);
+        }
+    }
+
+    /// Where many tasks write what somebody is about to read, part by part, or read all of what somebody
+    /// is about to write a part of: `join` is handed these tasks when they are more than `few`, and may
+    /// make one task that waits for all of them. Those who come later find that one.
+    pub(super) fn join_many(
+        &mut self,
+        range: &Range<u64>,
+        tag: TensorArgType,
+        tail: u64,
+        few: usize,
+        join: &mut dyn FnMut(&[Producer]) -> Option<u64>,
+    ) {
+        if tag.writes() {
+            let mut number = self.first_in(range).block;
+            while let Some(block) = self.blocks.get(number)
+                && block.entries()[0].start < range.end
+            {
+                if let Some(readers) = block.many_readers(tail, few)
+                    && block.is_older_than(readers[0], &self.segments)
+                {
+                    let readers = readers.iter().map(|&task| Producer { task, data: false });
+                    let readers: Vec<Producer> = readers.collect();
+                    if let Some(task) = join(&readers) {
+                        self.blocks.replace_readers(number, task);
+                    }
+                }
+                number += 1;
+            }
+            return;
+        }
+        let mut writers = Dependencies::default();
+        self.awaited_of_all(range, tag, |task, data| {
+            if task >= tail {
+                writers.add(task, data);
+            }
+        });
+        let writers = writers.settle();
+        if writers.len() > few
+            && let Some(task) = join(writers)
+        {
+            self.cut(range, tail);
+            let first = self.blocks.split_at(range.start, &mut self.segments);
+            let behind = self.blocks.split_at(range.end, &mut self.segments);
+            self.blocks.set_gate(first..behind, task, &self.segments);
         }
     }
 
@@ -320,6 +399,11 @@ impl RangeMap {
                 self.blocks.place_of(range.start)
             }
         };
+        // Many in the same block are the usual case of many.
+        let last = Place { entry: place.entry + MANY - 1, ..place };
+        if self.blocks.at(last).is_some_and(|last| last.start < range.end) {
+            return self.read_many(range, task, tail);
+        }
         let inside: SmallVec<[u32; MANY]> = {
             let entries = self.blocks.entries(place, range.end);
             entries.take(MANY).map(|entry| entry.index).collect()
@@ -447,10 +531,15 @@ impl RangeMap {
         }
         self.count(1);
         let place = self.blocks.place_of(range.start);
+        self.clear_at(place, range).then_some(place)
+    }
+
+    /// Whether nothing is known of any byte of a range that has its place there.
+    #[inline]
+    fn clear_at(&self, place: Place, range: &Range<u64>) -> bool {
         let after = self.blocks.at(place).is_none_or(|entry| entry.start >= range.end);
-        let before =
-            self.blocks.before(place).is_none_or(|place| self.end_of(place) <= range.start);
-        (before && after).then_some(place)
+        let before = || self.blocks.before(place).is_none_or(|at| self.end_of(at) <= range.start);
+        after && before()
     }
 
     /// Removes all segments of the range; the result is its place.

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::access::{Access, Dependencies};
+use super::access::{Access, Dependencies, Producer};
 use super::keys::KeyMap;
 use super::ranges::RangeMap;
 use crate::abi::TensorArgType;
@@ -101,6 +101,23 @@ impl TensorMap {
                 }
             }
             Known::Compatible(map) => map.lookup(accesses, out),
+        }
+    }
+
+    /// Where more than `few` tasks that are not before `tail` write what these accesses read part by part,
+    /// or read all of what they write a part of: `join` is handed these tasks, and may make one task that
+    /// waits for all of them, with a number behind theirs. Whoever comes later waits for that one.
+    pub fn join_many(
+        &mut self,
+        accesses: &[Access],
+        tail: u64,
+        few: usize,
+        join: &mut dyn FnMut(&[Producer]) -> Option<u64>,
+    ) {
+        if let Known::Strict(map) = &mut self.known {
+            for access in accesses.iter().filter(|access| access.counts()) {
+                map.join_many(&access.bytes, access.tag, tail, few, join);
+            }
         }
     }
 

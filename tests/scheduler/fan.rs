@@ -2,7 +2,7 @@
 //! fan-in nodes.
 
 use mailring::{Callable, Executor, Mode, TaskOptions};
-use testkit::{BOTH, args, at, bodies, config, small};
+use testkit::{BOTH, Gate, args, at, bodies, config, small};
 
 struct Adder {
     exec: Executor,
@@ -103,6 +103,95 @@ pub(crate) fn all_to_all_layers() {
         })
         .unwrap();
         assert_eq!(layers[0].to_vec().unwrap(), [(WIDE as u64).pow(10); WIDE]);
+    }
+}
+
+/// The writers of many parts are in flight: who reads all of them waits for one task, which goes its
+/// way whatever becomes of the one that was submitted when it was made.
+pub(crate) fn readers_of_parts_in_flight() {
+    const PARTS: usize = 300;
+    const READERS: usize = 60;
+    for mode in BOTH {
+        let mut builder = small(mode, 3).slot_window(1024);
+        let put = builder.register("put", bodies::put).unwrap();
+        let sum = builder.register("sum", bodies::sum).unwrap();
+        let gate = builder.register("gate", bodies::gate).unwrap();
+        let exec = builder.build().unwrap();
+        let state = Gate::new(&exec);
+        let data = exec.buffer::<u64>(PARTS).unwrap();
+        let out = exec.buffer::<u64>(3 * READERS).unwrap();
+        let all = |to: usize| args().input(data.tensor()).output(at(&out, to));
+        exec.run(|orch| {
+            let first = args().inout(data.tensor()).no_dep(state.tensor());
+            orch.submit(gate, first, config())?;
+            for i in 0..PARTS {
+                orch.submit(put, args().output(at(&data, i)).scalar(1), config())?;
+            }
+            let cancelled = orch.scope(|orch| {
+                orch.submit(sum, all(0), config())?; // the first of them
+                Ok(orch.cancel_scope())
+            })?;
+            assert_eq!(cancelled, 1);
+            for reader in 0..READERS {
+                orch.submit(sum, all(reader), config())?;
+            }
+            // They read what was there before; those who come now read what is written here.
+            for i in 0..PARTS {
+                orch.submit(put, args().output(at(&data, i)).scalar(2), config())?;
+            }
+            for reader in READERS..2 * READERS {
+                orch.submit(sum, all(reader), config())?;
+            }
+            orch.submit(put, args().output(at(&data, 7)).scalar(102), config())?;
+            for reader in 2 * READERS..3 * READERS {
+                orch.submit(sum, all(reader), config())?;
+            }
+            state.open();
+            Ok(())
+        })
+        .unwrap_err(); // of the one that was cancelled
+        let sums = [PARTS, 2 * PARTS, 2 * PARTS + 100];
+        let expected: Vec<u64> = sums.iter().flat_map(|&sum| [sum as u64; READERS]).collect();
+        assert_eq!(out.to_vec().unwrap(), expected, "{mode:?}");
+    }
+}
+
+/// A part whose writer fails, and is written again before the second half of the readers.
+pub(crate) fn readers_of_a_part_that_failed() {
+    const PARTS: usize = 200;
+    for mode in BOTH {
+        let mut builder = small(mode, 2).slot_window(1024);
+        let put = builder.register("put", bodies::put).unwrap();
+        let sum = builder.register("sum", bodies::sum).unwrap();
+        let fail = builder.register("fail", bodies::fail).unwrap();
+        let gate = builder.register("gate", bodies::gate).unwrap();
+        let exec = builder.build().unwrap();
+        let state = Gate::new(&exec);
+        let data = exec.buffer::<u64>(PARTS).unwrap();
+        let out = exec.buffer::<u64>(20).unwrap();
+        let failure = exec
+            .run(|orch| {
+                let first = args().inout(data.tensor()).no_dep(state.tensor());
+                orch.submit(gate, first, config())?;
+                for i in 0..PARTS {
+                    let does = if i == 11 { fail } else { put };
+                    orch.submit(does, args().output(at(&data, i)).scalar(1), config())?;
+                }
+                for reader in 0..20 {
+                    if reader == 10 {
+                        orch.submit(put, args().output(at(&data, 11)).scalar(1), config())?;
+                    }
+                    let all = args().input(data.tensor()).output(at(&out, reader));
+                    orch.submit(sum, all, config())?;
+                }
+                state.open();
+                Ok(())
+            })
+            .unwrap_err();
+        assert!(failure.to_string().contains("`fail`"), "{failure}");
+        let mut expected = [0; 20];
+        expected[10..].fill(PARTS as u64);
+        assert_eq!(out.to_vec().unwrap(), expected, "{mode:?}");
     }
 }
 

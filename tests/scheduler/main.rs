@@ -24,6 +24,7 @@ testkit::tests! {
     "scheduler::fan" in fan {
         in_of_47_and_48, in_of_hundreds, in_of_thousands, out_of_thousands, all_to_all_layers,
         diamonds, in_from_the_past,
+        readers_of_parts_in_flight, readers_of_a_part_that_failed,
     }
     "scheduler::propagation" in propagation {
         dependents_do_not_run, the_first_root_by_submission, mere_order_does_not_poison,
