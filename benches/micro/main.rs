@@ -16,7 +16,8 @@ use mailring::abi::{
     TensorArgType, read_blob, view_to_chip_storage, write_blob,
 };
 use mailring::executor::Hazards;
-use mailring::flow::__private::there_and_back;
+use mailring::flow::__private::{profile_cost, there_and_back};
+use mailring::flow::{Flow, Resources, node};
 use mailring::graph::{Access, Dependencies, TensorMap};
 use mailring::mailbox::ready_queue::ReadyQueue;
 use mailring::ring::dist_ring::{DistRing, Geometry, Needs};
@@ -31,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     arguments(&mut bench)?;
     bytes(&mut bench)?;
     values(&mut bench);
+    profiles(&mut bench)?;
     map(&mut bench);
     ring(&mut bench)?;
     submits(&mut bench)?;
@@ -85,6 +87,33 @@ fn values(bench: &mut Bench) {
     bench.each("value of a flow: 3 texts, twice there and back", || {
         there_and_back::<Vec<String>>(black_box(&texts));
     });
+}
+
+#[node]
+fn nothing() {}
+
+/// What is recorded of calls.
+fn profiles(bench: &mut Bench) -> Result<(), Box<dyn Error>> {
+    let mut notes = profile_cost::Notes::default();
+    bench.each("profile: an event of the driver", || notes.note());
+    let mut times = profile_cost::TaskTimes::default();
+    bench.each("profile: the times of a task, by its worker", || {
+        profile_cost::run_one(&mut times);
+    });
+    // All that a call is, at both ends of it, with and without a profile.
+    let flow = Flow::builder().workers("cpu", 1, Resources::cpus(1.0)).build()?;
+    let calls = || -> Result<f64, mailring::flow::Error> {
+        const CALLS: u32 = 2000;
+        let begin = Instant::now();
+        let refs = (0..CALLS).map(|_| nothing::remote(&flow)).collect::<Result<Vec<_>, _>>()?;
+        refs.iter().try_for_each(|call| call.get())?;
+        Ok(begin.elapsed().as_nanos() as f64 / f64::from(CALLS))
+    };
+    bench.batches("flow: a call and its value, of many", calls);
+    flow.start_collector("/dev/null")?;
+    bench.batches("flow: the same, profiled (5 or 6 events)", calls);
+    flow.stop_collector()?;
+    Ok(())
 }
 
 /// Who waits for whom.

@@ -117,9 +117,11 @@ pub mod errors {
 
 /// What can be seen of a flow: tasks, workers, counters, reports of cancels.
 pub mod status {
+    pub use crate::api::progress::Progress;
     pub use crate::protocol::cancel::{CancelReport, EndedProcess, Found};
     pub use crate::protocol::info::{FlowStats, TaskView, WorkerInfo};
     pub use crate::protocol::pending::Pending;
+    pub use crate::protocol::progress::{FunctionProgress, ProgressReport};
 }
 
 /// What most programs with flows need.
@@ -153,6 +155,7 @@ pub mod __private {
 
     pub use crate::api::profile::{LocalCall, local_call};
     pub use crate::api::{probe, raise};
+    pub use crate::driver::profile_cost;
     pub use crate::protocol::arg_writer::{ArgWriter, RawArgs};
     pub use crate::protocol::call_context::{ActorGuard, CallContext};
     pub use crate::protocol::codec::{Lend, Owned, from_outside_or_not, there_and_back};

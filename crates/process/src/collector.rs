@@ -1,4 +1,4 @@
-//! A thread that appends to a log what others have noted, now and then.
+//! A thread that takes away now and then what others have noted, and the log that it appends to.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -26,34 +26,30 @@ pub enum Next {
 /// The thread, which ends when it is told to.
 #[derive(Debug)]
 pub struct Collector {
-    path: PathBuf,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Collector {
-    /// Opens the log (in a directory, the one called `mailring-profile.log`) and starts the thread.
-    /// It calls `write` again and again, which appends whole lines to the text that it is given;
-    /// the second argument says that it is the last call.
+    /// Starts the thread, which calls `look` again and again; with `true` for the last time.
     ///
     /// # Errors
-    /// The file cannot be opened for writing, or there are no more threads.
-    pub fn start(
-        path: &Path,
-        write: impl FnMut(&mut String, bool) -> Next + Send + 'static,
-    ) -> io::Result<Self> {
-        let path = if path.is_dir() { path.join(NAME) } else { path.to_owned() };
-        let file = open(&path)?;
+    /// There are no more threads.
+    pub fn start(mut look: impl FnMut(bool) -> Next + Send + 'static) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("mailring-profile".to_owned());
-        let thread = thread.spawn(move || collect(file, &told, write))?;
-        Ok(Self { path, stop, thread })
-    }
-
-    /// The log.
-    pub fn path(&self) -> &Path {
-        &self.path
+        let thread = thread.spawn(move || {
+            loop {
+                let last = told.load(SeqCst);
+                match look(last) {
+                    _ if last => return,
+                    Next::Soon => std::thread::park_timeout(PAUSE),
+                    Next::WhenCalled => std::thread::park(),
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
     }
 
     /// Unpark it to have it look.
@@ -61,56 +57,65 @@ impl Collector {
         self.thread.thread().clone()
     }
 
-    /// Has it write what is there, and ends it.
-    ///
-    /// # Errors
-    /// Some of the lines could not be written.
-    pub fn stop(self) -> io::Result<()> {
+    /// Has it look once more, and ends it.
+    pub fn stop(self) {
         self.stop.store(true, SeqCst);
         self.thread.thread().unpark();
-        let panicked = |_| Err(io::Error::other("the thread that writes the profile panicked"));
-        self.thread.join().unwrap_or_else(panicked)
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that collects a profile panicked");
+        }
     }
 }
 
-/// For appending, behind a line that is complete: the last one was cut if its program was killed.
-fn open(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    let mut last = [b'\n'];
-    if file.seek(SeekFrom::End(-1)).is_ok() {
-        file.read_exact(&mut last)?;
-    }
-    if last != [b'\n'] {
-        file.write_all(b"\n")?;
-    }
-    Ok(file)
+/// A log to which lines are appended.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: File,
+    written: io::Result<()>,
 }
 
-fn collect(
-    mut file: File,
-    stop: &AtomicBool,
-    mut write: impl FnMut(&mut String, bool) -> Next,
-) -> io::Result<()> {
-    let mut text = String::new();
-    let mut written = Ok(());
-    loop {
-        let last = stop.load(SeqCst);
-        let next = write(&mut text, last);
-        // A disk that is full stays full: no line is written with a gap before it.
-        if written.is_ok() {
-            written = file.write_all(text.as_bytes());
-            if let Err(error) = &written {
-                tracing::error!(%error, "a profile cannot be written; it ends here");
+impl LogFile {
+    /// Opens it; in a directory, the one called `mailring-profile.log`. What comes stands behind a
+    /// line that is complete: the last one was cut if its program was killed.
+    ///
+    /// # Errors
+    /// It cannot be opened for writing.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let path = if path.is_dir() { path.join(NAME) } else { path.to_owned() };
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(-1)).is_ok() {
+            let _ = file.read(&mut last)?; // nothing of what is no file
+        }
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self { path, file, written: Ok(()) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends whole lines. After the first that cannot be written it takes no more: a log has no
+    /// gaps.
+    pub fn append(&mut self, text: &str) {
+        if self.written.is_ok() && !text.is_empty() {
+            self.written = self.file.write_all(text.as_bytes());
+            if let Err(error) = &self.written {
+                tracing::error!(%error, log = %self.path.display(), "a profile ends here");
             }
         }
-        text.clear();
-        if last {
-            return written;
-        }
-        match next {
-            Next::Soon => std::thread::park_timeout(PAUSE),
-            Next::WhenCalled => std::thread::park(),
-        }
+    }
+
+    /// Closes it.
+    ///
+    /// # Errors
+    /// Some of it could not be written.
+    pub fn close(self) -> io::Result<()> {
+        self.written
     }
 }
 
@@ -124,14 +129,30 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join(NAME);
         std::fs::write(&path, "{\"cut").unwrap();
-        let collector = Collector::start(&directory, |text, last| {
-            text.push_str(if last { "last\n" } else { "" });
+        let mut log = LogFile::open(&directory).unwrap();
+        assert_eq!(log.path(), path);
+        log.append("line\n");
+        log.close().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"cut\nline\n");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_said() {
+        let mut log = LogFile::open(Path::new("/dev/full")).unwrap();
+        log.append("line\n");
+        log.append("line\n");
+        assert!(log.close().is_err());
+    }
+
+    #[test]
+    fn the_last_look_is_the_last() {
+        let (said, heard) = std::sync::mpsc::channel();
+        let collector = Collector::start(move |last| {
+            said.send(last).unwrap();
             Next::WhenCalled
         });
-        let collector = collector.unwrap();
-        assert_eq!(collector.path(), path);
-        collector.stop().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"cut\nlast\n");
-        std::fs::remove_dir_all(&directory).unwrap();
+        collector.unwrap().stop();
+        assert_eq!(heard.iter().last(), Some(true));
     }
 }

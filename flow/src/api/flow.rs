@@ -14,6 +14,7 @@ use super::config::Config;
 use super::current;
 use super::into_arg::IntoArg;
 use super::placement::PlacementGroup;
+use super::progress::Progress;
 use super::reference::{ObjectRef, decode};
 use crate::driver::{Host, Settings, launch};
 use crate::limits::DEFAULT_SPILL_BYTES;
@@ -26,6 +27,7 @@ use crate::protocol::info::{FlowStats, TaskView, WorkerInfo};
 use crate::protocol::node::{GATHER, NodeDesc, SAME, by_name, number_of};
 use crate::protocol::options::{Overrides, Packing};
 use crate::protocol::pending::Pending;
+use crate::protocol::progress::ProgressReport;
 use crate::protocol::refs::FOREIGN;
 use crate::protocol::resources::Resources;
 
@@ -492,6 +494,33 @@ impl Flow {
     /// Some of it could not be written; called by a body.
     pub fn stop_collector(&self) -> Result<(), Error> {
         self.host("stop_collector")?.stop_collector()
+    }
+
+    /// Shows on the terminal how far the flow is, as long as the answer lives: function by function
+    /// what is done, runs, waits and why, failed, was tried again, and how long the rest will take.
+    /// It is drawn on standard error, and only if that is a terminal; `NO_COLOR` is respected.
+    ///
+    /// # Errors
+    /// The flow is closed; called by a body.
+    pub fn progress(&self) -> Result<Progress, Error> {
+        let host = self.host("progress")?;
+        let tally = host.start_tally()?;
+        Ok(Progress::draw(host, tally))
+    }
+
+    /// Draws nothing, and calls `show` instead, so often and once more at the end: for notebooks and
+    /// logs, where the report can be printed as it is.
+    ///
+    /// # Errors
+    /// As for [`progress`](Self::progress).
+    pub fn progress_with(
+        &self,
+        every: Duration,
+        show: impl FnMut(&ProgressReport) + Send + 'static,
+    ) -> Result<Progress, Error> {
+        let host = self.host("progress_with")?;
+        let tally = host.start_tally()?;
+        Ok(Progress::call(host, tally, every, show))
     }
 
     /// The logical workers.

@@ -9,6 +9,7 @@ pub(crate) mod into_arg;
 pub(crate) mod placement;
 pub mod probe;
 pub(crate) mod profile;
+pub(crate) mod progress;
 pub(crate) mod provide;
 pub mod raise;
 pub(crate) mod reference;

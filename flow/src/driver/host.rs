@@ -30,6 +30,7 @@ use super::steps::submitting::submit;
 use super::{cache_thread, cancel_threads};
 use crate::config::call::Dispatch;
 use crate::config::snapshot::Snapshot;
+use crate::profile::tally::Tally;
 use crate::protocol::args::{Arg, Args};
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
 use crate::protocol::error::Error;
@@ -109,13 +110,26 @@ impl Host {
     /// Begins a profile, or says where the one is that is being written.
     pub(crate) fn start_collector(&self, log: &Path) -> Result<PathBuf, Error> {
         self.check()?;
-        self.profiler.start(&self.shared, log)
+        self.profiler.start_log(&self.shared, log)
     }
 
     /// Ends the profile, if there is one.
     pub(crate) fn stop_collector(&self) -> Result<(), Error> {
         self.check()?;
-        self.profiler.stop(&self.shared)
+        self.profiler.stop_log(&self.shared)
+    }
+
+    /// Counts how far it is, from now on.
+    pub(crate) fn start_tally(&self) -> Result<Arc<Mutex<Tally>>, Error> {
+        self.check()?;
+        self.profiler.start_tally(&self.shared)
+    }
+
+    /// Counts no longer.
+    pub(crate) fn stop_tally(&self, tally: &Arc<Mutex<Tally>>) {
+        if self.is_own() {
+            self.profiler.stop_tally(&self.shared, tally);
+        }
     }
 
     /// This configuration is in force for the calls that come; none of them is the old one's.

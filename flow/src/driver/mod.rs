@@ -23,3 +23,4 @@ mod thread;
 
 pub(crate) use build::{Settings, launch};
 pub(crate) use host::{Host, current};
+pub use profiler::cost as profile_cost;

@@ -128,9 +128,11 @@ impl Log {
 
     /// Writes what was noted.
     pub(crate) fn write(&mut self, out: &mut String, batch: &mut Batch) {
-        self.workers.append(&mut batch.workers);
-        self.resources.append(&mut batch.resources);
-        self.reasons.append(&mut batch.reasons);
+        if !batch.workers.is_empty() {
+            self.workers.clone_from(&batch.workers);
+        }
+        self.resources.extend_from_slice(&batch.resources);
+        self.reasons.extend_from_slice(&batch.reasons);
         for record in batch.records.drain(..) {
             self.record(out, record);
         }

@@ -128,6 +128,7 @@ pub(crate) struct WorkerName {
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) records: Vec<Record>,
+    /// All workers, if there are more than before.
     pub(crate) workers: Vec<WorkerName>,
     /// Objects of JSON.
     pub(crate) resources: Vec<String>,

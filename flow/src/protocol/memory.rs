@@ -130,6 +130,7 @@ const _: () = assert!(size_of::<Cell>() == 512);
 /// When the task in a cell went how far, on the clock of [`monotonic_ns`](mailring_process::clock).
 /// The worker of a task that is profiled writes them; the host reads them also while the body runs,
 /// and when the worker is dead.
+#[derive(Default)]
 #[repr(C, align(32))]
 pub(crate) struct Stamps {
     /// Of which task the others are.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`cell`], [`notifier`], [`stream`], [`memory`] | shared memory: calls, wakeups, messages |
 //! | [`codec`] | values as bytes |
-//! | [`error`], [`resources`], [`options`], [`cancel`], [`pending`], [`info`] | what is said of calls |
+//! | [`error`], [`resources`], [`options`], [`cancel`], [`pending`], [`info`], [`progress`] | what is said of calls |
 //! | [`args`], [`handle`], [`refs`], [`arg_writer`], [`value`] | refs, and values with refs |
 //! | [`wire`] | requests of workers |
 //! | [`node`], [`call_context`] | functions, and one call as its function sees it |
@@ -28,6 +28,7 @@ pub(crate) mod notifier;
 pub(crate) mod options;
 pub(crate) mod output;
 pub(crate) mod pending;
+pub(crate) mod progress;
 pub(crate) mod refs;
 pub(crate) mod resources;
 pub(crate) mod stream;

@@ -16,6 +16,7 @@ mod modes;
 mod options;
 mod output;
 mod profile;
+mod progress;
 mod random;
 mod shapes;
 mod stuck;
@@ -166,6 +167,10 @@ testkit::tests! {
         threads_in_place_of_processes,
     }
     "role" in cache { cache_writer }
+    "flow::profile::progress" in progress {
+        what_a_report_says, beside_a_log, nothing_is_drawn_without_a_terminal, on_a_terminal,
+    }
+    "role" in progress { host_with_progress }
     "role" in output { host_with_prefixes, host_that_captures, host_with_much_output }
     "flow_random" in random {
         random_flows_agree_with_a_sequential_run, soak_random_flows, they_do_while_workers_die,

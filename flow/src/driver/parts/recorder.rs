@@ -5,7 +5,7 @@ use std::thread::Thread;
 use smallvec::SmallVec;
 
 use super::quantities::{ClassId, Demand};
-use crate::profile::records::{Batch, Extra, Record, What, WorkerName};
+use crate::profile::records::{Batch, Extra, Record, What};
 
 /// Records at which the writer is called before its time, and those that are kept at most.
 const MANY: usize = 1 << 15;
@@ -43,14 +43,18 @@ pub(crate) struct Recorder {
     asleep: bool,
     /// By class, what its tasks hold, and the number of its text.
     resources: Vec<Option<(Demand, u32)>>,
-    resource_texts: u32,
+    resource_texts: Vec<String>,
     reasons: Vec<Reason>,
+    reason_texts: Vec<String>,
     /// By class, why its tasks do not start, as far as is known.
     reason_of: Vec<Option<u32>>,
-    workers: usize,
     /// By place, which process and task was noted to have begun.
     began: Vec<(u64, u64)>,
     pub(crate) ending: Ending,
+    /// Workers of which those who hear of it know.
+    pub(crate) workers: usize,
+    /// What went on before the last of those came is said to have begun then.
+    pub(crate) since: u64,
 }
 
 impl Recorder {
@@ -60,12 +64,14 @@ impl Recorder {
             writer,
             asleep: false,
             resources: Vec::new(),
-            resource_texts: 0,
+            resource_texts: Vec::new(),
             reasons: Vec::new(),
+            reason_texts: Vec::new(),
             reason_of: Vec::new(),
-            workers: 0,
             began: Vec::new(),
             ending: Ending::default(),
+            workers: 0,
+            since: 0,
         }
     }
 
@@ -121,10 +127,13 @@ impl Recorder {
         if self.resources.len() <= class {
             self.resources.resize(class + 1, None);
         }
-        let number = self.resource_texts;
-        self.resource_texts += 1;
+        let number = self.resource_texts.iter().position(|known| *known == text);
+        let number = number.unwrap_or_else(|| {
+            self.batch.resources.push(text.clone());
+            self.resource_texts.push(text);
+            self.resource_texts.len() - 1
+        }) as u32;
         self.resources[class] = Some((demand.clone(), number));
-        self.batch.resources.push(text);
         number
     }
 
@@ -138,7 +147,9 @@ impl Recorder {
         let number = match self.reasons.iter().position(|known| *known == reason) {
             Some(number) => number as u32,
             None => {
-                self.batch.reasons.push(text(&reason));
+                let text = text(&reason);
+                self.batch.reasons.push(text.clone());
+                self.reason_texts.push(text);
                 self.reasons.push(reason);
                 (self.reasons.len() - 1) as u32
             }
@@ -157,14 +168,10 @@ impl Recorder {
         self.reason_of.get(class as usize).copied().flatten()
     }
 
-    /// Workers of which the log knows.
-    pub(crate) fn workers(&self) -> usize {
-        self.workers
-    }
-
-    pub(crate) fn add_worker(&mut self, worker: WorkerName) {
-        self.workers += 1;
-        self.batch.workers.push(worker);
+    /// All texts so far that records name by their numbers.
+    pub(crate) fn texts(&self, batch: &mut Batch) {
+        batch.resources.clone_from(&self.resource_texts);
+        batch.reasons.clone_from(&self.reason_texts);
     }
 
     /// The task at a place has begun. False: that was noted before.

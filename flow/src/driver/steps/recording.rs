@@ -9,7 +9,7 @@ use crate::driver::parts::recorder::{Ending, For, Reason, Recorder};
 use crate::driver::parts::state::State;
 use crate::driver::parts::tasks::{Caller, Index, Noted, Phase};
 use crate::profile::records::{
-    Batch, DRIVER, Extra, Failure, Inputs, Kind, Names, What, WorkerName,
+    Batch, DRIVER, Extra, Failure, Inputs, Kind, Names, Record, What, WorkerName,
 };
 use crate::protocol::cell;
 use crate::protocol::error::{Cause, TaskError};
@@ -22,24 +22,46 @@ const FEW: usize = 16;
 
 // ---- the beginning and the end ------------------------------------------------------------------
 
-/// From now on it is recorded what happens; of what goes on already it is noted that it does.
+/// From now on it is recorded what happens.
 pub(crate) fn begin(state: &mut State, recorder: Recorder) {
     state.recorder = Some(Box::new(recorder));
     state.marks = flags::PROFILED;
-    let mut open: Vec<(u64, Index, bool)> = state
-        .objects
-        .tasks()
-        .map(|(index, task)| (state.objects.at(index).number, index, task.remaining == 0))
-        .collect();
+}
+
+/// What goes on already, for one who hears what is recorded from now on.
+pub(crate) fn snapshot(state: &mut State, batch: &mut Batch) {
+    let tasks = state.objects.tasks().map(|(index, _)| (state.objects.at(index).number, index));
+    let mut open: Vec<(u64, Index)> = tasks.collect();
     open.sort_unstable();
-    for (_, index, is_ready) in open {
-        enter(state, index, is_ready);
+    let now = monotonic_ns();
+    for (call, index) in open {
+        let is_ready = state.objects.task(index).is_some_and(|task| task.remaining == 0);
+        batch.records.extend(submission(state, index, is_ready));
+        let Some(task) = state.objects.task(index) else { continue };
+        let (phase, attempt, noted) = (task.phase, u32::from(task.attempt) + 1, task.noted);
+        let mut add = |at, what| batch.records.push(Record { at, call, what });
+        if let Noted::Waiting(reason) = noted {
+            add(now, What::Waiting(reason));
+        }
+        if let Phase::Posted { place, seq } = phase {
+            let process = state.processes.at(place);
+            let (birth, worker) = (process.birth, process.worker as u16);
+            let pid = pid_of(state, place);
+            let begun = state.recorder.as_ref().is_some_and(|r| r.has_begun(place, birth, seq));
+            if begun {
+                add(now, What::Began { attempt, worker, pid });
+            }
+        }
+    }
+    batch.workers = worker_names(state);
+    if let Some(recorder) = &mut state.recorder {
+        recorder.texts(batch);
+        recorder.since = monotonic_ns();
     }
 }
 
-/// The last of it is taken, and nothing more is recorded.
-pub(crate) fn end(state: &mut State, batch: &mut Batch) {
-    take(state, batch);
+/// Nothing more is recorded.
+pub(crate) fn end(state: &mut State) {
     state.recorder = None;
     state.marks = 0;
 }
@@ -47,12 +69,13 @@ pub(crate) fn end(state: &mut State, batch: &mut Batch) {
 /// Takes what was recorded. Whether there is, or may soon be, more to be seen.
 pub(crate) fn take(state: &mut State, batch: &mut Batch) -> bool {
     let awaited = look_at_bodies(state);
-    let known = state.recorder.as_ref().map_or(0, |recorder| recorder.workers());
-    let new: Vec<WorkerName> =
-        (known..state.scheduler.workers().len()).map(|at| worker_name(state, at)).collect();
     let Some(recorder) = &mut state.recorder else { return true };
-    new.into_iter().for_each(|worker| recorder.add_worker(worker));
     recorder.take(batch);
+    let workers = state.scheduler.workers().len();
+    if std::mem::replace(&mut recorder.workers, workers) != workers {
+        batch.workers = worker_names(state);
+    }
+    let Some(recorder) = &mut state.recorder else { return true };
     let any = awaited || !batch.records.is_empty();
     if !any {
         recorder.set_asleep();
@@ -120,8 +143,16 @@ pub(crate) fn submitted(state: &mut State, index: Index, is_ready: bool) {
 
 #[cold]
 fn enter(state: &mut State, index: Index, is_ready: bool) {
+    let record = submission(state, index, is_ready);
+    if let Some((recorder, Record { at, call, what })) = state.recorder.as_mut().zip(record) {
+        recorder.note(at, call, what);
+    }
+}
+
+/// The record of a call.
+fn submission(state: &mut State, index: Index, is_ready: bool) -> Option<Record> {
     let State { objects, scheduler, processes, recorder, .. } = state;
-    let Some((recorder, task)) = recorder.as_mut().zip(objects.task(index)) else { return };
+    let (recorder, task) = recorder.as_mut().zip(objects.task(index))?;
     let parent = task.parent.and_then(|parent| objects.find_task(parent));
     let (caller, caller_worker) = match parent {
         Some((parent, task)) => {
@@ -159,10 +190,10 @@ fn enter(state: &mut State, index: Index, is_ready: bool) {
     let node = task.node;
     let what =
         What::Submitted { node, resources, caller, caller_worker, kind, is_ready, inputs, names };
-    recorder.note(monotonic_ns(), objects.at(index).number, what);
-    if is_ready {
+    if is_ready && task.noted == Noted::Nothing {
         objects.set_noted(index, Noted::Ready);
     }
+    Some(Record { at: monotonic_ns(), call: objects.at(index).number, what })
 }
 
 /// A provider runs in its place.
@@ -195,7 +226,8 @@ fn ready_at(state: &mut State, index: Index, at: Option<u64>) {
     let State { objects, recorder, .. } = state;
     let Some((recorder, task)) = recorder.as_mut().zip(objects.task(index)) else { return };
     if task.noted == Noted::Nothing {
-        recorder.note(at.unwrap_or_else(monotonic_ns), objects.at(index).number, What::Ready);
+        let at = at.map_or_else(monotonic_ns, |at| at.max(recorder.since));
+        recorder.note(at, objects.at(index).number, What::Ready);
         objects.set_noted(index, Noted::Ready);
     }
 }
@@ -320,7 +352,7 @@ fn begun(state: &mut State, place: u16, seq: u64, index: Index, times: Times) {
     if recorder.set_begun(place, birth, seq) {
         let attempt = u32::from(task.attempt) + 1;
         let what = What::Began { attempt, worker, pid };
-        recorder.note(times.began, objects.at(index).number, what);
+        recorder.note(times.began.max(recorder.since), objects.at(index).number, what);
     }
 }
 
