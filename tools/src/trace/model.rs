@@ -135,6 +135,11 @@ impl Call {
         self.attempts.first().map(|first| first.start)
     }
 
+    /// A node that a body, or a hook, called as an ordinary function: its time is its caller's.
+    pub(super) fn is_inside(&self) -> bool {
+        !self.is_remote && self.caller.is_some()
+    }
+
     pub(super) fn retried(&self) -> bool {
         self.attempts.len() > 1
     }

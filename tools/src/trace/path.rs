@@ -74,6 +74,9 @@ pub(super) fn critical_path(run: &Run) -> Vec<Step> {
     let mut children: Vec<_> = (0..=count).map(|_| Ends(Vec::new())).collect();
     let mut workers: Vec<_> = run.workers.iter().map(|_| Ends(Vec::new())).collect();
     for (at, call) in run.calls.iter().enumerate() {
+        if call.is_inside() {
+            continue;
+        }
         if !call.attempts.is_empty() || call.submitted.is_some() {
             children[call.caller.unwrap_or(count)].0.push((call.end, at));
         }
@@ -93,7 +96,8 @@ pub(super) fn critical_path(run: &Run) -> Vec<Step> {
 
 impl Walk<'_> {
     fn go(&mut self) {
-        let last = self.run.calls.iter().map(|call| call.end).max().unwrap_or(0);
+        let calls = self.run.calls.iter().filter(|call| !call.is_inside());
+        let last = calls.map(|call| call.end).max().unwrap_or(0);
         let (mut call, mut at, mut link) = (None, last, Link::Program);
         // Each step visits a call for the first time, or goes up to a caller; callers of a log that
         // was not written by us could go round.

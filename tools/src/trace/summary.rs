@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::model::{Outcome, Phase, Run};
+use super::model::{Call, Outcome, Phase, Run};
 use super::path;
 
 /// What a function did in a run, or in several.
@@ -106,6 +106,10 @@ impl Summary {
                 Outcome::Served => &mut totals.served,
                 Outcome::Unfinished => &mut totals.unfinished,
             } += 1;
+            extras_of(call, &mut extras);
+            if call.is_inside() {
+                continue;
+            }
             for span in &call.spans {
                 reasons[span.reason] += span.to - span.from;
             }
@@ -121,11 +125,6 @@ impl Summary {
                     share.lost += attempt.end - attempt.start;
                 }
                 busy[worker].push((attempt.start, attempt.end));
-            }
-            for (key, value) in &call.extra {
-                if let Some(value) = value.as_f64() {
-                    extras.entry(key.clone()).or_default().push(value);
-                }
             }
         }
         for (share, mut times) in workers.iter_mut().zip(busy) {
@@ -203,6 +202,14 @@ impl Summary {
             "workers": workers,
             "notes": run.notes,
         })
+    }
+}
+
+fn extras_of(call: &Call, extras: &mut BTreeMap<String, Vec<f64>>) {
+    for (key, value) in &call.extra {
+        if let Some(value) = value.as_f64() {
+            extras.entry(key.clone()).or_default().push(value);
+        }
     }
 }
 

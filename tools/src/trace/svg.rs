@@ -30,7 +30,7 @@ const DENSE: usize = 1_500;
 
 /// Told apart by everybody (after Okabe and Ito), on white and on black.
 pub(super) const COLOURS: [&str; 10] = [
-    "#3b82c4", "#e08a1e", "#2a9d78", "#c76aa0", "#8a6fd1", "#4fb3d9", "#b5892b", "#d1605e",
+    "#3b82c4", "#e08a1e", "#2a9d78", "#c76aa0", "#8a6fd1", "#4fb3d9", "#b5892b", "#9c6b4e",
     "#6b9b37", "#7d8697",
 ];
 

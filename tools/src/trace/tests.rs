@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use super::lanes::lanes;
-use super::model::{duration, printable};
+use super::model::{Phase, duration, printable};
 use super::reader::{Log, Which};
-use super::summary::Times;
+use super::summary::{Summary, Times};
 use super::{html, path};
 
 #[test]
@@ -144,4 +144,21 @@ fn circles_end() {
 fn policy_names_our_script() {
     // `printf abc | openssl dgst -sha256 -binary | base64`
     assert_eq!(html::hash("abc"), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+}
+
+/// What a body calls as an ordinary function is a part of it, and is counted once.
+#[test]
+fn local_calls_inside() {
+    let run = read(
+        r#"{"type":"dispatch","ts":1,"call_id":"a","func":"f","attempt":1,"worker_id":"w"}
+{"type":"local_start","ts":2,"call_id":"l","func":"g","caller":"a","worker_id":"w"}
+{"type":"local_end","ts":3,"call_id":"l","func":"g","caller":"a","worker_id":"w","exec_time_s":1,"extra":{"n":4}}
+{"type":"complete","ts":5,"call_id":"a","func":"f","attempt":1,"exec_time_s":4}"#,
+    );
+    let summary = Summary::of(&run);
+    assert_eq!(summary.reasons[Phase::Running as usize], 4_000_000);
+    assert_eq!((summary.workers[0].running, summary.workers[0].busy), (4_000_000, 4_000_000));
+    assert_eq!(summary.path.len(), 1);
+    assert_eq!(summary.extras["n"], [4.0]);
+    assert_eq!(summary.totals.local, 1);
 }
