@@ -4,6 +4,7 @@ mod bookkeeping;
 mod bypass;
 mod cache;
 mod chain;
+mod composition;
 mod fairness;
 mod foreign_refs;
 mod get;
@@ -170,6 +171,7 @@ testkit::tests! {
     "flow::profile::progress" in progress {
         what_a_report_says, beside_a_log, nothing_is_drawn_without_a_terminal, on_a_terminal,
     }
+    "flow::composition" in composition { each_alone_and_all_pairs, all_at_once }
     "role" in progress { host_with_progress }
     "role" in output { host_with_prefixes, host_that_captures, host_with_much_output }
     "flow_random" in random {
