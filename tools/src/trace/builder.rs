@@ -517,7 +517,7 @@ impl Draft {
         self.waits.sort_by_key(|&(at, _)| at);
         let end = self.end.map(|at| at - epoch);
         let mut attempts: Vec<_> = call.attempts.drain(..).zip(self.ended.drain(..)).collect();
-        attempts.sort_by_key(|(attempt, _)| attempt.number);
+        attempts.sort_by_key(|(attempt, _)| (attempt.start, attempt.number));
         let starts: Vec<_> = attempts.iter().map(|(attempt, _)| attempt.start - epoch).collect();
         for (at, (attempt, ended)) in attempts.iter_mut().enumerate() {
             attempt.start -= epoch;
@@ -542,7 +542,9 @@ impl Draft {
                     attempt.error = Some("no end was recorded".to_owned());
                 }
             }
-            attempt.end = attempt.end.max(attempt.start);
+            // One after the other, even if a line was written twice.
+            let next = starts.get(at + 1).copied().unwrap_or(i64::MAX);
+            attempt.end = attempt.end.clamp(attempt.start, next);
             attempt.setup_done = attempt.setup_done.map(|at| at.clamp(attempt.start, attempt.end));
         }
         call.attempts = attempts.into_iter().map(|(attempt, _)| attempt).collect();

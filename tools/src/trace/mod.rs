@@ -141,12 +141,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             }
         }
     };
-    write(options, &files[0], &made, &runs, &figures)
+    write(options, &files, &made, &runs, &figures)
 }
 
 fn write(
     options: &Options,
-    first: &Path,
+    logs: &[PathBuf],
     made: &[u8],
     runs: &[Run],
     figures: &serde_json::Value,
@@ -159,7 +159,7 @@ fn write(
         None if options.format == Format::Table && json_to_stdout => None,
         None if options.format == Format::Table => Some(to_stdout.to_owned()),
         None => {
-            let stem = first.file_stem().unwrap_or_default().to_string_lossy();
+            let stem = logs[0].file_stem().unwrap_or_default().to_string_lossy();
             let end = match options.format {
                 Format::Html => "html",
                 Format::Svg => "svg",
@@ -169,6 +169,17 @@ fn write(
             Some(PathBuf::from(format!("{stem}_profile.{end}")))
         }
     };
+    let same =
+        |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    let written = out.iter().chain(&options.json.file).filter(|path| *path != to_stdout);
+    for path in written {
+        if let Some(log) = logs.iter().find(|log| same(log, path)) {
+            return Err(Failure::Usage(format!(
+                "{} is a log: write to another file",
+                log.display()
+            )));
+        }
+    }
     let mut report = String::new();
     match out {
         Some(out) if out == to_stdout => {

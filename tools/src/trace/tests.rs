@@ -6,7 +6,7 @@ use super::lanes::lanes;
 use super::model::{Phase, duration, printable};
 use super::reader::{Log, Which};
 use super::summary::{Summary, Times};
-use super::{html, path};
+use super::{html, path, perfetto, svg};
 
 #[test]
 fn lanes_are_as_few_as_can_be() {
@@ -161,4 +161,67 @@ fn local_calls_inside() {
     assert_eq!(summary.path.len(), 1);
     assert_eq!(summary.extras["n"], [4.0]);
     assert_eq!(summary.totals.local, 1);
+}
+
+#[path = "../../tests/trace/logs.rs"]
+#[allow(dead_code)]
+mod logs;
+
+/// Logs are foreign: lines are lost, doubled, in another order, or have other values.
+#[test]
+fn whatever_a_log_says_is_shown() {
+    let base = logs::sweep().text() + &logs::hostile().text() + &logs::reference(50_000_000).text();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for round in 0..200 {
+        let mut lines: Vec<Vec<u8>> = base.lines().map(|line| line.as_bytes().to_vec()).collect();
+        for _ in 0..=random(60) {
+            let (at, other) = (random(lines.len()), random(lines.len()));
+            match random(6) {
+                0 => drop(lines.remove(at)),
+                1 => lines.swap(at, other),
+                2 => lines.push(lines[at].clone()),
+                3 => lines[at] = lines[other].clone(),
+                4 => {
+                    // A digit: another time, call, worker or attempt.
+                    let digits: Vec<_> =
+                        (0..lines[at].len()).filter(|&b| lines[at][b].is_ascii_digit()).collect();
+                    if let Some(&byte) = digits.get(random(digits.len().max(1))) {
+                        lines[at][byte] = b'0' + random(10) as u8;
+                    }
+                }
+                _ => {
+                    let byte = random(lines[at].len().max(1));
+                    lines[at].truncate(byte);
+                }
+            }
+        }
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&lines.join(&b'\n')).expect("written");
+        let log = Log::read(file.path(), 600.0).unwrap_or_else(|why| panic!("{round}: {why:?}"));
+        // One whose header has become of another version is refused; most are not.
+        let Ok(runs) = log.choose(Which::All) else { continue };
+        for run in &runs {
+            for call in &run.calls {
+                assert!(
+                    call.spans.windows(2).all(|two| two[0].to <= two[1].from),
+                    "{round}: {call:?}"
+                );
+            }
+            let steps = path::critical_path(run);
+            assert!(steps.windows(2).all(|two| two[0].to <= two[1].from), "{round}: {steps:?}");
+            let summary = Summary::of(run);
+            assert_eq!(summary.totals.calls, run.calls.len());
+            let _ = summary.json(run);
+            let svg = svg::svg(run, None);
+            assert!(roxmltree::Document::parse(&svg).is_ok(), "{round}");
+            let _ = perfetto::trace(run);
+        }
+        assert!(html::page(&runs, &[]).ends_with("</html>\n"));
+    }
 }

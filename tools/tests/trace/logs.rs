@@ -295,7 +295,7 @@ pub(crate) fn sweep() -> Log {
     log.add(
         150_000,
         "cache_full",
-        json!({ "worker_id": "cpu/1", "used": "1.9 GB", "evicted": 12 }),
+        json!({ "worker_id": "cpu/1", "call_id": id(2), "used": "1.9 GB", "evicted": 12 }),
     );
     log.add(
         700,

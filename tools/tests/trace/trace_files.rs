@@ -186,6 +186,9 @@ fn bad_input() {
     refused(&["run.log", "--funcs", ","], 2, &["names no function"]);
     refused(&["run.log", "-o", "absent/page.html"], 1, &["writing absent/page.html"]);
     refused(&["run.log", "--format", "svg", "-o", "-", "--json", "-"], 2, &["both want stdout"]);
+    refused(&["run.log", "-o", "./run.log"], 2, &["run.log is a log"]);
+    refused(&["run.log", "--json", "run.log"], 2, &["run.log is a log"]);
+    assert_eq!(folder.read("run.log"), text);
     // Of another version: both are named; the runs that can be read still can.
     let mut newer = Log::new();
     newer.add(10_000_000, "run", logs::header(&[], 7));

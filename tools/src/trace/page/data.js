@@ -76,6 +76,8 @@ class Run {
       for (const dep of call.d ?? []) (this.consumers[dep] ??= []).push(at);
       if (call.c !== undefined) (this.children[call.c] ??= []).push(at);
     });
+    const ids = new Map(raw.calls.map((call, at) => [call.i, at]));
+    for (const event of raw.remarks) event.call = ids.get(event.fields.call_id);
     this.texts = null;
     this.edges = sum(raw.calls.map((call) => (call.d ?? []).length));
     this.onPath = new Set(raw.path.map((step) => step[0]));

@@ -234,11 +234,16 @@ function fillPanels(view) {
       { name: "at", number: true, value: (e) => e.at, show: (e) => link(time(e.at) || "0", () => view.centre(e.at)) },
       { name: "event", value: (e) => e.kind },
       { name: "worker", value: (e) => e.worker === null ? "" : run.workers[e.worker].id },
-      { name: "fields", value: (e) => Object.entries(e.fields).map(([key, value]) => `${key}: ${plain(value)}`).join(", ") },
+      { name: "call", value: (e) => e.call === undefined ? "" : run.name(e.call), show: (e) => e.call === undefined ? "" : callLink(view, e.call) },
+      { name: "fields", value: fieldsOf },
     ], run.remarks, { most: 50, label: "Events" })));
   }
   document.getElementById("panels").replaceChildren(...cards);
 }
+
+/// What an event says, besides of which call.
+const fieldsOf = (event) => Object.entries(event.fields).filter(([key]) => key !== "call_id" || event.call === undefined)
+  .map(([key, value]) => `${key}: ${plain(value)}`).join(", ");
 
 /// Where the time of a call went: [label, amount, colour], waits of one reason together.
 function callParts(run, call) {
@@ -308,6 +313,8 @@ function fillDetails(view) {
     ...list("Takes values of", many(call.d ?? []), call.u ? h("li", { class: "dim" }, `${call.u} that the log does not know`) : []),
     ...list("Gives its value to", many(run.consumers[selected] ?? [])),
     ...list("Calls", many(run.children[selected] ?? [])),
+    ...list("Events", run.remarks.filter((event) => event.call === selected).slice(0, 40).map((event) =>
+      h("li", null, h("span", { class: "dim" }, `${time(event.at)} `), event.kind, h("span", { class: "dim" }, ` ${fieldsOf(event)}`)))),
     ...(extra.length ? [h("h3", null, "Added values"), h("dl", null, extra.flatMap(([key, value]) => [h("dt", null, key), h("dd", null, plain(value))]))] : []),
   ].filter(Boolean));
 }
