@@ -531,7 +531,10 @@ impl HeldBuffers {
             held = self.held.get(recent as usize).filter(|held| held.holds(bytes))?;
             self.last.set(recent);
         }
-        held.record.as_deref().filter(|record| !record.is_import())
+        match held.record.as_deref() {
+            Some(record) if !record.is_import() => Some(record),
+            _ => None,
+        }
     }
 
     #[inline(always)]

@@ -120,17 +120,16 @@ impl OnePass {
         {
             self.taken += 1;
         }
-        for (&range, tag) in self.ranges.iter().zip(args.tags()) {
-            if range != UNORDERED {
-                match tag.writes() {
-                    true => exactly.ranges.write_at(range, task),
-                    false => exactly.ranges.read_at(range, task, tail),
-                }
+        for (index, tag) in args.tags().iter().enumerate() {
+            let Some(&range) = self.ranges.get(index) else { break };
+            match tag.writes() {
+                true => exactly.ranges.write_at(range, task),
+                false => exactly.ranges.read_at(range, task, tail),
             }
         }
         // Not before: the map may sweep, and what was found is alive only now.
-        for (bytes, writes) in self.new.drain(..) {
-            exactly.ranges.add_new(bytes, writes, task);
+        if !self.new.is_empty() {
+            self.add_new(exactly.ranges, task);
         }
         if !self.outputs.is_empty() {
             self.allocate(exactly.ranges, at, args, task);
@@ -293,6 +292,14 @@ impl OnePass {
             fit = fit && (reader < tail || self.producers.add(reader, false));
         });
         fit
+    }
+
+    /// Enters what the map did not know.
+    #[inline(never)]
+    fn add_new(&mut self, ranges: &mut RangeMap, task: u64) {
+        for (bytes, writes) in self.new.drain(..) {
+            ranges.add_new(bytes, writes, task);
+        }
     }
 
     /// Gives outputs their addresses, from this one on, and enters `task` as their writer.

@@ -231,16 +231,18 @@ impl RangeMap {
         }
     }
 
-    /// `task` reads this segment.
+    /// `task` reads this segment, if there is one of this index.
     #[inline(always)]
     pub(crate) fn read_at(&mut self, index: u32, task: u64, tail: u64) {
-        self.segments[index as usize].add_reader(task, tail);
+        if let Some(segment) = self.segments.get_mut(index as usize) {
+            segment.add_reader(task, tail);
+        }
     }
 
-    /// `task` writes this segment.
+    /// `task` writes this segment, if there is one of this index.
     #[inline(always)]
     pub(crate) fn write_at(&mut self, index: u32, task: u64) {
-        let segment = &mut self.segments[index as usize];
+        let Some(segment) = self.segments.get_mut(index as usize) else { return };
         segment.write(task);
         if segment.has_common() || self.blocks.are_watched() {
             self.supersede(index, task);

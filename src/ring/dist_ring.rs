@@ -6,11 +6,15 @@
 
 use super::heap::HeapRing;
 use super::span::SpanRing;
+use super::sync::prefetch_write;
 use super::table::Table;
 use super::word::{GEN_MASK, Word};
 use crate::limits::{
     EDGES_PER_SLOT, HEAP_ALIGN, HEAP_RINGS, MAX_WINDOW, MIN_WINDOW, PAYLOAD_BYTES,
 };
+
+/// How many slots ahead of the one that leaves lines are fetched: workers have written them last.
+const RECLAIM_AHEAD: u64 = 16;
 
 /// Why a ring cannot be made, or cannot give what is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -230,6 +234,10 @@ impl DistRing {
         let stop = self.next.min(self.tail.saturating_add(most));
         while self.tail < stop {
             let (slot, generation) = self.place(self.tail);
+            if self.tail + RECLAIM_AHEAD < stop {
+                // To write: it is this owner's next.
+                prefetch_write(table.slot(slot + RECLAIM_AHEAD as u32));
+            }
             let word = table.slot(slot).load();
             if word.generation() != generation || word.phase().is_none() {
                 return Err(word);
