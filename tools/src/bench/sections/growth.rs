@@ -1,6 +1,8 @@
 //! What may not grow: the time of a task, and memory, with all that has been before it.
 
 use std::fs;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Instant;
 
 use mailring::abi::{AbiError, CallConfig, ContinuousTensor, DataType, TaskArgs};
@@ -14,6 +16,8 @@ use crate::system::Pinned;
 
 /// Tasks before the memory is looked at for the first time: all that is used in turns has been.
 const SETTLED: usize = 100_000;
+/// Groups that are ready at once, at most.
+const MOST_GROUPS: usize = 1000;
 
 const fn ns(key: &'static str, label: &'static str, meaning: &'static str) -> Figure {
     measured(key, Unit::Ns, label, meaning)
@@ -53,6 +57,14 @@ pub(super) static SECTION: Section = Section {
         ns("growth.parts_many_ns", "4,096 parts", "which others have written"),
         ratio("growth.parts_ratio", "growth.parts_many_ns", "growth.parts_few_ns", "many / few")
             .at_most(1.5, 1.5),
+        ns("growth.matrix_few_ns", "rows, tiles and cells of 16 by 16", "read, and written"),
+        ns("growth.matrix_many_ns", "256 by 256", "read, and written"),
+        ratio("growth.matrix_ratio", "growth.matrix_many_ns", "growth.matrix_few_ns", "many / few")
+            .at_most(1.5, 1.5),
+        ns("growth.groups_few_ns", "groups of one that are ready at once: 20", "time / groups"),
+        ns("growth.groups_many_ns", "1,000", "from when they are ready: time / groups"),
+        ratio("growth.groups_ratio", "growth.groups_many_ns", "growth.groups_few_ns", "many / few")
+            .at_most(1.5, 1.5),
         ns("growth.tensors_few_ns", "distinct tensors: 1,024", "written in turns"),
         ns("growth.tensors_many_ns", "200,000", "written in turns"),
         ratio(
@@ -60,7 +72,8 @@ pub(super) static SECTION: Section = Section {
             "growth.tensors_many_ns",
             "growth.tensors_few_ns",
             "many / few",
-        ),
+        )
+        .at_most(1.5, 1.5),
         ns("growth.outputs_few_ns", "allocated outputs of one scope: 1,000", "wall time / tasks"),
         ns("growth.outputs_many_ns", "50,000", "wall time / tasks"),
         ratio(
@@ -113,7 +126,12 @@ fn measure(run: &mut Run) -> Measured {
     run.rounds_within(run.budget() / 2, |run, _| {
         // New in each round: what one leaves must not meet the next.
         let engine = Large::build()?;
+        let groups = Groups::build()?;
         let _pinned = Pinned::to(here);
+        run.add("growth.groups_few_ns", groups.ready_at_once(20)?);
+        run.add("growth.groups_many_ns", groups.ready_at_once(MOST_GROUPS)?);
+        run.add("growth.matrix_few_ns", engine.matrix(16)?);
+        run.add("growth.matrix_many_ns", engine.matrix(256)?);
         run.add("growth.tensors_few_ns", engine.distinct(1024)?);
         run.add("growth.tensors_many_ns", engine.distinct(200_000)?);
         run.add("growth.outputs_few_ns", engine.outputs(1000)?);
@@ -202,6 +220,24 @@ impl Large {
         self.timed(500, |_| Ok(TaskArgs::new().input(whole).output(out)))
     }
 
+    /// Rows of a square matrix are read; tiles of a row, and cells, are written.
+    fn matrix(&self, side: usize) -> Result<f64, Error> {
+        let mut state = 1u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % side
+        };
+        self.timed(5000, |task| {
+            let (row, column) = (random() * side, random());
+            let tile = 4.min(side - column) as u32;
+            Ok(match task % 3 {
+                0 => TaskArgs::new().input(self.data.view(row, &[side as u32])?),
+                1 => TaskArgs::new().inout(self.data.view(row + column, &[tile])?),
+                _ => TaskArgs::new().output(self.data.view(row + column, &[1])?),
+            })
+        })
+    }
+
     /// Each task names a buffer that has just been made; all of them live until the end.
     fn buffers(&self, buffers: usize) -> Result<f64, Error> {
         let mut all: Vec<Buffer<u64>> = Vec::with_capacity(buffers);
@@ -211,6 +247,66 @@ impl Large {
             all.push(buffer);
             Ok(args)
         })
+    }
+}
+
+/// An executor with room for many groups.
+struct Groups {
+    exec: Executor,
+    empty: Callable,
+    hold: Callable,
+    /// Opens the gate; what the task at the gate writes; what the groups write.
+    cells: Buffer<u64>,
+}
+
+impl Groups {
+    fn build() -> Measured<Self> {
+        let mut builder = Executor::builder()
+            .name("mailring-bench")
+            .workers(1)
+            .pin_cpus(true)
+            .slot_window(1 << 14)
+            .buffer_bytes(1 << 20);
+        let empty = builder.register("empty", |_, _, _| Ok::<(), AbiError>(()))?;
+        let hold = builder.register("hold", |args, _, _| {
+            let (open, _) = args.elements::<u64>(0)?;
+            // SAFETY: an element of a buffer that is mapped while bodies run; the host writes it as an
+            // atomic as well.
+            let open = unsafe { AtomicU64::from_ptr(open) };
+            while open.load(Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            Ok::<(), AbiError>(())
+        })?;
+        let exec = builder.build()?;
+        let cells = exec.buffer(2 + MOST_GROUPS)?;
+        Ok(Self { exec, empty, hold, cells })
+    }
+
+    /// Nanoseconds a group, from when all of them are ready.
+    fn ready_at_once(&self, groups: usize) -> Result<f64, Error> {
+        // SAFETY: the first element, as in the body.
+        let open = unsafe { AtomicU64::from_ptr(self.cells.as_mut_ptr()) };
+        let (gate, held) = (self.cells.view(0, &[1])?, self.cells.view(1, &[1])?);
+        let (times, mut sum) = (MOST_GROUPS / groups, 0);
+        for _ in 0..times {
+            open.store(0, Release);
+            let mut begin = Instant::now();
+            self.exec.run(|orch| {
+                let args = TaskArgs::new().no_dep(gate).output(held);
+                orch.submit(self.hold, args, CallConfig::default())?;
+                for group in 0..groups {
+                    let cell = self.cells.view(2 + group, &[1])?;
+                    let member = TaskArgs::new().input(held).output(cell);
+                    orch.submit_group(self.empty, vec![member], CallConfig::default())?;
+                }
+                begin = Instant::now();
+                open.store(1, Release);
+                Ok(())
+            })?;
+            sum += begin.elapsed().as_nanos();
+        }
+        Ok(sum as f64 / (times * groups) as f64)
     }
 }
 
@@ -226,5 +322,7 @@ mod tests {
         assert!(engine.buffers(50).expect("run") > 0.0);
         assert!(engine.outputs(1000).expect("run") > 0.0);
         assert!(engine.distinct(1024).expect("run") > 0.0);
+        assert!(engine.matrix(16).expect("run") > 0.0);
+        assert!(Groups::build().expect("build").ready_at_once(500).expect("run") > 0.0);
     }
 }
