@@ -96,6 +96,11 @@ impl InFlight {
         &self.window
     }
 
+    #[cfg(test)]
+    pub(super) fn window_mut(&mut self) -> &mut Window {
+        &mut self.window
+    }
+
     #[inline]
     pub(super) fn runs(&self) -> &Runs {
         &self.runs

@@ -112,6 +112,43 @@ pub(crate) fn what_was_unregistered() {
     assert_eq!(cell.to_vec().unwrap(), [1]);
 }
 
+/// A replay is refused as a whole, before anything of it runs.
+pub(crate) fn a_replay_of_what_was_unregistered() {
+    for mode in BOTH {
+        let (exec, directory) = bare(mode);
+        let library = compile(directory.path(), "add", ADD);
+        let add = register(&exec, &library, "add").unwrap();
+        let twice = register(&exec, &library, "twice").unwrap();
+        let cell = exec.buffer::<u64>(1).unwrap();
+        let (_, recording) = exec
+            .record(|orch| {
+                orch.submit(add, TaskArgs::new().inout(&cell).scalar(1), config())?;
+                orch.submit(twice, TaskArgs::new().inout(&cell), config())
+            })
+            .unwrap();
+        let bindings = recording.bindings();
+        exec.replay(&recording, &bindings).unwrap();
+        assert_eq!(cell.get(0).unwrap(), 6);
+        exec.unregister(twice).unwrap();
+        for _ in 0..2 {
+            let refused = exec.replay(&recording, &bindings);
+            assert!(matches!(refused, Err(Error::UnknownFunction(n)) if n == twice.0));
+            let beside = exec.run(|orch| {
+                orch.submit(add, TaskArgs::new().inout(&cell).scalar(1), config())?;
+                let refused = orch.replay(&recording, &bindings);
+                assert!(matches!(refused, Err(Error::UnknownFunction(_))));
+                Ok(())
+            });
+            beside.unwrap();
+        }
+        assert_eq!(cell.get(0).unwrap(), 8);
+        // The same function again.
+        assert_eq!(register(&exec, &library, "twice").unwrap(), twice);
+        exec.replay(&recording, &bindings).unwrap();
+        assert_eq!(cell.get(0).unwrap(), 18);
+    }
+}
+
 pub(crate) fn tasks_in_flight_still_run() {
     let (exec, directory) = bare(Mode::Process);
     let library = compile(directory.path(), "add", ADD);

@@ -93,6 +93,7 @@ testkit::tests! {
     }
     "process::dynamic::functions" in dynamic_functions {
         run_in_both_modes_and_kinds, the_same_twice_is_the_same, what_was_unregistered,
+        a_replay_of_what_was_unregistered,
         tasks_in_flight_still_run, refused_at_once, a_changed_file_is_refused_by_workers,
         a_replaced_file_is_the_new_one, its_error_has_its_words, a_group_of_c,
         a_crash_is_a_dead_worker_and_the_next_one_knows_it, the_table_fills_and_is_used_again,

@@ -1,5 +1,5 @@
 //! The submit in one pass beside the general one: two executors are given the same submits, at random,
-//! and have to say and publish the same.
+//! and have to say and publish the same. A replay beside a fresh submission: the same edges.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -276,5 +276,76 @@ fn one_pass_does_what_the_general_submit_does() {
             }
         }
         assert!(usual > 500, "only {usual} went in one pass");
+    }
+}
+
+/// Tasks in the order of the seed: on parts of buffers, and on what others of them have allocated.
+fn graph(side: &Side, orch: &mut Orchestrator, seed: u64) -> Result<(), Error> {
+    use TensorArgType::{InOut, Input, NoDep, Output, OutputExisting};
+    let mut random = Random(seed);
+    let mut slabs: Vec<ContinuousTensor> = Vec::new();
+    for _ in 0..40 {
+        let mut args = TaskArgs::new();
+        for buffer in side.buffers.iter().filter(|_| random.chance(50)).collect::<Vec<_>>() {
+            let (from, tag) = (random.below(LEN), random.below(5));
+            let len = 1 + random.below(LEN - from) as u32;
+            let tag = [Input, Input, InOut, OutputExisting, NoDep][tag];
+            args.push_tensor(buffer.view(from, &[len])?, tag);
+        }
+        if !slabs.is_empty() && random.chance(40) {
+            let slab = slabs[random.below(slabs.len())];
+            args.push_tensor(slab, [Input, InOut][random.below(2)]);
+        }
+        if random.chance(30) {
+            args.push_tensor(ContinuousTensor::new(0, &[2], u64::DTYPE)?, Output);
+        }
+        let made = args.tensors().iter().position(|tensor| tensor.data() == 0);
+        let task = orch.submit(side.callables[0], args, CallConfig::default())?;
+        if let Some(made) = made {
+            slabs.push(task.tensor(made)?);
+        }
+    }
+    Ok(())
+}
+
+/// Whom each task waits for, of those that came behind the one in which the only worker stays; that one
+/// writes a part of each buffer.
+fn edges(
+    side: &Side,
+    submit: impl FnOnce(&mut Orchestrator) -> Result<(), Error>,
+) -> Vec<(u64, Vec<(u64, bool)>)> {
+    side.open.store(false, SeqCst);
+    side.inside.store(false, SeqCst);
+    let mut orch = side.exec.begin().unwrap();
+    let parts = side.buffers.iter().map(|buffer| buffer.view(2, &[3]).unwrap());
+    let stay = parts.fold(TaskArgs::new(), TaskArgs::output);
+    let first = orch.submit(side.callables[2], stay, CallConfig::default()).unwrap().seq;
+    while !side.inside.load(SeqCst) {
+        std::thread::yield_now();
+    }
+    orch.in_flight.window_mut().published.clear();
+    submit(&mut orch).unwrap();
+    let published = std::mem::take(&mut orch.in_flight.window_mut().published);
+    side.open.store(true, SeqCst);
+    orch.end().unwrap();
+    let relative = |(task, mut producers, _): (u64, Vec<Producer>, u64)| {
+        producers.sort_unstable();
+        (task - first, producers.iter().map(|p| (p.task - first, p.data)).collect())
+    };
+    published.into_iter().map(relative).collect()
+}
+
+#[test]
+fn a_replay_has_the_edges_of_a_fresh_submission() {
+    let side = Side::new(false);
+    for seed in 0..50 {
+        let fresh = edges(&side, |orch| graph(&side, orch, seed));
+        let (_, recording) = side.exec.record(|orch| graph(&side, orch, seed)).unwrap();
+        let bindings = recording.bindings();
+        for _ in 0..2 {
+            let again = edges(&side, |orch| orch.replay(&recording, &bindings).map(drop));
+            assert_eq!(again, fresh, "graph {seed}");
+        }
+        assert_eq!(fresh.len(), 40);
     }
 }
