@@ -13,7 +13,7 @@ use super::handle::Named;
 use super::in_flight::InFlight;
 use super::request::KnownFunctions;
 use crate::abi::{BLOB_HEADER, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
-use crate::graph::{Producer, RangeMap, Segment};
+use crate::graph::{Found, Producer, RangeMap, Segment};
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::{HEAP_ALIGN, INLINE_ARGS};
 use crate::mailbox::descriptor::{ANYWHERE, Head, Route};
@@ -239,24 +239,25 @@ impl OnePass {
             },
         }
         if tag != TensorArgType::NoDep {
-            match at.ranges.exact(&bytes) {
+            match at.ranges.find(&bytes) {
                 // Named twice, which may be wrong.
-                Some(range) if self.ranges[..index].contains(&range) => return false,
-                Some(range) => {
+                Found::Exactly(range) if self.ranges[..index].contains(&range) => return false,
+                Found::Exactly(range) => {
                     self.ranges[index] = range;
                     if !self.order(at, range, at.ranges.segment(range), tag) {
                         return false;
                     }
                 }
-                None => {
+                Found::Nothing => {
                     let shared = |(other, _): &(Range<u64>, bool)| {
                         other.start < bytes.end && bytes.start < other.end
                     };
-                    if !at.ranges.is_clear(&bytes) || self.new.iter().any(shared) {
+                    if self.new.iter().any(shared) {
                         return false;
                     }
                     self.new.push((bytes, tag.writes()));
                 }
+                Found::Otherwise => return false,
             }
         }
         if let Some(record) = record {

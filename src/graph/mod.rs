@@ -14,7 +14,7 @@ mod tensor_map;
 pub use access::{Access, Dependencies, Producer};
 pub(crate) use keys::spread;
 pub use overlap::{shared_and_written, written_twice};
-pub(crate) use ranges::RangeMap;
+pub(crate) use ranges::{Found, RangeMap};
 pub use scope::{Scope, ScopeError, ScopeStack};
 pub(crate) use segment::Segment;
 pub use tensor_map::{Hazards, TensorMap};

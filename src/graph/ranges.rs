@@ -53,6 +53,16 @@ pub(crate) struct RangeMap {
     steps: Cell<u64>,
 }
 
+/// What a map knows of a range.
+pub(crate) enum Found {
+    /// A segment that is exactly this.
+    Exactly(u32),
+    /// Nothing of any of its bytes.
+    Nothing,
+    /// Other segments have some of its bytes.
+    Otherwise,
+}
+
 impl Default for RangeMap {
     fn default() -> Self {
         Self {
@@ -155,10 +165,25 @@ impl RangeMap {
         self.exact[place].set(index);
     }
 
-    /// Whether nothing is known of any byte of the range.
+    /// What is known of the range.
     #[inline]
-    pub(crate) fn is_clear(&self, range: &Range<u64>) -> bool {
-        self.clear_at(self.blocks.place_of(range.start), range)
+    pub(crate) fn find(&self, range: &Range<u64>) -> Found {
+        let way = self.place(range.start);
+        for index in [self.exact[way].get(), self.exact[way ^ 1].get()] {
+            if self.is_exactly(index, range) {
+                return Found::Exactly(index);
+            }
+        }
+        self.count(1);
+        let place = self.blocks.place_of(range.start);
+        match self.blocks.at(place) {
+            Some(Entry { index, .. }) if self.is_exactly(index, range) => {
+                self.remember(way, index);
+                Found::Exactly(index)
+            }
+            _ if self.clear_at(place, range) => Found::Nothing,
+            _ => Found::Otherwise,
+        }
     }
 
     /// `task` is the first that names the range, of which nothing is known. Sweeps now and then.
@@ -166,7 +191,6 @@ impl RangeMap {
         if self.blocks.len() > self.sweep_at {
             self.sweep();
         }
-        self.count(1);
         let place = self.blocks.place_of(range.start);
         match writes {
             true => _ = self.add(place, Segment::written(range.start, range.end, task)),
