@@ -206,11 +206,12 @@ fn one_line(run: &Run) -> String {
     let failed = run.calls.iter().filter(|call| call.outcome == model::Outcome::Failed).count();
     let workers = run.workers.iter().filter(|worker| !worker.is_program).count();
     let mut line = format!(
-        "{}, run {} of {}: {} calls, {workers} workers, {}",
+        "{}, run {} of {}: {}, {}, {}",
         printable(run.title()),
         run.about.number,
         run.about.runs_in_file,
-        run.calls.len(),
+        count(run.calls.len(), "call"),
+        count(workers, "worker"),
         duration(run.length)
     );
     if failed > 0 {
@@ -220,6 +221,11 @@ fn one_line(run: &Run) -> String {
         let _ = write!(line, ", {}", model::deaths(run.deaths.len()));
     }
     line
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// The names of `--funcs`.

@@ -56,6 +56,11 @@ fn twenty_calls() {
         assert!(panels.contains(part), "{part}: {panels}");
     }
 
+    let hit = browser.eval(
+        "(() => { const d = window.mailringTrace.view.run.deaths[0].hit; return [d[0], d[1]]; })()",
+    );
+    assert_eq!(hit[1], 0, "the death ended a first attempt: {hit}");
+
     // The mouse: what is under it, and what is clicked.
     let (call, other) = (logs::id(10), logs::id(9));
     let (x, y) = place(browser, &call);

@@ -76,6 +76,16 @@ class Run {
       for (const dep of call.d ?? []) (this.consumers[dep] ??= []).push(at);
       if (call.c !== undefined) (this.children[call.c] ??= []).push(at);
     });
+    // Which attempt a death ended: of the same process, and nearest in time.
+    const byPid = new Map(raw.deaths.map((death) => [death.pid, []]));
+    raw.calls.forEach((call, at) => call.a.forEach((attempt, which) => byPid.get(attempt[6])?.push([at, which, attempt])));
+    for (const death of raw.deaths) {
+      const far = ([, , attempt]) => Math.abs(attempt[2] - death.at);
+      const here = (byPid.get(death.pid) ?? []).filter(([, , attempt]) => attempt[0] === death.worker);
+      const ended = here.reduce((best, one) => best && far(best) <= far(one) ? best : one, null);
+      // One that ended long before was not hit.
+      death.hit = ended && far(ended) <= Math.max(2e3, this.length * 0.01) ? ended : null;
+    }
     const ids = new Map(raw.calls.map((call, at) => [call.i, at]));
     for (const event of raw.remarks) event.call = ids.get(event.fields.call_id);
     this.texts = null;

@@ -404,11 +404,13 @@ class Timeline {
     for (const death of run.deaths) {
       const band = death.worker === null ? null : bands.get(run.workers[death.worker].id);
       if (!band) continue;
+      // On the attempt that it ended, or across the worker.
+      const hit = death.hit && this.row(death.hit[0], death.hit[1]);
       const x = this.x(death.at);
-      const from = this.y(band[0]);
+      const from = this.y(hit ?? band[0]);
       c.beginPath();
       c.moveTo(x, from);
-      c.lineTo(x, from + band[1] * this.rowHeight);
+      c.lineTo(x, from + (hit === null || hit === undefined ? band[1] : 1) * this.rowHeight);
       c.stroke();
       const middle = from + this.rowHeight / 2;
       c.beginPath();
