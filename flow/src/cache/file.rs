@@ -138,14 +138,21 @@ pub(super) fn remove_leftover(path: &Path, name: &str, modified: SystemTime) {
     }
 }
 
-/// The head of an entry, without a look at its value. `None` for what is none.
-pub(super) fn head_of(path: &Path) -> Option<Head> {
-    let mut file = File::open(path).ok()?;
-    let (head_len, value_len, _) = read_fixed(&mut file).ok()?;
-    (file.metadata().ok()?.len() == (FIXED + head_len) as u64 + value_len).then_some(())?;
-    let mut head = vec![0; head_len];
-    file.read_exact(&mut head).ok()?;
-    postcard::from_bytes(&head).ok()
+/// The head of an entry, without a look at its value. `None` for what is no entry, or is damaged.
+///
+/// # Errors
+/// It cannot be opened.
+pub(super) fn head_of(path: &Path) -> io::Result<Option<Head>> {
+    let mut file = File::open(path)?;
+    let read = |file: &mut File| {
+        let (head_len, value_len, _) = read_fixed(file).ok()?;
+        let expected = value_len.checked_add((FIXED + head_len) as u64);
+        (Some(file.metadata().ok()?.len()) == expected).then_some(())?;
+        let mut head = vec![0; head_len];
+        file.read_exact(&mut head).ok()?;
+        postcard::from_bytes(&head).ok()
+    };
+    Ok(read(&mut file))
 }
 
 fn read_fixed(file: &mut File) -> io::Result<(usize, u64, [u8; 32])> {
@@ -231,7 +238,7 @@ mod tests {
         Temporary::write(directory.path(), [&prelude, &value]).unwrap().rename(&path).unwrap();
         let whole = fs::read(&path).unwrap();
         assert!(matches!(read(&path), Ok(Found::Entry(h, v)) if h == head && v == value));
-        assert_eq!(head_of(&path), Some(head));
+        assert_eq!(head_of(&path).unwrap(), Some(head));
         for at in (0..whole.len()).step_by(7) {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;

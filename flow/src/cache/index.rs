@@ -68,13 +68,11 @@ impl Index {
             there.insert(name.clone());
             match self.entries.get(&name) {
                 Some(known) if known.len == len => self.touch(&name, used),
-                _ => {
-                    if let Some(head) = file::head_of(&found.path()) {
-                        self.insert(name, head.tag, len, used);
-                    } else {
-                        let _ = fs::remove_file(found.path()); // no entry, or damaged
-                    }
-                }
+                _ => match file::head_of(&found.path()) {
+                    Ok(Some(head)) => self.insert(name, head.tag, len, used),
+                    Ok(None) => drop(fs::remove_file(found.path())), // no entry, or damaged
+                    Err(_) => {} // gone, or somebody else's
+                },
             }
         }
         let gone: Vec<String> =

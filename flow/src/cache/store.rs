@@ -236,7 +236,7 @@ impl Cache {
 
     /// Whether an entry is the value of this call, without a look at the value.
     pub(crate) fn is_of(&self, tag: &str, call: &CallKey) -> bool {
-        let head = file::head_of(&self.path(tag));
+        let head = file::head_of(&self.path(tag)).ok().flatten();
         head.is_some_and(|head| head.tag == tag && head.call.as_ref() == Some(call))
     }
 

@@ -136,6 +136,9 @@ impl Host {
     pub(crate) fn configure(&self, config: Arc<Snapshot>) -> Result<(), Error> {
         self.check()?;
         let mut cache_thread = self.cache_thread();
+        if let Some(why) = &self.shared.lock().closed {
+            return Err(Error::Closed(why.clone()));
+        }
         if config.cache.is_some() && cache_thread.is_none() {
             *cache_thread = Some(cache_thread::start(&self.shared)?);
         }

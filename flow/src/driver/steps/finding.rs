@@ -85,10 +85,11 @@ fn job(state: &State, index: Index) -> Option<FindJob> {
     })
 }
 
-/// The task, if nothing else became of it meanwhile.
+/// The task, if nothing else became of it, and of the flow, meanwhile.
 fn finding(state: &State, id: u64) -> Option<Index> {
     let (index, task) = state.objects.find_task(id)?;
-    (task.phase == Phase::Finding && state.closed.is_none()).then_some(index)
+    let goes_on = state.results.is_open() && state.closed.is_none();
+    (task.phase == Phase::Finding && goes_on).then_some(index)
 }
 
 /// The result is the value of an object that is there still. False: it is not.
