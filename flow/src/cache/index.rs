@@ -71,7 +71,7 @@ impl Index {
                 _ => match file::head_of(&found.path()) {
                     Ok(Some(head)) => self.insert(name, head.tag, len, used),
                     Ok(None) => drop(fs::remove_file(found.path())), // no entry, or damaged
-                    Err(_) => {} // gone, or somebody else's
+                    Err(_) => {}                                     // gone, or somebody else's
                 },
             }
         }

@@ -145,6 +145,7 @@ impl Host {
         self.shared.with(|state| {
             tracing::debug!(epoch = config.epoch(), "a configuration is in force");
             state.config = Some(config);
+            state.configured = true;
         });
         Ok(())
     }

@@ -496,7 +496,8 @@ impl Objects {
         };
         let mut task = self.spares.pop().unwrap_or_else(|| Box::new(Task::new(node)));
         std::mem::swap(&mut task.args, args);
-        task.node = node;
+        let provider = features.as_ref().and_then(|features| features.provider);
+        (task.node, task.runs) = (node, provider.unwrap_or(node));
         task.overrides = overrides;
         task.class = class;
         task.phase = Phase::Waiting;

@@ -63,7 +63,7 @@ impl<'a> Readiness<'a> {
         if !task.awaited {
             // As many bodies as there are cpus may begin to wait at once.
             let at_once = (self.scheduler.whole_cpus() + 1).min(places / 2);
-            let least = if self.nodes.waits(task.function()) { places / 4 } else { 0 };
+            let least = if self.nodes.waits(task.runs) { places / 4 } else { 0 };
             return waiting < ((places - at_once) / 2).max(1) && left > least;
         }
         if left * 4 > places {
@@ -107,7 +107,7 @@ impl<'a> Readiness<'a> {
             (true, true) => !at_work(),
             // When nothing goes on any more, whatever frees some.
             (false, _) if self.admission.is_starved() && weights.uses_much(task) => true,
-            (false, _) => self.nodes.result(task.function()).is_none() && !many,
+            (false, _) => self.nodes.result(task.runs).is_none() && !many,
         }
     }
 

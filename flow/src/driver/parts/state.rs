@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) results: Results,
     /// The configuration that is in force for calls of the driver.
     pub(crate) config: Option<Arc<Snapshot>>,
+    /// Some configuration is, or was: tasks may have features.
+    pub(crate) configured: bool,
     /// When waits are looked at for deadlocks.
     pub(crate) watch: Watch,
     /// What steps have found out for others.
@@ -83,6 +85,7 @@ impl State {
             cancels: Cancels::default(),
             results: Results::default(),
             config: None,
+            configured: false,
             watch: Watch::default(),
             effects: Effects::default(),
             unread: 0,

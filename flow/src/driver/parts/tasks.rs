@@ -48,6 +48,8 @@ pub(crate) enum Caller {
 /// that is.
 pub(crate) struct Task {
     pub(crate) node: &'static NodeDesc,
+    /// What runs on the worker: the node, or what stands in for it.
+    pub(crate) runs: &'static NodeDesc,
     pub(crate) args: Args,
     pub(crate) overrides: Option<Box<Overrides>>,
     pub(crate) class: ClassId,
@@ -97,6 +99,7 @@ impl Task {
     pub(crate) fn new(node: &'static NodeDesc) -> Self {
         Self {
             node,
+            runs: node,
             args: Args::default(),
             overrides: None,
             class: 0,
@@ -117,12 +120,6 @@ impl Task {
             noted: Noted::Nothing,
             features: None,
         }
-    }
-
-    /// What runs on the worker.
-    #[inline]
-    pub(crate) fn function(&self) -> &'static NodeDesc {
-        self.features.as_ref().and_then(|features| features.provider).unwrap_or(self.node)
     }
 
     /// Whether its result has to be looked for before it is placed.

@@ -32,7 +32,7 @@ impl Weights<'_> {
             Value::Failed(_) => 0,
             Value::Pending => {
                 let task = self.objects.task(index);
-                task.and_then(|task| self.nodes.result(task.function())).unwrap_or(0)
+                task.and_then(|task| self.nodes.result(task.runs)).unwrap_or(0)
             }
         }
     }
@@ -49,7 +49,7 @@ impl Weights<'_> {
 
     /// Whether calls of its node are known to ask for little.
     pub(crate) fn is_light(&self, task: &Task) -> bool {
-        self.nodes.result(task.function()).is_some_and(|bytes| !self.is_large(bytes))
+        self.nodes.result(task.runs).is_some_and(|bytes| !self.is_large(bytes))
     }
 
     /// The queue of its class that is for it.
@@ -58,15 +58,14 @@ impl Weights<'_> {
         if task.awaited {
             return Lane::Awaited;
         }
-        let makes_much =
-            self.nodes.result(task.function()).is_some_and(|bytes| self.is_large(bytes));
+        let makes_much = self.nodes.result(task.runs).is_some_and(|bytes| self.is_large(bytes));
         if !makes_much || self.uses_much(task) { Lane::Light } else { Lane::Heavy }
     }
 
     /// Bytes that a task is thought to ask for: as calls of its node have. One whose node has not
     /// run yet: as much as it uses; or if it is at work and uses nothing, as much as is `usual`.
     pub(crate) fn expected(&self, task: &Task, usual: u64) -> u64 {
-        if let Some(known) = self.nodes.result(task.function()) {
+        if let Some(known) = self.nodes.result(task.runs) {
             return known;
         }
         let uses: u64 = task.needed().iter().map(|&input| self.weight(input)).sum();

@@ -140,7 +140,7 @@ fn complete(state: &mut State, place: u16, seq: u64) {
     recording::ran(state, place, seq, &completion);
     if let Some(index) = end_posted(state, place, seq) {
         if let Some(task) = state.objects.task(index) {
-            state.nodes.note_duration(task.function(), completion.duration_ns);
+            state.nodes.note_duration(task.runs, completion.duration_ns);
         }
         match outcome {
             Ok(Outcome::Value(value)) => {

@@ -14,13 +14,13 @@ use crate::driver::parts::features::{Known, Lookup, Piece};
 use crate::driver::parts::objects::Value;
 use crate::driver::parts::results::{FindJob, Job};
 use crate::driver::parts::state::State;
-use crate::driver::parts::tasks::{Index, Phase};
+use crate::driver::parts::tasks::{Index, Phase, Task};
 use crate::protocol::args::Arg;
 
 /// A task has all that it needs: it is placed, or its result is looked for first.
 #[inline]
 pub(crate) fn start(state: &mut State, index: Index) {
-    if state.objects.task(index).is_some_and(|task| task.is_to_be_found()) {
+    if state.configured && state.objects.task(index).is_some_and(Task::is_to_be_found) {
         find(state, index);
     } else {
         enqueue(state, index);

@@ -67,7 +67,7 @@ pub(crate) fn give_memory(state: &mut State, place: u16, request: u64, bytes: u6
 #[inline]
 pub(crate) fn note_result(state: &mut State, index: Index, bytes: u64) {
     if let Some(task) = state.objects.task(index) {
-        state.nodes.note_result(task.function(), bytes);
+        state.nodes.note_result(task.runs, bytes);
     }
 }
 

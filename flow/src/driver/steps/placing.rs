@@ -156,7 +156,7 @@ fn place(state: &mut State, class: ClassId, index: Index) -> bool {
 fn place_behind(state: &mut State, class: ClassId, index: Index) -> bool {
     let State { objects, processes, scheduler, nodes, .. } = state;
     let Some(task) = objects.task(index) else { return false };
-    if !nodes.is_short(task.function()) || task.timed() {
+    if !nodes.is_short(task.runs) || task.timed() {
         return false;
     }
     let able = processes.busy_ones().filter(|(_, process)| {
@@ -196,7 +196,7 @@ pub(crate) fn post_behind_its_producer(state: &mut State, index: Index) {
     if task.timed()
         || task.makes.is_some()
         || task.actor.is_some()
-        || !nodes.is_short(task.function())
+        || !nodes.is_short(task.runs)
         || task.is_to_be_found()
     {
         return;

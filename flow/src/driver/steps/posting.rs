@@ -31,7 +31,7 @@ pub(crate) fn write_descriptor(state: &mut State, place: u16, index: Index) -> W
     let cell = memory.cell(place, seq);
     let mut head = Head {
         task: objects.at(index).number,
-        node: number_of(task.function()),
+        node: number_of(task.runs),
         args_len: 0,
         attempt: task.attempt,
         flags: if task.timed() { *marks | flags::TIMED } else { *marks },

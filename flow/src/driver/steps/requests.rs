@@ -226,7 +226,7 @@ fn begin_wait(
     state.processes.add_wait(place, wait);
     if let Some(body) = state.processes.body_of(place) {
         if let Some(task) = state.objects.task(body) {
-            state.nodes.note_wait(task.function());
+            state.nodes.note_wait(task.runs);
         }
         let depth = state.objects.at(body).rank.depth.saturating_add(1);
         await_all(state, &awaited, depth);

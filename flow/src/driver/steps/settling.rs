@@ -58,7 +58,7 @@ pub(crate) fn settle(state: &mut State, index: Index, value: Value, children: Ve
     if let Value::Failed(error) = &value {
         recording::failed(state, index, error);
     }
-    if state.objects.task(index).is_some_and(|task| task.features.is_some()) {
+    if state.configured && state.objects.task(index).is_some_and(|it| it.features.is_some()) {
         store_result(state, index, &value, !children.is_empty());
     }
     let State { objects, store, effects, .. } = state;
