@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring_process::backoff::START;
+use mailring_process::collector::LogFile;
 use mailring_process::live::Publication;
 use mailring_process::reach::Reach;
 use mailring_process::wait::WaitStrategy;
@@ -22,6 +23,7 @@ use super::guards;
 use super::lifecycle::{Lifecycle, fork_all, start_all};
 use super::live::publish;
 use super::orchestrator::Orchestrator;
+use super::profile::{self, Submits};
 use super::shared::{Parts, Shared};
 use super::sizes;
 use super::submit_lock::SubmitLock;
@@ -40,6 +42,7 @@ use crate::worker::inherited_memory::{InheritedMemory, memory_of};
 use crate::worker::library::Registered;
 use crate::worker::life::Workers;
 use crate::worker::supervisor::Supervisor;
+use crate::worker::times::Times;
 use crate::worker::{BoxError, Factory, Functions, TaskContext, Worker};
 
 /// Where workers live.
@@ -90,6 +93,7 @@ pub struct Builder {
     start_timeout: Duration,
     stack_size: usize,
     publication: Publication,
+    profile: Option<PathBuf>,
     functions: Functions,
     services: [Option<Service>; 2],
 }
@@ -132,6 +136,7 @@ impl Builder {
             start_timeout: START,
             stack_size: stack::USUAL,
             publication: Publication::default(),
+            profile: None,
             functions: Functions::default(),
             services: [None, None],
         }
@@ -279,6 +284,15 @@ impl Builder {
         self
     }
 
+    /// Writes a profile: a log that says of each task when it was submitted, when its body began and
+    /// ended, and where (`docs/profile-log.md`); `mailring trace` makes pictures of it. In a
+    /// directory the log is called `mailring-profile.log`. A log that is there is appended to.
+    #[must_use]
+    pub fn profile(mut self, log: impl Into<PathBuf>) -> Self {
+        self.profile = Some(log.into());
+        self
+    }
+
     /// A descriptor of this process that workers keep, under the same number.
     ///
     /// All others are closed in the workers, except 0 to 2: a listening socket or a pipe that is
@@ -399,6 +413,11 @@ impl Builder {
                 })
             }
         });
+        let profile = self.profile.as_deref().map(LogFile::open).transpose();
+        let profile = profile.map_err(BuildError::system("opening the log of the profile"))?;
+        let times = profile.as_ref().map(|_| Times::new(&self.name, arena.shape().total_workers()));
+        let times = times.transpose();
+        let times = times.map_err(BuildError::system("mapping the times of tasks"))?;
         let handler = Workers {
             arena: Arc::clone(&arena),
             factories,
@@ -407,6 +426,7 @@ impl Builder {
             wakeup: Arc::clone(&wakeup),
             kept: self.kept.into(),
             inherited: inherited.clone(),
+            times: times.clone(),
         };
         let dynamic = Arc::new(DynamicFunctions::new());
         let imports = Arc::<Imports>::default();
@@ -428,6 +448,10 @@ impl Builder {
         }));
         let mut orchestrator = Orchestrator::new(Arc::clone(&shared), self.hazards)?;
         let heaps = orchestrator.heaps_shown();
+        let submits = Arc::<Submits>::default();
+        if profile.is_some() {
+            orchestrator.note_submits(Arc::clone(&submits));
+        }
         let (processes, threads) = match self.mode {
             Mode::Process => {
                 (Some(fork_all(&handler, self.start_timeout, self.stack_size)?), Vec::new())
@@ -459,6 +483,7 @@ impl Builder {
                 wakeup: wakeup_of,
             }),
             publisher: None,
+            collector: None,
         };
         if self.publication.is_wanted() {
             // Last, so that workers do not have it, and a failure ends what was started.
@@ -468,6 +493,13 @@ impl Builder {
             };
             let publisher = publish(&self.publication, mode, &executor.shared, heaps);
             executor.publisher = Some(publisher.map_err(BuildError::Publish)?);
+        }
+        if let (Some(file), Some(times)) = (profile, times) {
+            let mode = if self.mode == Mode::Process { "process" } else { "thread" };
+            let started = profile::start(file, mode, &executor.shared, times, submits);
+            let collector =
+                started.map_err(BuildError::system("starting the thread of a profile"))?;
+            executor.collector = Some(collector);
         }
         Ok(executor)
     }

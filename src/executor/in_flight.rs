@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
 use super::buffer_allocator::HeldBuffers;
+use super::profile::Submits;
 use super::recording::Untold;
 use super::run_state::RunState;
 use super::runs::Runs;
@@ -595,6 +596,11 @@ impl InFlight {
             self.task_name(last),
             self.oldest_task()
         )
+    }
+
+    /// Notes what is submitted from now on.
+    pub(super) fn note_submits(&mut self, submits: Arc<Submits>) {
+        self.window.note_submits(submits);
     }
 
     /// Bytes held of each heap ring, for other threads.

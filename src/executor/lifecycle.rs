@@ -153,6 +153,7 @@ fn live_in_thread(handler: &Workers, worker: u16) {
             entry.status.store(Status::Live as u32, SeqCst);
             arena.notify_host();
             Participant::new(arena, worker, handler.wait, &handler.wakeup, Place::Thread)
+                .with_times(handler.times.as_deref())
                 .serve(served.as_mut());
         }
         Err(why) => {

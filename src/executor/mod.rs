@@ -21,6 +21,7 @@ mod open;
 mod options;
 mod orchestrator;
 mod plan;
+mod profile;
 mod recording;
 mod replay;
 mod request;
@@ -59,6 +60,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use mailring_process::collector::Collector;
 use mailring_process::live::Publisher;
 
 use crate::abi::Element;
@@ -106,6 +108,8 @@ pub struct Executor {
     lifecycle: Option<Lifecycle>,
     /// Writes its counters where other processes read them, if that was asked for.
     publisher: Option<Publisher>,
+    /// Writes the profile, if that was asked for.
+    collector: Option<Collector>,
 }
 
 /// Counters of an executor since it was built.
@@ -499,6 +503,9 @@ impl Drop for Executor {
         lifecycle.end(&self.shared.arena, grace.min(Duration::from_secs(5)), had_their_grace);
         self.shared.accesses.end_workers();
         drop(self.publisher.take()); // with the last figures
+        if let Some(collector) = self.collector.take() {
+            collector.stop();
+        }
         // Whoever still waits for a run on another thread is told.
         self.shared.health.close(&self.shared.arena);
     }

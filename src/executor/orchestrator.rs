@@ -13,6 +13,7 @@ use super::in_flight::{InFlight, Patience};
 use super::one_pass::{OnePass, Plain};
 use super::options::{Priority, TaskOptions};
 use super::plan::{Plan, Planner};
+use super::profile::Submits;
 use super::recording::{Recorder, Recording, Submitted};
 use super::request::{Request, check};
 use super::run::RunHandle;
@@ -157,6 +158,11 @@ impl Orchestrator {
     /// Lets retired slots leave the window.
     pub(super) fn reclaim(&mut self) -> Result<(), Error> {
         self.in_flight.reclaim()
+    }
+
+    /// Notes what is submitted from now on, for a profile.
+    pub(super) fn note_submits(&mut self, submits: Arc<Submits>) {
+        self.in_flight.note_submits(submits);
     }
 
     /// Bytes held of each heap ring, for other threads.

@@ -1,8 +1,11 @@
 //! The slots in flight as their only writer holds them: room for tasks is taken and given back, and
 //! a task that was written is made visible and entered into the lists of its producers.
 
+use std::sync::Arc;
+
 use mailring_process::sync::prefetch_write;
 
+use super::profile::Submits;
 use crate::abi::{CallConfig, TaskArgs};
 use crate::graph::Producer;
 use crate::ids::WorkerKind;
@@ -33,6 +36,8 @@ pub(super) struct Window {
     ring: DistRing,
     /// Tasks published since the window was looked through, which whoever has waited does.
     in_a_row: u32,
+    /// Where tasks are noted, for a profile.
+    submits: Option<Arc<Submits>>,
     /// What was published, for tests: the task, its producers, its failed root.
     #[cfg(test)]
     pub(super) published: Vec<(u64, Vec<Producer>, u64)>,
@@ -48,9 +53,15 @@ impl Window {
             publisher: Publisher::with_rings(arena, producer),
             ring: DistRing::new(arena.shape().ring)?,
             in_a_row: 0,
+            submits: None,
             #[cfg(test)]
             published: Vec::new(),
         })
+    }
+
+    /// Notes what is submitted from now on.
+    pub(super) fn note_submits(&mut self, submits: Arc<Submits>) {
+        self.submits = Some(submits);
     }
 
     #[inline]
@@ -225,6 +236,10 @@ impl Window {
         #[cfg(test)]
         self.published.push((at.seq, producers.to_vec(), failed_root));
         let &Reservation { slot, generation, edges, .. } = at;
+        if let Some(submits) = &self.submits {
+            let producers = producers.iter().map(|producer| producer.task);
+            submits.note(&self.descriptors.head(slot), producers);
+        }
         let cell = self.table.slot(slot);
         prefetch_write(self.table.slot(slot + AHEAD));
         self.descriptors.lines(slot + AHEAD).into_iter().for_each(prefetch_write);

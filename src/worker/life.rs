@@ -19,6 +19,7 @@ use super::functions::make;
 use super::inherited_memory::{InheritedMemory, memory_of};
 use super::levels::end_levels;
 use super::participant::{Participant, Place};
+use super::times::Times;
 use crate::ids::WorkerId;
 use crate::segment::{Arena, Status};
 
@@ -34,6 +35,8 @@ pub(crate) struct Workers {
     pub(crate) kept: Arc<[RawFd]>,
     /// Memory of the levels above.
     pub(crate) inherited: InheritedMemory,
+    /// Where they write down when bodies begin and end, for a profile.
+    pub(crate) times: Option<Arc<Times>>,
 }
 
 impl ForkServerHandler for Workers {
@@ -91,7 +94,9 @@ impl ForkServerHandler for Workers {
         entry.status.store(Status::Live as u32, Release);
         arena.notify_host();
         let place = Place::Process { line: line.as_fd(), progress };
-        Participant::new(arena, worker, self.wait, &self.wakeup, place).serve(served.as_mut());
+        Participant::new(arena, worker, self.wait, &self.wakeup, place)
+            .with_times(self.times.as_deref())
+            .serve(served.as_mut());
         drop(served); // a device is let go properly
         output::flush();
         process::exit_now(0)

@@ -21,6 +21,7 @@ mod publish;
 pub(crate) mod recover;
 mod stream;
 pub(crate) mod supervisor;
+pub(crate) mod times;
 mod words;
 
 pub use context::{Cancelled, GroupContext, TaskContext};

@@ -23,6 +23,7 @@ use super::groups::{Assembly, Candidate, Groups, ROUNDS};
 use super::imports::Mapped;
 use super::inherited_memory::memory_of;
 use super::stream::{AWAY_NS, Stream};
+use super::times::{Ran, Times};
 use super::{BoxError, GroupContext, Publisher, TaskContext, Words, Worker};
 use crate::abi::{CallConfig, ContinuousTensor, TaskArgsView};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
@@ -47,6 +48,26 @@ struct Lease<'a> {
     slot: &'a Slot,
     word: Word,
     seq: u64,
+}
+
+/// Which member of a group it is.
+fn member_of(group: Option<&GroupContext<'_>>) -> u16 {
+    group.map_or(0, |group| group.index as u16)
+}
+
+#[cold]
+fn note_end(
+    times: &Times,
+    me: u16,
+    lease: &Lease<'_>,
+    began: u64,
+    group: Option<&GroupContext<'_>>,
+    failed: bool,
+) {
+    // What was tried before is counted beside the word.
+    let attempt = lease.word.attempt() + 1;
+    let member = member_of(group);
+    times.end(me, Ran { seq: lease.seq, began, ended: 0, member, attempt, failed });
 }
 
 /// Why a body failed.
@@ -110,6 +131,8 @@ pub(crate) struct Participant<'a> {
     place: Place<'a>,
     imports: Mapped<'a>,
     stream: Stream,
+    /// Where it writes down when bodies begin and end, for a profile.
+    times: Option<&'a Times>,
 }
 
 impl<'a> Participant<'a> {
@@ -153,7 +176,13 @@ impl<'a> Participant<'a> {
                 Place::Thread => None,
             }),
             stream: Stream::new(),
+            times: None,
         }
+    }
+
+    /// Writes down when bodies begin and end.
+    pub(crate) fn with_times(self, times: Option<&'a Times>) -> Self {
+        Self { times, ..self }
     }
 
     /// Serves until shutdown.
@@ -450,6 +479,7 @@ impl<'a> Participant<'a> {
             lease: lease.word,
             group,
         };
+        let began = self.times.map(|times| times.begin(self.me, lease.seq, member_of(group)));
         entry.enter(BODY);
         let result = match guard(|| worker.run(callable, args, config, &context)) {
             Ok(Ok(())) => Ok(()),
@@ -460,6 +490,9 @@ impl<'a> Participant<'a> {
             entry.deadline.store(0, SeqCst);
         }
         entry.ran.store(entry.ran.load(Relaxed).wrapping_add(1), Relaxed);
+        if let (Some(times), Some(began)) = (self.times, began) {
+            note_end(times, self.me, lease, began, group, result.is_err());
+        }
         result
     }
 

@@ -14,6 +14,7 @@ mod live;
 mod other_processes;
 mod parent;
 mod processors;
+mod profile;
 mod retired_workers;
 mod shortage;
 mod stopped;
@@ -32,6 +33,10 @@ testkit::tests! {
     }
     "process::processors" in processors {
         more_workers_than_processors, beside_others_who_compute, bodies_run_where_they_may,
+    }
+    "process::profile" in profile {
+        each_task_from_submit_to_end, none_of_many_is_lost_and_a_death_is_seen,
+        a_log_that_cannot_be_opened,
     }
     "process::live" in live {
         what_workers_run_and_how_they_die, a_name_that_is_taken_ends_what_was_started,
