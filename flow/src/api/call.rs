@@ -382,6 +382,25 @@ macro_rules! arities {
             {
                 self.remote(flow, $($arg),*)?.get()
             }
+
+            /// Calls it here, on this thread, with the caching and bypass of the flow's configuration:
+            /// what stands in for it runs here, and a result is stored under the tag, or served.
+            /// Values of refs are waited for. The other options do not apply.
+            ///
+            /// # Errors
+            /// As for `remote_blocking`.
+            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
+            pub fn local(&self, flow: &Flow, $($arg: impl IntoArg<$param>),*) -> Result<R, Error>
+            where
+                R: DeserializeOwned,
+            {
+                let mut args = Some(($($arg,)*));
+                flow.call_here(self.desc(), self.overrides(), &mut |writer| {
+                    if let Some(args) = args.take() {
+                        args.put_all(writer);
+                    }
+                })
+            }
         }
     )+};
 }

@@ -16,7 +16,7 @@ use super::into_arg::IntoArg;
 use super::placement::PlacementGroup;
 use super::progress::Progress;
 use super::reference::{ObjectRef, decode};
-use crate::driver::{Host, Settings, launch};
+use crate::driver::{Host, Settings, call_here, launch};
 use crate::limits::DEFAULT_SPILL_BYTES;
 use crate::protocol::arg_writer::{ArgWriter, RawArgs};
 use crate::protocol::cancel::{Cancel, CancelReport, Target};
@@ -298,6 +298,21 @@ impl Flow {
         let mut writer = ArgWriter::new(self.side());
         put(&mut writer);
         writer.submit(number_of(node), node.signature(), overrides, None).map(ObjectRef::new)
+    }
+
+    pub(crate) fn call_here<R: DeserializeOwned>(
+        &self,
+        node: &'static NodeDesc,
+        overrides: &Overrides,
+        put: &mut dyn FnMut(&mut ArgWriter),
+    ) -> Result<R, Error> {
+        let side = self.side();
+        let mut writer = ArgWriter::new(side.clone());
+        put(&mut writer);
+        let args = writer.finish(node.name, node.params)?;
+        let host = self.driver();
+        let value = call_here(host.as_deref(), &side, node, args, overrides)?;
+        decode(&value.bytes, &side)
     }
 
     /// Calls a node by its full name, or by the last part of it if that is enough. Each argument is

@@ -7,12 +7,14 @@
 //! | `file` | one entry as bytes: its head, its value, their checksum; written whole or not at all |
 //! | `index` | which entries a directory has, how large they are, and which was used last |
 //! | `store` | [`Cache`](store::Cache): the directory as programs use it |
+//! | `key` | what tells calls apart |
 //! | `inputs` | what files contain, by size and time where those say enough |
 
 pub(crate) mod budget;
 pub(crate) mod file;
 mod index;
 pub(crate) mod inputs;
+pub(crate) mod key;
 pub(crate) mod store;
 
 pub use budget::Budget;

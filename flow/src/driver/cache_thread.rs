@@ -17,8 +17,8 @@ use super::steps::finding::{run, serve, serve_from_memory};
 use super::steps::giving::room_for_result;
 use crate::cache::file::CallKey;
 use crate::cache::inputs::{Inputs, Look};
+use crate::cache::key::KeyWriter;
 use crate::cache::store::{Cache, call_tag};
-use crate::protocol::codec;
 use crate::protocol::error::Error;
 
 /// Bytes of a value that is kept in the table.
@@ -156,16 +156,13 @@ impl CacheThread {
 
     /// The call; `None` if an argument is not the same in each run.
     fn key_of(&mut self, job: &FindJob) -> io::Result<Option<Known>> {
-        let mut hasher = blake3::Hasher::new();
-        let mut add = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-            codec::is_self_contained(bytes)
-        };
+        let mut key = KeyWriter::default();
         for piece in &job.args {
             let same = match piece {
-                Piece::Here(bytes) => add(bytes),
+                Piece::Here(bytes) => key.argument(bytes),
                 Piece::Placed { address, len, .. } => {
-                    self.with_bytes(*address, *len, &mut add).unwrap_or(false)
+                    let argument = |bytes: &[u8]| key.argument(bytes);
+                    self.with_bytes(*address, *len, argument).unwrap_or(false)
                 }
             };
             if !same {
@@ -177,15 +174,10 @@ impl CacheThread {
         for path in &job.inputs {
             let content = self.known_inputs(directory).content(path)?;
             let (look, hash) = content.unzip();
-            hasher.update(&[hash.is_some().into()]).update(&hash.unwrap_or_default());
+            key.file(hash);
             inputs.push((path.clone(), look));
         }
-        let call = CallKey {
-            function: job.function.to_owned(),
-            version: job.version.clone(),
-            arguments: *hasher.finalize().as_bytes(),
-        };
-        Ok(Some(Known { call, inputs }))
+        Ok(Some(Known { call: key.finish(job.function, &job.version), inputs }))
     }
 
     fn known_inputs(&mut self, directory: &Path) -> &mut Inputs {

@@ -162,6 +162,25 @@ impl Host {
         }
     }
 
+    /// What the configuration in force makes of a call, if there is one.
+    pub(super) fn features_of(
+        &self,
+        node: &'static NodeDesc,
+        args: &mut Args,
+        overrides: &mut Option<Box<Overrides>>,
+    ) -> Result<Option<Box<Features>>, Error> {
+        self.check()?;
+        let config = self.shared.lock().config.clone();
+        config.map(|config| self.features(&config, node, args, overrides)).transpose()
+    }
+
+    /// So many calls more were served, and bypassed.
+    pub(super) fn count(&self, served: u64, bypassed: u64) {
+        let mut state = self.shared.lock();
+        state.results.served += served;
+        state.results.bypassed += bypassed;
+    }
+
     /// What the configuration makes of a call.
     #[cold]
     fn features(

@@ -14,6 +14,7 @@ mod cache_thread;
 mod cancel_threads;
 mod host;
 mod live;
+mod local;
 mod parts;
 mod profiler;
 mod shared;
@@ -23,4 +24,5 @@ mod thread;
 
 pub(crate) use build::{Settings, launch};
 pub(crate) use host::{Host, current};
+pub(crate) use local::call_here;
 pub use profiler::cost as profile_cost;

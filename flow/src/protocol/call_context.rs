@@ -42,6 +42,15 @@ pub struct CallContext<'f> {
     args: &'f [&'f [u8]],
     actor: &'f Kept,
     out: Option<Out<'f>>,
+    /// Where the value goes if it goes nowhere else.
+    captured: Option<Captured>,
+}
+
+/// The encoded value of a call in this process, and the objects that it names.
+#[derive(Default)]
+pub(crate) struct Captured {
+    pub(crate) bytes: Buffer,
+    pub(crate) named: Vec<Handle>,
 }
 
 impl<'f> CallContext<'f> {
@@ -52,7 +61,17 @@ impl<'f> CallContext<'f> {
         to: Option<(CellRef, &'f dyn ResultSink)>,
     ) -> Self {
         let out = to.map(|(cell, sink)| Out { cell, sink, completion: None, urgent: false });
-        Self { name, params, args, actor, out }
+        Self { name, params, args, actor, out, captured: None }
+    }
+
+    /// Its value is kept here.
+    pub(crate) fn capture(&mut self) {
+        self.captured = Some(Captured::default());
+    }
+
+    /// What was kept.
+    pub(crate) fn captured(&mut self) -> Captured {
+        self.captured.take().unwrap_or_default()
     }
 
     fn value(&self, index: usize) -> Result<&'f [u8], Raised> {
@@ -83,7 +102,7 @@ impl<'f> CallContext<'f> {
     /// Encodes the value.
     #[inline]
     pub fn complete<T: Value>(&mut self, value: &T) -> Result<(), Raised> {
-        let Some(out) = &mut self.out else { return Ok(()) };
+        let Some(out) = &mut self.out else { return self.keep(value) };
         if let Some((tag, bytes)) = codec::as_plain(value) {
             let mut fill = |room: &mut [u8]| {
                 room[..bytes.len()].copy_from_slice(bytes);
@@ -102,6 +121,15 @@ impl<'f> CallContext<'f> {
         if !named.is_empty() {
             out.sink.hold_children(named.iter().map(Handle::id).collect());
         }
+        Ok(())
+    }
+
+    #[cold]
+    fn keep<T: Value>(&mut self, value: &T) -> Result<(), Raised> {
+        let Some(Captured { bytes, named }) = &mut self.captured else { return Ok(()) };
+        *named = refs::encode(value, None, bytes).map_err(|fault| {
+            Raised(Cause::Codec(format!("its value cannot be encoded: {fault}")))
+        })?;
         Ok(())
     }
 

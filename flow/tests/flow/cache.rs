@@ -465,6 +465,43 @@ pub(crate) fn a_driver_that_is_killed_leaves_whole_entries() {
     }
 }
 
+pub(crate) fn local_calls_take_part() {
+    let files = Files::new();
+    let (cache, log, input) = (cache(&files), files.path("log"), files.path("input"));
+    let flow =
+        configured("cache: {noted: {serve: true}, square: true, length: {serve: true}}", &cache);
+    for _ in 0..2 {
+        assert_eq!(noted::options().local(&flow, &log, "a").unwrap(), "A");
+    }
+    assert_eq!(noted::remote_blocking(&flow, &log, "a").unwrap(), "A", "the same entry");
+    let text = flow.put(&"a".to_owned()).unwrap();
+    assert_eq!(noted::options().local(&flow, &log, &text).unwrap(), "A");
+    assert_eq!((lines(&log).len(), flow.stats().unwrap().served), (1, 3));
+    let two = square::remote(&flow, 2).unwrap();
+    assert_eq!(square::options().tag("t").local(&flow, &two).unwrap(), 16);
+    assert_eq!(cache.read::<u64>("t").unwrap(), Some(16));
+    assert_eq!(square::options().local(&flow, 3).unwrap(), 9);
+    fs::write(&input, "123").unwrap();
+    let length = length::options().inputs([&input]);
+    for _ in 0..2 {
+        assert_eq!(length.local(&flow, &log, &input).unwrap(), 3);
+    }
+    fs::write(&input, "1234").unwrap();
+    assert_eq!(length.local(&flow, &log, &input).unwrap(), 4);
+    assert_eq!(lines(&log).len(), 3);
+    let error = fails::options().local(&flow, &log).unwrap_err().to_string();
+    assert!(error.contains("no") && error.contains("fails"), "{error}");
+    // Bypassed, in this process; a plain call stays one.
+    let yaml = "bypass: {'cache::other': true}";
+    let config = Config::parse(yaml).unwrap().provider(&other::NODE, &seven::NODE);
+    flow.configure(&config).unwrap();
+    assert_eq!((other::options().local(&flow, 1).unwrap(), other(1)), (7, 2));
+    flow.configure(&config.condition(&other::NODE, |call| Ok(call.arg(0)? == Some(5u64)))).unwrap();
+    assert_eq!(other::options().local(&flow, 1).unwrap(), 2);
+    assert_eq!(other::options().local(&flow, 5).unwrap(), 7);
+    assert_eq!(flow.stats().unwrap().bypassed, 2);
+}
+
 #[node]
 fn seven(_call: mailring::flow::Bypassed, _n: u64) -> u64 {
     7

@@ -154,7 +154,7 @@ testkit::tests! {
         a_receiver_counts, files_count_by_their_content,
         a_file_that_changes_meanwhile_spoils_nothing, a_call_that_is_looked_for_can_be_cancelled,
         a_driver_that_is_killed_leaves_whole_entries,
-        a_profile_says_what_was_served_and_bypassed,
+        a_profile_says_what_was_served_and_bypassed, local_calls_take_part,
     }
     "flow::bypass" in bypass {
         a_provider_runs_in_place_of_the_function, it_is_scheduled_like_the_function,
