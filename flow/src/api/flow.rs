@@ -289,6 +289,7 @@ impl Flow {
         Err(Error::Invalid(FOREIGN.to_owned()))
     }
 
+    #[inline]
     pub(crate) fn dispatch<R>(
         &self,
         node: &'static NodeDesc,

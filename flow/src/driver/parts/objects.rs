@@ -458,6 +458,7 @@ impl Objects {
 impl Objects {
     /// Enters a task of which the objects that it names are known, and its class and further
     /// attempts. Its object has one hold for the caller and one for the task itself.
+    #[inline]
     pub(crate) fn enter(
         &mut self,
         new: NewTask<'_>,

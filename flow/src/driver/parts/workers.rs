@@ -21,6 +21,7 @@ impl Logical {
 }
 
 /// A worker that is able to, as the strategy chooses; `next` is the one to begin with.
+#[inline]
 pub(crate) fn worker_for(
     workers: &[Logical],
     demand: &Demand,
@@ -50,6 +51,7 @@ pub(crate) fn worker_for(
 }
 
 /// The first that is less than half in use, or else the one with the most free.
+#[inline]
 fn fill_then_level(workers: &[Logical], able: impl Fn(usize) -> bool) -> Option<usize> {
     let mut best: Option<(usize, i64)> = None;
     for (at, worker) in workers.iter().enumerate() {
