@@ -60,7 +60,7 @@ fn work(log: &str, n: u64, dies: bool, waits: bool) -> Result<u64, mailring::flo
     if dies && task.attempt == 1 {
         fall(libc::SIGKILL);
     }
-    while waits {
+    if waits {
         mailring::flow::sleep(Duration::from_secs(100))?;
     }
     Ok(2 * n)
