@@ -56,6 +56,16 @@ task 1000, `refuse`, attempt 1: a pear is not 42 (it returned 7)
 END
 
 # shellcheck disable=SC2046
+cc -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 "$examples/c/replay.c" \
+    $(pkg-config --cflags --libs mailring) -o "$work/replay"
+expect replay "$work/replay" <<'END'
+recorded: 14 tasks on 2 buffers
+2 steps: 1 2 1 0 0 0 0 0
+8 steps: 1 8 28 56 70 56 28 8
+another row: 1 11 10 0 0 0 0 0
+END
+
+# shellcheck disable=SC2046
 c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -O2 "$examples/cpp/stencil.cpp" \
     $(pkg-config --cflags --libs mailring) -o "$work/stencil"
 expect c++ "$work/stencil" <<'END'

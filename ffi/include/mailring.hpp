@@ -327,6 +327,50 @@ private:
 
 class run;
 class pending;
+class executor;
+
+// A graph that was run once, to be replayed: executor::record.
+class recording {
+public:
+    std::size_t tasks() const { return count().first; }
+    // Pieces of memory that it names.
+    std::size_t memory() const { return count().second; }
+    // The number in the recording of a task that was submitted while it was recorded.
+    std::size_t index(const mr_task &task) const {
+        std::size_t index = 0;
+        check(mr_recording_index(get(), &task, &index));
+        return index;
+    }
+    mr_recording *get() const { return handle_.get(); }
+
+private:
+    friend class executor;
+    std::pair<std::size_t, std::size_t> count() const {
+        std::pair<std::size_t, std::size_t> count;
+        check(mr_recording_count(get(), &count.first, &count.second));
+        return count;
+    }
+    owner<mr_recording, mr_recording_free> handle_;
+};
+
+// The memory and the scalars of a replay: at first those that were recorded.
+class bindings {
+public:
+    explicit bindings(const recording &graph) { check(mr_bindings_new(graph.get(), handle_.out())); }
+    // Puts a tensor in the place of the piece of memory in which the recorded one lies.
+    bindings &replace(const mr_tensor &recorded, const mr_tensor &tensor) {
+        check(mr_bindings_replace(get(), &recorded, &tensor));
+        return *this;
+    }
+    bindings &scalar(std::size_t task, std::size_t scalar, std::uint64_t value) {
+        check(mr_bindings_scalar(get(), task, scalar, value));
+        return *this;
+    }
+    mr_bindings *get() const { return handle_.get(); }
+
+private:
+    owner<mr_bindings, mr_bindings_free> handle_;
+};
 
 class executor {
 public:
@@ -338,6 +382,13 @@ public:
     template <class F> void run(F &&fill);
     // Opens a run that ends, or is detached, by hand.
     mailring::run begin();
+    // As run, and records what was submitted.
+    template <class F> recording record(F &&fill);
+    // Runs a recording: with its memory and its scalars, or with others.
+    void replay(const recording &graph) { check(mr_run_recording(get(), graph.get(), nullptr)); }
+    void replay(const recording &graph, const bindings &with) {
+        check(mr_run_recording(get(), graph.get(), with.get()));
+    }
 
     std::size_t workers(mr_worker_kind kind = MR_NEXT_LEVEL) const {
         std::size_t count = 0;
@@ -588,6 +639,13 @@ public:
         } at_end{get()};
         std::forward<F>(fill)(*this);
     }
+    // Submits the tasks of a recording, in the innermost scope.
+    void replay(const recording &graph) {
+        check(mr_replay(get(), graph.get(), nullptr, nullptr, 0));
+    }
+    void replay(const recording &graph, const bindings &with) {
+        check(mr_replay(get(), graph.get(), with.get(), nullptr, 0));
+    }
     void wait(const mr_task &task) { check(mr_wait(get(), &task)); }
     // False when the time has passed.
     bool wait_for(const mr_task &task, std::chrono::nanoseconds time) {
@@ -640,6 +698,32 @@ template <class F> void executor::run(F &&fill) {
         throw;
     }
     opened.end();
+}
+
+template <class F> recording executor::record(F &&fill) {
+    struct call {
+        std::remove_reference_t<F> &fill;
+        std::exception_ptr thrown;
+    } call{fill, nullptr};
+    recording graph;
+    const mr_run_body body = [](mr_run_handle *handle, void *user) -> int {
+        auto &to = *static_cast<struct call *>(user);
+        mailring::run opened;
+        *opened.handle_.out() = handle;
+        try {
+            to.fill(opened);
+        } catch (...) {
+            to.thrown = std::current_exception();
+        }
+        opened.handle_.release(); // it is ended by mr_record
+        return to.thrown ? 1 : 0;
+    };
+    const mr_status status = mr_record(get(), body, &call, graph.handle_.out());
+    if (call.thrown) {
+        std::rethrow_exception(call.thrown);
+    }
+    check(status);
+    return graph;
 }
 
 } // namespace mailring
