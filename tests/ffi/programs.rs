@@ -278,7 +278,13 @@ pub(crate) fn header_alone() {
 
 pub(crate) fn examples() {
     let said = run(script("ffi/examples/run.sh").current_dir("/")).unwrap();
-    for part in ["c: 1000 tasks", "replay: 8 steps", "c++: 100 steps", "python: longest", "all examples ran"] {
+    for part in [
+        "c: 1000 tasks",
+        "replay: 8 steps",
+        "c++: 100 steps",
+        "python: longest",
+        "all examples ran",
+    ] {
         assert!(said.contains(part), "{said}");
     }
 }
