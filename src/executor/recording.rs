@@ -34,6 +34,9 @@ pub(super) const ABSOLUTE: u32 = 0;
 /// Imagined addresses of what has no base begin here.
 const NOWHERE: u64 = 1 << 63;
 
+/// Options of tasks are compared with so many of those that came last.
+const RECENT_OPTIONS: usize = 32;
+
 /// Words of a tensor in a blob.
 const TENSOR_WORDS: usize = size_of::<ContinuousTensor>() / 8;
 
@@ -115,6 +118,13 @@ impl Recorded {
     #[inline]
     pub(super) fn ends_before(&self, index: usize) -> Ends {
         index.checked_sub(1).map_or(Ends::default(), |before| self.tasks[before].ends)
+    }
+
+    /// The number of the binding that is this base; slabs of the graph are none. (They are in the order
+    /// of their bases.)
+    #[inline]
+    pub(super) fn binding_of(&self, base: u32) -> Option<usize> {
+        self.bindings.binary_search_by_key(&base, |binding| binding.base).ok()
     }
 
     /// Where scalar `scalar` of a task is among all words; scalars of members are counted one after the
@@ -308,6 +318,8 @@ pub(super) struct Recorder {
     /// Imagined bytes (or addresses) that a task of the graph has written.
     written: Covered,
     depth: usize,
+    /// Of each open scope: how many bases there were when it began.
+    scopes: Vec<usize>,
     kinds: HashSet<(u64, u32, u16)>,
     indices: HashMap<u64, u32>,
     /// What a replay could not do.
@@ -344,6 +356,7 @@ impl Recorder {
             imagined: 1 << 12,
             written: Covered::default(),
             depth: 0,
+            scopes: Vec::new(),
             kinds: HashSet::new(),
             indices: HashMap::new(),
             fault: None,
@@ -351,6 +364,7 @@ impl Recorder {
     }
 
     pub(super) fn begin_scope(&mut self) {
+        self.scopes.push(self.bases.len());
         self.depth += 1;
         self.recorded.depth = self.recorded.depth.max(self.depth);
         self.step(Step::Begin);
@@ -358,9 +372,9 @@ impl Recorder {
 
     pub(super) fn end_scopes(&mut self, count: usize) {
         for _ in 0..count.min(self.depth) {
-            for base in self.bases.iter_mut().filter(|base| base.scope == Some(self.depth)) {
-                base.gone = true;
-            }
+            let first = self.scopes.pop().unwrap_or(0);
+            let made = self.bases[first..].iter_mut();
+            made.filter(|base| base.scope == Some(self.depth)).for_each(|base| base.gone = true);
             self.depth -= 1;
             self.step(Step::End);
         }
@@ -529,8 +543,8 @@ impl Recorder {
         typed: bool,
         tensor: &ContinuousTensor,
     ) {
-        let mut all = self.recorded.bindings.iter_mut();
-        let Some(binding) = all.find(|binding| binding.base == base) else { return };
+        let Some(number) = self.recorded.binding_of(base) else { return };
+        let binding = &mut self.recorded.bindings[number];
         binding.used.start = binding.used.start.min(part.start);
         binding.used.end = binding.used.end.max(part.end);
         binding.writes |= tag != TensorArgType::Input;
@@ -638,8 +652,10 @@ impl Recorder {
     }
 
     fn options(&mut self, options: &TaskOptions) -> u32 {
-        let known = self.recorded.options.iter().rposition(|known| known.is_like(options));
-        let index = known.unwrap_or_else(|| {
+        // Where each task has a name of its own, nothing is gained by a look at all of them.
+        let recent = self.recorded.options.len().saturating_sub(RECENT_OPTIONS);
+        let known = self.recorded.options[recent..].iter().position(|known| known.is_like(options));
+        let index = known.map(|known| recent + known).unwrap_or_else(|| {
             // Whom it comes after is among its producers.
             self.recorded.options.push(TaskOptions { after: Vec::new(), ..options.clone() });
             self.recorded.options.len() - 1

@@ -251,6 +251,7 @@ impl<'r> Replay<'r> {
     fn submit_all(&mut self, orchestrator: &mut Orchestrator) -> Result<(), Error> {
         let recorded = self.recorded;
         let mut steps = &recorded.steps[..];
+        let mut live = [Producer { task: 0, data: false }; MAX_FAN_IN];
         loop {
             while let Some(((before, what), rest)) = steps.split_first()
                 && *before as usize == self.done
@@ -259,7 +260,7 @@ impl<'r> Replay<'r> {
                 steps = rest;
             }
             let step = steps.first().map_or(recorded.tasks.len(), |(before, _)| *before as usize);
-            self.submit_quick(orchestrator, step);
+            self.submit_quick(orchestrator, step, &mut live);
             if self.done < step {
                 self.submit(orchestrator, self.done, &recorded.tasks[self.done])?;
                 self.done += 1;
@@ -271,7 +272,12 @@ impl<'r> Replay<'r> {
 
     /// Submits tasks before `until` for as long as each needs nothing but a slot and its edges, there is
     /// room, and nothing is known from outside that could matter.
-    fn submit_quick(&mut self, orchestrator: &mut Orchestrator, until: usize) {
+    fn submit_quick(
+        &mut self,
+        orchestrator: &mut Orchestrator,
+        until: usize,
+        live: &mut [Producer; MAX_FAN_IN],
+    ) {
         let recorded = self.recorded;
         if self.done >= until || !self.numbers.nodes.is_empty() {
             return;
@@ -281,8 +287,6 @@ impl<'r> Replay<'r> {
         let Some(window) = in_flight.unfailed() else { return };
         let (first, tail, descriptors) = (self.numbers.first, window.tail(), window.descriptors());
         let flags = if self.imports { IMPORTED } else { 0 };
-        let none = Producer { task: 0, data: false };
-        let mut live = [none; MAX_FAN_IN];
         let mut before = recorded.ends_before(self.done);
         let blobs = self.words;
         let mut words = &blobs[before.words as usize..];
@@ -410,8 +414,8 @@ impl<'r> Replay<'r> {
     ) -> Result<(), Error> {
         let own = before.accesses as usize..task.ends.accesses as usize;
         for (index, touch) in self.recorded.accesses[own].iter().enumerate() {
-            let outside = self.recorded.bindings.iter().any(|b| b.base == touch.base);
-            if outside || touch.base == task.slab || touch.base == ABSOLUTE || touch.len == 0 {
+            let own = touch.base == task.slab || touch.base == ABSOLUTE || touch.len == 0;
+            if own || self.recorded.binding_of(touch.base).is_some() {
                 continue;
             }
             let bytes = touch.at(&self.bases).bytes;
