@@ -236,9 +236,8 @@ impl Window {
         #[cfg(test)]
         self.published.push((at.seq, producers.to_vec(), failed_root));
         let &Reservation { slot, generation, edges, .. } = at;
-        if let Some(submits) = &self.submits {
-            let producers = producers.iter().map(|producer| producer.task);
-            submits.note(&self.descriptors.head(slot), producers);
+        if self.submits.is_some() {
+            self.note_submit(slot, producers);
         }
         let cell = self.table.slot(slot);
         prefetch_write(self.table.slot(slot + AHEAD));
@@ -269,6 +268,16 @@ impl Window {
         }
         if cell.clear(finished, generation) && cell.make_ready(SUBMITTER, generation) {
             self.suggest(slot, route);
+        }
+    }
+
+    /// Notes a task, before anybody else can have it.
+    #[cold]
+    #[inline(never)]
+    fn note_submit(&self, slot: u32, producers: &[Producer]) {
+        if let Some(submits) = &self.submits {
+            let producers = producers.iter().map(|producer| producer.task);
+            submits.note(&self.descriptors.head(slot), producers);
         }
     }
 

@@ -50,26 +50,6 @@ struct Lease<'a> {
     seq: u64,
 }
 
-/// Which member of a group it is.
-fn member_of(group: Option<&GroupContext<'_>>) -> u16 {
-    group.map_or(0, |group| group.index as u16)
-}
-
-#[cold]
-fn note_end(
-    times: &Times,
-    me: u16,
-    lease: &Lease<'_>,
-    began: u64,
-    group: Option<&GroupContext<'_>>,
-    failed: bool,
-) {
-    // What was tried before is counted beside the word.
-    let attempt = lease.word.attempt() + 1;
-    let member = member_of(group);
-    times.end(me, Ran { seq: lease.seq, began, ended: 0, member, attempt, failed });
-}
-
 /// Why a body failed.
 struct Failure {
     code: Code,
@@ -383,7 +363,8 @@ impl<'a> Participant<'a> {
         let slot = self.table.slot(index);
         let usual = self.descriptors.route(index).flags & !URGENT == 0
             && slot.failed_root() == NO_FAILED_ROOT
-            && !slot.load().cancelled();
+            && !slot.load().cancelled()
+            && self.times.is_none();
         if !usual {
             return self.run_unusual(worker, index, word);
         }
@@ -396,8 +377,8 @@ impl<'a> Participant<'a> {
         self.end(&lease, result);
     }
 
-    /// The same for a task with a failed producer, without a body, cancelled, or with something to
-    /// see to before its body.
+    /// The same for a task with a failed producer, without a body, cancelled, with something to see to
+    /// before its body, or whose times are written down.
     #[cold]
     #[inline(never)]
     fn run_unusual(&mut self, worker: &mut dyn Worker, index: u32, word: Word) {
@@ -452,7 +433,15 @@ impl<'a> Participant<'a> {
         if head.has(IMPORTED | SNAPSHOT) {
             self.prepare(head, args.tensors())?;
         }
-        self.call(worker, lease, (head.callable, args, &head.config), head.deadline_us, group)
+        let began = self.times.map(|times| times.begin(self.me, lease.seq, member));
+        let call = (head.callable, args, &head.config);
+        let result = self.call(worker, lease, call, head.deadline_us, group);
+        if let (Some(times), Some(began)) = (self.times, began) {
+            let attempt = lease.word.attempt() + 1;
+            let failed = result.is_err();
+            times.end(self.me, Ran { seq: lease.seq, began, ended: 0, member, attempt, failed });
+        }
+        result
     }
 
     /// Calls a body, and says before and after it that this worker is inside.
@@ -479,7 +468,6 @@ impl<'a> Participant<'a> {
             lease: lease.word,
             group,
         };
-        let began = self.times.map(|times| times.begin(self.me, lease.seq, member_of(group)));
         entry.enter(BODY);
         let result = match guard(|| worker.run(callable, args, config, &context)) {
             Ok(Ok(())) => Ok(()),
@@ -490,9 +478,6 @@ impl<'a> Participant<'a> {
             entry.deadline.store(0, SeqCst);
         }
         entry.ran.store(entry.ran.load(Relaxed).wrapping_add(1), Relaxed);
-        if let (Some(times), Some(began)) = (self.times, began) {
-            note_end(times, self.me, lease, began, group, result.is_err());
-        }
         result
     }
 
