@@ -251,7 +251,6 @@ impl<'r> Replay<'r> {
     fn submit_all(&mut self, orchestrator: &mut Orchestrator) -> Result<(), Error> {
         let recorded = self.recorded;
         let mut steps = &recorded.steps[..];
-        let mut live = [Producer { task: 0, data: false }; MAX_FAN_IN];
         loop {
             while let Some(((before, what), rest)) = steps.split_first()
                 && *before as usize == self.done
@@ -260,7 +259,7 @@ impl<'r> Replay<'r> {
                 steps = rest;
             }
             let step = steps.first().map_or(recorded.tasks.len(), |(before, _)| *before as usize);
-            self.submit_quick(orchestrator, step, &mut live);
+            self.submit_quick(orchestrator, step);
             if self.done < step {
                 self.submit(orchestrator, self.done, &recorded.tasks[self.done])?;
                 self.done += 1;
@@ -272,12 +271,7 @@ impl<'r> Replay<'r> {
 
     /// Submits tasks before `until` for as long as each needs nothing but a slot and its edges, there is
     /// room, and nothing is known from outside that could matter.
-    fn submit_quick(
-        &mut self,
-        orchestrator: &mut Orchestrator,
-        until: usize,
-        live: &mut [Producer; MAX_FAN_IN],
-    ) {
+    fn submit_quick(&mut self, orchestrator: &mut Orchestrator, until: usize) {
         let recorded = self.recorded;
         if self.done >= until || !self.numbers.nodes.is_empty() {
             return;
@@ -287,6 +281,8 @@ impl<'r> Replay<'r> {
         let Some(window) = in_flight.unfailed() else { return };
         let (first, tail, descriptors) = (self.numbers.first, window.tail(), window.descriptors());
         let flags = if self.imports { IMPORTED } else { 0 };
+        let none = Producer { task: 0, data: false };
+        let mut live = [none; MAX_FAN_IN];
         let mut before = recorded.ends_before(self.done);
         let blobs = self.words;
         let mut words = &blobs[before.words as usize..];
