@@ -92,30 +92,35 @@ impl<'a> Groups<'a> {
     /// The group that the pool's word names, if it is ready; else the next ready group is named, in
     /// about the order of submission.
     pub(super) fn candidate(&mut self) -> Option<Candidate> {
-        let named = self.assembling.load(Acquire);
-        if named != 0 {
-            let (slot, generation) = (named as u32, (named >> 32) as u32 & word::GEN_MASK);
-            if let Some(group) = self.ready_group(slot)
-                && group.word.generation() == generation
-            {
-                self.next = slot + 1;
-                return Some(group);
+        let mut named = self.assembling.load(Acquire);
+        if named == 0 {
+            let group = self.ready.find_from(self.next, |slot| {
+                let group = self.ready_group(slot);
+                if group.is_none() {
+                    self.ready.remove(slot, || self.ready_group(slot).is_some());
+                }
+                group
+            })?;
+            let name = group_name(group.slot, group.word.generation());
+            match self.assembling.compare_exchange(0, name, AcqRel, Acquire) {
+                Ok(_) => {
+                    self.next = group.slot + 1;
+                    return Some(group);
+                }
+                // Another worker was first: join what it has named, before any single task.
+                Err(other) => named = other,
             }
-            let _ = self.assembling.compare_exchange(named, 0, AcqRel, Relaxed);
-            self.ready.remove(slot, || self.ready_group(slot).is_some());
-            return None;
         }
-        let group = self.ready.find_from(self.next, |slot| {
-            let group = self.ready_group(slot);
-            if group.is_none() {
-                self.ready.remove(slot, || self.ready_group(slot).is_some());
-            }
-            group
-        })?;
-        let name = group_name(group.slot, group.word.generation());
-        self.assembling.compare_exchange(0, name, AcqRel, Relaxed).ok()?;
-        self.next = group.slot + 1;
-        Some(group)
+        let (slot, generation) = (named as u32, (named >> 32) as u32 & word::GEN_MASK);
+        if let Some(group) = self.ready_group(slot)
+            && group.word.generation() == generation
+        {
+            self.next = slot + 1;
+            return Some(group);
+        }
+        let _ = self.assembling.compare_exchange(named, 0, AcqRel, Relaxed);
+        self.ready.remove(slot, || self.ready_group(slot).is_some());
+        None
     }
 
     /// The slot as a ready group of this kind, read so that task descriptor and word are of one
