@@ -17,7 +17,7 @@ use crate::mailbox::descriptor::FAN_IN;
 use crate::ring::Phase;
 use crate::ring::dist_ring::place;
 use crate::ring::slot::Watch;
-use crate::segment::{Arena, Settled, WAITS_LONG, WAITS_SHORT};
+use crate::segment::{Arena, Settled};
 use crate::worker::health::Health;
 
 /// How long one waits for a task before one asks whether a worker is stopped.
@@ -106,12 +106,10 @@ impl Tasks {
             return Waited::Settled;
         }
         let waits = &self.arena.control().host_waits;
-        waits.store(WAITS_SHORT, Relaxed);
-        let waited = if self.wait_short(seq) {
-            Waited::Settled
-        } else {
-            waits.store(WAITS_LONG, Relaxed);
-            self.wait_long(seq, until)
+        waits.store(1, Relaxed);
+        let waited = match self.wait_short(seq) {
+            true => Waited::Settled,
+            false => self.wait_long(seq, until),
         };
         waits.store(0, Relaxed);
         waited
@@ -128,7 +126,7 @@ impl Tasks {
                 }
                 return true;
             }
-            if self.patience.pause(round, || false).is_none() {
+            if self.patience.pause(round, || self.arena.awake()).is_none() {
                 break;
             }
         }
@@ -144,7 +142,7 @@ impl Tasks {
             if !self.is_open(seq) {
                 return Waited::Settled;
             }
-            if self.patience.pause(round, || self.arena.do_others_wait(None)).is_some() {
+            if self.patience.pause(round, || self.arena.awake()).is_some() {
                 round = round.wrapping_add(1);
                 if round.is_multiple_of(64) && until.is_some_and(|at| Instant::now() >= at) {
                     return Waited::TimedOut;

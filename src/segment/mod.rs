@@ -37,7 +37,7 @@ use records::{ErrorPlace, ImportPlace, Pool, Superblock};
 pub(crate) use layout::Shape;
 pub(crate) use records::{
     BODY, Code, Control, Detail, DynamicRecord, ErrorRecord, ImportRecord, MAX_DYNAMIC_PATH,
-    MAX_DYNAMIC_SYMBOL, Origin, PREPARING, Status, WAITS_LONG, WAITS_SHORT, WorkerEntry,
+    MAX_DYNAMIC_SYMBOL, Origin, PREPARING, Status, WorkerEntry,
 };
 
 /// `b"mailring"`, little endian.
@@ -154,12 +154,11 @@ impl Arena {
         wait.patience(self.crowded)
     }
 
-    /// Whether all but one have nothing to do: the host (`None`) and the workers. Advice only.
+    /// How many of the host and the workers may want to run: all that do not sleep. Advice only.
     #[cold]
-    pub(crate) fn do_others_wait(&self, but: Option<u16>) -> bool {
-        let host = but.is_none() || self.control().host_waits.load(Ordering::Relaxed) == WAITS_LONG;
-        let mut workers = 0..self.shape.total_workers() as u16;
-        host && workers.all(|worker| Some(worker) == but || self.entry(worker).waits())
+    pub(crate) fn awake(&self) -> u32 {
+        let workers = 0..self.shape.total_workers() as u16;
+        1 + workers.filter(|&worker| !self.entry(worker).sleeps()).count() as u32
     }
 
     /// In a new process: registers it for the fences of others. False when that fails and was

@@ -25,17 +25,13 @@ pub(crate) struct Control {
     pub(crate) host_parker: CachePadded<AtomicU32>,
     /// 1: workers leave when they find nothing to do.
     pub(crate) shutdown: CachePadded<AtomicU32>,
-    /// Whether the host waits for tasks: [`WAITS_LONG`] when it has for a while. Advice only.
+    /// 1: the host waits for tasks. Advice only.
     pub(crate) host_waits: CachePadded<AtomicU32>,
     /// When the supervisor looks at deadlines anyway, in nanoseconds of the monotonic clock.
     pub(crate) next_look: CachePadded<AtomicU64>,
     /// 1: a group has come to grief; the supervisor takes it back to 0.
     pub(crate) trouble: AtomicU32,
 }
-
-/// What the host says of itself when it waits.
-pub(crate) const WAITS_SHORT: u32 = 1;
-pub(crate) const WAITS_LONG: u32 = 2;
 
 #[repr(C)]
 pub(super) struct Pool {
@@ -98,8 +94,12 @@ impl WorkerEntry {
 
     /// Whether it sleeps, or has had nothing to do for a while. Advice only.
     pub(crate) fn waits(&self) -> bool {
-        let inside = self.inside.load(Ordering::Relaxed);
-        inside & WAITS != 0 || self.parker.load(Ordering::Relaxed) == ASLEEP
+        self.inside.load(Ordering::Relaxed) & WAITS != 0 || self.sleeps()
+    }
+
+    /// Whether it sleeps. Advice only.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.parker.load(Ordering::Relaxed) == ASLEEP
     }
 
     /// It has had nothing to do for a while, until it enters something.

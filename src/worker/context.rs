@@ -150,8 +150,7 @@ impl GroupContext<'_> {
             if round == LONG {
                 entry.wait();
             }
-            let ours_wait = || self.arena.do_others_wait(Some(self.me));
-            if patience.pause_briefly(round, ours_wait).is_none() {
+            if patience.pause(round, || self.arena.awake()).is_none() {
                 break;
             }
         }

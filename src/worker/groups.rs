@@ -207,8 +207,7 @@ impl<'a> Groups<'a> {
             if round == LONG {
                 entry.wait();
             }
-            let ours_wait = || self.arena.do_others_wait(Some(self.me));
-            if self.patience.pause_briefly(round, ours_wait).is_some() {
+            if self.patience.pause(round, || self.arena.awake()).is_some() {
                 round = round.wrapping_add(1);
                 if round % ROUNDS == 0 {
                     entry.idles();

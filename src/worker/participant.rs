@@ -193,8 +193,7 @@ impl<'a> Participant<'a> {
             if round == LONG {
                 self.arena.entry(self.me).wait();
             }
-            let ours_wait = || self.arena.do_others_wait(Some(self.me));
-            if self.patience.pause(round, ours_wait).is_some() {
+            if self.patience.pause(round, || self.arena.awake()).is_some() {
                 round = round.wrapping_add(1);
                 if round % ROUNDS == 0 {
                     self.entry.idles();

@@ -62,7 +62,7 @@ impl WaitStrategy {
     /// Round `round` of waiting where nothing is known of the others.
     #[inline]
     pub fn pause(self, round: u32) -> Option<()> {
-        self.patience(false).pause(round, || false)
+        self.patience(false).pause(round, || u32::MAX)
     }
 }
 
@@ -87,37 +87,27 @@ impl Patience {
         !self.crowded && self.strategy != WaitStrategy::Park && !neighbours::any()
     }
 
-    /// Round `round` of waiting: spins or yields. `None`: it is time to sleep. `ours_wait`: whether
-    /// all others of ours have nothing to do.
+    /// Round `round` of waiting: spins or yields. `None`: it is time to sleep. `ours` is asked now and
+    /// then: how many of ours may want to run.
     #[inline]
-    pub fn pause(self, round: u32, ours_wait: impl FnOnce() -> bool) -> Option<()> {
+    pub fn pause(self, round: u32, ours: impl Fn() -> u32) -> Option<()> {
         let adaptive = matches!(self.strategy, WaitStrategy::Adaptive);
-        if adaptive && (round == 0 || round == LONG) && neighbours::compute() {
+        let first = round == 0 || round == LONG;
+        if adaptive && self.crowded && first && neighbours::compute(&ours) {
             return None;
         }
         match self.step(round, neighbours::any()) {
             Step::Spin => std::hint::spin_loop(),
             Step::Yield if adaptive => {
-                neighbours::yield_now(ours_wait);
-                return (!neighbours::compute()).then_some(());
+                if neighbours::compute(&ours) {
+                    return None;
+                }
+                neighbours::yield_now(&ours);
             }
             Step::Yield => std::thread::yield_now(),
             Step::Sleep => return None,
         }
         Some(())
-    }
-
-    /// The same for one whom somebody is about to wake, as in a group. Beside others who compute, a
-    /// yield gives a whole time slice away, and the others of the group wait for that as well: after
-    /// a single long one it does not yield for a while.
-    #[inline]
-    pub fn pause_briefly(self, round: u32, ours_wait: impl FnOnce() -> bool) -> Option<()> {
-        let adaptive = matches!(self.strategy, WaitStrategy::Adaptive);
-        if adaptive && self.step(round, neighbours::any()) == Step::Yield && neighbours::was_long()
-        {
-            return None;
-        }
-        self.pause(round, ours_wait)
     }
 }
 
