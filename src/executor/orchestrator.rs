@@ -509,8 +509,8 @@ impl Orchestrator {
     ) -> Result<TaskHandle, Box<Refused>> {
         let callable = callable.into();
         let plain = Plain::new(callable, config, WorkerKind::NextLevel);
-        if let Some(handle) = self.submit_at_once(&plain, &mut args) {
-            return Ok(handle);
+        if let Some(seq) = self.submit_in_one_pass(&plain, &mut args) {
+            return Ok(self.with_tensors(seq));
         }
         let options = TaskOptions::default();
         let submitted =
@@ -626,25 +626,27 @@ impl Orchestrator {
 
     /// A single task without options, in one pass if it is one as most are.
     fn submit_plain(&mut self, plain: &Plain<'_>, mut args: TaskArgs) -> Result<TaskHandle, Error> {
-        match self.submit_at_once(plain, &mut args) {
-            Some(handle) => Ok(handle),
+        match self.submit_in_one_pass(plain, &mut args) {
+            Some(seq) if self.one_pass.named().is_some() => Ok(self.with_tensors(seq)),
+            Some(seq) => Ok(TaskHandle { seq, executor: self.shared().id, tensors: None }),
             None => self.submit_anyhow(plain, args),
         }
     }
 
-    /// `None`: it is not as most are.
+    /// The number of the task. `None`: it is not as most are.
     #[inline(always)]
-    fn submit_at_once(&mut self, plain: &Plain<'_>, args: &mut TaskArgs) -> Option<TaskHandle> {
+    fn submit_in_one_pass(&mut self, plain: &Plain<'_>, args: &mut TaskArgs) -> Option<u64> {
         if self.recorder.is_some() {
             return None; // it goes the long way, where it is taken down
         }
         let buffers = self.planner.buffers();
-        let seq = self.one_pass.submit(&mut self.in_flight, buffers, plain, args)?;
-        let executor = self.shared().id;
-        match self.one_pass.named() {
-            None => Some(TaskHandle { seq, executor, tensors: None }),
-            named => Some(TaskHandle { seq, executor, tensors: named.take() }),
-        }
+        self.one_pass.submit(&mut self.in_flight, buffers, plain, args)
+    }
+
+    /// The handle of a task that was submitted in one pass, with what was allocated for it.
+    #[inline(never)]
+    fn with_tensors(&mut self, seq: u64) -> TaskHandle {
+        TaskHandle { seq, executor: self.shared().id, tensors: self.one_pass.named().take() }
     }
 
     #[cold]

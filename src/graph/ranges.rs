@@ -229,7 +229,7 @@ impl RangeMap {
     #[inline]
     pub(crate) fn readers(&self, index: u32, mut see: impl FnMut(u64)) {
         let segment = &self.segments[index as usize];
-        segment.readers().for_each(&mut see);
+        segment.each_reader(&mut see);
         if segment.has_common() || self.blocks.are_watched() {
             self.readers_in_common(index, &mut see);
         }
@@ -336,7 +336,7 @@ impl RangeMap {
                         wait(writer, reads);
                     }
                     if writes {
-                        segment.readers().for_each(|reader| wait(reader, false));
+                        segment.each_reader(|reader| wait(reader, false));
                         if segment.has_common() {
                             self.shared_readers(entry.index, segment, &mut |r| wait(r, false));
                         }

@@ -142,6 +142,17 @@ impl Segment {
         self.readers.iter().copied().chain(last)
     }
 
+    /// Tells `see` each of them.
+    #[inline(always)]
+    pub(super) fn each_reader(&self, mut see: impl FnMut(u64)) {
+        for &reader in &self.readers {
+            see(reader);
+        }
+        if self.last_reader != 0 {
+            see(self.last_reader - 1);
+        }
+    }
+
     /// Whether one of them is not before this task.
     #[inline(always)]
     pub(super) fn has_readers_from(&self, task: u64) -> bool {

@@ -69,7 +69,9 @@ impl<'a> Parked<'a> {
         } else {
             fence(SeqCst);
         }
-        self.words.iter().any(|word| word.load(Relaxed) != 0)
+        // Mostly there is one.
+        let [first, others @ ..] = self.words else { return false };
+        first.load(Relaxed) != 0 || others.iter().any(|word| word.load(Relaxed) != 0)
     }
 
     /// Claims a sleeper by its parker; the caller wakes the futex of the one returned.

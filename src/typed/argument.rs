@@ -79,7 +79,7 @@ impl<'o> Packer<'o> {
         self.args
     }
 
-    #[inline]
+    #[inline(always)]
     fn buffer<T: Element>(&mut self, buffer: &Buffer<T>, tag: TensorArgType) -> Result<(), Fault> {
         const { assert!(size_of::<T>() == T::DTYPE.size(), "`Element` describes another size") };
         const { assert!(align_of::<T>() <= 64, "buffers are aligned to 64 bytes") };

@@ -37,14 +37,14 @@ impl<'a> Publisher<'a> {
     }
 
     /// Puts the ready task of `slot` where its takers look, and wakes one if all sleep.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn suggest(&mut self, slot: u32, route: Route) {
         self.suggest_with(slot, 0, route);
     }
 
     /// The same with a `hint` beside the slot: 0, or
     /// [`MORE`](crate::mailbox::ready_queue::MORE).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn suggest_with(&mut self, slot: u32, hint: u32, route: Route) {
         let kind = route.pool();
         if route.target == ANYWHERE
