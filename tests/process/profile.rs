@@ -9,7 +9,9 @@ use testkit::{BOTH, BoxError, args, at, config, eventually, kill, small};
 
 fn read(log: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(log).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    // While the log is written, its last line may not be whole.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
 fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
