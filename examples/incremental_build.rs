@@ -154,6 +154,9 @@ fn result(directory: &Path) -> Result<i64, Box<dyn Error>> {
     Ok(String::from_utf8(Command::new(program).output()?.stdout)?.trim().parse()?)
 }
 
+/// What somebody does to the files between two builds.
+type Change<'a> = &'a dyn Fn() -> std::io::Result<()>;
+
 fn main() -> Result<(), Box<dyn Error>> {
     if cc().arg("--version").output().is_err() {
         eprintln!("no C compiler: install `cc`, or name one in CC");
@@ -163,7 +166,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&directory)?;
     generate(&directory)?;
     let path = |name: &str| directory.join(name);
-    let steps: [(&str, &dyn Fn() -> std::io::Result<()>, u64, u64, i64); 5] = [
+    let steps: [(&str, Change<'_>, u64, u64, i64); 5] = [
         ("all is new", &|| Ok(()), 201, 1, 0),
         ("nothing changed", &|| Ok(()), 0, 0, 0),
         ("one file changed", &|| fs::write(path("file_042.c"), source(42, 5)), 1, 1, 5),
