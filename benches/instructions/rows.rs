@@ -82,7 +82,7 @@ pub(crate) const PAIRS: &[(&str, &str, f64)] = &[
     // The parts are read by blocks of 256, and the first reader waits for each of them.
     ("live-64", "live-4096", 2.5),
     // Among a million, each is entered for the first time.
-    ("tensors-1e3", "tensors-1e6", 1.6),
+    ("tensors-1e3", "tensors-1e6", 1.75),
     ("outputs-1e3", "outputs-1e5", 1.5),
     ("groups-10", "groups-1e3", 1.5),
 ];
