@@ -85,8 +85,9 @@ impl LogFile {
         let path = if path.is_dir() { path.join(NAME) } else { path.to_owned() };
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
         let mut last = [b'\n'];
-        if file.seek(SeekFrom::End(-1)).is_ok() {
-            let _ = file.read(&mut last)?; // nothing of what is no file
+        // A device or a pipe has no last line.
+        if file.metadata()?.is_file() && file.seek(SeekFrom::End(-1)).is_ok() {
+            file.read_exact(&mut last)?;
         }
         if last != [b'\n'] {
             file.write_all(b"\n")?;

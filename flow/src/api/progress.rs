@@ -253,7 +253,7 @@ fn bar(function: &FunctionProgress, width: usize, marks: Marks) -> String {
     let mut ends: Vec<usize> = ends.map(|end| end.min(width)).collect();
     // Not full before the last one.
     if function.over() < function.calls {
-        ends.iter_mut().take(2).for_each(|end| *end = (*end).min(width - 1));
+        ends.iter_mut().for_each(|end| *end = (*end).min(width - 1));
     }
     let plain = || Style::new().for_stderr();
     let Marks(full, empty) = marks;
