@@ -1,5 +1,5 @@
 //! The C interface: programs in C and C++ against the installed library and header, the examples,
-//! the exported names, and all of it once more under valgrind.
+//! the exported names, and, in the fault tier, all of it once more under valgrind.
 
 mod library;
 mod programs;
@@ -30,13 +30,13 @@ const TESTS: &[Test] = &[
     Test { name: "ffi::installing_again_changes_nothing", body: programs::install_again },
     Test { name: "ffi::exported_is_what_is_declared", body: symbols::same_names },
     Test { name: "ffi::every_function_is_misused", body: symbols::all_misused },
-    Test { name: "ffi::valgrind_misuse", body: programs::misuse_checked },
-    Test { name: "ffi::valgrind_structs", body: programs::structs_checked },
-    Test { name: "ffi::valgrind_parts", body: programs::parts_checked },
-    Test { name: "ffi::valgrind_tasks", body: programs::tasks_checked },
-    Test { name: "ffi::valgrind_submits", body: programs::submit_checked },
-    Test { name: "ffi::valgrind_threads", body: programs::threads_checked },
-    Test { name: "ffi::valgrind_cpp_exceptions", body: programs::throws_checked },
+    Test { name: "ffi::soak_valgrind_misuse", body: programs::misuse_checked },
+    Test { name: "ffi::soak_valgrind_structs", body: programs::structs_checked },
+    Test { name: "ffi::soak_valgrind_parts", body: programs::parts_checked },
+    Test { name: "ffi::soak_valgrind_tasks", body: programs::tasks_checked },
+    Test { name: "ffi::soak_valgrind_submits", body: programs::submit_checked },
+    Test { name: "ffi::soak_valgrind_threads", body: programs::threads_checked },
+    Test { name: "ffi::soak_valgrind_cpp_exceptions", body: programs::throws_checked },
 ];
 
 fn main() -> ExitCode {

@@ -209,7 +209,8 @@ fn twenty_calls() {
 }
 
 #[test]
-fn twenty_thousand_calls() {
+#[ignore = "20,000 calls: ten seconds"]
+fn soak_twenty_thousand_calls() {
     let Some((_folder, mut browser)) = open(&logs::many(20_000).text(), &[]) else { return };
     let browser = &mut browser;
     browser.picture("many-light", false);
