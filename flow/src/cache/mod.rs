@@ -6,7 +6,7 @@
 //! | `budget` | how many bytes a cache may take |
 //! | `file` | one entry as bytes: its head, its value, their checksum; written whole or not at all |
 //! | `index` | which entries a directory has, how large they are, and which was used last |
-//! | `store` | [`Cache`](store::Cache): the directory as programs use it |
+//! | `store` | [`Cache`]: the directory as programs use it |
 //! | `key` | what tells calls apart |
 //! | `inputs` | what files contain, by size and time where those say enough |
 
