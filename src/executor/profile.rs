@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mailring_process::clock::monotonic_ns;
 use mailring_process::collector::{Collector, LogFile, Next};
-use mailring_process::json_lines::{Epoch, Line, quote};
+use mailring_process::json_lines::{Line, quote};
+use mailring_process::profile_run::{ProfileRun, Totals};
 use smallvec::SmallVec;
 
 use super::shared::Shared;
@@ -71,9 +72,7 @@ struct Log {
     shared: Arc<Shared>,
     times: Arc<Times>,
     submits: Arc<Submits>,
-    run: String,
-    epoch: Epoch,
-    began: u64,
+    run: ProfileRun,
     tasks: HashMap<u64, Known>,
     /// What fan-in nodes stand for, which run nothing.
     fan_ins: HashMap<u64, SmallVec<[u64; 4]>>,
@@ -82,8 +81,7 @@ struct Log {
     /// By worker, the body that was said to have begun, and its process.
     inside: Vec<Option<Runs>>,
     pids: Vec<u32>,
-    /// Submitted, completed, failed.
-    totals: [u64; 3],
+    totals: Totals,
 }
 
 /// Starts the thread that writes the log.
@@ -97,10 +95,10 @@ pub(super) fn start(
     let mut log = Log::new(Arc::clone(shared), times, submits);
     let mut text = String::new();
     log.header(&mut text, mode);
-    Collector::start(move |last| {
+    Collector::start("mailring-profile", move |last| {
         log.write(&mut text);
         if last {
-            log.end(&mut text);
+            log.run.end(&mut text, &log.totals);
         }
         file.append(&text);
         text.clear();
@@ -111,23 +109,18 @@ pub(super) fn start(
 impl Log {
     fn new(shared: Arc<Shared>, times: Arc<Times>, submits: Arc<Submits>) -> Self {
         let workers = shared.arena.shape().total_workers();
-        let (epoch, began) = (Epoch::now(), monotonic_ns());
-        let seed = epoch.micros(began) ^ u64::from(std::process::id()) << 32;
-        let run = (seed ^ began.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
         Self {
             shared,
             times,
             submits,
-            run: format!("{run:012x}"),
-            epoch,
-            began,
+            run: ProfileRun::new(),
             tasks: HashMap::new(),
             fan_ins: HashMap::new(),
             names: HashMap::new(),
             read: vec![0; workers],
             inside: vec![None; workers],
             pids: vec![0; workers],
-            totals: [0; 3],
+            totals: Totals::default(),
         }
     }
 
@@ -146,30 +139,7 @@ impl Log {
                 "{comma}{{\"worker_id\":\"{name}\",\"node_id\":\"{group}\",\"resources\":{{}}}}"
             );
         }
-        let program = std::env::args_os().next().unwrap_or_default();
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Line::new(out, "run", self.epoch.micros(self.began))
-            .raw("version", 1)
-            .text("run", &self.run)
-            .text("host", host.trim_end())
-            .raw("pid", std::process::id())
-            .text("program", &program.to_string_lossy())
-            .text("mode", mode)
-            .raw("workers", format_args!("[{workers}]"))
-            .text("mailring", env!("CARGO_PKG_VERSION"));
-    }
-
-    fn end(&self, out: &mut String) {
-        let ([submitted, completed, failed], now) = (self.totals, monotonic_ns());
-        Line::new(out, "run_end", self.epoch.micros(now))
-            .text("run", &self.run)
-            .raw(
-                "totals",
-                format_args!(
-                    "{{\"submitted\":{submitted},\"completed\":{completed},\"failed\":{failed},\"cancelled\":0,\"retried\":0,\"served\":0,\"bypassed\":0}}"
-                ),
-            )
-            .seconds("seconds", now.saturating_sub(self.began) / 1000);
+        self.run.header(out, mode, format_args!("[{workers}]"));
     }
 
     fn write(&mut self, out: &mut String) {
@@ -187,7 +157,7 @@ impl Log {
             self.worker_did(out, worker, &ran, runs);
         }
         if lost + more > 0 {
-            let now = self.epoch.micros(monotonic_ns());
+            let now = self.run.micros(monotonic_ns());
             Line::new(out, "lost", now).raw("events", lost + more);
         }
     }
@@ -217,11 +187,11 @@ impl Log {
         let mut list = String::new();
         for (at, input) in inputs.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
-            let _ = write!(list, "{comma}\"e{}_{input:06}\"", self.run);
+            let _ = write!(list, "{comma}\"e{}_{input:06}\"", self.run.id());
         }
-        let ts = self.epoch.micros(task.at);
+        let ts = self.run.micros(task.at);
         for member in 0..task.members.max(1) {
-            self.totals[0] += 1;
+            self.totals.submitted += 1;
             let member = (task.members > 0).then_some(member);
             Line::new(out, "submitted", ts)
                 .plain("call_id", self.call(task.seq, member))
@@ -238,7 +208,7 @@ impl Log {
     }
 
     fn call(&self, seq: u64, member: Option<u16>) -> String {
-        let mut id = format!("e{}_{seq:06}", self.run);
+        let mut id = format!("e{}_{seq:06}", self.run.id());
         // The first member has the task's name, by which others have it as an input.
         if let Some(member) = member.filter(|&member| member > 0) {
             let _ = write!(id, "m{member}");
@@ -260,7 +230,7 @@ impl Log {
         }
         if known != 0 && pid != 0 && known != pid {
             let (name, group) = self.worker(worker);
-            Line::new(out, "worker_died", self.epoch.micros(now))
+            Line::new(out, "worker_died", self.run.micros(now))
                 .text("worker_id", &name)
                 .text("node_id", &group)
                 .raw("pid", known)
@@ -284,7 +254,7 @@ impl Log {
 
     fn dispatch(&self, out: &mut String, worker: u16, pid: u32, runs: Runs, attempt: u16) {
         let Some(known) = self.tasks.get(&runs.seq) else { return };
-        let mut line = Line::new(out, "dispatch", self.epoch.micros(runs.began));
+        let mut line = Line::new(out, "dispatch", self.run.micros(runs.began));
         line.plain("call_id", self.call(runs.seq, Some(runs.member)))
             .text("func", &known.func)
             .text("caller_worker_id", "driver")
@@ -300,7 +270,7 @@ impl Log {
         known.left -= u16::from(known.left > 0 && !ran.failed);
         let (func, is_over) = (Arc::clone(&known.func), known.left == 0);
         let kind = if ran.failed { "failed" } else { "complete" };
-        let mut line = Line::new(out, kind, self.epoch.micros(ended));
+        let mut line = Line::new(out, kind, self.run.micros(ended));
         line.plain("call_id", self.call(ran.seq, Some(ran.member))).text("func", &func);
         self.place(&mut line, worker, pid);
         line.raw("is_remote", true).raw("attempt", ran.attempt.max(1));
@@ -308,10 +278,10 @@ impl Log {
             let mut text = String::new();
             quote(&mut text, "its body failed; the run's error says how");
             line.plain("kind", "error").raw("message", text).raw("final", true);
-            self.totals[2] += 1;
+            self.totals.failed += 1;
         } else {
             line.seconds("exec_time_s", ended.saturating_sub(ran.began) / 1000);
-            self.totals[1] += 1;
+            self.totals.completed += 1;
         }
         drop(line);
         if is_over {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mailring::abi::{AbiError, CallConfig, ContinuousTensor, TaskArgs, TaskArgsView};
+use mailring::worker::Cancelled;
 use mailring::{Buffer, Executor, TaskContext};
 
 use crate::{BoxError, args, atom, await_cancel, await_value, cell, eventually};
@@ -133,6 +134,16 @@ pub fn nop(_: TaskArgsView<'_>, _: &CallConfig, _: &TaskContext<'_>) -> Result<(
 /// Fails with "no".
 pub fn fail(_: TaskArgsView<'_>, _: &CallConfig, _: &TaskContext<'_>) -> Result<(), &'static str> {
     Err("no")
+}
+
+/// Meets the other members of its group three times.
+pub fn meet_three_times(
+    _: TaskArgsView<'_>,
+    _: &CallConfig,
+    context: &TaskContext<'_>,
+) -> Result<(), Cancelled> {
+    let group = context.group().expect("a member");
+    (0..3).try_for_each(|_| group.barrier())
 }
 
 /// Adds one to the first element of the first tensor.

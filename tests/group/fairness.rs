@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mailring::{Buffer, Builder, Callable, Executor, Mode, Priority, TaskOptions, WorkerId};
 
 use testkit::shortage::beside_loops;
-use testkit::{BOTH, BoxError, args, atom, config, small};
+use testkit::{BOTH, BoxError, args, atom, bodies, config, small};
 
 /// Counts singles in element 0; a group notes in element 1 + its number how many there were.
 fn kit(builder: Builder) -> (Executor, Callable, Callable, Buffer<u64>) {
@@ -112,12 +112,7 @@ pub(crate) fn singles_behind_endless_groups() {
 pub(crate) fn soak_beside_busy_neighbours() {
     const NODES: usize = 300;
     let mut builder = small(Mode::Process, 2);
-    let meet = builder
-        .register("meet", |_, _, context| {
-            let group = context.group().expect("a member");
-            (0..3).try_for_each(|_| group.barrier())
-        })
-        .unwrap();
+    let meet = builder.register("meet", bodies::meet_three_times).unwrap();
     let exec = builder.build().unwrap();
     let median = || {
         let mut times: Vec<Duration> = (0..NODES)

@@ -16,12 +16,7 @@ const BOUND: Duration = Duration::from_secs(10);
 fn mixture(workers: usize) -> Duration {
     let mut builder = small(Mode::Process, workers);
     let add = builder.register("add", bodies::add_one).unwrap();
-    let meet = builder
-        .register("meet", |_, _, context| {
-            let group = context.group().expect("a member");
-            (0..3).try_for_each(|_| group.barrier())
-        })
-        .unwrap();
+    let meet = builder.register("meet", bodies::meet_three_times).unwrap();
     let exec = builder.build().unwrap();
     let sum = exec.buffer::<u64>(1).unwrap();
     let began = Instant::now();

@@ -19,6 +19,8 @@ const NAME: &str = "mailring-profile.log";
 pub enum Next {
     /// After a pause.
     Soon,
+    /// After that long.
+    In(Duration),
     /// When it is unparked.
     WhenCalled,
 }
@@ -31,20 +33,24 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts the thread, which calls `look` again and again; with `true` for the last time.
+    /// Starts the thread of this name, which calls `look` again and again; with `true` for the last time.
     ///
     /// # Errors
     /// There are no more threads.
-    pub fn start(mut look: impl FnMut(bool) -> Next + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        name: &str,
+        mut look: impl FnMut(bool) -> Next + Send + 'static,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("mailring-profile".to_owned());
+        let thread = std::thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || {
             loop {
                 let last = told.load(SeqCst);
                 match look(last) {
                     _ if last => return,
                     Next::Soon => std::thread::park_timeout(PAUSE),
+                    Next::In(pause) => std::thread::park_timeout(pause),
                     Next::WhenCalled => std::thread::park(),
                 }
             }
@@ -62,7 +68,7 @@ impl Collector {
         self.stop.store(true, SeqCst);
         self.thread.thread().unpark();
         if self.thread.join().is_err() {
-            tracing::error!("the thread that collects a profile panicked");
+            tracing::error!("the thread that collects panicked");
         }
     }
 }
@@ -80,7 +86,7 @@ impl LogFile {
     /// line that is complete: the last one was cut if its program was killed.
     ///
     /// # Errors
-    /// It cannot be opened for writing.
+    /// Opening it for writing fails.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = if path.is_dir() { path.join(NAME) } else { path.to_owned() };
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
@@ -100,7 +106,7 @@ impl LogFile {
         &self.path
     }
 
-    /// Appends whole lines. After the first that cannot be written it takes no more: a log has no
+    /// Appends whole lines. After the first write that fails it takes no more: a log has no
     /// gaps.
     pub fn append(&mut self, text: &str) {
         if self.written.is_ok() && !text.is_empty() {
@@ -149,7 +155,7 @@ mod tests {
     #[test]
     fn the_last_look_is_the_last() {
         let (said, heard) = std::sync::mpsc::channel();
-        let collector = Collector::start(move |last| {
+        let collector = Collector::start("test", move |last| {
             said.send(last).unwrap();
             Next::WhenCalled
         });

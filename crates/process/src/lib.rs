@@ -13,7 +13,7 @@
 //! | [`process`], [`descriptors`], [`mod@file`], [`stack`] | system calls |
 //! | [`panics`], [`panic_hook`], [`output`] | what user code does to the process it runs in |
 //! | [`limits`], [`machine`] | what the system allows, and what it has |
-//! | [`collector`], [`json_lines`] | a log that a thread of its own writes; its lines |
+//! | [`collector`], [`json_lines`], [`profile_run`] | a log that a thread of its own writes; its lines |
 //! | [`sync`] | atomics, as the model checkers see them |
 //!
 //! This package belongs to `mailring`, whose version it has; nothing in it is stable by itself.
@@ -39,6 +39,7 @@ pub mod panics;
 pub mod parker;
 pub mod process;
 pub mod process_tree;
+pub mod profile_run;
 pub mod reach;
 pub mod reaping;
 pub mod stack;

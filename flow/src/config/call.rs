@@ -12,7 +12,7 @@ use crate::protocol::call_context::CallContext;
 use crate::protocol::codec::{self, Buffer, Fault, Value};
 use crate::protocol::error::{Cause, Error, Raised};
 use crate::protocol::handle::Endpoint;
-use crate::protocol::node::{Kind, NODES, NodeDesc, by_number};
+use crate::protocol::node::{NODES, NodeDesc, by_number};
 use crate::protocol::refs;
 
 /// Says whether a call is bypassed, in the process that calls. It is a function, or a closure that
@@ -182,15 +182,8 @@ pub(crate) static FILE: NodeDesc = NodeDesc {
     file: file!(),
     line: line!(),
     params: &["call"],
-    cpus: 0,
-    resources: &[],
-    max_retries: 3,
-    deadline_ns: 0,
-    priority: 0,
-    kind: Kind::Node,
     run: complete_from_file,
-    check: |_| Ok(()),
-    read_data: |_, _| Ok(()),
+    ..NodeDesc::PLAIN
 };
 
 fn complete_from_file(call_context: &mut CallContext<'_>) -> Result<(), Raised> {

@@ -148,7 +148,7 @@ impl Profiler {
 
     fn start(&self, shared: &Arc<Shared>) -> io::Result<Collector> {
         let (hearers, shared_there) = (Arc::clone(&self.hearers), Arc::clone(shared));
-        let collector = Collector::start(move |last| {
+        let collector = Collector::start("mailring-profile", move |last| {
             let more = !last && lock(&hearers).hear(&shared_there);
             if more { Next::Soon } else { Next::WhenCalled }
         })?;

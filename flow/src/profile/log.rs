@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 
 use mailring_process::clock::monotonic_ns;
-use mailring_process::json_lines::{Epoch, Line};
+use mailring_process::json_lines::Line;
+use mailring_process::profile_run::{ProfileRun, Totals};
 use serde_json::{Map, Value};
 
 use super::records::{Batch, DRIVER, Extra, Inputs, Kind, Names, Record, What, WorkerName};
 use crate::protocol::node::by_number;
 use crate::protocol::note::{CallName, LocalCall};
 
-/// The version of the format.
-const VERSION: u32 = 1;
 const DRIVER_NAME: &str = "driver";
 const IP: &str = "127.0.0.1";
 
@@ -28,22 +27,9 @@ struct Known {
     pid: i32,
 }
 
-#[derive(Default)]
-struct Totals {
-    submitted: u64,
-    completed: u64,
-    failed: u64,
-    cancelled: u64,
-    retried: u64,
-    served: u64,
-    bypassed: u64,
-}
-
 /// One run of a flow, as it is written.
 pub(crate) struct Log {
-    run: String,
-    epoch: Epoch,
-    began: u64,
+    run: ProfileRun,
     calls: HashMap<u64, Known>,
     workers: Vec<WorkerName>,
     resources: Vec<String>,
@@ -67,15 +53,8 @@ impl fmt::Display for Call<'_> {
 impl Log {
     /// Begins a run.
     pub(crate) fn new() -> Self {
-        let epoch = Epoch::now();
-        let began = monotonic_ns();
-        // Distinct for each run of each process of a host, and very likely for those of others.
-        let seed = epoch.micros(began) ^ u64::from(std::process::id()) << 32;
-        let run = (seed ^ began.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
         Self {
-            run: format!("{run:012x}"),
-            epoch,
-            began,
+            run: ProfileRun::new(),
             calls: HashMap::new(),
             workers: Vec::new(),
             resources: Vec::new(),
@@ -86,8 +65,6 @@ impl Log {
 
     /// The first line.
     pub(crate) fn header(&self, out: &mut String, workers: &[WorkerName], in_process: bool) {
-        let host = nix::unistd::gethostname().unwrap_or_default();
-        let program = std::env::args_os().next().unwrap_or_default();
         let mut list = String::from("[");
         for (at, worker) in workers.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
@@ -99,31 +76,12 @@ impl Log {
             );
         }
         list.push(']');
-        Line::new(out, "run", self.epoch.micros(self.began))
-            .raw("version", VERSION)
-            .text("run", &self.run)
-            .text("host", &host.to_string_lossy())
-            .raw("pid", std::process::id())
-            .text("program", &program.to_string_lossy())
-            .text("mode", if in_process { "thread" } else { "process" })
-            .raw("workers", list)
-            .text("mailring", env!("CARGO_PKG_VERSION"));
+        self.run.header(out, if in_process { "thread" } else { "process" }, list);
     }
 
     /// The last line.
     pub(crate) fn end(&self, out: &mut String) {
-        let Totals { submitted, completed, failed, cancelled, retried, served, bypassed } =
-            self.totals;
-        let now = monotonic_ns();
-        Line::new(out, "run_end", self.epoch.micros(now))
-            .text("run", &self.run)
-            .raw(
-                "totals",
-                format_args!(
-                    "{{\"submitted\":{submitted},\"completed\":{completed},\"failed\":{failed},\"cancelled\":{cancelled},\"retried\":{retried},\"served\":{served},\"bypassed\":{bypassed}}}"
-                ),
-            )
-            .seconds("seconds", now.saturating_sub(self.began) / 1000);
+        self.run.end(out, &self.totals);
     }
 
     /// Writes what was noted.
@@ -137,13 +95,13 @@ impl Log {
             self.record(out, record);
         }
         if batch.lost > 0 {
-            let now = self.epoch.micros(monotonic_ns());
+            let now = self.run.micros(monotonic_ns());
             Line::new(out, "lost", now).raw("events", batch.lost);
         }
     }
 
     fn call(&self, number: u64) -> Call<'_> {
-        Call(&self.run, CallName::Task(number))
+        Call(self.run.id(), CallName::Task(number))
     }
 
     fn worker(&self, number: u16) -> (&str, &str) {
@@ -165,7 +123,7 @@ impl Log {
     }
 
     fn record(&mut self, out: &mut String, Record { at, call, what }: Record) {
-        let ts = self.epoch.micros(at);
+        let ts = self.run.micros(at);
         match what {
             What::Submitted {
                 node,
@@ -314,7 +272,7 @@ impl Log {
                 let mut line = Line::new(out, &kind, ts);
                 line.text("worker_id", self.worker(worker).0);
                 if let Some(call) = call {
-                    line.plain("call_id", Call(&self.run, call));
+                    line.plain("call_id", Call(self.run.id(), call));
                 }
                 for (key, value) in object_of(&object) {
                     // Ours come first, and stay.
@@ -340,11 +298,13 @@ impl Log {
         let func = by_number(local.node).map_or("?", |node| node.name);
         let caller = match local.caller {
             None => "null".to_owned(),
-            Some(caller) => format!("\"{}\"", Call(&self.run, caller)),
+            Some(caller) => format!("\"{}\"", Call(self.run.id(), caller)),
         };
         for (kind, at) in [("local_start", local.began), ("local_end", local.ended)] {
-            let mut line = Line::new(out, kind, self.epoch.micros(at));
-            line.plain("call_id", Call(&self.run, call)).text("func", func).raw("caller", &caller);
+            let mut line = Line::new(out, kind, self.run.micros(at));
+            line.plain("call_id", Call(self.run.id(), call))
+                .text("func", func)
+                .raw("caller", &caller);
             self.place(&mut line, worker, local.process as i32);
             if kind == "local_start" {
                 line.raw("obj_ref_deps", "[]");

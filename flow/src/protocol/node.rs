@@ -185,6 +185,25 @@ fn split_last(name: &str) -> Option<(&str, &str)> {
 
 // ---- nodes of our own
 
+impl NodeDesc {
+    /// What nodes of our own have in common: they take no resources and check nothing.
+    pub(crate) const PLAIN: Self = Self {
+        name: "",
+        file: file!(),
+        line: line!(),
+        params: &[],
+        cpus: 0,
+        resources: &[],
+        max_retries: 3,
+        deadline_ns: 0,
+        priority: 0,
+        kind: Kind::Node,
+        run: |_| Ok(()),
+        check: |_| Ok(()),
+        read_data: |_, _| Ok(()),
+    };
+}
+
 /// Puts encoded values behind each other, which makes them an encoded vector.
 #[linkme::distributed_slice(NODES)]
 pub(crate) static GATHER: NodeDesc = NodeDesc {
@@ -192,15 +211,8 @@ pub(crate) static GATHER: NodeDesc = NodeDesc {
     file: file!(),
     line: line!(),
     params: &[],
-    cpus: 0,
-    resources: &[],
-    max_retries: 3,
-    deadline_ns: 0,
-    priority: 0,
-    kind: Kind::Node,
     run: |call_context| call_context.complete_gathered(),
-    check: |_| Ok(()),
-    read_data: |_, _| Ok(()),
+    ..NodeDesc::PLAIN
 };
 
 /// A value as it was given.
@@ -210,15 +222,8 @@ pub(crate) static SAME: NodeDesc = NodeDesc {
     file: file!(),
     line: line!(),
     params: &["value"],
-    cpus: 0,
-    resources: &[],
-    max_retries: 3,
-    deadline_ns: 0,
-    priority: 0,
-    kind: Kind::Node,
     run: |call_context| call_context.complete_same(),
-    check: |_| Ok(()),
-    read_data: |_, _| Ok(()),
+    ..NodeDesc::PLAIN
 };
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use console::{Style, measure_text_width, pad_str, truncate_str};
 use mailring_process::live::{Gauge, Kind, PageError, Reading, Status, WriterState};
 
+use crate::output::printable;
+
 /// Columns of the bar of a gauge.
 const BAR: usize = 24;
 /// Rows of what waits.
@@ -15,7 +17,7 @@ pub(super) fn draw(name: &str, reading: &Reading, width: usize) -> Vec<String> {
     section(&mut lines, "Workers", workers(status));
     section(&mut lines, "Waiting", waiting(status));
     let queues = status.queues.iter().map(|queue| (count(queue.depth), queue.name.as_str()));
-    let queues = queues.map(|(depth, name)| format!("  {depth:>12}  {}", plain(name)));
+    let queues = queues.map(|(depth, name)| format!("  {depth:>12}  {}", printable(name)));
     section(&mut lines, "Ready", queues.collect());
     section(&mut lines, "Limits", gauges(&status.gauges));
     lines.iter().map(|line| truncate_str(line, width.max(20), "…").into_owned()).collect()
@@ -27,7 +29,7 @@ pub(super) fn names(all: &[(String, Result<Reading, PageError>)]) -> Vec<String>
         Ok(reading) => vec![
             name.clone(),
             reading.status.kind.name().to_owned(),
-            plain(&reading.status.program),
+            printable(&reading.status.program),
             reading.pid.to_string(),
             reading.writer.name().to_owned(),
         ],
@@ -56,15 +58,15 @@ fn head(name: &str, reading: &Reading) -> Vec<String> {
         format!(
             "{} {}  {}",
             status.kind.name(),
-            Style::new().bold().apply_to(plain(name)),
+            Style::new().bold().apply_to(printable(name)),
             style.apply_to(word)
         ),
         format!(
             "{} (process {}), mailring {}, {} mode, up {}",
-            plain(&status.program),
+            printable(&status.program),
             reading.pid,
-            plain(&status.version),
-            plain(&status.mode),
+            printable(&status.version),
+            printable(&status.mode),
             seconds(status.uptime)
         ),
     ];
@@ -88,7 +90,9 @@ fn head(name: &str, reading: &Reading) -> Vec<String> {
     figures.push(format!("{} ended on purpose", count(totals.killed)));
     lines.push(figures.join("   "));
     if let Some(failure) = &status.failure {
-        lines.push(Style::new().red().apply_to(format!("failed: {}", plain(failure))).to_string());
+        lines.push(
+            Style::new().red().apply_to(format!("failed: {}", printable(failure))).to_string(),
+        );
     }
     lines
 }
@@ -123,7 +127,7 @@ fn gauges(all: &[Gauge]) -> Vec<String> {
         };
         format!(
             "  {}  {bar}  {} of {}",
-            pad_str(&plain(&gauge.name), name, console::Alignment::Left, None),
+            pad_str(&printable(&gauge.name), name, console::Alignment::Left, None),
             figure(gauge.used),
             figure(gauge.limit)
         )
@@ -135,19 +139,19 @@ fn workers(status: &Status) -> Vec<String> {
     let row = |worker: &mailring_process::live::WorkerStatus| {
         let state = match worker.state.as_str() {
             "running" => Style::new().green().apply_to("running").to_string(),
-            "gone" | "ending" => Style::new().red().apply_to(plain(&worker.state)).to_string(),
-            other => plain(other),
+            "gone" | "ending" => Style::new().red().apply_to(printable(&worker.state)).to_string(),
+            other => printable(other),
         };
         let work = worker.work.as_ref();
         vec![
-            plain(&worker.name),
+            printable(&worker.name),
             if worker.pid == 0 { "-".to_owned() } else { worker.pid.to_string() },
             state,
-            work.map_or_else(String::new, |work| plain(&work.function)),
+            work.map_or_else(String::new, |work| printable(&work.function)),
             work.map_or_else(String::new, |work| count(work.task)),
             work.map_or_else(String::new, |work| seconds(work.seconds)),
             count(worker.ran),
-            plain(&worker.resources),
+            printable(&worker.resources),
         ]
     };
     let rows: Vec<_> = status.workers.iter().map(row).collect();
@@ -165,7 +169,12 @@ fn workers(status: &Status) -> Vec<String> {
 
 fn waiting(status: &Status) -> Vec<String> {
     let line = |one: &mailring_process::live::Waiting| {
-        format!("  {:>12}  {}: {}", count(one.count), plain(&one.function), plain(&one.reason))
+        format!(
+            "  {:>12}  {}: {}",
+            count(one.count),
+            printable(&one.function),
+            printable(&one.reason)
+        )
     };
     let mut lines: Vec<_> = status.waiting.iter().take(WAITING).map(line).collect();
     if status.waiting.len() > WAITING {
@@ -191,11 +200,6 @@ fn table(heads: &[&str], right: &[bool], rows: Vec<Vec<String>>) -> Vec<String> 
     let heads: Vec<String> = heads.iter().map(|&head| head.to_owned()).collect();
     let head = Style::new().dim().apply_to(line(&heads)).to_string();
     std::iter::once(head).chain(rows.iter().map(|row| line(row))).collect()
-}
-
-/// Text of another program, without what would move the cursor.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn count(value: u64) -> String {

@@ -21,8 +21,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::{Failure, Json};
-use crate::output;
-use model::{Run, duration, printable};
+use crate::output::{self, printable};
+use model::{Run, duration};
 use reader::{Log, Which};
 use summary::Summary;
 

@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use super::lanes::lanes;
-use super::model::{Phase, duration, printable};
+use super::model::{Phase, duration};
 use super::reader::{Log, Which};
 use super::summary::{Summary, Times};
 use super::{html, path, perfetto, svg};
+use crate::output::printable;
 
 #[test]
 fn lanes_are_as_few_as_can_be() {

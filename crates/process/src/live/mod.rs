@@ -11,8 +11,6 @@ mod page;
 mod publisher;
 mod status;
 
-pub use page::{
-    PageError, Reading, WriterState, check_name, list, read_file, read_segment, remove,
-};
+pub use page::{PageError, Reading, WriterState, list, read_file, read_segment, remove};
 pub use publisher::{Publication, Publisher};
 pub use status::{Gauge, Kind, Queue, Status, Totals, Waiting, WorkerStatus, WorkerWork};

@@ -108,7 +108,7 @@ fn system<E: Into<io::Error>>(what: String) -> impl FnOnce(E) -> PageError {
 ///
 /// # Errors
 /// [`PageError::InvalidName`].
-pub fn check_name(name: &str) -> Result<(), PageError> {
+pub(super) fn check_name(name: &str) -> Result<(), PageError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let valid =
         (1..=MAX_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain);

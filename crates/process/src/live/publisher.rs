@@ -1,12 +1,11 @@
 //! The thread that writes a page ten times a second.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::page::{Page, PageError, check_name};
 use super::status::{Status, WorkerStatus};
+use crate::collector::{Collector, Next};
 
 /// How often a page is written.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -44,8 +43,7 @@ impl Publication {
 
 /// Writes what `sample` says until it is dropped.
 pub struct Publisher {
-    stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
+    collector: Option<Collector>,
     /// The process that started the thread.
     pid: u32,
 }
@@ -68,32 +66,33 @@ impl Publisher {
         let segment = publication.name.as_deref().map(|name| Page::segment(name, capacity));
         let file = publication.file.as_deref().map(|path| Page::file(path, capacity));
         let pages = segment.into_iter().chain(file).collect::<Result<Vec<_>, _>>()?;
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let mut writer = Writer::new(pages, capacity, sample);
         writer.write(false); // a reader that comes at once finds something
-        let told = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("mailring-live".to_owned())
-            .spawn(move || writer.run(&told))
-            .map_err(|source| PageError::System {
-                what: "starting the thread that publishes".to_owned(),
-                source,
-            })?;
-        Ok(Self { stop, thread: Some(thread), pid: std::process::id() })
+        let mut written = true;
+        let started = Collector::start("mailring-live", move |last| {
+            if std::mem::take(&mut written) && !last {
+                return Next::In(PERIOD);
+            }
+            let before = Instant::now();
+            writer.write(last);
+            Next::In(PERIOD.max(before.elapsed() * SHARE))
+        });
+        let collector = started.map_err(|source| PageError::System {
+            what: "starting the thread that publishes".to_owned(),
+            source,
+        })?;
+        Ok(Self { collector: Some(collector), pid: std::process::id() })
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        if self.pid != std::process::id() {
-            std::mem::forget(thread); // a child does not have it
-            return;
+        let Some(collector) = self.collector.take() else { return };
+        if self.pid == std::process::id() {
+            collector.stop();
+        } else {
+            std::mem::forget(collector); // a child does not have the thread
         }
-        let (stop, told) = &*self.stop;
-        *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        told.notify_all();
-        let _ = thread.join();
     }
 }
 
@@ -119,21 +118,6 @@ impl<S: FnMut() -> Status> Writer<S> {
             program: program.unwrap_or_default(),
             began: Instant::now(),
             recent: Vec::new(),
-        }
-    }
-
-    fn run(mut self, (stop, told): &(Mutex<bool>, Condvar)) {
-        let mut pause = PERIOD;
-        loop {
-            let stopped = stop.lock().unwrap_or_else(PoisonError::into_inner);
-            let waited = told.wait_timeout_while(stopped, pause, |stopped| !*stopped);
-            let stopped = *waited.unwrap_or_else(PoisonError::into_inner).0;
-            let before = Instant::now();
-            self.write(stopped);
-            pause = PERIOD.max(before.elapsed() * SHARE);
-            if stopped {
-                return;
-            }
         }
     }
 
