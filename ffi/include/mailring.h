@@ -151,7 +151,7 @@ typedef enum mr_dtype {
 typedef enum mr_mode {
     // Forked processes: one may die at any instruction, and the rest goes on.
     MR_MODE_PROCESS = 0,
-    // Threads of this process: no isolation, and a function that hangs cannot be ended.
+    // Threads of this process: no isolation, and nothing ends a function that hangs.
     MR_MODE_THREAD = 1,
 } mr_mode;
 
@@ -652,7 +652,7 @@ typedef void (*mr_log_fn)(enum mr_log_level level, const char *message, void *us
 // Building: no workers, or too many.
 #define MR_ERR_WORKERS -10
 
-// A ring cannot be made like this, or can never give what was asked for.
+// An invalid size of a ring, or a ring that is smaller than what was asked for.
 #define MR_ERR_RING -11
 
 // No memory: building, more than the machine has left; otherwise, none for what the call needs.
@@ -688,7 +688,7 @@ typedef void (*mr_log_fn)(enum mr_log_level level, const char *message, void *us
 // The callable is not a registered function.
 #define MR_ERR_FUNCTION -26
 
-// A function cannot be registered after the start.
+// The library or the symbol of a function could not be loaded.
 #define MR_ERR_LIBRARY -27
 
 // Options of a task that contradict each other.
@@ -721,13 +721,13 @@ typedef void (*mr_log_fn)(enum mr_log_level level, const char *message, void *us
 // A body that was called by hand returned an error.
 #define MR_ERR_BODY -37
 
-// A descriptor that cannot be mapped, or is shorter than the buffer over it.
+// A descriptor that is not mappable, or is shorter than the buffer over it.
 #define MR_ERR_IMPORT -38
 
 // The time that the caller gave has passed.
 #define MR_ERR_TIMEOUT -39
 
-// A recording or bindings that cannot be replayed, as the text says.
+// A recording or bindings that are invalid, as the text says.
 #define MR_ERR_REPLAY -40
 
 // Another error; the text says which.

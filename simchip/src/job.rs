@@ -71,7 +71,7 @@ unsafe fn job<'a>(task: *const SimTask) -> Option<&'a Job<'a>> {
     unsafe { task.as_ref()?.chip.cast::<Job<'a>>().as_ref() }
 }
 
-/// An array of C. None when it cannot be one.
+/// An array of C. None if the length is invalid.
 ///
 /// # Safety
 /// If `first` is not null and aligned, `count` elements lie there and stay as they are.

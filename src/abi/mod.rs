@@ -228,7 +228,7 @@ pub enum AbiError {
         address: u64,
     },
     /// The element type asked for is not the tensor's.
-    #[error("tensor {index} cannot be seen as elements of {size} bytes: {why}")]
+    #[error("tensor {index} is invalid as a slice of elements of {size} bytes: {why}")]
     ElementType {
         /// Which tensor.
         index: usize,

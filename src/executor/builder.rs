@@ -56,16 +56,16 @@ pub enum Mode {
     /// workers, texts of errors. It cannot reach what a task is (function, arguments, options), who
     /// waits for whom, or anything of the host, and dies when it tries.
     ///
-    /// What hides a task costs time; where a word says what cannot be, or a task stays where nobody is
-    /// at work on it, the executor fails with a message, some seconds after the last body that still
+    /// What hides a task costs time; where a word is invalid, or a task stays where nobody is at work
+    /// on it, the executor fails with a message, some seconds after the last body that still
     /// ran has ended. (A body that does not end by itself needs a deadline, here as anywhere.) Until
     /// then a task may have been run twice, passed over, or called failed, and what was done to the
-    /// bytes of other tasks cannot be noticed. In tests that overwrite words at random, one run in
+    /// bytes of other tasks goes unnoticed. In tests that overwrite words at random, one run in
     /// several thousand was not through in time, for a reason that is not known: where that matters,
     /// wait with a time-out.
     #[default]
     Process,
-    /// Each in a thread of this process: no isolation, and a body that hangs cannot be ended.
+    /// Each in a thread of this process: no isolation, and nothing ends a body that hangs.
     Thread,
 }
 

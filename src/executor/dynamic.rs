@@ -108,7 +108,7 @@ impl DynamicFunctions {
     }
 
     /// Registers a function, or finds it again. `through` says which tasks are through and which
-    /// one is the next, `None` while that cannot be found out; it is asked when all places are in
+    /// one is the next, `None` while that is unknown; it is asked when all places are in
     /// use.
     pub(super) fn register(
         &self,

@@ -37,7 +37,7 @@ pub(super) fn check<T: Element>(memory: &OwnedFd, len: usize, sealed: bool) -> R
     if !map::seal_length(memory.as_fd()) && sealed {
         return Err(Error::ImportUnsealed);
     }
-    // Read again once it cannot be made shorter any more.
+    // Read again now that nobody can make it shorter.
     long_enough()?;
     Ok(bytes)
 }

@@ -108,7 +108,7 @@ impl Orchestrator {
     /// [`Error::BufferGuarded`]: the host holds a guard, `tensor` is the number of the binding. A function
     /// was unregistered, a worker has gone ([`Error::UnknownFunction`], [`Error::Options`],
     /// [`Error::GroupTooLarge`]). In all these cases nothing was submitted. As for
-    /// [`submit`](Self::submit), where room cannot be made: then what comes before in the recording was
+    /// [`submit`](Self::submit), where there will never be room: then what comes before in the recording was
     /// submitted and goes on.
     pub fn replay(
         &mut self,

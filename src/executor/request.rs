@@ -75,7 +75,7 @@ impl KnownFunctions {
     }
 }
 
-/// Why it cannot be submitted.
+/// Why it is refused.
 #[cold]
 fn refusal(in_flight: &InFlight, kind: WorkerKind, callable: Callable) -> Error {
     let shared = in_flight.shared();

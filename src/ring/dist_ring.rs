@@ -16,7 +16,7 @@ use crate::limits::{
 /// How many slots ahead of the one that leaves lines are fetched: workers have written them last.
 const RECLAIM_AHEAD: u64 = 16;
 
-/// Why a ring cannot be made, or cannot give what is asked.
+/// Why a ring is not made, or does not give what is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
     /// The window is not a power of two, or out of bounds.

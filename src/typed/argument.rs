@@ -57,7 +57,7 @@ mod sealed {
         /// The parameters (from 1) that take a slice.
         const PARAMETERS: &'static [u8];
 
-        /// Adds all; if one cannot be, which (from 1), and why.
+        /// Adds all; if one is refused, which (from 1), and why.
         fn add_all(self, to: &mut Packer<'_>) -> Result<(), (usize, Fault)>;
     }
 }

@@ -47,14 +47,13 @@
 //!   of its group: `spawn` refuses what overlaps.
 //! * A slice cannot outlive the call of the body: its lifetime is that of the call.
 //! * `spawn` refuses memory of other executors, memory of a scope that has closed, and imported
-//!   memory. A function that was registered here cannot be submitted with other arguments.
+//!   memory. A function that was registered here takes arguments of its own types alone.
 //! * The worker checks place, size, type and alignment again before it makes a slice.
 //! * The host reads and writes a buffer through guards ([`Buffer::read`](crate::Buffer::read)), which
 //!   exclude tasks that name it.
 //! * Tasks without types, in the same executor, write where they were submitted to write; NO_DEP is refused.
 //!
-//! What is not ordered by bytes cannot be said here but by the unsafe [`View::unordered`] and
-//! [`View::of`].
+//! Accesses that are not ordered by bytes need the unsafe [`View::unordered`] and [`View::of`].
 //!
 //! # What does not compile
 //!

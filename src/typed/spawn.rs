@@ -142,7 +142,7 @@ impl Orchestrator {
         Ok(View::in_scope(tensor, self))
     }
 
-    /// The parameter (from 1) of a member whose argument cannot be, and why not.
+    /// The parameter (from 1) of a member whose argument is invalid, and why.
     #[cold]
     fn refuse<P>(
         &self,

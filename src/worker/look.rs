@@ -82,8 +82,8 @@ impl<'a> Looks<'a> {
     /// protocol leaves them this changes nothing.
     ///
     /// # Errors
-    /// Why the executor cannot go on: a slot holds what cannot be, or stays where nobody is at work
-    /// on it.
+    /// Why the executor cannot go on: a slot holds an invalid word, or stays where nobody is at work on
+    /// it.
     pub(super) fn look_again(
         &mut self,
         recovery: &mut Recovery<'_>,

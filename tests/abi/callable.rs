@@ -189,7 +189,7 @@ fn by_address_alone() {
     // SAFETY: as above.
     let error = unsafe { ChipCallableView::from_ptr(std::ptr::null()) }.unwrap_err();
     assert_eq!(error.to_string(), "chip callable: the pointer is null");
-    // A count that cannot be is found before anything is looked for there.
+    // An invalid count is found before anything is looked for there.
     let mut bytes = chip.as_bytes().to_vec();
     set(&mut bytes, CHILD_COUNT, 1000);
     // SAFETY: the header is there; it is all that is read.

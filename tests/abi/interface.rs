@@ -191,7 +191,7 @@ fn a_tensor_is_printed_by_names() {
     assert_eq!(text, "ContinuousTensor { data: 0x1000, shape: [2, 3], dtype: INT64 }");
     let text = format!("{:?}", TaskArgs::new().input(one));
     assert!(text.contains("INT64"), "{text}");
-    // What cannot be is printed as it is.
+    // Invalid values are printed as they are.
     let text = format!("{:?}", ContinuousTensor::from_raw(0, [1; 5], 9, 200));
     for part in ["ndims: 9", "[1, 1, 1, 1, 1]", "200 (unknown)"] {
         assert!(text.contains(part), "{text}");

@@ -151,7 +151,7 @@ pub(crate) fn impossible_counts() {
     assert_eq!(call.run(), 0);
 }
 
-/// Bytes of the header that cannot be, each alone.
+/// Invalid bytes of the header, each alone.
 pub(crate) fn spoilt_callables() {
     let lab = Lab::new();
     let mut call = Call::new(&lab);

@@ -1,5 +1,5 @@
 //! Runs that go on while the host does something else, runs after one another, and the places
-//! where a run cannot be.
+//! where no run can start.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};

@@ -22,7 +22,7 @@ use super::values::{MR_NEXT_LEVEL, flag, kind, mr_worker_kind};
 pub enum mr_mode {
     /// Forked processes: one may die at any instruction, and the rest goes on.
     MR_MODE_PROCESS = 0,
-    /// Threads of this process: no isolation, and a function that hangs cannot be ended.
+    /// Threads of this process: no isolation, and nothing ends a function that hangs.
     MR_MODE_THREAD = 1,
 }
 pub use mr_mode::*;

@@ -23,7 +23,7 @@ pub const MR_ERR_CAPACITY: mr_status = -6;
 pub const MR_ERR_NOT_FOUND: mr_status = -7;
 /// Building: no workers, or too many.
 pub const MR_ERR_WORKERS: mr_status = -10;
-/// A ring cannot be made like this, or can never give what was asked for.
+/// An invalid size of a ring, or a ring that is smaller than what was asked for.
 pub const MR_ERR_RING: mr_status = -11;
 /// No memory: building, more than the machine has left; otherwise, none for what the call needs.
 pub const MR_ERR_MEMORY: mr_status = -12;
@@ -47,7 +47,7 @@ pub const MR_ERR_GROUP: mr_status = -24;
 pub const MR_ERR_WORKER: mr_status = -25;
 /// The callable is not a registered function.
 pub const MR_ERR_FUNCTION: mr_status = -26;
-/// A function cannot be registered after the start.
+/// The library or the symbol of a function could not be loaded.
 pub const MR_ERR_LIBRARY: mr_status = -27;
 /// Options of a task that contradict each other.
 pub const MR_ERR_OPTIONS: mr_status = -28;
@@ -69,11 +69,11 @@ pub const MR_ERR_MISUSE: mr_status = -35;
 pub const MR_ERR_FAILED: mr_status = -36;
 /// A body that was called by hand returned an error.
 pub const MR_ERR_BODY: mr_status = -37;
-/// A descriptor that cannot be mapped, or is shorter than the buffer over it.
+/// A descriptor that is not mappable, or is shorter than the buffer over it.
 pub const MR_ERR_IMPORT: mr_status = -38;
 /// The time that the caller gave has passed.
 pub const MR_ERR_TIMEOUT: mr_status = -39;
-/// A recording or bindings that cannot be replayed, as the text says.
+/// A recording or bindings that are invalid, as the text says.
 pub const MR_ERR_REPLAY: mr_status = -40;
 /// Another error; the text says which.
 pub const MR_ERR_OTHER: mr_status = -99;

@@ -136,7 +136,7 @@ impl GroupPool {
     }
 
     /// A plain store in the real one. Loom may read an exchange that hit the value before it as
-    /// the newer one, which cannot be: nothing comes between an exchange and what it has read.
+    /// the newer one, which is impossible: nothing comes between an exchange and what it has read.
     fn awake(&self, worker: u16) {
         self.parker(worker).fetch_and(parker::AWAKE, AcqRel);
     }

@@ -25,7 +25,7 @@ pub(crate) enum Sent {
     Yes,
     /// There is no room yet: somebody is to call [`Responses::send_rest`] before long.
     Later,
-    /// It is longer than the ring, which cannot be for a worker that asks what it may.
+    /// It is longer than the ring: the worker asked for more than its protocol allows.
     TooLong,
 }
 

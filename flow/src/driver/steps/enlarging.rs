@@ -42,7 +42,7 @@ pub(crate) fn remove_group(state: &mut State, id: u64) {
 pub(crate) fn check_group(group: &str) -> Result<(), Error> {
     if group.is_empty() || group.contains('/') {
         return Err(Error::Invalid(format!(
-            "`{group}` cannot be the name of a group of workers: it is empty or has a slash"
+            "`{group}` is invalid as the name of a group of workers: it is empty or has a slash"
         )));
     }
     Ok(())

@@ -327,7 +327,7 @@ fn refuse_one(state: &mut State) {
 
 // ---- in words -------------------------------------------------------------------------------
 
-/// The error of one who cannot be given so much.
+/// The error of a request for more memory than there is.
 pub(crate) fn no_memory(state: &State, bytes: u64, why: &NoRoom) -> Error {
     let why = match why {
         NoRoom::Ever(why) => why.clone(),

@@ -113,6 +113,6 @@ pub(crate) fn worker_dies(flaw: Flaw, kill: &Kill) {
         Some(Phase::Started) => assert!(!back),
         Some(Phase::Taken) => assert!(!cell.ran(1), "it would be run again at no charge"),
         Some(Phase::Posted | Phase::Recalled) => assert!(!cell.ran(1)),
-        None => panic!("a word that cannot be"),
+        None => panic!("an invalid word"),
     }
 }
