@@ -76,6 +76,10 @@ mod bench {
         assert_eq!(output.status.code(), Some(2));
         assert!(said(&output).contains("no section is called \"nothing\"; there are floor, tasks"));
         assert!(output.stdout.is_empty());
+        let output = bench(&["--json", "/nowhere/bench.json"]);
+        assert_eq!(output.status.code(), Some(1), "before anything is measured");
+        assert!(said(&output).contains("writing /nowhere/bench.json: "), "{}", said(&output));
+        assert!(output.stdout.is_empty());
         let help = bench(&["--help"]);
         let help = String::from_utf8_lossy(&help.stdout);
         for key in FLAT {

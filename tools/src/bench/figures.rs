@@ -87,6 +87,20 @@ impl Figures {
         flat.map(|(_, figure, summary)| (figure.key.to_owned(), summary.median.into())).collect()
     }
 
+    /// What was measured, in the order of the report and with its words.
+    fn sections_json(&self) -> Value {
+        let section = |(section, raw): &(&'static Section, Raw)| {
+            let figures = section.figures.iter().filter(|figure| !values(raw, figure).is_empty());
+            let figures = figures.map(|figure| {
+                let Figure { key, label, unit, .. } = figure;
+                json!({ "key": key, "label": label, "unit": unit.name() })
+            });
+            let figures: Vec<Value> = figures.collect();
+            json!({ "name": section.name, "title": section.title, "figures": figures })
+        };
+        self.sections.iter().map(section).collect()
+    }
+
     /// Every figure with its spread, lines of plots, and what is missing.
     pub(super) fn detail(&self, state: State) -> Map<String, Value> {
         let figures = self.all().map(|(section, figure, s)| {
@@ -103,6 +117,7 @@ impl Figures {
         let series: Vec<Series> = self.series().cloned().collect();
         detail
             .insert("series".to_owned(), series_json(&series, |ys| Some(Summary::of(ys)?.median)));
+        detail.insert("sections".to_owned(), self.sections_json());
         let seconds = self.seconds.iter().map(|(name, s)| ((*name).to_owned(), (*s).into()));
         detail.insert("seconds".to_owned(), seconds.collect::<Map<_, _>>().into());
         let pairs = |pairs: Vec<(String, String)>| -> Value {
@@ -189,6 +204,12 @@ pub(super) mod tests {
         assert_eq!(detail["ratio_trip"]["near"], 2.5, "one round was far: passed through");
         assert_eq!(detail["ratio_trip"].get("far"), None);
         assert_eq!(detail["seconds"]["example"], 1.5);
+        let listed = detail["sections"][0]["figures"].as_array().expect("a list");
+        assert_eq!(listed.len(), 4, "what was never measured is not there");
+        assert_eq!(
+            listed[2],
+            json!({ "key": "ratio_trip", "label": "/ ping-pong", "unit": "ratio" })
+        );
         assert_eq!(detail["trips_per_s"]["max"], 5e6);
         assert_eq!(detail["series"]["growth"]["chain"][2], json!([1e5, 44.0]));
         assert_eq!(detail["missing"]["Taskflow"], "no header");

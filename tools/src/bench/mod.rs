@@ -20,7 +20,8 @@ mod table;
 mod taskbench;
 mod verdict;
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -110,6 +111,16 @@ impl Options {
         command
     }
 
+    /// Finds out before minutes are spent that a file cannot be written.
+    fn check_files(&self) -> Result<(), Failure> {
+        let stdout = Path::new("-");
+        let json = self.json.file.as_deref().filter(|path| *path != stdout);
+        json.into_iter().chain(self.plot.as_deref()).try_for_each(|path| {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            file.map(drop).map_err(Failure::of(&format!("writing {}", path.display())))
+        })
+    }
+
     fn sections(&self) -> Result<Vec<&'static Section>, Failure> {
         if self.only.is_empty() {
             let effort = self.effort();
@@ -141,6 +152,7 @@ pub(crate) fn run_section(options: &SectionOptions) -> Result<(), Failure> {
 /// Has all sections measured, and reports.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let sections = options.sections()?;
+    options.check_files()?;
     let machine = Machine::here();
     let bar = output::progress(sections.len() as u64, "sections");
     let mut figures = Figures::default();

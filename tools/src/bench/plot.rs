@@ -18,6 +18,8 @@ const TOP: f64 = 44.0;
 const BOTTOM: f64 = 52.0;
 const COLUMNS: usize = 2;
 const HEADER: f64 = 64.0;
+/// Of an axis, each of which has room for its mark.
+const FEW_PLACES: usize = 6;
 
 /// Told apart by everybody, also in print (Okabe and Ito).
 const COLOURS: [&str; 8] =
@@ -193,12 +195,17 @@ fn draw_lines(panel: &Panel, lines: &[&Series], palette: &mut Palette) -> Option
     let points = lines.iter().flat_map(|(_, points)| points);
     points.clone().next()?;
     let Axis { log, .. } = panel.x;
+    let mut places: Vec<f64> = points.clone().map(|(x, _)| *x).collect();
+    places.sort_unstable_by(f64::total_cmp);
+    places.dedup();
     let x = Scale::around(log, points.clone().map(|(x, _)| *x), LEFT, WIDTH - RIGHT).padded();
     let ys = points.flat_map(|(_, y)| [y.median, y.p1, y.p99]);
     let y = Scale::around(panel.y.log, ys, HEIGHT - BOTTOM, TOP + 30.0).padded();
     let mut out = Drawing::titled(panel.title);
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
-    for tick in x.ticks() {
+    // A few places are all marked, whether they are round or not.
+    let marks = if places.len() <= FEW_PLACES { places } else { x.ticks() };
+    for tick in marks {
         out.line((x.at(tick), bottom), (x.at(tick), bottom + 4.0), "#333");
         out.text(x.at(tick), bottom + 17.0, "middle", "", &plain(tick));
     }
@@ -292,6 +299,16 @@ mod tests {
         assert_eq!(svg.matches("<polyline").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert_eq!(super::svg("", "", &Figures::default()), None);
+    }
+
+    #[test]
+    fn a_few_places_are_all_marked() {
+        let axis = Axis::log("workers");
+        let panel = Panel { name: "p", title: "P", x: axis, y: axis };
+        let points = [1.0, 2.0, 4.0].map(|x| (x, vec![10.0])).to_vec();
+        let line = Series { panel: "p".to_owned(), name: "n".to_owned(), points };
+        let Drawing(svg) = draw_lines(&panel, &[&line], &mut Palette::default()).expect("a line");
+        assert!([">1<", ">2<", ">4<"].iter().all(|mark| svg.contains(mark)), "{svg}");
     }
 
     #[test]

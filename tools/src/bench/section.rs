@@ -43,6 +43,21 @@ pub(super) enum Unit {
     Ratio,
 }
 
+impl Unit {
+    /// In the JSON file.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ns => "ns",
+            Self::Us => "us",
+            Self::Ms => "ms",
+            Self::PerSecond => "per_second",
+            Self::Percent => "percent",
+            Self::Bytes => "bytes",
+            Self::Ratio => "ratio",
+        }
+    }
+}
+
 /// Where a figure comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {

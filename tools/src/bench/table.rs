@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::figures::Figures;
 use super::machine::Machine;
 use super::raw::{Raw, Series};
-use super::section::{Panel, Section, Source, Unit};
+use super::section::{Panel, Section, Unit};
 use super::verdict::{Judged, Verdict};
 use crate::stats::{Summary, number, time};
 
@@ -67,7 +67,7 @@ fn section_rows(
     for figure in section.figures {
         let Some(summary) = figures.summary(section, figure) else { continue };
         // Ratios stand below what they are ratios of.
-        let indent = if matches!(figure.source, Source::Ratio(..)) { "    " } else { "  " };
+        let indent = if figure.unit == Unit::Ratio { "    " } else { "  " };
         let judged = verdict.judge(figures, section, figure);
         let label = format!("{indent}{}", figure.label);
         // Where the processors changed their places, each place has its own target.
@@ -203,7 +203,7 @@ mod tests {
             assert!(report.contains(expected), "{expected:?} is not in\n{report}");
         }
         assert!(!report.contains("never measured") && !report.contains("noisy"), "{report}");
-        let noisy = figures(&[100.0, 190.0, 130.0], &[230.0; 3]);
+        let noisy = figures(&[80.0, 158.0, 115.0], &[230.0; 3]);
         let report = text("bench", &machine, &noisy, &Verdict::of(&noisy, seen));
         assert!(report.contains("<= 2.2 not judged"), "{report}");
         assert!(report.contains("too noisy to judge: half of the ping-pongs"), "{report}");

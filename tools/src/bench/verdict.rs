@@ -182,7 +182,7 @@ mod tests {
         for (figures, seen, why) in [
             (quiet(), Seen { between: busy, whole: busy }, "other programs used 20 %"),
             (quiet(), Seen { between: stolen, whole: stolen }, "took 5.0 %"),
-            (figures(&[100.0, 150.0, 110.0, 190.0], &[200.0; 4]), QUIET, "apart (near)"),
+            (figures(&[100.0, 150.0, 110.0, 155.0], &[200.0; 4]), QUIET, "apart (near)"),
         ] {
             let verdict = Verdict::of(&figures, seen);
             assert!(verdict.reasons.iter().any(|r| r.contains(why)), "{why}: {verdict:?}");

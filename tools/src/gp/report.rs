@@ -156,30 +156,11 @@ impl Report {
         let ways =
             [("serial", Some(self.serial)), ("process", self.process), ("thread", self.thread)];
         for (name, way) in ways {
-            let Some(Way { wall, overhead, .. }) = way else { continue };
-            let s = |seconds: f64| time(seconds * 1e9);
-            let speed_up = format!("{}x", number(self.serial.wall.median / wall.median));
-            let overhead = overhead.map_or_else(|| "-".to_owned(), |o| time(o.median));
-            writeln!(
-                out,
-                "  {name:<10} {:>10}   {:<23} {speed_up:>8}   {overhead:>15}",
-                s(wall.median),
-                format!("{} .. {}", s(wall.min), s(wall.max)),
-            )?;
-        }
-        for (name, way) in ways {
-            let replay = way.and_then(|way| Some((way.replay?, way.replay_overhead)));
-            let Some((wall, overhead)) = replay else { continue };
-            let s = |seconds: f64| time(seconds * 1e9);
-            let speed_up = format!("{}x", number(self.serial.wall.median / wall.median));
-            let overhead = overhead.map_or_else(|| "-".to_owned(), |o| time(o.median));
-            writeln!(
-                out,
-                "  {:<10} {:>10}   {:<23} {speed_up:>8}   {overhead:>15}",
-                "replay",
-                s(wall.median),
-                format!("{} .. {} ({name})", s(wall.min), s(wall.max)),
-            )?;
+            let Some(way) = way else { continue };
+            self.write_way(out, name, way.wall, way.overhead)?;
+            if let Some(wall) = way.replay {
+                self.write_way(out, ".. replay", wall, way.replay_overhead)?;
+            }
         }
         writeln!(out)?;
         let runs = self.runs;
@@ -187,6 +168,24 @@ impl Report {
         let killed = if self.kills.is_some() { "; process: with the kills" } else { "" };
         writeln!(out, "  wall: median of {runs} run{plural}, kernel matrix and factor{killed}")?;
         writeln!(out, "  overhead a task: wall time of the same graph with empty bodies / tasks")
+    }
+
+    fn write_way(
+        &self,
+        out: &mut String,
+        name: &str,
+        wall: Spread,
+        overhead: Option<Spread>,
+    ) -> std::fmt::Result {
+        let s = |seconds: f64| time(seconds * 1e9);
+        let speed_up = format!("{}x", number(self.serial.wall.median / wall.median));
+        let overhead = overhead.map_or_else(|| "-".to_owned(), |o| time(o.median));
+        writeln!(
+            out,
+            "  {name:<10} {:>10}   {:<23} {speed_up:>8}   {overhead:>15}",
+            s(wall.median),
+            format!("{} .. {}", s(wall.min), s(wall.max)),
+        )
     }
 
     fn write_kills(&self, out: &mut String) -> std::fmt::Result {

@@ -11,6 +11,7 @@ use super::super::run::{Measured, Run, in_turns};
 use super::super::section::{Section, Unit, measured, ratio};
 use super::engine::Engine;
 use super::loads;
+use super::replay::{GRAPH, Graph};
 use crate::stats::median_of;
 use crate::system::Pinned;
 
@@ -36,6 +37,27 @@ pub(super) static SECTION: Section = Section {
         measured("c.chain_ns", Unit::Ns, "chained task", "wall time / tasks, from C"),
         measured("c.rust_chain_ns", Unit::Ns, "from Rust", "the same from Rust"),
         ratio("ratio_c_chain", "c.chain_ns", "c.rust_chain_ns", "C / Rust"),
+        measured(
+            "c.replay_independent_ns",
+            Unit::Ns,
+            "independent task of a replay",
+            "graphs of 2,048 tasks: wall time / tasks, from C",
+        ),
+        measured("c.rust_replay_independent_ns", Unit::Ns, "from Rust", "the same from Rust"),
+        ratio(
+            "ratio_c_replay_independent",
+            "c.replay_independent_ns",
+            "c.rust_replay_independent_ns",
+            "C / Rust",
+        ),
+        measured(
+            "c.replay_chain_ns",
+            Unit::Ns,
+            "chained task of a replay",
+            "graphs of 2,048 tasks: wall time / tasks, from C",
+        ),
+        measured("c.rust_replay_chain_ns", Unit::Ns, "from Rust", "the same from Rust"),
+        ratio("ratio_c_replay_chain", "c.replay_chain_ns", "c.rust_replay_chain_ns", "C / Rust"),
         measured(
             "c.args_call_ns",
             Unit::Ns,
@@ -70,6 +92,7 @@ fn measure(run: &mut Run) -> Measured {
         run.add("c.args_call_two_threads_ns", beside);
     }
     let _pinned = Pinned::to(run.here());
+    let (independent, chain) = (Graph::independent(&engine)?, Graph::chain(&engine)?);
     run.rounds(|run, nth| {
         let run = RefCell::new(run);
         let add = |key: &str, value: f64| run.borrow_mut().add(key, value);
@@ -77,12 +100,16 @@ fn measure(run: &mut Run) -> Measured {
             add("c.rtt_ns", median_of(&mut loops.round_trips(TRIPS)?) as f64);
             add("c.independent_ns", loops.independent(TASKS)?);
             add("c.chain_ns", loops.chain(TASKS)?);
+            add("c.replay_independent_ns", loops.replay(false, TASKS)?);
+            add("c.replay_chain_ns", loops.replay(true, TASKS)?);
             Ok(())
         };
         let mut rust = || {
             add("c.rust_rtt_ns", median_of(&mut loads::round_trips(&engine, TRIPS)?) as f64);
             add("c.rust_independent_ns", loads::independent(&engine, TASKS)?);
             add("c.rust_chain_ns", loads::chain(&engine, TASKS)?);
+            add("c.rust_replay_independent_ns", independent.replay(&engine.exec, TASKS)?);
+            add("c.rust_replay_chain_ns", chain.replay(&engine.exec, TASKS)?);
             Ok(())
         };
         in_turns(nth, &mut [&mut c, &mut rust])
@@ -95,6 +122,8 @@ struct Bench {
     buffer: *mut c_void,
     empty: u64,
     data: *mut u64,
+    independent: *mut c_void,
+    chain: *mut c_void,
 }
 
 unsafe extern "C" {
@@ -103,6 +132,7 @@ unsafe extern "C" {
     fn bench_c_round_trip(bench: *const Bench, trips: usize, times: *mut u64) -> c_int;
     fn bench_c_independent(bench: *const Bench, tasks: usize, time: *mut u64) -> c_int;
     fn bench_c_chain(bench: *const Bench, tasks: usize, time: *mut u64) -> c_int;
+    fn bench_c_replay(bench: *const Bench, chain: c_int, times: usize, time: *mut u64) -> c_int;
     fn bench_c_args(rounds: usize, time: *mut u64) -> c_int;
 }
 
@@ -125,6 +155,8 @@ impl Loops {
             buffer: std::ptr::null_mut(),
             empty: 0,
             data: std::ptr::null_mut(),
+            independent: std::ptr::null_mut(),
+            chain: std::ptr::null_mut(),
         };
         // SAFETY: a structure of that layout.
         check(unsafe { bench_c_build(&raw mut bench) })?;
@@ -150,6 +182,20 @@ impl Loops {
         // SAFETY: as above.
         check(unsafe { bench_c_chain(&raw const self.0, tasks, &raw mut time) })?;
         Ok(time as f64 / tasks as f64)
+    }
+
+    /// As [`Graph::replay`].
+    fn replay(&self, chain: bool, tasks: usize) -> Result<f64, String> {
+        let run = |times: usize| {
+            let mut time = 0;
+            let chain = chain.into();
+            // SAFETY: as above.
+            check(unsafe { bench_c_replay(&raw const self.0, chain, times, &raw mut time) })?;
+            Ok::<u64, String>(time)
+        };
+        run(2)?; // wakes the worker
+        let times = (tasks / GRAPH).max(1);
+        Ok(run(times)? as f64 / (times * GRAPH) as f64)
     }
 }
 
@@ -194,6 +240,9 @@ mod tests {
         assert_eq!(loops.round_trips(200).expect("run").len(), 200);
         assert!(loops.independent(5000).expect("run") > 0.0);
         assert!(loops.chain(5000).expect("run") > 0.0);
+        for chain in [false, true] {
+            assert!(loops.replay(chain, 2 * GRAPH).expect("replay") > 0.0);
+        }
         assert!(arguments(1000).expect("calls").into_iter().all(|ns| ns > 0.0));
     }
 }

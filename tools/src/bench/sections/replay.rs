@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use mailring::abi::{CallConfig, ContinuousTensor, TaskArgs};
+use mailring::abi::{CallConfig, TaskArgs};
 use mailring::executor::{Bindings, Recording};
-use mailring::{Error, Mode};
+use mailring::{Error, Executor, Mode, Orchestrator, TaskHandle};
 
 use super::super::partner::Partner;
 use super::super::run::{Measured, Run, in_turns};
@@ -15,7 +15,7 @@ use crate::system::Pinned;
 
 const TASKS: usize = 200_000;
 /// Tasks of a recorded graph.
-const GRAPH: usize = 2048;
+pub(super) const GRAPH: usize = 2048;
 
 pub(super) static SECTION: Section = Section {
     name: "replay",
@@ -83,8 +83,8 @@ fn measure(run: &mut Run) -> Measured {
         let run = std::cell::RefCell::new(run);
         let add = |key: &str, value: f64| run.borrow_mut().add(key, value);
         let mut replays = || {
-            add("replay_chain_ns", chain.replay(&engine, TASKS)?);
-            add("replay_independent_ns", independent.replay(&engine, TASKS)?);
+            add("replay_chain_ns", chain.replay(&engine.exec, TASKS)?);
+            add("replay_independent_ns", independent.replay(&engine.exec, TASKS)?);
             Ok(())
         };
         let mut fresh = || {
@@ -105,39 +105,45 @@ fn measure(run: &mut Run) -> Measured {
     })
 }
 
-struct Graph {
+/// A graph of [`GRAPH`] tasks, recorded.
+pub(super) struct Graph {
     recording: Recording,
     bindings: Bindings,
 }
 
 impl Graph {
-    fn chain(engine: &Engine) -> Result<Self, Error> {
+    pub(super) fn chain(engine: &Engine) -> Result<Self, Error> {
         let link = engine.cells(0, 1)?[0];
-        Self::of(engine, |_| TaskArgs::new().inout(link))
+        Self::untyped(engine, |_| TaskArgs::new().inout(link))
     }
 
-    fn independent(engine: &Engine) -> Result<Self, Error> {
+    pub(super) fn independent(engine: &Engine) -> Result<Self, Error> {
         let (inputs, outputs) = (engine.cells(0, GRAPH)?, engine.cells(GRAPH, GRAPH)?);
-        let at = |cells: &[ContinuousTensor], task: usize| cells[task % GRAPH];
-        Self::of(engine, |task| TaskArgs::new().input(at(&inputs, task)).output(at(&outputs, task)))
+        Self::untyped(engine, |task| TaskArgs::new().input(inputs[task]).output(outputs[task]))
     }
 
-    fn of(engine: &Engine, args: impl Fn(usize) -> TaskArgs) -> Result<Self, Error> {
-        let ((), recording) = engine.exec.record(|orch| {
-            for task in 0..GRAPH {
-                let args = args(task).scalar(task as u64);
-                orch.submit(engine.empty, args, CallConfig::default())?;
-            }
-            Ok(())
-        })?;
+    fn untyped(engine: &Engine, args: impl Fn(usize) -> TaskArgs) -> Result<Self, Error> {
+        Self::of(&engine.exec, |orch, task| {
+            let args = args(task).scalar(task as u64);
+            orch.submit(engine.empty, args, CallConfig::default())
+        })
+    }
+
+    /// Records what `submit` makes of the numbers of the tasks.
+    pub(super) fn of(
+        exec: &Executor,
+        submit: impl Fn(&mut Orchestrator, usize) -> Result<TaskHandle, Error>,
+    ) -> Result<Self, Error> {
+        let ((), recording) =
+            exec.record(|orch| (0..GRAPH).try_for_each(|task| submit(orch, task).map(drop)))?;
         let bindings = recording.bindings();
         Ok(Self { recording, bindings })
     }
 
     /// Nanoseconds a task.
-    fn replay(&self, engine: &Engine, tasks: usize) -> Result<f64, Error> {
+    pub(super) fn replay(&self, exec: &Executor, tasks: usize) -> Result<f64, Error> {
         let run = |times: usize| {
-            engine.exec.run(|orch| {
+            exec.run(|orch| {
                 (0..times).try_for_each(|_| orch.replay(&self.recording, &self.bindings).map(drop))
             })
         };
@@ -157,7 +163,9 @@ mod tests {
     fn replays_take_time() {
         let engine = Engine::build(Mode::Thread, 1, false).expect("build");
         for graph in [Graph::chain(&engine), Graph::independent(&engine)] {
-            assert!(graph.expect("a recording").replay(&engine, 2 * GRAPH).expect("run") > 0.0);
+            assert!(
+                graph.expect("a recording").replay(&engine.exec, 2 * GRAPH).expect("run") > 0.0
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tasks with typed parameters beside the same without types, in turns.
 
+use std::cell::RefCell;
 use std::error::Error as StdError;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -8,8 +9,9 @@ use mailring::abi::{AbiError, CallConfig, TaskArgs};
 use mailring::prelude::*;
 use mailring::{Callable, Mode};
 
-use super::super::run::{Measured, Run};
+use super::super::run::{Measured, Run, in_turns};
 use super::super::section::{Section, Unit, measured, ratio};
+use super::replay::{GRAPH, Graph};
 use crate::stats::Summary;
 use crate::system::Pinned;
 
@@ -34,6 +36,37 @@ pub(super) static SECTION: Section = Section {
         ),
         measured("typed.plain_add_ns", Unit::Ns, "in Vecs", "the same loop on Vecs"),
         ratio("ratio_typed_add", "typed.add_ns", "typed.plain_add_ns", "typed / not"),
+        measured(
+            "typed.replay_independent_ns",
+            Unit::Ns,
+            "independent task of a replay",
+            "2 views and a scalar, graphs of 2,048 tasks: wall time / tasks",
+        ),
+        measured(
+            "typed.plain_replay_independent_ns",
+            Unit::Ns,
+            "without types",
+            "the same of TaskArgs",
+        ),
+        ratio(
+            "ratio_typed_replay_independent",
+            "typed.replay_independent_ns",
+            "typed.plain_replay_independent_ns",
+            "typed / not",
+        ),
+        measured(
+            "typed.replay_chain_ns",
+            Unit::Ns,
+            "chained task of a replay",
+            "one view and a scalar, graphs of 2,048 tasks: wall time / tasks",
+        ),
+        measured("typed.plain_replay_chain_ns", Unit::Ns, "without types", "the same of TaskArgs"),
+        ratio(
+            "ratio_typed_replay_chain",
+            "typed.replay_chain_ns",
+            "typed.plain_replay_chain_ns",
+            "typed / not",
+        ),
     ],
     panels: &[],
     bars: &[],
@@ -43,14 +76,28 @@ pub(super) static SECTION: Section = Section {
 fn measure(run: &mut Run) -> Measured {
     let typed = Typed::build(Mode::Process, true)?;
     let _pinned = Pinned::to(run.here());
-    run.rounds(|run, _| {
+    let (independent, chain) = (typed.record_independent()?, typed.record_chain()?);
+    run.rounds(|run, nth| {
         let submit = typed.submit(16 * BURST)?;
         let add = typed.add(100)?;
         run.add("typed.submit_ns", submit.typed);
         run.add("typed.plain_submit_ns", submit.plain);
         run.add("typed.add_ns", add.typed);
         run.add("typed.plain_add_ns", add.plain);
-        Ok(())
+        let run = RefCell::new(run);
+        let replay = |graph: &Graph, key: &str| -> Measured {
+            run.borrow_mut().add(key, graph.replay(&typed.exec, REPLAYED)?);
+            Ok(())
+        };
+        in_turns(
+            nth,
+            &mut [
+                &mut || replay(&independent.typed, "typed.replay_independent_ns"),
+                &mut || replay(&independent.plain, "typed.plain_replay_independent_ns"),
+                &mut || replay(&chain.typed, "typed.replay_chain_ns"),
+                &mut || replay(&chain.plain, "typed.plain_replay_chain_ns"),
+            ],
+        )
     })
 }
 
@@ -64,8 +111,11 @@ const BEGIN: Duration = Duration::from_micros(50);
 /// Elements of a vector, and how often they are added in a turn.
 const ELEMENTS: usize = 4096;
 const REPEATS: usize = 16;
+/// Tasks of a turn of replays.
+const REPLAYED: usize = 50_000;
 
 type Empty = Task<(In<'static, u64>, Out<'static, u64>, u64)>;
+type Link = Task<(InOut<'static, u64>, u64)>;
 type Add = Task<(In<'static, f64>, In<'static, f64>, Out<'static, f64>, Out<'static, u64>, u64)>;
 
 /// One worker beside the submitter.
@@ -73,16 +123,19 @@ struct Typed {
     exec: Executor,
     untyped: Callable,
     typed: Empty,
+    link: Link,
     add: Add,
     away: Task<()>,
     cells: Vec<Buffer<u64>>,
+    /// What recorded graphs name: an input and an output for each task.
+    graph: Buffer<u64>,
 }
 
 /// Nanoseconds with types and without.
 #[derive(Clone, Copy, Debug)]
-struct Beside {
-    typed: f64,
-    plain: f64,
+struct Beside<T = f64> {
+    typed: T,
+    plain: T,
 }
 
 impl Beside {
@@ -104,11 +157,38 @@ impl Typed {
             .buffer_bytes(1 << 20);
         let untyped = builder.register("untyped", |_, _, _| Ok::<(), AbiError>(()))?;
         let typed = builder.task("typed", |_: In<u64>, _: Out<u64>, _: u64| ())?;
+        let link = builder.task("link", |_: InOut<u64>, _: u64| ())?;
         let add = builder.task("add", add)?;
         let away = builder.task("away", || std::thread::sleep(AWAY))?;
         let exec = builder.build()?;
         let cells: Result<_, _> = (0..CELLS).map(|_| exec.buffer(1)).collect();
-        Ok(Self { untyped, typed, add, away, cells: cells?, exec })
+        let graph = exec.buffer(2 * GRAPH)?;
+        Ok(Self { untyped, typed, link, add, away, cells: cells?, graph, exec })
+    }
+
+    fn record_independent(&self) -> Result<Beside<Graph>, Error> {
+        let cell = |at: usize| self.graph.part(at..=at);
+        let typed = Graph::of(&self.exec, |s, task| {
+            s.spawn(self.typed, (cell(task), cell(GRAPH + task), task as u64))
+        })?;
+        let plain = Graph::of(&self.exec, |s, task| {
+            let (x, y) = (self.graph.view(task, &[1])?, self.graph.view(GRAPH + task, &[1])?);
+            let args = TaskArgs::new().input(x).output(y).scalar(task as u64);
+            s.submit(self.untyped, args, CallConfig::default())
+        })?;
+        Ok(Beside { typed, plain })
+    }
+
+    fn record_chain(&self) -> Result<Beside<Graph>, Error> {
+        let typed = Graph::of(&self.exec, |s, task| {
+            s.spawn(self.link, (self.graph.part(0..=0), task as u64))
+        })?;
+        let link = self.graph.view(0, &[1])?;
+        let plain = Graph::of(&self.exec, |s, task| {
+            let args = TaskArgs::new().inout(link).scalar(task as u64);
+            s.submit(self.untyped, args, CallConfig::default())
+        })?;
+        Ok(Beside { typed, plain })
     }
 
     /// A submit, until it returns, while the worker does something else.
@@ -202,5 +282,11 @@ mod tests {
             submit.typed / submit.plain > 0.0 && add.typed / add.plain > 0.0,
             "{submit:?}, {add:?}"
         );
+        for graphs in [typed.record_independent(), typed.record_chain()] {
+            let Beside { typed: first, plain } = graphs.expect("recordings");
+            for graph in [first, plain] {
+                assert!(graph.replay(&typed.exec, 2 * GRAPH).expect("replay") > 0.0);
+            }
+        }
     }
 }

@@ -133,8 +133,8 @@ pub(super) const TRIVIAL_WIDTHS: &str = "taskbench.trivial_width";
 pub(super) const EFFICIENCY: &str = "taskbench.efficiency";
 
 pub(super) const PANELS: &[Panel] = &[
-    widths(STENCIL_WIDTHS, "METG(50 %) of stencil_1d, us"),
-    widths(TRIVIAL_WIDTHS, "METG(50 %) of trivial, us"),
+    widths(STENCIL_WIDTHS, "METG(50 %) of stencil_1d by width"),
+    widths(TRIVIAL_WIDTHS, "METG(50 %) of trivial by width"),
     Panel {
         name: EFFICIENCY,
         title: "Efficiency, stencil_1d, 4 wide",

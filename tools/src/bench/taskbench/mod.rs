@@ -186,16 +186,17 @@ fn verify(system: &mut dyn System, pattern: Pattern, width: usize, steps: usize)
     Err(format!("{name} ran tasks of {pattern}, {width} wide, in a wrong order").into())
 }
 
-/// One after the other, forwards and backwards in turns.
+/// One after the other, backwards and forwards in turns. (The first round, which is dropped, is
+/// backwards, so that lines of plots are in the order of the systems.)
 fn each(
     nth: usize,
     systems: &mut [Box<dyn System>],
     mut measure: impl FnMut(&mut dyn System) -> Measured,
 ) -> Measured {
     if nth.is_multiple_of(2) {
-        systems.iter_mut().try_for_each(|system| measure(&mut **system))
-    } else {
         systems.iter_mut().rev().try_for_each(|system| measure(&mut **system))
+    } else {
+        systems.iter_mut().try_for_each(|system| measure(&mut **system))
     }
 }
 
@@ -217,11 +218,14 @@ fn key(system: &dyn System, pattern: Pattern) -> String {
     format!("{}metg_{}_w4_us", system.name(), short(pattern))
 }
 
-/// The name of a line in a plot.
+/// The name of a line in a plot: that of its bars.
 fn series(system: &dyn System) -> &'static str {
     match system.name() {
-        "" => "processes",
-        "thread." => "threads",
+        "" => "mailring, processes",
+        "replay." => "mailring, replay",
+        "thread." => "mailring, threads",
+        "bare." => "bare loop",
+        "channel." => "channel pool",
         other => other.trim_end_matches('.'),
     }
 }

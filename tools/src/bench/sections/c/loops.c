@@ -6,12 +6,15 @@
 #include <time.h>
 
 enum { ELEMENTS = 1 << 15, INPUTS = 1 << 10, OUTPUTS = 1 << 13, TRIP_OUTPUTS = 1000 };
+/* Tasks of a recorded graph. */
+enum { GRAPH = 2048 };
 
 struct bench {
     mr_executor *exec;
     mr_buffer *buffer;
     mr_callable empty;
     uint64_t *data;
+    mr_recording *independent, *chain;
 };
 
 static int empty(const mr_task_args_view *args, const mr_call_config *config,
@@ -45,6 +48,34 @@ static mr_status cells(const struct bench *bench, size_t first, size_t count, mr
     return MR_OK;
 }
 
+/* The graphs that are recorded: independent tasks, and a chain. */
+static int fill_independent(mr_run_handle *run, void *user) {
+    static const mr_tag tags[2] = {MR_INPUT, MR_OUTPUT};
+    for (size_t i = 0; i < GRAPH; i++) {
+        uint64_t scalar = i;
+        mr_tensor tensors[2];
+        mr_submission task = {
+            sizeof task, ((struct bench *)user)->empty, tensors, tags, 2, &scalar, 1, NULL, NULL};
+        TRY(cells(user, i, 1, &tensors[0]));
+        TRY(cells(user, GRAPH + i, 1, &tensors[1]));
+        TRY(mr_submit(run, &task, NULL));
+    }
+    return MR_OK;
+}
+
+static int fill_chain(mr_run_handle *run, void *user) {
+    static const mr_tag tag = MR_INOUT;
+    mr_tensor link;
+    TRY(cells(user, 0, 1, &link));
+    for (size_t i = 0; i < GRAPH; i++) {
+        uint64_t scalar = i;
+        mr_submission task = {
+            sizeof task, ((struct bench *)user)->empty, &link, &tag, 1, &scalar, 1, NULL, NULL};
+        TRY(mr_submit(run, &task, NULL));
+    }
+    return MR_OK;
+}
+
 mr_status bench_c_build(struct bench *bench) {
     const uint32_t elements = ELEMENTS;
     mr_options options;
@@ -61,10 +92,13 @@ mr_status bench_c_build(struct bench *bench) {
     TRY(mr_buffer_new(bench->exec, MR_UINT64, &elements, 1, &bench->buffer));
     TRY(mr_buffer_data(bench->buffer, &data, NULL));
     bench->data = data;
-    return MR_OK;
+    TRY(mr_record(bench->exec, fill_independent, bench, &bench->independent));
+    return mr_record(bench->exec, fill_chain, bench, &bench->chain);
 }
 
 mr_status bench_c_end(struct bench *bench) {
+    TRY(mr_recording_free(bench->independent));
+    TRY(mr_recording_free(bench->chain));
     TRY(mr_buffer_free(bench->buffer));
     return mr_executor_close(bench->exec);
 }
@@ -123,6 +157,19 @@ mr_status bench_c_chain(const struct bench *bench, size_t tasks, uint64_t *time)
         uint64_t scalar = i;
         mr_submission task = {sizeof task, bench->empty, &link, &tag, 1, &scalar, 1, NULL, NULL};
         TRY(mr_submit(run, &task, NULL));
+    }
+    TRY(mr_run_end(run));
+    *time = now() - begin;
+    return MR_OK;
+}
+
+/* A recording, replayed `times` in one run. */
+mr_status bench_c_replay(const struct bench *bench, int chain, size_t times, uint64_t *time) {
+    mr_run_handle *run;
+    uint64_t begin = now();
+    TRY(mr_run_begin(bench->exec, &run));
+    for (size_t i = 0; i < times; i++) {
+        TRY(mr_replay(run, chain ? bench->chain : bench->independent, NULL, NULL, 0));
     }
     TRY(mr_run_end(run));
     *time = now() - begin;
