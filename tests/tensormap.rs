@@ -126,7 +126,7 @@ fn many_ranges_are_swept() {
         map.tail = i.saturating_sub(100);
         map.task(&[(Output, i * 16, i * 16 + 9), (Input, i * 16 + 9, i * 16 + 16)]);
     }
-    assert!(map.map.len() < 50_000, "{} ranges for 100 tasks", map.map.len());
+    assert!(map.map.len() < 20_000, "{} ranges for 100 tasks", map.map.len());
     let i = 99_950;
     assert_eq!(map.map.writer(i * 16), Some(i));
 }
@@ -697,6 +697,10 @@ fn among_many(joined: Option<usize>) {
         // Whom each task waits for.
         let mut waits = std::collections::BTreeMap::<u64, Vec<u64>>::new();
         let lag = [20, 200, 1500][random.below(3)];
+        // Of so many that come next, most read all of it. (Who joins readers of two lives of a byte may
+        // have it waited for those of the first.)
+        let mut again = 0u32;
+        let in_turn = joined.is_none() || seed % 2 == 1;
         for task in 0..1500u64 {
             if random.chance(5) {
                 map.tail = map.tail.max(task.saturating_sub(random.below(lag) as u64));
@@ -705,7 +709,12 @@ fn among_many(joined: Option<usize>) {
                 }
             }
             let (row, cell) = (random.below(ALL / ROW) * ROW, random.below(ALL - 2));
-            let (from, to, tag) = match random.below(20) {
+            again = again.saturating_sub(1);
+            let drawn = if again > 0 && random.chance(70) { 16 } else { random.below(20) };
+            if drawn == 16 && again == 0 && in_turn {
+                again = random.below(12) as u32;
+            }
+            let (from, to, tag) = match drawn {
                 0..=8 => (cell, cell + 1 + random.below(2), [Output, InOut][random.below(2)]),
                 9..=10 => (cell, cell + 1, Input),
                 11..=15 => (row, row + ROW, Input),
@@ -714,6 +723,7 @@ fn among_many(joined: Option<usize>) {
                 18 => {
                     (cell, (cell + 1 + random.below(ALL)).min(ALL), [Input, InOut][random.below(2)])
                 }
+                _ if joined.is_some() && in_turn => continue,
                 _ => {
                     let range = cell..(cell + 1 + random.below(ROW)).min(ALL);
                     map.map.erase(&(range.start as u64..range.end as u64));
@@ -780,8 +790,11 @@ fn gates_of_parts_that_are_written_again() {
         assert_eq!(map.task(&[all]), [(PARTS, true)]);
         assert_eq!(map.task(&[(Input, 10, PARTS)]).len() as u64, PARTS - 10);
     }
-    // Seven readers: those of the end twice.
-    assert_eq!(map.task(&[(Output, 300, 301)]).len(), 7);
+    for _ in 0..3 {
+        assert_eq!(map.task(&[all]), [(PARTS, true)]);
+    }
+    // Ten readers: those of the end twice.
+    assert_eq!(map.task(&[(Output, 300, 301)]).len(), 10);
     let now = map.next - 1;
     let found = map.task(&[all]);
     assert_eq!(found.len() as u64, PARTS);

@@ -298,8 +298,8 @@ impl OnePass {
     /// Enters what the map did not know.
     #[inline(never)]
     fn add_new(&mut self, ranges: &mut RangeMap, task: u64) {
-        for (bytes, writes) in self.new.drain(..) {
-            ranges.add_new(bytes, writes, task);
+        for (bytes, writes) in &self.new {
+            ranges.add_new(bytes.clone(), *writes, task);
         }
     }
 

@@ -12,6 +12,9 @@
 //! A reader of the block is none of a segment that was written later: above, 90 and 91 are through
 //! with the bytes of task 92 before it writes them, and whoever writes them next waits for 92 alone.
 //!
+//! Where one task after the other reads the same blocks, and nothing about them changes meanwhile, they
+//! are noted once for all of these blocks, the *whole*, and entered for each when something changes.
+//!
 //! Where the writers of many parts are in flight, one task that runs nothing is made to wait for all
 //! of them, the *gate* of these blocks: each reader of all these bytes waits for it, and for those who
 //! have written since. The same is done for the readers of a block, for those who write parts of it.
@@ -57,6 +60,31 @@ pub(super) struct Block {
     due: bool,
     /// For who reads all of it. Only where `newest` is kept up.
     gate: Option<Gate>,
+    /// It belongs to the whole.
+    in_whole: bool,
+}
+
+/// Blocks that one task after the other reads.
+#[derive(Debug)]
+struct Whole {
+    bytes: Range<u64>,
+    numbers: Range<usize>,
+    /// Those who are not yet entered for each of the blocks, in order; before `tail` they were through
+    /// when the last one came.
+    readers: Vec<u64>,
+    tail: u64,
+    /// The newest of all.
+    newest: u64,
+    /// Of all these bytes.
+    gate: Option<u64>,
+    /// Once this is finished, segments of a block should be joined.
+    due_at: u64,
+}
+
+/// For whom a task waits that reads all of the [`Whole`].
+pub(super) enum Awaited {
+    Nobody,
+    Gate(u64),
 }
 
 /// A task that waits for all who have written some bytes before it.
@@ -72,11 +100,17 @@ impl Block {
         &self.entries
     }
 
-    /// Those who read all of it, from this task on.
+    /// Those who read all of it, from this task on, but for those of the whole.
     #[inline]
-    pub(super) fn readers_since(&self, since: u64) -> &[u64] {
-        let before = self.readers.partition_point(|&reader| reader < since);
-        &self.readers[before..]
+    fn readers_since(&self, since: u64) -> &[u64] {
+        readers_since(&self.readers, since)
+    }
+
+    /// When this is finished, its segments should be joined: all of its writers have left the window, or
+    /// as many tasks as it has segments have since the last time.
+    fn due_at(&self) -> u64 {
+        let many = self.joined + self.entries.len().max(64) as u64;
+        if self.joined < self.newest { self.newest.min(many) } else { many }
     }
 
     /// Whether all its writers are known to be before `keep`.
@@ -94,6 +128,12 @@ impl Block {
     pub(super) fn is_older_than(&self, reader: u64, segments: &[Segment]) -> bool {
         let mut all = self.entries.iter().map(|entry| &segments[entry.index as usize]);
         all.all(|segment| segment.writer().is_some() || segment.since() <= reader)
+    }
+
+    /// Whether it is known who wrote last in it.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched
     }
 
     fn unwatch(&mut self) {
@@ -122,6 +162,14 @@ pub(super) struct Blocks {
     watched: usize,
     /// The block that was found last.
     last: Cell<usize>,
+    /// What was read last by blocks.
+    read: Range<u64>,
+    whole: Option<Whole>,
+}
+
+fn readers_since(readers: &[u64], since: u64) -> &[u64] {
+    let before = readers.partition_point(|&reader| reader < since);
+    &readers[before..]
 }
 
 impl Blocks {
@@ -169,10 +217,22 @@ impl Blocks {
         (end == bytes.end).then_some((*task, behind))
     }
 
-    /// The block of a segment.
+    /// Those who read all of the block of a segment, from this task on.
     #[inline]
-    pub(super) fn of(&self, segment: &Segment) -> &Block {
-        &self.blocks[segment.block() as usize]
+    pub(super) fn readers_of(&self, segment: &Segment, since: u64) -> impl Iterator<Item = u64> {
+        self.readers_since(&self.blocks[segment.block() as usize], since)
+    }
+
+    /// Those who read all of a block, from this task on.
+    #[inline]
+    pub(super) fn readers_since<'a>(
+        &'a self,
+        block: &'a Block,
+        since: u64,
+    ) -> impl Iterator<Item = u64> + 'a {
+        let whole = self.whole.as_ref().filter(|_| block.in_whole);
+        let whole = whole.map_or(&[][..], |whole| readers_since(&whole.readers, since));
+        block.readers_since(since).iter().chain(whole).copied()
     }
 
     fn get_mut(&mut self, number: usize) -> &mut Block {
@@ -182,7 +242,14 @@ impl Blocks {
     /// A segment of the block is written by the task before this one.
     #[inline]
     pub(super) fn note_write(&mut self, block: u32, behind: u64) {
-        self.blocks[block as usize].newest = behind;
+        let block = &mut self.blocks[block as usize];
+        block.newest = behind;
+        if block.in_whole
+            && let Some(whole) = &mut self.whole
+        {
+            whole.newest = behind;
+            whole.due_at = whole.due_at.min(behind);
+        }
     }
 
     // ---- finding --------------------------------------------------------------------------------
@@ -241,6 +308,7 @@ impl Blocks {
     // ---- changing -------------------------------------------------------------------------------
 
     /// Adds a segment at its place.
+    #[inline]
     pub(super) fn insert(&mut self, place: Place, new: Entry, segments: &mut [Segment]) {
         // Between two blocks: behind the first one, where the next ones may follow.
         let place = match place {
@@ -254,6 +322,7 @@ impl Blocks {
     }
 
     /// Adds a segment to the block of the place, or between it and a neighbour.
+    #[inline]
     pub(super) fn insert_in(&mut self, mut place: Place, new: Entry, segments: &mut [Segment]) {
         match self.get(place.block).map(|block| block.entries.len()) {
             None => return self.insert_block(place.block, new, segments),
@@ -279,8 +348,12 @@ impl Blocks {
         self.put(place, new, 0, segments);
     }
 
+    #[inline]
     fn put(&mut self, place: Place, new: Entry, bytes: u64, segments: &mut [Segment]) {
         let index = self.order[place.block];
+        if self.blocks[index as usize].in_whole {
+            self.dissolve();
+        }
         let segment = &mut segments[new.index as usize];
         segment.set_block(index);
         let behind = segment.behind_writer();
@@ -304,8 +377,11 @@ impl Blocks {
 
     fn insert_block(&mut self, number: usize, first: Entry, segments: &mut [Segment]) {
         let segment = &mut segments[first.index as usize];
+        // A block is mostly filled: memory is named in the order of its addresses.
+        let mut entries = Vec::with_capacity(MOST);
+        entries.push(first);
         let block = Block {
-            entries: vec![first],
+            entries,
             bytes: segment.len(),
             newest: segment.behind_writer(),
             ..Block::default()
@@ -316,6 +392,7 @@ impl Blocks {
 
     /// Gives a block its place in order; the result is its index.
     fn enter(&mut self, number: usize, block: Block) -> u32 {
+        self.dissolve();
         let first = block.entries[0].start;
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -334,6 +411,7 @@ impl Blocks {
 
     /// What follows the place becomes a block of its own.
     fn split(&mut self, place: Place, segments: &mut [Segment]) {
+        self.dissolve();
         let block = self.get_mut(place.block);
         let entries = block.entries.split_off(place.entry);
         let bytes = entries.iter().map(|entry| segments[entry.index as usize].len()).sum();
@@ -341,7 +419,17 @@ impl Blocks {
         let (readers, newest, joined) = (block.readers.clone(), block.newest, block.joined);
         let (watched, gate) = (block.watched, block.gate.clone());
         self.watched += usize::from(watched);
-        let upper = Block { entries, bytes, readers, watched, newest, joined, due: false, gate };
+        let upper = Block {
+            entries,
+            bytes,
+            readers,
+            watched,
+            newest,
+            joined,
+            gate,
+            due: false,
+            in_whole: false,
+        };
         let index = self.enter(place.block + 1, upper);
         for entry in &self.blocks[index as usize].entries {
             segments[entry.index as usize].set_block(index);
@@ -366,6 +454,7 @@ impl Blocks {
         segments: &mut [Segment],
         mut release: impl FnMut(&mut [Segment], u32),
     ) {
+        self.dissolve();
         let (mut number, mut first) = (from.block, from.entry);
         let mut empty = number..number;
         while let Some(&index) = self.order.get(number) {
@@ -421,6 +510,7 @@ impl Blocks {
 
     /// `task` waits for all who have written something of these blocks, and for nobody else.
     pub(super) fn set_gate(&mut self, numbers: Range<usize>, task: u64, segments: &[Segment]) {
+        self.dissolve();
         let last = numbers.end.checked_sub(1).and_then(|last| self.get(last));
         let end = last.map_or(0, |last| last.end(segments));
         let bytes = self.firsts.get(numbers.start).map_or(end, |&first| first)..end;
@@ -443,6 +533,7 @@ impl Blocks {
         (keep, tail): (u64, u64),
         segments: &[Segment],
     ) -> bool {
+        self.dissolve();
         let block = self.watch(number, segments);
         if block.readers.len() == block.readers.capacity() {
             block.readers.retain(|&reader| reader >= tail);
@@ -450,10 +541,113 @@ impl Blocks {
         if block.readers.last() != Some(&task) {
             block.readers.push(task);
         }
-        let first_time = block.newest <= keep && block.joined < block.newest;
-        block.due =
-            first_time || keep - block.joined.min(keep) >= block.entries.len().max(64) as u64;
+        block.due = block.due_at() <= keep;
         block.due
+    }
+
+    /// A task has read all of these blocks, none of which is due: if the one before it has as well,
+    /// those who follow may be noted for the whole.
+    pub(super) fn note_read(
+        &mut self,
+        numbers: Range<usize>,
+        bytes: &Range<u64>,
+        segments: &[Segment],
+    ) {
+        /// It is not worth it for fewer blocks.
+        const FEW: usize = 3;
+        if numbers.len() < FEW || self.read != *bytes {
+            self.read = bytes.clone();
+            return;
+        }
+        let gate = self.gate(numbers.start, bytes, segments);
+        let gate = gate.filter(|(_, behind)| *behind == numbers.end).map(|(task, _)| task);
+        let (mut newest, mut due_at) = (0, u64::MAX);
+        for number in numbers.clone() {
+            let block = self.get_mut(number);
+            block.in_whole = true;
+            (newest, due_at) = (newest.max(block.newest), due_at.min(block.due_at()));
+        }
+        let (bytes, readers) = (bytes.clone(), Vec::new());
+        self.whole = Some(Whole { bytes, numbers, readers, tail: 0, newest, gate, due_at });
+    }
+
+    /// For whom a task waits that reads these bytes, if they are the whole and that is one or nobody.
+    #[inline]
+    pub(super) fn awaited_of_whole(&self, bytes: &Range<u64>, keep: u64) -> Option<Awaited> {
+        let whole = self.whole.as_ref().filter(|whole| whole.bytes == *bytes)?;
+        if whole.newest <= keep {
+            return Some(Awaited::Nobody);
+        }
+        // Whoever has written since has superseded others, whose failure is nobody's any more.
+        whole.gate.filter(|&gate| whole.newest <= gate).map(Awaited::Gate)
+    }
+
+    /// `task` reads these bytes: false if they are not the whole, or a block is due.
+    #[inline]
+    pub(super) fn read_whole(
+        &mut self,
+        bytes: &Range<u64>,
+        task: u64,
+        (keep, tail): (u64, u64),
+    ) -> bool {
+        let Some(whole) = &mut self.whole else { return false };
+        if whole.bytes != *bytes || whole.due_at <= keep {
+            return false;
+        }
+        if whole.readers.len() == whole.readers.capacity() {
+            whole.readers.retain(|&reader| reader >= tail);
+        }
+        if whole.readers.last() != Some(&task) {
+            whole.readers.push(task);
+        }
+        whole.tail = tail;
+        true
+    }
+
+    /// Something changes about the blocks: those who have read the whole are entered for each of them.
+    #[inline]
+    pub(super) fn dissolve(&mut self) {
+        if self.whole.is_some() {
+            self.enter_readers();
+        }
+    }
+
+    #[cold]
+    fn enter_readers(&mut self) {
+        let Some(whole) = self.whole.take() else { return };
+        for number in whole.numbers {
+            let block = self.get_mut(number);
+            block.in_whole = false;
+            if block.readers.capacity() - block.readers.len() < whole.readers.len() {
+                block.readers.retain(|&reader| reader >= whole.tail);
+            }
+            block.readers.extend_from_slice(&whole.readers);
+        }
+    }
+
+    /// Makes one of all segments of a block, where nothing of them is left but their places, side by
+    /// side. `release` is handed those that are none any more.
+    pub(super) fn unite_finished(
+        &mut self,
+        number: usize,
+        keep: u64,
+        tail: u64,
+        segments: &mut [Segment],
+        mut release: impl FnMut(&mut [Segment], u32),
+    ) {
+        let block = &mut self.blocks[self.order[number] as usize];
+        let (start, end) = (block.entries[0].start, block.end(segments));
+        let is_finished = |entry: &Entry| segments[entry.index as usize].is_finished(keep, tail);
+        if block.bytes != end - start || !block.entries.iter().all(is_finished) {
+            return;
+        }
+        self.dissolve();
+        let block = &mut self.blocks[self.order[number] as usize];
+        self.len -= block.entries.len() - 1;
+        for later in block.entries.drain(1..) {
+            release(segments, later.index);
+        }
+        segments[block.entries[0].index as usize].set_end(end);
     }
 
     /// Joins neighbours among the segments of a block that is due, where `join` has it so: it is
@@ -542,14 +736,16 @@ impl Blocks {
         self.firsts.drain(kept..numbers.end);
     }
 
-    /// Drops segments that `is_dead`, unless a task that reads all of their block is not before
-    /// `keep`, and puts together what is left.
+    /// Drops segments that are dead, unless a task that reads all of their block is not before
+    /// `keep`, and puts together what is left. `release` is handed each of them, and tells the bytes of
+    /// one that was dead and is no segment any more.
     pub(super) fn sweep(
         &mut self,
         keep: u64,
         segments: &mut [Segment],
-        mut is_dead: impl FnMut(&mut [Segment], u32) -> bool,
+        mut release: impl FnMut(&mut [Segment], u32) -> Option<u64>,
     ) {
+        self.dissolve();
         for &index in &self.order {
             let block = &mut self.blocks[index as usize];
             block.readers.retain(|&reader| reader >= keep);
@@ -558,15 +754,19 @@ impl Blocks {
             }
             self.watched -= usize::from(block.watched);
             block.unwatch();
-            let before = block.entries.len();
-            let bytes = &mut block.bytes;
-            block.entries.retain(|entry| {
-                let len = segments[entry.index as usize].len();
-                let dead = is_dead(segments, entry.index);
-                *bytes -= if dead { len } else { 0 };
-                !dead
-            });
-            self.len -= before - block.entries.len();
+            let mut kept = 0;
+            for at in 0..block.entries.len() {
+                let entry = block.entries[at];
+                match release(segments, entry.index) {
+                    Some(bytes) => block.bytes -= bytes,
+                    None => {
+                        block.entries[kept] = entry;
+                        kept += 1;
+                    }
+                }
+            }
+            self.len -= block.entries.len() - kept;
+            block.entries.truncate(kept);
         }
         self.drop_empty(0..self.order.len());
         self.merge(0..self.order.len(), segments, |_, _, _| false);

@@ -23,13 +23,15 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::access::{Dependencies, Producer};
-use super::blocks::{Blocks, Entry, Place};
+use super::blocks::{Awaited, Blocks, Entry, Place};
 use super::keys::spread;
 use super::segment::{Common, Segment};
 use crate::abi::TensorArgType;
 
-/// Dead segments are swept when there are more than this, and twice those of the last sweep.
-const SWEEP_FROM: usize = 1 << 16;
+/// Dead segments are swept when there are more than this, and twice those of the last sweep. All that
+/// is known of so many stays in a cache beside the processor: to enter a segment anew there takes less
+/// time than to find a dead one in memory.
+const SWEEP_FROM: usize = 1 << 14;
 /// A task that reads so many segments is entered for blocks of them.
 const MANY: usize = 16;
 /// Places of the table of exact ranges, at least.
@@ -166,7 +168,7 @@ impl RangeMap {
     }
 
     /// What is known of the range.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, range: &Range<u64>) -> Found {
         let way = self.place(range.start);
         for index in [self.exact[way].get(), self.exact[way ^ 1].get()] {
@@ -188,9 +190,7 @@ impl RangeMap {
 
     /// `task` is the first that names the range, of which nothing is known. Sweeps now and then.
     pub(crate) fn add_new(&mut self, range: Range<u64>, writes: bool, task: u64) {
-        if self.blocks.len() > self.sweep_at {
-            self.sweep();
-        }
+        self.sweep_if_due();
         let place = self.blocks.place_of(range.start);
         match writes {
             true => _ = self.add(place, Segment::written(range.start, range.end, task)),
@@ -239,7 +239,7 @@ impl RangeMap {
     #[cold]
     fn readers_in_common(&self, index: u32, see: &mut dyn FnMut(u64)) {
         let segment = &self.segments[index as usize];
-        self.blocks.of(segment).readers_since(segment.since()).iter().for_each(|&r| see(r));
+        self.blocks.readers_of(segment, segment.since()).for_each(&mut *see);
         if segment.has_common() {
             self.shared_readers(index, segment, see);
         }
@@ -313,6 +313,13 @@ impl RangeMap {
         mut wait: impl FnMut(u64, bool),
     ) {
         let (reads, writes) = (tag.reads(), tag.writes());
+        if !writes && let Some(awaited) = self.blocks.awaited_of_whole(range, self.keep) {
+            self.count(1);
+            if let Awaited::Gate(task) = awaited {
+                wait(task, reads);
+            }
+            return;
+        }
         let Place { block: mut number, entry: mut first } = self.first_in(range);
         while let Some(block) = self.blocks.get(number) {
             self.count(1);
@@ -344,7 +351,8 @@ impl RangeMap {
                     }
                 }
                 if writes {
-                    block.readers_since(since).iter().for_each(|&reader| wait(reader, false));
+                    let readers = self.blocks.readers_since(block, since);
+                    readers.for_each(|reader| wait(reader, false));
                 }
             }
             if inside < rest.len() {
@@ -366,6 +374,7 @@ impl RangeMap {
         join: &mut dyn FnMut(&[Producer]) -> Option<u64>,
     ) {
         if tag.writes() {
+            self.blocks.dissolve();
             let mut number = self.first_in(range).block;
             while let Some(block) = self.blocks.get(number)
                 && block.entries()[0].start < range.end
@@ -415,6 +424,10 @@ impl RangeMap {
     }
 
     fn read_any(&mut self, range: &Range<u64>, task: u64, tail: u64) {
+        if self.blocks.read_whole(range, task, (self.keep, tail)) {
+            self.count(1);
+            return;
+        }
         let place = match self.clear(range) {
             Some(place) => {
                 self.add_unwritten(place, range.clone(), task);
@@ -473,11 +486,24 @@ impl RangeMap {
         self.count(behind - first);
         let mut due = false;
         for number in first..behind {
+            if self.blocks.get(number).is_some_and(|block| !block.is_watched()) {
+                self.unite(number, tail);
+            }
             due |= self.blocks.read(number, task, (self.keep, tail), &self.segments);
         }
-        if due {
-            self.join(first..behind, tail);
+        match due {
+            true => self.join(first..behind, tail),
+            false => self.blocks.note_read(first..behind, range, &self.segments),
         }
+    }
+
+    /// Makes one of the segments of a block of which nothing is left but their places.
+    fn unite(&mut self, number: usize, tail: u64) {
+        let (keep, free) = (self.keep, &mut self.free);
+        self.blocks.unite_finished(number, keep, tail, &mut self.segments, |segments, index| {
+            segments[index as usize].clear();
+            free.push(index);
+        });
     }
 
     /// Joins neighbours in blocks that are due, as far as they differ in nothing that still matters.
@@ -488,6 +514,8 @@ impl RangeMap {
                 continue;
             };
             self.steps.set(self.steps.get() + block.entries().len() as u64);
+            self.unite(number, tail);
+            let Some(block) = self.blocks.get(number) else { continue };
             for entry in block.entries() {
                 let segment = &mut self.segments[entry.index as usize];
                 segment.forget_finished(self.keep, tail);
@@ -526,17 +554,20 @@ impl RangeMap {
     /// `task` writes the range: what was known of it is superseded.
     #[inline]
     pub(crate) fn write(&mut self, range: &Range<u64>, guess: u32, task: u64) {
-        match self.exact_near(guess, range) {
-            Some(index) => self.write_at(index, task),
-            None => self.write_any(range, task),
+        if self.is_exactly(guess, range) {
+            return self.write_at(guess, task);
+        }
+        match self.find(range) {
+            Found::Exactly(index) => self.write_at(index, task),
+            Found::Nothing => self.add_new(range.clone(), true, task),
+            Found::Otherwise => self.write_over(range, task),
         }
     }
 
-    fn write_any(&mut self, range: &Range<u64>, task: u64) {
-        let place = match self.clear(range) {
-            Some(place) => place,
-            None => self.remove(range),
-        };
+    #[cold]
+    fn write_over(&mut self, range: &Range<u64>, task: u64) {
+        self.sweep_if_due();
+        let place = self.remove(range);
         self.add(place, Segment::written(range.start, range.end, task));
     }
 
@@ -552,9 +583,7 @@ impl RangeMap {
     /// Where a segment for the range has its place if nothing is known of any of its bytes. Sweeps
     /// now and then.
     fn clear(&mut self, range: &Range<u64>) -> Option<Place> {
-        if self.blocks.len() > self.sweep_at {
-            self.sweep();
-        }
+        self.sweep_if_due();
         self.count(1);
         let place = self.blocks.place_of(range.start);
         self.clear_at(place, range).then_some(place)
@@ -627,6 +656,7 @@ impl RangeMap {
     }
 
     /// Gives a segment its index.
+    #[inline]
     fn put(&mut self, segment: Segment) -> u32 {
         let start = segment.start();
         let index = match self.free.pop() {
@@ -642,7 +672,8 @@ impl RangeMap {
                 self.segments.len() as u32 - 1
             }
         };
-        self.remember(self.place(start), index);
+        // What this place said before is mostly of long ago. If not, it is searched for once.
+        self.exact[self.place(start)].set(index);
         index
     }
 
@@ -652,6 +683,13 @@ impl RangeMap {
         self.exact = places(self.exact.len() * 2);
         for (index, segment) in self.segments.iter().enumerate() {
             self.remember(self.place(segment.start()), index as u32);
+        }
+    }
+
+    #[inline]
+    fn sweep_if_due(&mut self) {
+        if self.blocks.len() > self.sweep_at {
+            self.sweep();
         }
     }
 
@@ -666,10 +704,12 @@ impl RangeMap {
             let live = segment.is_live(keep)
                 || (segment.has_common()
                     && common.get(&index).is_some_and(|common| common.is_live(keep)));
-            if !live {
-                release(segments, free, common, index);
+            if live {
+                return None;
             }
-            !live
+            let bytes = segment.len();
+            release(segments, free, common, index);
+            Some(bytes)
         });
         self.sweep_at = SWEEP_FROM.max(self.blocks.len() * 2);
     }
@@ -698,6 +738,7 @@ fn join_two(
     true
 }
 
+#[inline(always)]
 fn release(
     segments: &mut [Segment],
     free: &mut Vec<u32>,
@@ -707,6 +748,6 @@ fn release(
     if segments[index as usize].has_common() {
         common.remove(&index);
     }
-    segments[index as usize] = Segment::default();
+    segments[index as usize].clear();
     free.push(index);
 }

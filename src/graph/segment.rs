@@ -235,6 +235,21 @@ impl Segment {
         }
     }
 
+    /// Whether [that](Self::forget_finished) would leave nothing but its place.
+    #[inline]
+    pub(super) fn is_finished(&self, keep: u64, tail: u64) -> bool {
+        self.since <= keep && !self.has_readers_from(tail) && !self.has_common
+    }
+
+    /// It is no segment any more.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        (self.start, self.end) = (0, 0); // nobody asks for no bytes
+        if !self.readers.is_empty() || self.readers.spilled() {
+            self.readers = SmallVec::new();
+        }
+    }
+
     /// Whether nothing but their places tells them apart, readers in common aside.
     pub(super) fn continues(&self, before: &Self) -> bool {
         before.end == self.start

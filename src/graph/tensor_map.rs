@@ -36,6 +36,7 @@ pub struct TensorMap {
     keep_from: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one, and the large one is the usual one")]
 enum Known {
     Strict(RangeMap),
     Compatible(KeyMap),

@@ -68,6 +68,9 @@ impl Slab {
     }
 }
 
+/// A ring has room for the records of so many slabs from the beginning.
+const SLABS_AT_FIRST: u64 = 1 << 16;
+
 /// Whom slabs that are made together belong to.
 #[derive(Clone, Debug, Default)]
 pub struct Owner {
@@ -98,7 +101,13 @@ pub fn align_up(bytes: u64) -> Option<u64> {
 impl HeapRing {
     /// A ring of `capacity` bytes, a multiple of [`HEAP_ALIGN`].
     pub fn new(capacity: u64) -> Self {
-        Self { span: SpanRing::new(capacity), slabs: VecDeque::new(), shown: Arc::default() }
+        // Addresses, not memory: pages come as slabs do, and are not copied while there are more of them.
+        let slabs = (capacity / HEAP_ALIGN as u64).min(SLABS_AT_FIRST) as usize;
+        Self {
+            span: SpanRing::new(capacity),
+            slabs: VecDeque::with_capacity(slabs),
+            shown: Arc::default(),
+        }
     }
 
     /// Bytes in all.
