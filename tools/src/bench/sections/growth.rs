@@ -16,6 +16,8 @@ use crate::system::Pinned;
 
 /// Tasks before the memory is looked at for the first time: all that is used in turns has been.
 const SETTLED: usize = 100_000;
+/// Parts of all wholes together.
+const ALL_PARTS: usize = 4096;
 /// Groups that are ready at once, at most.
 const MOST_GROUPS: usize = 1000;
 
@@ -50,11 +52,19 @@ pub(super) static SECTION: Section = Section {
         )
         .at_most(1.5, 1.5),
         ns(
+            "growth.part_few_ns",
+            "part of 64 that one task writes, and another one reads with all of them",
+            "time of all these tasks / parts",
+        ),
+        ns("growth.part_many_ns", "of 4,096", "time of all these tasks / parts"),
+        ratio("growth.part_ratio", "growth.part_many_ns", "growth.part_few_ns", "many / few")
+            .at_most(1.5, 1.5),
+        ns(
             "growth.parts_few_ns",
             "task that reads a whole of 64 parts",
-            "which others have written",
+            "which others have written, and one has read",
         ),
-        ns("growth.parts_many_ns", "4,096 parts", "which others have written"),
+        ns("growth.parts_many_ns", "4,096 parts", "which others have written, and one has read"),
         ratio("growth.parts_ratio", "growth.parts_many_ns", "growth.parts_few_ns", "many / few")
             .at_most(1.5, 1.5),
         ns("growth.matrix_few_ns", "rows, tiles and cells of 16 by 16", "read, and written"),
@@ -136,8 +146,15 @@ fn measure(run: &mut Run) -> Measured {
         run.add("growth.tensors_many_ns", engine.distinct(200_000)?);
         run.add("growth.outputs_few_ns", engine.outputs(1000)?);
         run.add("growth.outputs_many_ns", engine.outputs(50_000)?);
-        run.add("growth.parts_few_ns", engine.parts(64)?);
-        run.add("growth.parts_many_ns", engine.parts(4096)?);
+        // Of bytes that no other task has named, each.
+        for (parts, from, part, reader) in [
+            (64, 300_000, "growth.part_few_ns", "growth.parts_few_ns"),
+            (ALL_PARTS, 400_000, "growth.part_many_ns", "growth.parts_many_ns"),
+        ] {
+            let (first, later) = engine.parts(parts, from)?;
+            run.add(part, first);
+            run.add(reader, later);
+        }
         run.add("growth.buffers_few_ns", engine.buffers(500)?);
         run.add("growth.buffers_many_ns", engine.buffers(4000)?);
         Ok(())
@@ -212,12 +229,19 @@ impl Large {
         Ok(sum / times as f64)
     }
 
-    /// Readers of a whole whose parts have been written by a task each.
-    fn parts(&self, parts: usize) -> Result<f64, Error> {
-        let whole = self.data.view(0, &[parts as u32])?;
-        self.timed(parts, |part| Ok(TaskArgs::new().output(self.data.view(part, &[1])?)))?;
-        let out = self.data.view(parts, &[1])?;
-        self.timed(500, |_| Ok(TaskArgs::new().input(whole).output(out)))
+    /// Wholes of so many parts, written by a task for each part, and read by one: nanoseconds a part. Then
+    /// more of those who read the first whole: nanoseconds a task.
+    fn parts(&self, parts: usize, from: usize) -> Result<(f64, f64), Error> {
+        let out = self.data.view(from + ALL_PARTS, &[1])?;
+        let read = |whole| {
+            let whole = self.data.view(from + whole * parts, &[parts as u32])?;
+            Ok(TaskArgs::new().input(whole).output(out))
+        };
+        let wholes = ALL_PARTS / parts;
+        let write = |part| Ok(TaskArgs::new().output(self.data.view(from + part, &[1])?));
+        let written = self.timed(ALL_PARTS, write)?;
+        let first = written + self.timed(wholes, read)? / parts as f64;
+        Ok((first, self.timed(500, |_| read(0))?))
     }
 
     /// Rows of a square matrix are read; tiles of a row, and cells, are written.
@@ -318,7 +342,8 @@ mod tests {
     fn what_may_not_grow_takes_time() {
         let engine = Large::build().expect("build");
         assert!(memory(&engine.exec) > 0.0);
-        assert!(engine.parts(64).expect("run") > 0.0);
+        let (first, later) = engine.parts(64, 300_000).expect("run");
+        assert!(first > 0.0 && later > 0.0);
         assert!(engine.buffers(50).expect("run") > 0.0);
         assert!(engine.outputs(1000).expect("run") > 0.0);
         assert!(engine.distinct(1024).expect("run") > 0.0);
