@@ -53,7 +53,7 @@ testkit::tests! {
     "process::parent" in parent {
         killed_in_the_middle_of_a_run, killed_when_idle, killed_beside_subprocesses,
         exits_without_dropping, panics_without_dropping, killed_while_building,
-        the_building_thread_may_end,
+        killed_while_locks_are_tried, the_building_thread_may_end,
     }
     "process::other_processes" in other_processes {
         a_forked_copy_is_inert, a_child_inside_a_run_is_refused, a_child_that_leaves_the_run_and_drops_all,
@@ -68,7 +68,7 @@ testkit::tests! {
         executors_come_and_go, a_death_beside_a_forked_child_is_noticed,
     }
     "role" in parent { busy_host, idle_host, host_with_subprocesses, exiting_host, panicking_host,
-        building_host,
+        building_host, host_with_a_lock,
     }
     "process::life" in life {
         builds_beside_a_busy_thread, descriptors_are_given_back, threads_are_given_back,

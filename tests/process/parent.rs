@@ -183,11 +183,22 @@ pub(crate) fn killed_while_building() {
         kill(host.id() as i32, libc::SIGKILL);
         host.wait().unwrap();
     }
+    none_left(Instant::now());
+}
+
+/// Processes that this test has started, and those that came from them.
+fn descendants() -> Vec<i32> {
     let mark = std::env::var("MAILRING_TEST_MARK").unwrap();
-    let mark = format!("MAILRING_TEST_MARK={mark}");
-    let since = Instant::now();
-    while !testkit::harness::marked(&mark).is_empty() {
-        assert!(since.elapsed() < GONE, "left: {:?}", testkit::harness::marked(&mark));
+    testkit::harness::marked(&format!("MAILRING_TEST_MARK={mark}"))
+}
+
+fn none_left(since: Instant) {
+    loop {
+        let left = descendants();
+        if left.is_empty() {
+            return;
+        }
+        assert!(since.elapsed() < GONE, "left: {left:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -198,6 +209,35 @@ pub(crate) fn building_host() {
         let _ = builder.register("nop", bodies::nop);
         let _exec = builder.build().unwrap();
     }
+}
+
+/// The fork server stands at a lock that nobody opens when the host dies.
+pub(crate) fn killed_while_locks_are_tried() {
+    let mut host = again("role::host_with_a_lock").spawn().unwrap();
+    let pid = host.id() as i32;
+    let since = Instant::now();
+    // Stopped, the host does not end the fork server that it sees there.
+    loop {
+        assert!(since.elapsed() < Duration::from_secs(8), "no fork server stood at the lock");
+        kill(pid, libc::SIGSTOP);
+        std::thread::sleep(Duration::from_millis(10));
+        let sleeps = |&other: &i32| {
+            other != pid && testkit::stat(other).is_some_and(|(state, _)| state == 'S')
+        };
+        if descendants().iter().any(sleeps) {
+            break;
+        }
+        kill(pid, libc::SIGCONT);
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    kill(pid, libc::SIGKILL);
+    host.wait().unwrap();
+    none_left(Instant::now());
+}
+
+pub(crate) fn host_with_a_lock() {
+    let _lock = std::io::stderr().lock();
+    let _ = small(Mode::Process, 1).build();
 }
 
 /// The signal of a parent's death fires when the forking *thread* ends; we must not rest on it.

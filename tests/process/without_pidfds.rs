@@ -56,6 +56,7 @@ pub(crate) fn everything_goes_with_the_host() {
     forget_new_calls();
     parent::killed_in_the_middle_of_a_run();
     parent::killed_when_idle();
+    parent::killed_while_locks_are_tried();
     parent::exits_without_dropping();
 }
 

@@ -13,6 +13,7 @@
 mod child;
 mod handler;
 mod host;
+mod host_watch;
 mod message;
 mod progress;
 mod server;

@@ -15,6 +15,7 @@
 //! thread that forks. All others that a worker may need are tried by the fork server before it says
 //! that it is ready. One that hangs there is killed, and another is forked: whoever holds a lock
 //! for a moment does not hold it the next time. What the fork server could take, its workers can.
+//! If the host dies meanwhile, a timer ends the one that hangs (`host_watch`).
 
 use std::backtrace::Backtrace;
 use std::io::{self, Write};
@@ -32,6 +33,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getpid};
 
 use super::handler::ForkServerHandler;
+use super::host_watch::HostWatch;
 use super::message::{MESSAGE, answer, word};
 use super::progress::StartProgress;
 use super::server::{DeathPipe, Own, contain, fork_server};
@@ -247,11 +249,13 @@ fn fork(order: Order) {
                     }
                 }
             }
+            let watch = HostWatch::start(order.own.host_pid, order.own.host.as_ref());
             order.progress.fork_server_is(getpid());
             panic_hook::be_quiet();
             drop(output);
             contain(|| {
                 try_locks(&order.progress);
+                drop(watch); // the fork server looks itself
                 fork_server(&*order.handler, &order.own, &order.progress)
             })
         }
