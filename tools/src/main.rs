@@ -1,6 +1,5 @@
 //! The `mailring` command: demonstrations on real data and on simulated chips, measurements of this
-//! machine, a look into callables of chips, and into programs that run.
-//! machine, and a look into callables of chips and into what a profiled run did.
+//! machine, and a look into callables of chips, into programs that run and into what a profiled run did.
 
 mod attention;
 mod bench;
@@ -13,6 +12,7 @@ mod stats;
 mod system;
 mod trace;
 mod watch;
+mod words;
 
 use std::process::ExitCode;
 

@@ -69,8 +69,3 @@ pub(crate) fn progress(steps: u64, unit: &str) -> ProgressBar {
         Err(_) => bar,
     }
 }
-
-/// Text of another program, or from a file, for a terminal: nothing in it moves the cursor.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}

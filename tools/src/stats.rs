@@ -1,4 +1,4 @@
-//! Small statistics, and figures in units that people read.
+//! Small statistics.
 
 /// The median of some measurements, with the least and the greatest of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,28 +87,6 @@ pub(crate) fn rmse(a: impl IntoIterator<Item = f64>, b: impl IntoIterator<Item =
     mean(&squares).sqrt()
 }
 
-/// Three significant digits, and plain numbers as far as they go.
-pub(crate) fn number(value: f64) -> String {
-    let digits = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.digits$}")
-}
-
-/// Nanoseconds in the unit that fits.
-pub(crate) fn time(ns: f64) -> String {
-    let (value, unit) = match ns.abs() {
-        v if v < 1e3 => (ns, "ns"),
-        v if v < 1e6 => (ns / 1e3, "us"),
-        v if v < 1e9 => (ns / 1e6, "ms"),
-        _ => (ns / 1e9, "s"),
-    };
-    format!("{} {unit}", number(value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,15 +127,5 @@ mod tests {
         assert_eq!(mean(&[1.0, 2.0, 6.0]), 3.0);
         assert_eq!(mean(&[]), 0.0);
         assert_eq!(rmse([1.0, 2.0], [4.0, -2.0]), 12.5f64.sqrt());
-    }
-
-    #[test]
-    fn figures_read_well() {
-        assert_eq!(number(0.1234), "0.123");
-        assert_eq!(number(12.34), "12.3");
-        assert_eq!(time(217.4), "217 ns");
-        assert_eq!(time(1_234.0), "1.23 us");
-        assert_eq!(time(98_765_432.0), "98.8 ms");
-        assert_eq!(time(2.5e9), "2.50 s");
     }
 }

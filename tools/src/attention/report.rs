@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::data::{Shape, worse};
 use super::graph::Plan;
 use super::group;
-use crate::stats::{Spread, number, time};
+use crate::stats::Spread;
+use crate::words::{count, number, plural, time};
 
 /// An error from here on is a wrong answer: the kernels compute in f32.
 pub(crate) const ERROR_LIMIT: f64 = 1e-4;
@@ -182,15 +183,6 @@ impl Report {
         )?;
         writeln!(out, "  chips busy: time of each chip's process on a processor / wall time")
     }
-}
-
-/// `1 task`, `2 tasks`.
-fn count(many: usize, what: &str) -> String {
-    format!("{many} {}", plural(many, what))
-}
-
-fn plural(many: usize, what: &str) -> String {
-    if many == 1 { what.to_owned() } else { format!("{what}s") }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::figures::Figures;
 use super::raw::Series;
 use super::section::{Axis, Bars, Panel};
 use super::table::plain;
-use crate::stats::{Summary, number};
+use crate::stats::Summary;
+use crate::words::number;
 
 /// Of a panel with its title and labels, and of the area of its lines.
 const WIDTH: f64 = 560.0;

@@ -7,7 +7,8 @@ use super::machine::Machine;
 use super::raw::{Raw, Series};
 use super::section::{Panel, Section, Unit};
 use super::verdict::{Judged, Verdict};
-use crate::stats::{Summary, number, time};
+use crate::stats::Summary;
+use crate::words::{bytes, number, time};
 
 pub(super) fn text(
     command: &str,
@@ -162,15 +163,6 @@ impl Unit {
     }
 }
 
-fn bytes(value: f64) -> String {
-    match value.abs() {
-        v if v < 1024.0 => format!("{value:.0} B"),
-        v if v < f64::from(1 << 20) => format!("{} KiB", number(value / 1024.0)),
-        v if v < f64::from(1 << 30) => format!("{} MiB", number(value / f64::from(1 << 20))),
-        _ => format!("{} GiB", number(value / f64::from(1 << 30))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::figures::tests::figures;
@@ -219,7 +211,5 @@ mod tests {
         assert_eq!(plain(1e4), "10 k");
         assert_eq!(plain(1e7), "10 M");
         assert_eq!(plain(1.5), "1.50");
-        assert_eq!(bytes(-3.0 * 1024.0), "-3.00 KiB");
-        assert_eq!(bytes(12.0), "12 B");
     }
 }

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::model::Quality;
-use crate::stats::{Spread, number, time};
+use crate::stats::Spread;
+use crate::words::{count, number, time};
 
 /// A residual from here on is an error.
 pub(crate) const RESIDUAL_LIMIT: f64 = 1e-12;
@@ -163,10 +164,9 @@ impl Report {
             }
         }
         writeln!(out)?;
-        let runs = self.runs;
-        let plural = if runs == 1 { "" } else { "s" };
+        let runs = count(self.runs, "run");
         let killed = if self.kills.is_some() { "; process: with the kills" } else { "" };
-        writeln!(out, "  wall: median of {runs} run{plural}, kernel matrix and factor{killed}")?;
+        writeln!(out, "  wall: median of {runs}, kernel matrix and factor{killed}")?;
         writeln!(out, "  overhead a task: wall time of the same graph with empty bodies / tasks")
     }
 

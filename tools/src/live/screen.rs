@@ -3,7 +3,7 @@
 use console::{Style, measure_text_width, pad_str, truncate_str};
 use mailring_process::live::{Gauge, Kind, PageError, Reading, Status, WriterState};
 
-use crate::output::printable;
+use crate::words::{bytes, grouped, printable, time};
 
 /// Columns of the bar of a gauge.
 const BAR: usize = 24;
@@ -16,7 +16,7 @@ pub(super) fn draw(name: &str, reading: &Reading, width: usize) -> Vec<String> {
     let mut lines = head(name, reading);
     section(&mut lines, "Workers", workers(status));
     section(&mut lines, "Waiting", waiting(status));
-    let queues = status.queues.iter().map(|queue| (count(queue.depth), queue.name.as_str()));
+    let queues = status.queues.iter().map(|queue| (grouped(queue.depth), queue.name.as_str()));
     let queues = queues.map(|(depth, name)| format!("  {depth:>12}  {}", printable(name)));
     section(&mut lines, "Ready", queues.collect());
     section(&mut lines, "Limits", gauges(&status.gauges));
@@ -72,22 +72,22 @@ fn head(name: &str, reading: &Reading) -> Vec<String> {
     ];
     let totals = &status.totals;
     let mut figures = vec![
-        format!("{} tasks/s", count(status.tasks_per_second.round() as u64)),
-        format!("{} submitted", count(totals.submitted)),
+        format!("{} tasks/s", grouped(status.tasks_per_second.round() as u64)),
+        format!("{} submitted", grouped(totals.submitted)),
         match status.kind {
-            Kind::Executor => format!("{} bodies run", count(totals.completed)),
-            Kind::Flow => format!("{} completed", count(totals.completed)),
+            Kind::Executor => format!("{} bodies run", grouped(totals.completed)),
+            Kind::Flow => format!("{} completed", grouped(totals.completed)),
         },
     ];
-    let deaths = format!("{} deaths", count(totals.deaths));
+    let deaths = format!("{} deaths", grouped(totals.deaths));
     figures.push(match totals.deaths {
         0 => deaths,
         _ => Style::new().red().apply_to(deaths).to_string(),
     });
     if status.kind == Kind::Executor {
-        figures.push(format!("{} replaced", count(totals.replaced)));
+        figures.push(format!("{} replaced", grouped(totals.replaced)));
     }
-    figures.push(format!("{} ended on purpose", count(totals.killed)));
+    figures.push(format!("{} ended on purpose", grouped(totals.killed)));
     lines.push(figures.join("   "));
     if let Some(failure) = &status.failure {
         lines.push(
@@ -123,7 +123,7 @@ fn gauges(all: &[Gauge]) -> Vec<String> {
         );
         let figure = |value: f64| match gauge.unit.as_str() {
             "bytes" => bytes(value),
-            _ => count(value as u64),
+            _ => grouped(value as u64),
         };
         format!(
             "  {}  {bar}  {} of {}",
@@ -148,9 +148,9 @@ fn workers(status: &Status) -> Vec<String> {
             if worker.pid == 0 { "-".to_owned() } else { worker.pid.to_string() },
             state,
             work.map_or_else(String::new, |work| printable(&work.function)),
-            work.map_or_else(String::new, |work| count(work.task)),
+            work.map_or_else(String::new, |work| grouped(work.task)),
             work.map_or_else(String::new, |work| seconds(work.seconds)),
-            count(worker.ran),
+            grouped(worker.ran),
             printable(&worker.resources),
         ]
     };
@@ -162,7 +162,7 @@ fn workers(status: &Status) -> Vec<String> {
     let right = [false, true, false, false, true, true, true, false];
     let mut lines = table(&heads, &right, rows);
     if status.workers_left_out > 0 {
-        lines.push(format!("  and {} more", count(status.workers_left_out as u64)));
+        lines.push(format!("  and {} more", grouped(status.workers_left_out as u64)));
     }
     lines
 }
@@ -171,7 +171,7 @@ fn waiting(status: &Status) -> Vec<String> {
     let line = |one: &mailring_process::live::Waiting| {
         format!(
             "  {:>12}  {}: {}",
-            count(one.count),
+            grouped(one.count),
             printable(&one.function),
             printable(&one.reason)
         )
@@ -202,36 +202,11 @@ fn table(heads: &[&str], right: &[bool], rows: Vec<Vec<String>>) -> Vec<String> 
     std::iter::once(head).chain(rows.iter().map(|row| line(row))).collect()
 }
 
-fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn bytes(value: f64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = value.max(0.0);
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{value:.0} B") } else { format!("{value:.2} {}", units[unit]) }
-}
-
 fn seconds(value: f64) -> String {
     match value {
         v if v < 0.0 || !v.is_finite() => "-".to_owned(),
         v if v < 0.1 => "< 0.1 s".to_owned(),
-        v if v < 60.0 => format!("{v:.1} s"),
-        v if v < 3600.0 => format!("{} min {:02} s", v as u64 / 60, v as u64 % 60),
-        v => format!("{} h {:02} min", v as u64 / 3600, v as u64 / 60 % 60),
+        v => time(v * 1e9),
     }
 }
 
@@ -244,19 +219,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_readable() {
-        assert_eq!(
-            [count(0), count(999), count(1_000), count(12_345_678)],
-            ["0", "999", "1,000", "12,345,678"]
-        );
-        assert_eq!(
-            [bytes(0.0), bytes(1536.0), bytes(3.0 * 1024f64.powi(3))],
-            ["0 B", "1.50 KiB", "3.00 GiB"]
-        );
-        assert_eq!(
-            [seconds(1.25), seconds(61.0), seconds(7320.0)],
-            ["1.2 s", "1 min 01 s", "2 h 02 min"]
-        );
+    fn times_that_nobody_measured() {
+        let all = [-1.0, f64::NAN, 0.05, 0.3, 61.0, 7320.0].map(seconds);
+        assert_eq!(all, ["-", "-", "< 0.1 s", "300 ms", "61.0 s", "2 h 2 min"]);
     }
 
     #[test]

@@ -21,7 +21,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cli::{Failure, Json};
-use crate::output::{self, printable};
+use crate::output;
+use crate::words::{count, printable};
 use model::{Run, duration};
 use reader::{Log, Which};
 use summary::Summary;
@@ -221,11 +222,6 @@ fn one_line(run: &Run) -> String {
         let _ = write!(line, ", {}", model::deaths(run.deaths.len()));
     }
     line
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
 
 /// The names of `--funcs`.

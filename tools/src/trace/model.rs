@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::words::time;
+
 /// What a moment was spent on. Those before `Resources` are their own index among the reasons of a
 /// run; waits for resources have one for each set of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,25 +244,15 @@ impl Run {
     }
 }
 
-/// For people: 1.24 s, 35 ms, 2 min 5 s.
+/// For people: microseconds, which are whole in a log.
 pub(super) fn duration(us: i64) -> String {
-    let us = us.max(0);
-    let seconds = us as f64 / 1e6;
-    match us {
-        0..1_000 => format!("{us} us"),
-        1_000..1_000_000 => format!("{} ms", three_digits(us as f64 / 1e3)),
-        1_000_000..120_000_000 => format!("{} s", three_digits(seconds)),
-        120_000_000..7_200_000_000 => format!("{} min {} s", us / 60_000_000, us / 1_000_000 % 60),
-        _ => format!("{} h {} min", us / 3_600_000_000, us / 60_000_000 % 60),
+    match us.max(0) {
+        us @ 0..1_000 => format!("{us} us"),
+        us => time(us as f64 * 1e3),
     }
 }
 
 pub(super) fn deaths(count: usize) -> String {
     let plural = if count == 1 { "death of a worker" } else { "deaths of workers" };
     format!("{count} {plural}")
-}
-
-fn three_digits(value: f64) -> String {
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.decimals$}")
 }
