@@ -7,7 +7,8 @@ use mailring::abi::DataType;
 use mailring::abi::{ContinuousTensor, TaskArgs};
 use mailring::{Callable, Error, Executor, Mode, Orchestrator};
 use testkit::{
-    BOTH, BoxError, args, at, atom, await_value, bodies, cell, config, eventually, own_kib, small,
+    BOTH, BoxError, args, at, atom, await_value, bodies, bounds_memory, cell, config, eventually,
+    own_kib, small,
 };
 
 /// Memory that host and workers have for themselves, in KiB.
@@ -43,7 +44,8 @@ pub(crate) fn ten_thousand_runs_stay_flat() {
         run(9000);
         let after = own(&exec);
         assert_eq!(data.get(0).unwrap(), 20_000);
-        assert!(after < before + 1024, "{mode:?}: {before} KiB grew to {after} KiB");
+        let flat = after < before + 1024 || !bounds_memory();
+        assert!(flat, "{mode:?}: {before} KiB grew to {after} KiB");
     }
 }
 
@@ -73,7 +75,8 @@ fn over_one_buffer(tasks: u64) {
     .unwrap();
     let after = own(&exec);
     assert_eq!(data.to_vec().unwrap(), [tasks / 8; 8]);
-    assert!(after < before + 1024, "{before} KiB grew to {after} KiB");
+    let flat = after < before + 1024 || !bounds_memory();
+    assert!(flat, "{before} KiB grew to {after} KiB");
 }
 
 fn null(elements: u32) -> ContinuousTensor {
