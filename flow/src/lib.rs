@@ -155,6 +155,7 @@ pub mod __private {
 
     pub use crate::api::profile::{LocalCall, local_call};
     pub use crate::api::{probe, raise};
+    pub use crate::cache::entry_or_not;
     pub use crate::driver::profile_cost;
     pub use crate::protocol::arg_writer::{ArgWriter, RawArgs};
     pub use crate::protocol::call_context::{ActorGuard, CallContext};

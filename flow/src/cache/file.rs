@@ -155,7 +155,7 @@ pub(super) fn head_of(path: &Path) -> io::Result<Option<Head>> {
     Ok(read(&mut file))
 }
 
-fn read_fixed(file: &mut File) -> io::Result<(usize, u64, [u8; 32])> {
+fn read_fixed(file: &mut impl Read) -> io::Result<(usize, u64, [u8; 32])> {
     let mut fixed = [0; FIXED];
     file.read_exact(&mut fixed)?;
     let (magic, rest) = fixed.split_at(8);
@@ -192,7 +192,7 @@ pub(super) fn read(path: &Path) -> io::Result<Found> {
     Ok(Found::Damaged(why))
 }
 
-fn read_open(file: &mut File, len: u64) -> Result<(Head, Vec<u8>), String> {
+fn read_open(file: &mut impl Read, len: u64) -> Result<(Head, Vec<u8>), String> {
     let text = |error: io::Error| error.to_string();
     let (head_len, value_len, sum) = read_fixed(file).map_err(text)?;
     let expected = value_len.checked_add((FIXED + head_len) as u64);
@@ -208,6 +208,23 @@ fn read_open(file: &mut File, len: u64) -> Result<(Head, Vec<u8>), String> {
     }
     let head = postcard::from_bytes(&head).map_err(|error| error.to_string())?;
     Ok((head, value))
+}
+
+/// For `fuzz/`: any bytes are an entry or a damaged one, and an entry is what would be written. The
+/// checksum is put right, or else nothing would come past it.
+#[doc(hidden)]
+pub fn entry_or_not(bytes: &[u8]) {
+    let mut bytes = bytes.to_vec();
+    if let Ok((head_len, _, _)) = read_fixed(&mut &bytes[..])
+        && let Some((head, value)) = bytes[FIXED..].split_at_checked(head_len)
+    {
+        let sum = checksum(head, value);
+        bytes[FIXED - sum.len()..FIXED].copy_from_slice(&sum);
+    }
+    let Ok((head, value)) = read_open(&mut &bytes[..], bytes.len() as u64) else { return };
+    let again = [prelude(&head, &value).expect("its head was as long"), value.clone()].concat();
+    let read = read_open(&mut &again[..], again.len() as u64);
+    assert_eq!(read, Ok((head, value)));
 }
 
 #[cfg(test)]

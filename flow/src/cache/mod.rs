@@ -18,4 +18,6 @@ pub(crate) mod key;
 pub(crate) mod store;
 
 pub use budget::Budget;
+#[doc(hidden)]
+pub use file::entry_or_not;
 pub use store::Cache;

@@ -90,8 +90,13 @@ impl Log {
         if file.metadata().map_err(failed)?.is_dir() {
             return Err(Failure::Failed(format!("{}: it is a directory", path.display())));
         }
+        Self::parse(path, BufReader::with_capacity(1 << 18, file), gap)
+    }
+
+    /// The same for what a file has, or was read from elsewhere (`fuzz/`).
+    pub(super) fn parse(path: &Path, mut input: impl BufRead, gap: f64) -> Result<Self, Failure> {
+        let failed = |error| Failure::Failed(format!("{}: {error}", path.display()));
         let mut log = Self { path: path.to_owned(), runs: Vec::new(), notes: Vec::new() };
-        let mut input = BufReader::with_capacity(1 << 18, file);
         let (mut line, mut number, mut last) = (Vec::new(), 0_usize, 0_i64);
         let (mut with_header, mut invalid) = (false, 0_usize);
         loop {

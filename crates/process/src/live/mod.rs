@@ -11,6 +11,8 @@ mod page;
 mod publisher;
 mod status;
 
+#[doc(hidden)]
+pub use page::page_or_not;
 pub use page::{PageError, Reading, WriterState, list, read_file, read_segment, remove};
 pub use publisher::{Publication, Publisher};
 pub use status::{Gauge, Kind, Queue, Status, Totals, Waiting, WorkerStatus, WorkerWork};

@@ -329,7 +329,8 @@ pub fn read_segment(name: &str) -> Result<Reading, PageError> {
     }
     let opened = ShmemConf::new().os_id(format!("/{}", file_of(name))).open();
     let segment = opened.map_err(|error| system(what.clone())(as_io(error)))?;
-    read(Region::Segment(segment).words(), &what)
+    let region = Region::Segment(segment);
+    whole(&what, || read(region.words(), &what))
 }
 
 /// Reads a page that was saved as a file.
@@ -338,22 +339,61 @@ pub fn read_segment(name: &str) -> Result<Reading, PageError> {
 /// As [`read_segment`].
 pub fn read_file(path: &Path) -> Result<Reading, PageError> {
     let what = path.display().to_string();
-    let file = File::open(path).map_err(system(what.clone()))?;
-    let len = file.metadata().map_err(system(what.clone()))?.len();
-    if len > page_bytes(MAX_TEXT) as u64 {
-        return Err(PageError::Invalid { what, why: format!("it has {len} bytes") });
-    }
-    // A copy: a file may be cut while it is read, and a mapping of it would then be no memory.
-    let bytes = std::fs::read(path).map_err(system(what.clone()))?;
+    let read_copy = || {
+        let len = std::fs::metadata(path).map_err(system(what.clone()))?.len();
+        if len > page_bytes(MAX_TEXT) as u64 {
+            return Err(PageError::Invalid {
+                what: what.clone(),
+                why: format!("it has {len} bytes"),
+            });
+        }
+        // A copy: a file may be cut while it is read, and a mapping of it would then be no memory.
+        let bytes = std::fs::read(path).map_err(system(what.clone()))?;
+        read(&words_of(&bytes), &what)
+    };
+    whole(&what, read_copy)
+}
+
+fn words_of(bytes: &[u8]) -> Vec<AtomicU64> {
     let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().unwrap_or_default());
-    let words: Vec<AtomicU64> = bytes.chunks_exact(8).map(|c| AtomicU64::new(word(c))).collect();
-    read(&words, &what)
+    bytes.chunks_exact(8).map(|chunk| AtomicU64::new(word(chunk))).collect()
+}
+
+/// For `fuzz/`: any bytes are a page, or an error. The checksums of its texts are put right, or else
+/// nothing would come past them.
+#[doc(hidden)]
+pub fn page_or_not(bytes: &[u8]) -> Option<Reading> {
+    let words = words_of(bytes);
+    let half = words.get(4).map_or(0, |capacity| (capacity.load(Relaxed) / 8) as usize);
+    for half in words.get(HEADER..).unwrap_or_default().chunks_exact(half.saturating_add(HALF)) {
+        let len = (half[1].load(Relaxed) as usize).min((half.len() - HALF) * 8);
+        half[2].store(checksum(&bytes_of(half, len)), Relaxed);
+    }
+    read(&words, "a page").ok()?
 }
 
 /// A reader that is overtaken again and again gives up after this many times.
 const TRIES: usize = 100;
 
-fn read(words: &[AtomicU64], what: &str) -> Result<Reading, PageError> {
+/// Reads until nothing was written meanwhile.
+fn whole(
+    what: &str,
+    mut read: impl FnMut() -> Result<Option<Reading>, PageError>,
+) -> Result<Reading, PageError> {
+    for _ in 0..TRIES {
+        if let Some(reading) = read()? {
+            return Ok(reading);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(PageError::Invalid {
+        what: what.to_owned(),
+        why: "nothing whole was written in it".to_owned(),
+    })
+}
+
+/// What the current half says; `None` if it is being written.
+fn read(words: &[AtomicU64], what: &str) -> Result<Option<Reading>, PageError> {
     let invalid = |why: String| PageError::Invalid { what: what.to_owned(), why };
     if words.len() < HEADER || words[0].load(Acquire) != MAGIC {
         return Err(invalid("it does not begin as one".to_owned()));
@@ -369,27 +409,21 @@ fn read(words: &[AtomicU64], what: &str) -> Result<Reading, PageError> {
     }
     let pid = words[2].load(Relaxed) as i32;
     let start = words[3].load(Relaxed);
-    for _ in 0..TRIES {
-        let current = (words[5].load(Acquire) & 1) as usize;
-        let part = &words[HEADER + current * half..][..half];
-        let Some(text) = text_of(part) else {
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        };
-        let status: Status =
-            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-        let alive = process::is_there(Pid::from_raw(pid), (start != 0).then_some(start));
-        let writer = match (status.ended, alive) {
-            (true, _) => WriterState::Ended,
-            (false, true) => WriterState::Alive,
-            (false, false) => WriterState::Died,
-        };
-        let written = SystemTime::UNIX_EPOCH
-            .checked_add(Duration::try_from_secs_f64(status.written).unwrap_or_default());
-        let age = written.and_then(|at| SystemTime::now().duration_since(at).ok());
-        return Ok(Reading { pid, writer, age: age.unwrap_or_default(), status });
-    }
-    Err(invalid("nothing whole was written in it".to_owned()))
+    let current = (words[5].load(Acquire) & 1) as usize;
+    let part = &words[HEADER + current * half..][..half];
+    let Some(text) = text_of(part) else { return Ok(None) };
+    let status: Status =
+        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+    let alive = process::is_there(Pid::from_raw(pid), (start != 0).then_some(start));
+    let writer = match (status.ended, alive) {
+        (true, _) => WriterState::Ended,
+        (false, true) => WriterState::Alive,
+        (false, false) => WriterState::Died,
+    };
+    let written = SystemTime::UNIX_EPOCH
+        .checked_add(Duration::try_from_secs_f64(status.written).unwrap_or_default());
+    let age = written.and_then(|at| SystemTime::now().duration_since(at).ok());
+    Ok(Some(Reading { pid, writer, age: age.unwrap_or_default(), status }))
 }
 
 /// The text of a half, if it is whole.
@@ -400,11 +434,17 @@ fn text_of(half: &[AtomicU64]) -> Option<Vec<u8>> {
     if sequence == 0 || sequence % 2 == 1 || len > (half.len() - HALF) * 8 {
         return None;
     }
+    let text = bytes_of(half, len);
+    fence(Acquire);
+    (half[0].load(Relaxed) == sequence && checksum(&text) == sum).then_some(text)
+}
+
+/// The first `len` bytes of the text of a half.
+fn bytes_of(half: &[AtomicU64], len: usize) -> Vec<u8> {
     let words = half[HALF..].iter().take(len.div_ceil(8));
     let mut text: Vec<u8> = words.flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
     text.truncate(len);
-    fence(Acquire);
-    (half[0].load(Relaxed) == sequence && checksum(&text) == sum).then_some(text)
+    text
 }
 
 /// The names of this user's segments, in order.
