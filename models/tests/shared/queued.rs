@@ -1,9 +1,10 @@
-//! Slots, a ready queue of two entries, and a ready set beside it for what does not fit.
+//! Slots, a ready queue of two entries, and a ready set beside it for what does not fit. Every other
+//! task is suggested as one of a stream, with the hint beside its slot.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::mailbox::bitmap::Bitmap;
-use super::mailbox::ready_queue::{Cursor, ReadyQueue};
+use super::mailbox::ready_queue::{Cursor, MORE, ReadyQueue};
 use super::ring::slot::{NO_FAILED_ROOT, Slot};
 use super::ring::table::{Edge, Found, Table, examine};
 use super::ring::word::{Phase, SUBMITTER, SUPERVISOR, Word};
@@ -11,6 +12,11 @@ use super::sync::{Acquire, AtomicU64};
 
 const SLOTS: usize = 4;
 const CAPACITY: usize = 2;
+
+/// What stands beside `slot` in its entry.
+fn hint(slot: u32) -> u32 {
+    if slot.is_multiple_of(2) { MORE } else { 0 }
+}
 
 /// The ring, the set, and who took what.
 pub(crate) struct Queued {
@@ -48,7 +54,7 @@ impl Queued {
     /// Publishes a task and suggests it, in the set when the ring is full.
     pub(crate) fn offer(&self, cursor: &mut Cursor, slot: u32) {
         self.slots[slot as usize].publish_ready(SUBMITTER, 1, NO_FAILED_ROOT);
-        if !self.ring().push(cursor, slot) {
+        if !self.ring().push(cursor, slot | hint(slot)) {
             self.set().set(slot);
         }
     }
@@ -63,9 +69,16 @@ impl Queued {
         Some(word)
     }
 
+    /// Leases the slot that an entry suggests. The hint has come with it.
+    pub(crate) fn lease_suggested(&self, me: u16, suggested: u32) -> Option<(u32, Word)> {
+        let slot = suggested & (SLOTS as u32 - 1);
+        assert_eq!(suggested, slot | hint(slot), "the hint of another task");
+        Some((slot, self.lease(me, slot)?))
+    }
+
     /// Takes one task by its queue entry and completes it.
     pub(crate) fn take(&self, me: u16) -> bool {
-        let taken = self.ring().take(|slot| Some((slot, self.lease(me, slot)?)), |_| {});
+        let taken = self.ring().take(|suggested| self.lease_suggested(me, suggested), |_| {});
         if let Some((slot, word)) = taken {
             let _ = self.slots[slot as usize].complete(word, me, true);
         }
@@ -117,7 +130,7 @@ impl Queued {
             let queued = (head..head + CAPACITY as u64).any(|position| {
                 let entry = self.entries[position as usize % CAPACITY].load(Acquire);
                 let lap = position / CAPACITY as u64 + 1;
-                entry == lap << 32 | u64::from(slot)
+                entry == lap << 32 | u64::from(slot | hint(slot))
             });
             let in_set = self.leaves[0].load(Acquire) >> slot & 1 == 1
                 && self.summary.load(Acquire) & 1 == 1;

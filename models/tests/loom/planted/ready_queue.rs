@@ -16,9 +16,9 @@ fn pop_then_lease(place: &Queued, me: u16) {
         return;
     }
     if place.head.compare_exchange(position, position + 1, AcqRel, Relaxed).is_ok()
-        && let Some(word) = place.lease(me, entry as u32)
+        && let Some((slot, word)) = place.lease_suggested(me, entry as u32)
     {
-        let _ = place.slots[entry as usize & 3].complete(word, me, true);
+        let _ = place.slots[slot as usize].complete(word, me, true);
     }
 }
 
