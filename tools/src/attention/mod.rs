@@ -19,7 +19,7 @@ use mailring::{Builder, Error, Executor, Orchestrator, TaskOptions, WorkerKind};
 use crate::cli::{Failure, Json};
 use crate::output;
 use crate::stats::Spread;
-use crate::system::cpu_ns;
+use crate::system::{cpu_ns, thread_ns};
 use crate::watch::watched;
 use data::{Problem, Shape, max_abs_error, worse};
 use graph::{Matrices, Plan};
@@ -48,7 +48,8 @@ each head, on all chips at once; each chip has a share of the keys, and row maxi
 between them while they run.
 
 The JSON file holds \"max_abs_error\", \"tasks\", \"group_tasks\", \"wall_s\" {\"graph\", \"group\"} (null:
-not run), \"plain_wall_s\", \"gflop_s\", \"busy\" (of each chip), and the sizes. With --replay also
+not run), \"plain_wall_s\", \"gflop_s\", \"submit_ns\" (the host's processor, a task), \"busy\" (of
+each chip), and the sizes. With --replay also \"replay_submit_ns\" and
 \"replay_wall_s\" {\"graph\", \"group\"}.";
 
 /// Options of `mailring attention`.
@@ -225,7 +226,8 @@ impl Bench<'_> {
         // Room for some tiles, so that chips need not wait for the submitter.
         let heap = 8 * self.plan.slab_bytes();
         let builder = Executor::builder().chip_workers(runtime).heap_bytes(heap.max(LEAST_HEAP));
-        self.measure("graph", builder, self.plan.tasks(), |orch, matrices| {
+        let tasks = self.plan.tasks();
+        self.measure("graph", builder, [tasks, tasks], |orch, matrices| {
             graph::submit(orch, programs, &self.plan, matrices, &self.tasks)
         })
     }
@@ -244,7 +246,8 @@ impl Bench<'_> {
             .workers(self.chips)
             .worker_factory(WorkerKind::NextLevel, factory)
             .heap_bytes(heap.max(LEAST_HEAP));
-        self.measure("groups", builder, shape.heads * self.chips, |orch, matrices| {
+        let tasks = [shape.heads, shape.heads * self.chips];
+        self.measure("groups", builder, tasks, |orch, matrices| {
             group::submit(orch, &shape, self.chips, matrices, &self.tasks)
         })
     }
@@ -254,7 +257,7 @@ impl Bench<'_> {
         &self,
         name: &str,
         builder: Builder,
-        bodies: usize,
+        [tasks, bodies]: [usize; 2],
         submit: impl Fn(&mut Orchestrator, &Matrices) -> Result<(), Error>,
     ) -> Result<Form, Failure> {
         let failed = || |error: Error| Failure::Failed(describe(name, &error));
@@ -265,7 +268,7 @@ impl Bench<'_> {
             .map_err(Failure::of("building the executor"))?;
         let matrices = Matrices::new(&exec, self.problem).map_err(failed())?;
         let (mut walls, mut error) = (Vec::with_capacity(self.runs), 0.0);
-        let mut replays = Vec::new();
+        let (mut replays, mut submits, mut replay_submits) = (Vec::new(), Vec::new(), Vec::new());
         let record = || exec.record(|orch| submit(orch, &matrices));
         let recorded = self.replay.then(record).transpose().map_err(failed())?;
         let recorded = recorded.map(|((), recording)| (recording.bindings(), recording));
@@ -276,10 +279,13 @@ impl Bench<'_> {
             let before = cpu_times(&exec);
             let work = || {
                 let begin = Instant::now();
-                exec.run(|orch| submit(orch, &matrices)).map(|()| begin.elapsed())
+                let host = exec.run(|orch| on_host(|| submit(orch, &matrices)))?;
+                Ok((begin.elapsed(), host))
             };
-            let wall = watched(&exec, &self.bar, None, bodies as u64, work);
-            walls.push(wall.map_err(failed())?.as_secs_f64());
+            let done = watched(&exec, &self.bar, None, bodies as u64, work);
+            let (wall, host) = done.map_err(failed())?;
+            walls.push(wall.as_secs_f64());
+            submits.push(host / tasks as f64);
             for ((sum, before), after) in on_processor.iter_mut().zip(before).zip(cpu_times(&exec))
             {
                 *sum += after.saturating_sub(before);
@@ -289,8 +295,10 @@ impl Bench<'_> {
             if let Some((bindings, recording)) = &recorded {
                 matrices.spoil().map_err(failed())?;
                 let begin = Instant::now();
-                exec.replay(recording, bindings).map_err(failed())?;
+                let replay = |orch: &mut Orchestrator| on_host(|| orch.replay(recording, bindings));
+                let host = exec.run(replay).map_err(failed())?;
                 replays.push(begin.elapsed().as_secs_f64());
+                replay_submits.push(host / tasks as f64);
                 let answer = matrices.o.to_vec().map_err(failed())?;
                 error = worse(error, max_abs_error(&answer, self.answer));
             }
@@ -299,7 +307,8 @@ impl Bench<'_> {
         let busy = on_processor.into_iter().map(|ns: u64| ns as f64 / whole).collect();
         let wall = Spread::of(&walls);
         let wall = wall.ok_or_else(|| Failure::Failed("nothing was measured".to_owned()))?;
-        Ok(Form { wall, error, busy, replay: Spread::of(&replays) })
+        let (submit, replay_submit) = (Spread::of(&submits), Spread::of(&replay_submits));
+        Ok(Form { wall, error, busy, submit, replay: Spread::of(&replays), replay_submit })
     }
 }
 
@@ -311,6 +320,13 @@ fn describe(form: &str, error: &Error) -> String {
         Some(worker) if !text.contains("device ") => format!("{text}; it had device {}", worker.0),
         _ => text,
     }
+}
+
+/// Nanoseconds that this thread spends on a processor in there.
+fn on_host<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<f64, Error> {
+    let begin = thread_ns();
+    work()?;
+    Ok((thread_ns() - begin) as f64)
 }
 
 /// Nanoseconds that each worker has been on a processor.

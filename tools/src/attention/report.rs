@@ -22,8 +22,11 @@ pub(crate) struct Form {
     pub(crate) error: f64,
     /// Share of the time in which each chip's worker was on a processor.
     pub(crate) busy: Vec<f64>,
-    /// Seconds of replays, if there were any.
+    /// Nanoseconds of the host's processor to submit a task.
+    pub(crate) submit: Option<Spread>,
+    /// Seconds of replays, and what they cost the host, if there were any.
     pub(crate) replay: Option<Spread>,
+    pub(crate) replay_submit: Option<Spread>,
 }
 
 /// All figures.
@@ -77,12 +80,14 @@ impl Report {
             "wall_s": of(&|form| json!(form.wall.median)),
             "gflop_s": of(&|form| json!(self.gflop_s(form.wall.median))),
             "busy": of(&|form| json!(form.busy)),
+            "submit_ns": of(&|form| json!(form.submit.map(|ns| ns.median))),
             "plain_wall_s": self.plain,
             "plain_gflop_s": self.gflop_s(self.plain),
         });
         let forms = [&self.graph, &self.group];
         if forms.into_iter().flatten().any(|form| form.replay.is_some()) {
             all["replay_wall_s"] = of(&|form| json!(form.replay.map(|wall| wall.median)));
+            all["replay_submit_ns"] = of(&|form| json!(form.replay_submit.map(|ns| ns.median)));
         }
         all
     }
@@ -140,38 +145,43 @@ impl Report {
     fn write_forms(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "  {:<10} {:>10}   {:<23} {:>8}   {:>8}   chips busy",
-            "", "wall", "min .. max", "GFLOP/s", "error"
+            "  {:<10} {:>10}   {:<23} {:>8}   {:>8}   {:>8}   chips busy",
+            "", "wall", "min .. max", "GFLOP/s", "submit", "error"
         )?;
         let s = |seconds: f64| time(seconds * 1e9);
         let plain = number(self.gflop_s(self.plain));
         writeln!(
             out,
-            "  {:<10} {:>10}   {:<23} {plain:>8}   {:>8}",
+            "  {:<10} {:>10}   {:<23} {plain:>8}   {:>8}   {:>8}",
             "plain",
             s(self.plain),
             "",
+            "-",
             "-"
         )?;
         for (name, form) in [("graph", &self.graph), ("groups", &self.group)] {
-            let Some(Form { wall, error, busy, replay }) = form else { continue };
+            let Some(form) = form else { continue };
+            let Form { wall, error, busy, submit: fresh, replay, replay_submit } = form;
+            let submit = |ns: &Option<Spread>| ns.map_or_else(String::new, |ns| time(ns.median));
             let busy: Vec<_> = busy.iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
             writeln!(
                 out,
-                "  {name:<10} {:>10}   {:<23} {:>8}   {error:>8.1e}   {}",
+                "  {name:<10} {:>10}   {:<23} {:>8}   {:>8}   {error:>8.1e}   {}",
                 s(wall.median),
                 format!("{} .. {}", s(wall.min), s(wall.max)),
                 number(self.gflop_s(wall.median)),
+                submit(fresh),
                 busy.join(", ")
             )?;
             if let Some(wall) = replay {
                 writeln!(
                     out,
-                    "  {:<10} {:>10}   {:<23} {:>8}",
+                    "  {:<10} {:>10}   {:<23} {:>8}   {:>8}",
                     ".. replay",
                     s(wall.median),
                     format!("{} .. {}", s(wall.min), s(wall.max)),
                     number(self.gflop_s(wall.median)),
+                    submit(replay_submit),
                 )?;
             }
         }
@@ -181,6 +191,7 @@ impl Report {
             "  plain: one thread, f64; graph and groups: median of {}",
             count(self.runs, "run")
         )?;
+        writeln!(out, "  submit: the host's processor, a task")?;
         writeln!(out, "  chips busy: time of each chip's process on a processor / wall time")
     }
 }
@@ -194,7 +205,9 @@ mod chip_tests {
             wall: Spread { median: 0.5, min: 0.25, max: 1.0 },
             error,
             busy: vec![0.5, 1.0],
+            submit: Some(Spread { median: 700.0, min: 650.0, max: 900.0 }),
             replay: None,
+            replay_submit: None,
         };
         let shape = Shape { heads: 2, sequence: 100, dim: 10, tile: 40 };
         Report {
@@ -226,6 +239,7 @@ mod chip_tests {
             "18 tasks: 18 attend, 0 merge; tiles of 40 x 40\n",
             "2 tasks, one a head, of 2 members; 50 exchanges through 64 shared bytes\n",
             "50 %, 100 %\n",
+            "     700 ns   ",
             "2.00e-6   greatest difference",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

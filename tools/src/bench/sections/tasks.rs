@@ -22,7 +22,7 @@ const fn bars(title: &'static str, bars: &'static [(&'static str, &'static str)]
 pub(super) static SECTION: Section = Section {
     name: "tasks",
     title: "Empty tasks: the submitter on one processor, one worker on the other",
-    seconds: [5.0, 18.0, 40.0],
+    seconds: [5.0, 14.0, 40.0],
     figures: &[
         ping_pong("tasks.pingpong_ns"),
         measured(

@@ -63,7 +63,7 @@ const OTHERS: [Pattern; 7] = [
 pub(super) static SECTION: Section = Section {
     name: "taskbench",
     title: "Task Bench: the smallest tasks that keep two processors half busy (METG, 50 %)",
-    seconds: [4.0, 18.0, 60.0],
+    seconds: [4.0, 14.0, 60.0],
     figures: &figures::ALL,
     panels: figures::PANELS,
     bars: figures::BARS,
