@@ -206,7 +206,9 @@ def series(state, panel, head, show):
                 lines.setdefault(name, {}).setdefault(x, []).append(y)
     places = sorted({x for points in lines.values() for x in points})
     cell = lambda values: show(statistics.median(values)) if values else ""
-    rows = [[name] + [cell(points.get(x)) for x in places] for name, points in lines.items()]
+    order = lambda name: next(at for at, (own, _) in enumerate(SYSTEMS) if own in name)
+    names = sorted(lines, key=order)
+    rows = [[name] + [cell(lines[name].get(x)) for x in places] for name in names]
     return table([head] + [f"{x:,.0f}" for x in places], rows)
 
 
@@ -355,22 +357,25 @@ def readme(state):
 
 def intro(states, runs):
     """What was run, and where."""
-    run = runs[0]
-    machine = run["machine"]
-    command = run["command"].replace("mailring", "cargo run --release --", 1)
+    machine = runs[0]["machine"]
+    commands = [run["command"].replace("mailring", "cargo run --release --", 1) for run in runs]
+    counts = {command: commands.count(command) for command in commands}
+    times = lambda count: "" if len(runs) == 1 else "one run of " if count == 1 else f"{count} runs of "
+    ran = ", ".join(f"{times(count)}`{command}`" for command, count in counts.items())
+    ran = ran[0].upper() + ran[1:]
     floors = "; ".join(
         f"{state.name} (two bare processes pass a cache line there and back in "
         f"{state.plain('tasks.pingpong_ns')})"
         for state in states
     )
-    several = f" Medians of {len(runs)} runs, with their range." if len(runs) > 1 else " Medians."
+    several = " Medians of the runs, with their range." if len(runs) > 1 else " Medians."
     noisy = [run for run in runs if not run["verdict"]["judged"]]
     quiet = ""
     if noisy:
         reasons = "; ".join(sorted({why for run in noisy for why in run["verdict"]["reasons"]}))
-        quiet = f" {len(noisy)} of {len(runs)} were too noisy to be judged: {reasons}."
+        quiet = f" Too noisy to be judged were {len(noisy)} of {len(runs)}: {reasons}."
     return (
-        f"`{command}` on a virtual machine: {machine['model']}, {machine['processors']} processors, "
+        f"{ran} on a virtual machine: {machine['model']}, {machine['processors']} processors, "
         f"Linux {machine['kernel']}; {floors}.{several}{quiet}"
     )
 
