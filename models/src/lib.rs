@@ -1,7 +1,7 @@
 //! The lock-free sources of mailring under two model checkers, with deaths.
 //!
 //! The files `src/ring/{word,slot,table}.rs` and
-//! `src/mailbox/{alarm,bitmap,cell,group,notifier,parker,ready_queue}.rs` of the main package are
+//! `src/mailbox/{alarm,batches,bitmap,cell,group,notifier,parker,ready_queue}.rs` of the main package are
 //! compiled here twice more, unchanged: they take their atomics from a module `sync` beside them,
 //! and here that module stands on loom (`tests/loom`) or on shuttle (`tests/shuttle`).
 //!

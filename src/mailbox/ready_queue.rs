@@ -14,7 +14,7 @@ use super::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, prefetch_write};
 
 /// How far ahead of the head slots are fetched: a transfer from another processor takes as long as
 /// several short tasks.
-const AHEAD: u64 = 6;
+pub(super) const AHEAD: u64 = 6;
 
 /// Beside a suggested slot: its writer has suggested many one after the other, and more are likely to
 /// follow at once. A hint only.
@@ -49,7 +49,7 @@ impl<'a> ReadyQueue<'a> {
     }
 
     #[inline]
-    fn lap(&self, position: u64) -> u64 {
+    pub(super) fn lap(&self, position: u64) -> u64 {
         ((position >> self.entries.len().trailing_zeros()) + 1) & 0xffff_ffff
     }
 
@@ -115,6 +115,31 @@ impl<'a> ReadyQueue<'a> {
             }
             more -= 1;
         }
+    }
+
+    /// Where takers are.
+    #[inline(always)]
+    pub(super) fn head(&self) -> u64 {
+        self.head.load(Acquire)
+    }
+
+    /// Moves takers on, if they are still at `from`; else, where they are.
+    #[inline]
+    pub(super) fn move_on(&self, from: u64, to: u64) -> Result<u64, u64> {
+        self.head.compare_exchange(from, to, AcqRel, Acquire)
+    }
+
+    /// What the entry at `position` suggests, if it was written.
+    #[inline(always)]
+    pub(super) fn suggested(&self, position: u64) -> Option<u32> {
+        let entry = self.entry(position).load(Acquire);
+        (entry >> 32 == self.lap(position)).then_some(entry as u32)
+    }
+
+    /// Entries in all.
+    #[inline(always)]
+    pub(super) fn capacity(&self) -> u64 {
+        self.entries.len() as u64
     }
 
     /// Entries as of now, about: some may be stale, and both ends move.

@@ -7,6 +7,7 @@ use super::records::{
 };
 use crate::ids::WorkerKind;
 use crate::limits::{HEAP_ALIGN, HEAP_RINGS, MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, PAYLOAD_BYTES};
+use crate::mailbox::batches::BATCH;
 use crate::mailbox::descriptor::TaskDescriptor;
 use crate::ring::{Edge, Slot, dist_ring};
 
@@ -51,6 +52,9 @@ pub(super) struct Offsets {
     pub(super) slots: usize,
     pub(super) ready_queues: usize,
     pub(super) queue_stride: usize,
+    pub(super) submitted: usize,
+    pub(super) submitted_stride: usize,
+    pub(super) submitted_batches: usize,
     pub(super) bitmaps: usize,
     pub(super) bitmap_words: usize,
     pub(super) errors: usize,
@@ -85,7 +89,11 @@ pub(super) fn lay_out(shape: &Shape) -> Offsets {
     at.entries = place(workers * size_of::<WorkerEntry>(), 128);
     at.slots = place(window * size_of::<Slot>(), 128);
     at.queue_stride = (256 + window * 8).next_multiple_of(128);
-    at.ready_queues = place((workers + 1) * 2 * at.queue_stride, 128);
+    at.ready_queues = place(workers * 2 * at.queue_stride, 128);
+    // The head of the submitter's may stay behind by as many entries as are claimed.
+    at.submitted_batches = 2 * window / BATCH as usize;
+    at.submitted_stride = (256 + 2 * window * 8 + at.submitted_batches * 8).next_multiple_of(128);
+    at.submitted = place(2 * at.submitted_stride, 128);
     at.bitmap_words = SUMMARY_WORDS + window.div_ceil(64).next_multiple_of(8);
     at.bitmaps = place((4 + workers) * at.bitmap_words * 8, 128);
     at.errors = place(window * size_of::<ErrorPlace>(), 128);

@@ -25,6 +25,7 @@ use mailring_process::wait::{Patience, WaitStrategy};
 
 use crate::ids::WorkerKind;
 use crate::limits::{MAX_DYNAMIC_FUNCTIONS, MAX_IMPORTS, PAYLOAD_BYTES};
+use crate::mailbox::batches::Batches;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::descriptor::{Head, TaskDescriptor, TaskDescriptors};
 use crate::mailbox::group::{self, GroupArea};
@@ -154,6 +155,12 @@ impl Arena {
         wait.patience(self.crowded)
     }
 
+    /// Workers of a kind.
+    pub(crate) fn workers_of(&self, kind: WorkerKind) -> usize {
+        let workers = 0..self.shape.total_workers();
+        workers.filter(|&worker| self.shape.kind_of(worker) == kind).count()
+    }
+
     /// How many of the host and the workers may want to run: all that do not sleep. Advice only.
     #[cold]
     pub(crate) fn awake(&self) -> u32 {
@@ -191,13 +198,33 @@ impl Arena {
 
     /// The ready queue of a producer: worker `0..workers`, or the submitter as the one behind them.
     pub(crate) fn ready_queue(&self, producer: usize, kind: WorkerKind) -> ReadyQueue<'_> {
+        let window = self.shape.ring.window;
+        if producer == self.shape.total_workers() {
+            return self.queue_at(self.submitted(kind), 2 * window);
+        }
         let index = producer * 2 + kind.index();
-        let offset = self.at.ready_queues + index * self.at.queue_stride;
+        self.queue_at(self.at.ready_queues + index * self.at.queue_stride, window)
+    }
+
+    fn submitted(&self, kind: WorkerKind) -> usize {
+        self.at.submitted + kind.index() * self.at.submitted_stride
+    }
+
+    fn queue_at(&self, offset: usize, entries: usize) -> ReadyQueue<'_> {
         ReadyQueue::new(
             &self.part::<AtomicU64>(offset, 1)[0],
             &self.part::<AtomicU64>(offset + 128, 1)[0],
-            self.part(offset + 256, self.shape.ring.window),
+            self.part(offset + 256, entries),
         )
+    }
+
+    /// Batches of the submitter's queue for workers of a kind. Their words are beside its head and behind
+    /// its entries.
+    pub(crate) fn batches(&self, kind: WorkerKind) -> Batches<'_> {
+        let (offset, entries) = (self.submitted(kind), 2 * self.shape.ring.window);
+        let through = self.part(offset + 256 + entries * 8, self.at.submitted_batches);
+        let claimed = &self.part::<AtomicU64>(offset + 8, 1)[0];
+        Batches::new(self.queue_at(offset, entries), claimed, through, self.workers_of(kind))
     }
 
     fn bitmap(&self, index: usize) -> Bitmap<'_> {

@@ -1,6 +1,8 @@
 //! A worker's life: find a task, run it, release those that waited for it, sleep when there is
 //! nothing. The same code in a process and in a thread.
 
+use std::cell::Cell;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::compiler_fence;
@@ -29,6 +31,7 @@ use crate::abi::{CallConfig, ContinuousTensor, TaskArgsView};
 use crate::ids::{TaskId, WorkerId, WorkerKind};
 use crate::limits::MAX_CHAIN;
 use crate::mailbox::alarm::Alarm;
+use crate::mailbox::batches::Batches;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::descriptor::{
     ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, InlineCall, Route, SNAPSHOT, SavedRange,
@@ -98,6 +101,9 @@ pub(crate) struct Participant<'a> {
     publisher: Publisher<'a>,
     /// Ready queues of the same kind: its own, the submitter's, then those of the others.
     queues: Vec<ReadyQueue<'a>>,
+    /// The submitter's queue, if others take from it as well, and the batch of it that this worker is at.
+    batches: Option<Batches<'a>>,
+    batch: Cell<Range<u64>>,
     groups: Groups<'a>,
     urgent: Bitmap<'a>,
     pinned: Bitmap<'a>,
@@ -143,6 +149,8 @@ impl<'a> Participant<'a> {
             wakeup,
             publisher: Publisher::with_rings(arena, usize::from(me)),
             queues,
+            batches: (arena.workers_of(kind) > 1).then(|| arena.batches(kind)),
+            batch: Cell::default(),
             groups: Groups::new(arena, me, arena.patience(wait)),
             urgent: arena.urgent(kind),
             pinned: arena.pinned(me),
@@ -263,15 +271,36 @@ impl<'a> Participant<'a> {
 
     #[inline(always)]
     fn take_queued(&mut self) -> Option<(u32, Word)> {
-        let ahead = |slot: u32| {
-            prefetch_write(self.table.slot(slot));
-            self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
-        };
-        let take = |slot| Some((self.lease(slot)?, slot & MORE != 0));
-        let mut queues = self.queues.iter();
-        let (lease, more) = queues.find_map(|queue| queue.take(take, ahead))?;
+        let (lease, more) = self.take_from_batch().or_else(|| {
+            let take = |slot| self.lease_suggested(slot);
+            self.queues.iter().find_map(|queue| queue.take(take, |slot| self.fetch(slot)))
+        })?;
         self.stream.took(more);
         Some(lease)
+    }
+
+    /// Where many tasks wait for several workers. What this one has released itself goes before them.
+    #[inline(always)]
+    fn take_from_batch(&self) -> Option<((u32, Word), bool)> {
+        let batches = self.batches.filter(|_| !self.queues[0].has_some())?;
+        let mut batch = self.batch.take();
+        let taken =
+            batches.take(&mut batch, |slot| self.lease_suggested(slot), |slot| self.fetch(slot));
+        self.batch.set(batch);
+        taken
+    }
+
+    /// Fetches the lines of a task that will soon be taken.
+    #[inline(always)]
+    fn fetch(&self, slot: u32) {
+        prefetch_write(self.table.slot(slot));
+        self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
+    }
+
+    /// Leases a slot, and says whether more are likely to follow it.
+    #[inline(always)]
+    fn lease_suggested(&self, slot: u32) -> Option<((u32, Word), bool)> {
+        Some((self.lease(slot)?, slot & MORE != 0))
     }
 
     /// While tasks stream in: lets some more come, and reads only what is not written meanwhile.

@@ -10,6 +10,8 @@ use super::sync;
 
 #[path = "../../../src/mailbox/alarm.rs"]
 pub mod alarm;
+#[path = "../../../src/mailbox/batches.rs"]
+pub mod batches;
 #[path = "../../../src/mailbox/bitmap.rs"]
 pub mod bitmap;
 #[path = "../../../flow/src/protocol/cell.rs"]

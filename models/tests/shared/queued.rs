@@ -1,17 +1,16 @@
-//! Slots, a ready queue of two entries, and a ready set beside it for what does not fit. Every other
-//! task is suggested as one of a stream, with the hint beside its slot.
+//! Slots, a ready queue of a few entries that may be claimed in batches, and a ready set beside it for
+//! what does not fit. Every other task is suggested as one of a stream, with the hint beside its slot.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::mailbox::batches::Batches;
 use super::mailbox::bitmap::Bitmap;
 use super::mailbox::ready_queue::{Cursor, MORE, ReadyQueue};
 use super::ring::slot::{NO_FAILED_ROOT, Slot};
 use super::ring::table::{Edge, Found, Table, examine};
 use super::ring::word::{Phase, SUBMITTER, SUPERVISOR, Word};
 use super::sync::{Acquire, AtomicU64};
-
-const SLOTS: usize = 4;
-const CAPACITY: usize = 2;
 
 /// What stands beside `slot` in its entry.
 fn hint(slot: u32) -> u32 {
@@ -24,6 +23,8 @@ pub(crate) struct Queued {
     pub(crate) head: AtomicU64,
     pub(crate) tail: AtomicU64,
     pub(crate) entries: Vec<AtomicU64>,
+    claimed: AtomicU64,
+    through: Vec<AtomicU64>,
     summary: AtomicU64,
     leaves: Vec<AtomicU64>,
     /// Slot and attempt of every lease.
@@ -31,12 +32,20 @@ pub(crate) struct Queued {
 }
 
 impl Queued {
+    /// Four slots and two entries.
     pub(crate) fn new() -> Self {
+        Self::of(4, 2, 1)
+    }
+
+    /// All powers of two.
+    pub(crate) fn of(slots: usize, entries: usize, batches: usize) -> Self {
         Self {
-            slots: (0..SLOTS).map(|_| Slot::new()).collect(),
+            slots: (0..slots).map(|_| Slot::new()).collect(),
             head: AtomicU64::new(0),
             tail: AtomicU64::new(0),
-            entries: (0..CAPACITY).map(|_| AtomicU64::new(0)).collect(),
+            entries: (0..entries).map(|_| AtomicU64::new(0)).collect(),
+            claimed: AtomicU64::new(0),
+            through: (0..batches).map(|_| AtomicU64::new(0)).collect(),
             summary: AtomicU64::new(0),
             leaves: vec![AtomicU64::new(0)],
             leases: Mutex::default(),
@@ -45,6 +54,10 @@ impl Queued {
 
     pub(crate) fn ring(&self) -> ReadyQueue<'_> {
         ReadyQueue::new(&self.head, &self.tail, &self.entries)
+    }
+
+    fn batches(&self) -> Batches<'_> {
+        Batches::new(self.ring(), &self.claimed, &self.through, 2)
     }
 
     pub(crate) fn set(&self) -> Bitmap<'_> {
@@ -71,14 +84,25 @@ impl Queued {
 
     /// Leases the slot that an entry suggests. The hint has come with it.
     pub(crate) fn lease_suggested(&self, me: u16, suggested: u32) -> Option<(u32, Word)> {
-        let slot = suggested & (SLOTS as u32 - 1);
+        let slot = suggested & (self.slots.len() as u32 - 1);
         assert_eq!(suggested, slot | hint(slot), "the hint of another task");
         Some((slot, self.lease(me, slot)?))
     }
 
     /// Takes one task by its queue entry and completes it.
     pub(crate) fn take(&self, me: u16) -> bool {
-        let taken = self.ring().take(|suggested| self.lease_suggested(me, suggested), |_| {});
+        self.take_from(me, None)
+    }
+
+    /// The same from its batch, or from one that it claims, if it can.
+    pub(crate) fn take_in_batches(&self, me: u16, mine: &mut Range<u64>) -> bool {
+        self.take_from(me, Some(mine))
+    }
+
+    fn take_from(&self, me: u16, mine: Option<&mut Range<u64>>) -> bool {
+        let lease = |suggested| self.lease_suggested(me, suggested);
+        let batched = mine.and_then(|mine| self.batches().take(mine, lease, |_| {}));
+        let taken = batched.or_else(|| self.ring().take(lease, |_| {}));
         if let Some((slot, word)) = taken {
             let _ = self.slots[slot as usize].complete(word, me, true);
         }
@@ -89,7 +113,7 @@ impl Queued {
     pub(crate) fn recover(&self, dead: u16) {
         let edges = [Edge::new()];
         let table = Table::new(&self.slots, &edges);
-        for slot in 0..SLOTS as u32 {
+        for slot in 0..self.slots.len() as u32 {
             match examine(&table, slot, dead, SUPERVISOR) {
                 Found::Ready(_) => self.set().set(slot),
                 Found::Leased(word)
@@ -125,11 +149,12 @@ impl Queued {
 
     /// Every ready task has its entry between head and tail, or its bit.
     pub(crate) fn all_ready_are_visible(&self) {
-        for slot in (0..SLOTS as u32).filter(|&slot| self.is_ready(slot)) {
+        for slot in (0..self.slots.len() as u32).filter(|&slot| self.is_ready(slot)) {
             let head = self.head.load(Acquire);
-            let queued = (head..head + CAPACITY as u64).any(|position| {
-                let entry = self.entries[position as usize % CAPACITY].load(Acquire);
-                let lap = position / CAPACITY as u64 + 1;
+            let capacity = self.entries.len() as u64;
+            let queued = (head..head + capacity).any(|position| {
+                let entry = self.entries[(position % capacity) as usize].load(Acquire);
+                let lap = position / capacity + 1;
                 entry == lap << 32 | u64::from(slot | hint(slot))
             });
             let in_set = self.leaves[0].load(Acquire) >> slot & 1 == 1

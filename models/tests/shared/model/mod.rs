@@ -1,6 +1,7 @@
 //! The scenarios, the same for both checkers.
 
 pub(crate) mod alarms;
+mod batches;
 pub(crate) mod bitmap;
 pub(crate) mod calls;
 pub(crate) mod groups;
