@@ -23,6 +23,9 @@ use crate::worker::health::Health;
 /// How long one waits for a task before one asks whether a worker is stopped.
 const WORRY: Duration = Duration::from_millis(500);
 
+/// A wait for a task is a long one while the task so many before it is not through.
+const FAR: u64 = 16;
+
 /// How waiting ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Waited {
@@ -107,12 +110,19 @@ impl Tasks {
         }
         let waits = &self.arena.control().host_waits;
         waits.store(1, Relaxed);
-        let waited = match self.wait_short(seq) {
+        let far = self.is_far(seq);
+        let waited = match !far && self.wait_short(seq) {
             true => Waited::Settled,
-            false => self.wait_long(seq, until),
+            false => self.wait_long(seq, until, far),
         };
         waits.store(0, Relaxed);
         waited
+    }
+
+    /// Whether it takes long enough for one who has no processor of its own to leave it to the workers.
+    #[inline]
+    fn is_far(&self, seq: u64) -> bool {
+        self.patience.gives_way() && seq >= FAR && self.is_open(seq - FAR)
     }
 
     /// The first rounds. False: it takes longer.
@@ -133,16 +143,16 @@ impl Tasks {
         false
     }
 
-    /// The same from round [`LONG`] on.
+    /// The same from round [`LONG`] on, or, if the task is `far`, without a look in between.
     #[cold]
-    fn wait_long(&self, seq: u64, until: Option<Instant>) -> Waited {
+    fn wait_long(&self, seq: u64, until: Option<Instant>, far: bool) -> Waited {
         let mut round = LONG;
         let mut since: Option<Instant> = None;
         loop {
             if !self.is_open(seq) {
                 return Waited::Settled;
             }
-            if self.patience.pause(round, || self.arena.awake()).is_some() {
+            if !far && self.patience.pause(round, || self.arena.awake()).is_some() {
                 round = round.wrapping_add(1);
                 if round.is_multiple_of(64) && until.is_some_and(|at| Instant::now() >= at) {
                     return Waited::TimedOut;

@@ -87,6 +87,13 @@ impl Patience {
         !self.crowded && self.strategy != WaitStrategy::Park && !neighbours::any()
     }
 
+    /// Whether one who has to wait for long had better sleep at once: whoever it waits for may want this
+    /// processor, and it would take it away from them with each look.
+    #[inline]
+    pub fn gives_way(self) -> bool {
+        self.crowded && self.strategy == WaitStrategy::Adaptive
+    }
+
     /// Round `round` of waiting: spins or yields. `None`: it is time to sleep. `ours` is asked now and
     /// then: how many of ours may want to run.
     #[inline]
