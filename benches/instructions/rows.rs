@@ -79,10 +79,9 @@ pub(crate) const PAIRS: &[(&str, &str, f64)] = &[
     ("turns-64", "turns-4096", 1.5),
     ("parts-64", "parts-4096", 1.5),
     ("matrix-16", "matrix-256", 1.5),
-    // The parts are read by blocks of 256, and the first reader waits for each of them.
-    ("live-64", "live-4096", 2.5),
+    ("live-64", "live-4096", 1.5),
     // Among a million, each is entered for the first time.
-    ("tensors-1e3", "tensors-1e6", 1.75),
+    ("tensors-1e3", "tensors-1e6", 1.6),
     ("outputs-1e3", "outputs-1e5", 1.5),
     ("groups-10", "groups-1e3", 1.5),
 ];

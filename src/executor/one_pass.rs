@@ -13,7 +13,7 @@ use super::handle::Named;
 use super::in_flight::InFlight;
 use super::request::KnownFunctions;
 use crate::abi::{BLOB_HEADER, CallConfig, ContinuousTensor, TaskArgs, TensorArgType};
-use crate::graph::{Found, Producer, RangeMap, Segment};
+use crate::graph::{Found, Place, Producer, RangeMap, Segment};
 use crate::ids::{Callable, WorkerKind};
 use crate::limits::{HEAP_ALIGN, INLINE_ARGS};
 use crate::mailbox::descriptor::{ANYWHERE, Head, Route};
@@ -51,8 +51,8 @@ pub(super) struct OnePass {
     /// The range of each tensor in the map, or [`UNORDERED`].
     ranges: [u32; TENSORS],
     producers: Producers,
-    /// What the map does not know: bytes, and whether they are written.
-    new: Vec<(Range<u64>, bool)>,
+    /// What the map does not know.
+    new: Vec<New>,
     /// Slabs that are named: the ring, and the number there.
     slabs: Vec<(usize, usize)>,
     /// Bytes of each output to allocate.
@@ -248,14 +248,13 @@ impl OnePass {
                         return false;
                     }
                 }
-                Found::Nothing => {
-                    let shared = |(other, _): &(Range<u64>, bool)| {
-                        other.start < bytes.end && bytes.start < other.end
-                    };
+                Found::Nothing(place) => {
+                    let shared =
+                        |new: &New| new.bytes.start < bytes.end && bytes.start < new.bytes.end;
                     if self.new.iter().any(shared) {
                         return false;
                     }
-                    self.new.push((bytes, tag.writes()));
+                    self.new.push(New { bytes, writes: tag.writes(), place });
                 }
                 Found::Otherwise => return false,
             }
@@ -298,8 +297,9 @@ impl OnePass {
     /// Enters what the map did not know.
     #[inline(never)]
     fn add_new(&mut self, ranges: &mut RangeMap, task: u64) {
-        for (bytes, writes) in &self.new {
-            ranges.add_new(bytes.clone(), *writes, task);
+        for (at, new) in self.new.iter().enumerate() {
+            let place = (at == 0).then_some(new.place); // the first one moves those behind it
+            ranges.add_new(new.bytes.clone(), new.writes, task, place);
         }
     }
 
@@ -319,6 +319,14 @@ impl OnePass {
             }
         }
     }
+}
+
+/// Bytes of which the map knows nothing.
+struct New {
+    bytes: Range<u64>,
+    writes: bool,
+    /// Their place in the map.
+    place: Place,
 }
 
 /// Where one looks.

@@ -36,7 +36,7 @@ pub(super) struct Entry {
 
 /// A place before an entry, or behind all of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The number of the block in order.
     pub(super) block: usize,
     /// The number of the entry in it.
@@ -348,7 +348,7 @@ impl Blocks {
         self.put(place, new, 0, segments);
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, place: Place, new: Entry, bytes: u64, segments: &mut [Segment]) {
         let index = self.order[place.block];
         if self.blocks[index as usize].in_whole {

@@ -12,6 +12,7 @@ mod segment;
 mod tensor_map;
 
 pub use access::{Access, Dependencies, Producer};
+pub(crate) use blocks::Place;
 pub(crate) use keys::spread;
 pub use overlap::{shared_and_written, written_twice};
 pub(crate) use ranges::{Found, RangeMap};

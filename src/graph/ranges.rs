@@ -59,8 +59,8 @@ pub(crate) struct RangeMap {
 pub(crate) enum Found {
     /// A segment that is exactly this.
     Exactly(u32),
-    /// Nothing of any of its bytes.
-    Nothing,
+    /// Nothing of any of its bytes, which have their place here until something else is added.
+    Nothing(Place),
     /// Other segments have some of its bytes.
     Otherwise,
 }
@@ -183,15 +183,24 @@ impl RangeMap {
                 self.remember(way, index);
                 Found::Exactly(index)
             }
-            _ if self.clear_at(place, range) => Found::Nothing,
+            _ if self.clear_at(place, range) => Found::Nothing(place),
             _ => Found::Otherwise,
         }
     }
 
     /// `task` is the first that names the range, of which nothing is known. Sweeps now and then.
-    pub(crate) fn add_new(&mut self, range: Range<u64>, writes: bool, task: u64) {
-        self.sweep_if_due();
-        let place = self.blocks.place_of(range.start);
+    /// `place` is what [`find`](Self::find) has told, unless something was added since.
+    pub(crate) fn add_new(
+        &mut self,
+        range: Range<u64>,
+        writes: bool,
+        task: u64,
+        place: Option<Place>,
+    ) {
+        let place = match (self.sweep_if_due(), place) {
+            (false, Some(place)) => place,
+            _ => self.blocks.place_of(range.start),
+        };
         match writes {
             true => _ = self.add(place, Segment::written(range.start, range.end, task)),
             false => self.add_unwritten(place, range, task),
@@ -559,7 +568,7 @@ impl RangeMap {
         }
         match self.find(range) {
             Found::Exactly(index) => self.write_at(index, task),
-            Found::Nothing => self.add_new(range.clone(), true, task),
+            Found::Nothing(place) => self.add_new(range.clone(), true, task, Some(place)),
             Found::Otherwise => self.write_over(range, task),
         }
     }
@@ -590,7 +599,7 @@ impl RangeMap {
     }
 
     /// Whether nothing is known of any byte of a range that has its place there.
-    #[inline]
+    #[inline(always)]
     fn clear_at(&self, place: Place, range: &Range<u64>) -> bool {
         let after = self.blocks.at(place).is_none_or(|entry| entry.start >= range.end);
         let before = || self.blocks.before(place).is_none_or(|at| self.end_of(at) <= range.start);
@@ -686,11 +695,14 @@ impl RangeMap {
         }
     }
 
+    /// Whether it was.
     #[inline]
-    fn sweep_if_due(&mut self) {
-        if self.blocks.len() > self.sweep_at {
+    fn sweep_if_due(&mut self) -> bool {
+        let due = self.blocks.len() > self.sweep_at;
+        if due {
             self.sweep();
         }
+        due
     }
 
     /// Drops segments of which every task has left the window. Correctness does not need it: a
