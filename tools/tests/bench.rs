@@ -87,6 +87,48 @@ mod bench {
         }
     }
 
+    /// `tools/bench_tables.py`, with what stands in files of these names.
+    fn tables(files: &[&std::path::Path]) -> String {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench_tables.py");
+        let output = Command::new("python3").arg(script).arg("--print").args(files).output();
+        let output = output.expect("Python starts");
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    #[test]
+    fn tables_have_the_median_of_runs_and_their_range() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runs = [(100.0, "near", 230.0), (370.0, "far", 800.0), (371.0, "far", 900.0)];
+        let files = runs.map(|(floor, state, trip)| {
+            let run = serde_json::json!({
+                "command": "mailring bench",
+                "machine": { "model": "A Chip", "processors": 2, "kernel": "6.1" },
+                "verdict": { "judged": true, "state": state, "reasons": [] },
+                "detail": {
+                    "tasks.pingpong_ns": { state: floor }, "rtt_ns_p50": { state: trip },
+                    "ratio_rtt": { state: trip / floor },
+                    "series": { "workers.rtt": { "mailring, processes": [[2.0, trip]] } },
+                },
+            });
+            let file = folder.path().join(format!("{floor}.json"));
+            std::fs::write(&file, run.to_string()).expect("a file");
+            file
+        });
+        let tables = tables(&files.each_ref().map(std::path::PathBuf::as_path));
+        for part in [
+            "3 runs of `cargo run --release -- bench` on a virtual machine: A Chip, 2 processors,",
+            "**Near**: ping-pong 100 ns\n\n|  | processes |\n| --- | --- |\n| round trip | 230 ns |\n",
+            "**Far**: ping-pong 370 ns (370 to 371 ns)\n",
+            "| round trip | 850 ns (800 to 900 ns) |\n",
+            "| round trip / ping-pong | 850 ns | 2.29 (2.16 to 2.43) |\n",
+            "| round trip, workers | 2 |\n| --- | --- |\n| mailring, processes | 850 ns |\n",
+            "## flow\n\nNot measured in these runs.\n",
+        ] {
+            assert!(tables.contains(part), "{part:?} is not in\n{tables}");
+        }
+    }
+
     #[test]
     #[ignore = "the whole bench: half a minute, without optimisation more"]
     fn soak_a_quick_run_has_every_key() {
@@ -95,7 +137,12 @@ mod bench {
         let [file_word, plot_word] = [&file, &plot].map(|path| path.to_str().expect("UTF-8"));
         let output = bench(&["--quick", "--json", file_word, "--plot", plot_word]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        let figures = json(&std::fs::read(file).expect("figures"));
+        let figures = json(&std::fs::read(&file).expect("figures"));
+        let tables = tables(&[&file]);
+        assert!(
+            tables.contains("| round trip |") && tables.contains("| futex round trip |"),
+            "{tables}"
+        );
         for &key in FLAT {
             let value = figures[key].as_f64();
             let is_good = |v: f64| v.is_finite() && (v > 0.0 || key == "rss_growth_bytes");
