@@ -36,7 +36,7 @@ mod trace {
     pub(super) fn show(log: &[u8]) {
         let Ok(log) = Log::parse(std::path::Path::new("run.log"), log, 600.0) else { return };
         let Ok(mut runs) = log.choose(Which::All) else { return };
-        let _ = html::page(&runs, &[]);
+        let _ = html::data(&runs, &[]); // the rest of the page is always the same
         let _ = table::csv(&table::rows(&runs, &[]));
         for run in &mut runs {
             let _ = summary::Summary::of(run).json(run);

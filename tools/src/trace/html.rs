@@ -20,8 +20,6 @@ const SCRIPT: &str = concat!(
 
 /// The page of these runs, which shows the last one first. `functions`: those not hidden, if any.
 pub(super) fn page(runs: &[Run], functions: &[String]) -> String {
-    let runs_json: Vec<_> = runs.iter().map(run).collect();
-    let data = json!({ "runs": runs_json, "only": functions, "colours": COLOURS });
     let title = runs.last().map_or("mailring trace", Run::title);
     // A policy by content: even markup that had slipped through would run nothing and load nothing.
     let policy = format!(
@@ -40,7 +38,7 @@ pub(super) fn page(runs: &[Run], functions: &[String]) -> String {
             "policy" => page += &policy,
             "style" => page += STYLE,
             "script" => page += SCRIPT,
-            "data" => page += &embedded(&data),
+            "data" => page += &data(runs, functions),
             "version" => page += env!("CARGO_PKG_VERSION"),
             _ => {}
         }
@@ -49,8 +47,10 @@ pub(super) fn page(runs: &[Run], functions: &[String]) -> String {
     page + rest
 }
 
-/// JSON that ends no script and begins no comment.
-fn embedded(data: &Value) -> String {
+/// What the page draws, as JSON that ends no script and begins no comment.
+pub(super) fn data(runs: &[Run], functions: &[String]) -> String {
+    let runs: Vec<_> = runs.iter().map(run).collect();
+    let data = json!({ "runs": runs, "only": functions, "colours": COLOURS });
     let mut out = String::new();
     for c in data.to_string().chars() {
         match c {
