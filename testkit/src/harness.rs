@@ -58,7 +58,10 @@ pub fn run(tests: &'static [Test]) -> ExitCode {
         (test.body)(); // a panic ends the process with 101
         return ExitCode::SUCCESS;
     }
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    // Most tests sleep most of the time; those that do not would be late beside many others.
+    let threads = std::thread::available_parallelism().map_or(2, |count| count.get() + 1);
+    args.test_threads.get_or_insert(threads);
     let show = args.nocapture;
     let trials = tests
         .iter()

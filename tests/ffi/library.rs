@@ -18,10 +18,13 @@ pub(crate) fn prefix() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("ffi-prefix")
 }
 
-/// A script of `ffi/`, with the target directory of the library.
+/// A script of `ffi/`, with the target directory of the library. It is not optimised like that of
+/// users, which CI builds with `ffi/examples/run.sh`: tests would wait longer for the build than for
+/// the programs.
 pub(crate) fn script(name: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg(source(name)).env("CARGO_TARGET_DIR", target().join("ffi"));
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     command
 }
 

@@ -1,8 +1,10 @@
 //! What the shared files need of loom.
 
+use std::any::Any;
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::crash::Kill;
 
@@ -45,28 +47,8 @@ fn more() -> usize {
 /// Runs `model` in every interleaving with at most `bound` preemptions.
 pub(crate) fn explore(name: &str, bound: usize, model: impl Fn() + Send + Sync + 'static) {
     let bound = bound + more();
-    let runs = run(bound, model);
+    let runs = in_a_child(|| run(bound, model).to_string());
     println!("loom {name}: {runs} executions, {}", limit(bound));
-}
-
-fn limit(bound: usize) -> String {
-    if bound >= ALL { "all there are".to_owned() } else { format!("{bound} preemptions") }
-}
-
-fn run(bound: usize, model: impl Fn() + Send + Sync + 'static) -> u64 {
-    let runs = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&runs);
-    // Loom maps a stack for each model thread of each execution. Two tests of one process that do so
-    // at the same time wait for each other in the kernel, and take longer than one after the other.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(bound);
-    builder.check(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    runs.load(Ordering::Relaxed)
 }
 
 /// The same for every point of death, until one is never reached; that last run is the one in
@@ -77,16 +59,70 @@ pub(crate) fn explore_kills(
     model: impl Fn(&Kill) + Send + Sync + 'static,
 ) {
     let bound = bound + more();
-    let model = Arc::new(model);
-    let mut runs = 0;
-    for point in 0.. {
-        let reached = Arc::new(AtomicBool::new(false));
-        let kill = Kill::at(point, Arc::clone(&reached));
-        let model = Arc::clone(&model);
-        runs += run(bound, move || model(&kill));
-        if !reached.load(Ordering::Relaxed) {
-            println!("loom {name}: {runs} executions, {}, {point} points of death", limit(bound));
-            return;
+    let said = in_a_child(|| {
+        let model = Arc::new(model);
+        let mut runs = 0;
+        for point in 0.. {
+            let reached = Arc::new(AtomicBool::new(false));
+            let kill = Kill::at(point, Arc::clone(&reached));
+            let model = Arc::clone(&model);
+            runs += run(bound, move || model(&kill));
+            if !reached.load(Ordering::Relaxed) {
+                return format!("{runs} executions, {}, {point} points of death", limit(bound));
+            }
         }
+        String::new()
+    });
+    println!("loom {name}: {said}");
+}
+
+fn limit(bound: usize) -> String {
+    if bound >= ALL { "all there are".to_owned() } else { format!("{bound} preemptions") }
+}
+
+fn run(bound: usize, model: impl Fn() + Send + Sync + 'static) -> u64 {
+    let runs = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&runs);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(bound);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    runs.load(Ordering::Relaxed)
+}
+
+/// What `explore` returns, from a process of its own. If it panics there, so does this.
+///
+/// Loom maps a stack for each model thread of each execution. Two tests of one process that do so
+/// at the same time wait for each other in the kernel, and take longer than one after the other.
+fn in_a_child(explore: impl FnOnce() -> String) -> String {
+    let (mut read, mut write) = std::io::pipe().expect("a pipe");
+    // SAFETY: the child makes system calls, uses the allocator, which the C library makes usable,
+    // and panics. No other thread is about to panic and holds a lock for that: models panic in
+    // children only.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "{}", std::io::Error::last_os_error());
+    if child == 0 {
+        let end = catch_unwind(AssertUnwindSafe(explore));
+        let failed = end.is_err();
+        let text = end.unwrap_or_else(|payload| text_of(&*payload));
+        let _ = write.write_all(text.as_bytes());
+        // SAFETY: ends this process at once, as always allowed.
+        unsafe { libc::_exit(i32::from(failed)) };
     }
+    drop(write);
+    let mut said = String::new();
+    let read = read.read_to_string(&mut said);
+    let mut status = 0;
+    // SAFETY: waits for the child just forked; the status is a live local.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    read.expect("text");
+    assert!(status == 0, "{said}");
+    said
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default().to_owned()
 }
