@@ -81,7 +81,7 @@ pub(crate) const PAIRS: &[(&str, &str, f64)] = &[
     ("matrix-16", "matrix-256", 1.5),
     ("live-64", "live-4096", 1.5),
     // Among a million, each is entered for the first time.
-    ("tensors-1e3", "tensors-1e6", 1.6),
+    ("tensors-1e3", "tensors-1e6", 1.5),
     ("outputs-1e3", "outputs-1e5", 1.5),
     ("groups-10", "groups-1e3", 1.5),
 ];

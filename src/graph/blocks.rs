@@ -308,7 +308,7 @@ impl Blocks {
     // ---- changing -------------------------------------------------------------------------------
 
     /// Adds a segment at its place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, place: Place, new: Entry, segments: &mut [Segment]) {
         // Between two blocks: behind the first one, where the next ones may follow.
         let place = match place {
@@ -322,7 +322,7 @@ impl Blocks {
     }
 
     /// Adds a segment to the block of the place, or between it and a neighbour.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert_in(&mut self, mut place: Place, new: Entry, segments: &mut [Segment]) {
         match self.get(place.block).map(|block| block.entries.len()) {
             None => return self.insert_block(place.block, new, segments),

@@ -190,6 +190,7 @@ impl RangeMap {
 
     /// `task` is the first that names the range, of which nothing is known. Sweeps now and then.
     /// `place` is what [`find`](Self::find) has told, unless something was added since.
+    #[inline(always)]
     pub(crate) fn add_new(
         &mut self,
         range: Range<u64>,
@@ -657,6 +658,7 @@ impl RangeMap {
         if self.blocks.are_watched() { task } else { 0 }
     }
 
+    #[inline(always)]
     fn add(&mut self, place: Place, segment: Segment) -> u32 {
         let start = segment.start();
         let index = self.put(segment);
@@ -665,7 +667,7 @@ impl RangeMap {
     }
 
     /// Gives a segment its index.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, segment: Segment) -> u32 {
         let start = segment.start();
         let index = match self.free.pop() {
