@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes with coverage on the stable toolchain; cargo-fuzz is not needed.
-#   fuzz/run.sh [TARGET|all] [RUNS]      all targets, 100000 executions each
+#   fuzz/run.sh [TARGET|all] [RUNS]      all targets, 100000 executions or a minute each
 # Begins with seeds/TARGET/. An input that fails is kept in artifacts/TARGET/; to see it again:
 #   fuzz/run.sh TARGET FILE
 set -euo pipefail
@@ -10,8 +10,9 @@ cd "$here/.."
 known=$(cd fuzz/fuzz_targets && printf '%s\n' *.rs | sed 's/\.rs$//')
 target=${1:-all}
 runs=${2:-100000}
+longest=0 # seconds; without end
 if [ "$target" = all ]; then
-    targets=$known
+    targets=$known longest=60
 elif grep -qxF -- "$target" <<< "$known"; then
     targets=$target
 else
@@ -54,8 +55,9 @@ for name in $targets; do
     mkdir -p "$corpus" "$kept"
     [ ! -d "fuzz/seeds/$name" ] || cp "fuzz/seeds/$name"/* "$corpus"
     begin=$(date +%s%N)
-    if ! "$built/$name" "$corpus" -runs="$runs" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
-        -artifact_prefix="$kept/" -print_final_stats=1 > "$log" 2>&1; then
+    if ! "$built/$name" "$corpus" -runs="$runs" -max_total_time="$longest" -max_len=4096 \
+        -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$kept/" -print_final_stats=1 \
+        > "$log" 2>&1; then
         tail -n 40 "$log"
         echo "$name: FAILED; the input is kept in $kept" >&2
         exit 1
@@ -69,6 +71,6 @@ for name in $targets; do
         echo "$name: the build has no coverage counters" >&2
         exit 1
     fi
-    printf '%-10s %9d executions, %8d a second, %4d inputs in the corpus\n' \
+    printf '%-11s %9d executions, %8d a second, %4d inputs in the corpus\n' \
         "$name" "$count" "$((count * 1000000000 / spent))" "$inputs"
 done
