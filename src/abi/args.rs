@@ -1,7 +1,7 @@
 //! The builder of a task's arguments (tensors with tags, then scalars), and what they take as a
 //! blob.
 
-use super::pool::Pooled;
+use super::pool::{MISPLACED, Pooled, UNORDERED};
 use super::{AbiError, ContinuousTensor, TensorArgType};
 
 /// Bytes of the two counts in front of a blob.
@@ -50,26 +50,23 @@ impl TaskArgs {
         tensor: ContinuousTensor,
         tag: TensorArgType,
     ) -> Result<&mut Self, AbiError> {
-        let list = &mut *self.list;
-        if !list.scalars.is_empty() {
-            return Err(AbiError::TensorAfterScalar { tensor: list.tensors.len() });
+        if !self.list.scalars().is_empty() {
+            return Err(AbiError::TensorAfterScalar { tensor: self.list.tensors().len() });
         }
-        list.tensors.push(tensor);
-        list.tags.push(tag);
+        self.list.push(tensor, tag);
         Ok(self)
     }
 
     /// Adds a tensor, whatever was added before: the two lists lie apart.
     #[inline(always)]
     pub(crate) fn push_tensor(&mut self, tensor: ContinuousTensor, tag: TensorArgType) {
-        self.list.tensors.push(tensor);
-        self.list.tags.push(tag);
+        self.list.push(tensor, tag);
     }
 
     /// Adds a scalar.
     #[inline]
     pub fn add_scalar(&mut self, scalar: u64) -> &mut Self {
-        self.list.scalars.push(scalar);
+        self.list.push_scalar(scalar);
         self
     }
 
@@ -77,7 +74,7 @@ impl TaskArgs {
     fn with(mut self, tensor: impl Into<ContinuousTensor>, tag: TensorArgType) -> Self {
         // A misplaced tensor is remembered and refused at submit, so that chains need no `?`.
         if self.add_tensor(tensor.into(), tag).is_err() {
-            self.list.misplaced = true;
+            self.list.note(MISPLACED);
         }
         self
     }
@@ -121,26 +118,26 @@ impl TaskArgs {
     #[inline(always)]
     #[must_use]
     pub fn scalar(mut self, scalar: u64) -> Self {
-        self.list.scalars.push(scalar);
+        self.list.push_scalar(scalar);
         self
     }
 
     /// The tensors, in order.
     #[inline]
     pub fn tensors(&self) -> &[ContinuousTensor] {
-        &self.list.tensors
+        self.list.tensors()
     }
 
     /// The tags, one a tensor.
     #[inline]
     pub fn tags(&self) -> &[TensorArgType] {
-        &self.list.tags
+        self.list.tags()
     }
 
     /// The scalars, in order.
     #[inline]
     pub fn scalars(&self) -> &[u64] {
-        &self.list.scalars
+        self.list.scalars()
     }
 
     /// Changes the tag of tensor `index`.
@@ -148,12 +145,10 @@ impl TaskArgs {
     /// # Errors
     /// There is no such tensor.
     pub fn set_tag(&mut self, index: usize, tag: TensorArgType) -> Result<(), AbiError> {
-        let count = self.list.tags.len();
-        *self.list.tags.get_mut(index).ok_or(AbiError::OutOfRange {
-            what: "tensor",
-            index,
-            count,
-        })? = tag;
+        let count = self.list.tags().len();
+        if !self.list.set_tag(index, tag) {
+            return Err(AbiError::OutOfRange { what: "tensor", index, count });
+        }
         Ok(())
     }
 
@@ -166,19 +161,7 @@ impl TaskArgs {
     /// program then.
     #[inline]
     pub fn try_reserve(&mut self, tensors: usize, scalars: usize) -> bool {
-        let list = &*self.list;
-        let room = list.tensors.capacity() - list.tensors.len();
-        let room = room.min(list.tags.capacity() - list.tags.len());
-        (tensors <= room && scalars <= list.scalars.capacity() - list.scalars.len())
-            || self.try_grow(tensors, scalars)
-    }
-
-    #[cold]
-    fn try_grow(&mut self, tensors: usize, scalars: usize) -> bool {
-        let list = &mut *self.list;
-        list.tensors.try_reserve(tensors).is_ok()
-            && list.tags.try_reserve(tensors).is_ok()
-            && list.scalars.try_reserve(scalars).is_ok()
+        self.list.has_room(tensors, scalars) || self.list.try_grow(tensors, scalars)
     }
 
     /// Bytes of the blob that carries these arguments.
@@ -192,28 +175,33 @@ impl TaskArgs {
     #[inline(always)]
     pub(crate) fn in_order(&self) -> Option<(&[ContinuousTensor], &[TensorArgType])> {
         let list = &*self.list;
-        (!list.misplaced).then_some((&list.tensors, &list.tags))
+        (!list.is(MISPLACED)).then(|| (list.tensors(), list.tags()))
+    }
+
+    /// Whether one of them may be NO_DEP.
+    #[inline(always)]
+    pub(crate) fn names_unordered(&self) -> bool {
+        self.list.is(UNORDERED)
     }
 
     #[inline]
     pub(crate) fn check_order(&self) -> Result<(), AbiError> {
-        if self.list.misplaced {
-            return Err(AbiError::TensorAfterScalar { tensor: self.list.tensors.len() });
+        if self.list.is(MISPLACED) {
+            return Err(AbiError::TensorAfterScalar { tensor: self.list.tensors().len() });
         }
         Ok(())
     }
 
-    /// Marks what the task only reads.
+    /// Drops it, in line.
     #[inline(always)]
-    pub(crate) fn mark_read_only(&mut self) {
-        self.tensors_mut().for_each(|(tensor, tag)| tensor.mark_read_only(!tag.writes()));
+    pub(crate) fn discard(self) {
+        self.list.give_back();
     }
 
     /// Tensors, to be given addresses, with their tags.
     pub(crate) fn tensors_mut(
         &mut self,
     ) -> impl Iterator<Item = (&mut ContinuousTensor, TensorArgType)> {
-        let list = &mut *self.list;
-        list.tensors.iter_mut().zip(list.tags.iter().copied())
+        self.list.tensors_mut()
     }
 }

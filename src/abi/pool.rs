@@ -23,27 +23,158 @@ thread_local! {
 /// Vectors, since a list is used again: they have their memory already.
 #[derive(Debug)]
 pub(super) struct List {
-    pub(super) tensors: Vec<ContinuousTensor>,
-    /// One a tensor.
-    pub(super) tags: Vec<TensorArgType>,
-    pub(super) scalars: Vec<u64>,
-    pub(super) misplaced: bool,
+    /// Each bears whether its tag is one of those that only read.
+    tensors: Vec<ContinuousTensor>,
+    /// As many.
+    tags: Vec<TensorArgType>,
+    /// Room that both have: no more than either capacity.
+    room: usize,
+    scalars: Vec<u64>,
+    /// [`TOO_LARGE`], [`MISPLACED`], [`UNORDERED`]: 0 of most.
+    rare: u8,
     /// Of a spare one: the one below it, and how many there are below.
     below: Option<Box<List>>,
     height: u32,
 }
 
+/// Too large to be kept.
+const TOO_LARGE: u8 = 1;
+/// A tensor was to come after a scalar.
+pub(super) const MISPLACED: u8 = 2;
+/// A tensor is, or was, NO_DEP.
+pub(super) const UNORDERED: u8 = 4;
+
 impl List {
     #[cold]
     fn new() -> Box<Self> {
-        Box::new(Self {
+        let mut list = Box::new(Self {
             tensors: Vec::with_capacity(ROOM),
             tags: Vec::with_capacity(ROOM),
+            room: 0,
             scalars: Vec::with_capacity(ROOM),
-            misplaced: false,
+            rare: 0,
             below: None,
             height: 0,
-        })
+        });
+        list.note_room();
+        list
+    }
+
+    #[inline(always)]
+    pub(super) fn tensors(&self) -> &[ContinuousTensor] {
+        &self.tensors
+    }
+
+    #[inline(always)]
+    pub(super) fn tags(&self) -> &[TensorArgType] {
+        &self.tags
+    }
+
+    #[inline(always)]
+    pub(super) fn scalars(&self) -> &[u64] {
+        &self.scalars
+    }
+
+    /// Tensors, whose tags remain as they are.
+    #[inline(always)]
+    pub(super) fn tensors_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (&mut ContinuousTensor, TensorArgType)> {
+        self.tensors.iter_mut().zip(self.tags.iter().copied())
+    }
+
+    /// A tensor and its tag.
+    #[inline(always)]
+    pub(super) fn push(&mut self, tensor: ContinuousTensor, tag: TensorArgType) {
+        if tag == TensorArgType::NoDep {
+            self.rare |= UNORDERED;
+        }
+        let tensor = tensor.marked(!tag.writes());
+        let count = self.tensors.len();
+        if count == self.room {
+            self.grow();
+        }
+        // SAFETY: there is room for both (`room`), and they are written before they count.
+        unsafe {
+            self.tensors.as_mut_ptr().add(count).write(tensor);
+            self.tensors.set_len(count + 1);
+            self.tags.as_mut_ptr().add(count).write(tag);
+            self.tags.set_len(count + 1);
+        }
+    }
+
+    /// Makes room for a tensor. It is not given that tensor, which can so stay in registers.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        self.tensors.reserve(1);
+        self.tags.reserve(1);
+        self.note_room();
+    }
+
+    #[inline(always)]
+    pub(super) fn push_scalar(&mut self, scalar: u64) {
+        if self.scalars.len() == self.scalars.capacity() {
+            return self.push_scalar_beyond(scalar);
+        }
+        self.scalars.push(scalar);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_scalar_beyond(&mut self, scalar: u64) {
+        self.scalars.push(scalar);
+        self.note_room();
+    }
+
+    /// After one of the vectors has grown.
+    #[cold]
+    fn note_room(&mut self) {
+        self.room = self.tensors.capacity().min(self.tags.capacity());
+        let large = self.tensors.capacity() > LARGE || self.scalars.capacity() > LARGE;
+        if large {
+            self.rare |= TOO_LARGE;
+        }
+    }
+
+    /// Whether there is such a tensor.
+    pub(super) fn set_tag(&mut self, index: usize, tag: TensorArgType) -> bool {
+        let (Some(tensor), Some(place)) = (self.tensors.get_mut(index), self.tags.get_mut(index))
+        else {
+            return false;
+        };
+        *tensor = tensor.marked(!tag.writes());
+        *place = tag;
+        if tag == TensorArgType::NoDep {
+            self.rare |= UNORDERED;
+        }
+        true
+    }
+
+    /// Notes what it is, of what most are not.
+    pub(super) fn note(&mut self, rare: u8) {
+        self.rare |= rare;
+    }
+
+    /// Whether it is this, of what most are not.
+    #[inline(always)]
+    pub(super) fn is(&self, rare: u8) -> bool {
+        self.rare & rare != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn has_room(&self, tensors: usize, scalars: usize) -> bool {
+        tensors <= self.room - self.tensors.len()
+            && scalars <= self.scalars.capacity() - self.scalars.len()
+    }
+
+    #[cold]
+    pub(super) fn try_grow(&mut self, tensors: usize, scalars: usize) -> bool {
+        let grown = self.tensors.try_reserve(tensors).is_ok()
+            && self.tags.try_reserve(tensors).is_ok()
+            && self.scalars.try_reserve(scalars).is_ok();
+        self.note_room();
+        grown
     }
 }
 
@@ -52,7 +183,7 @@ impl PartialEq for List {
         self.tensors == other.tensors
             && self.tags == other.tags
             && self.scalars == other.scalars
-            && self.misplaced == other.misplaced
+            && self.is(MISPLACED) == other.is(MISPLACED)
     }
 }
 
@@ -84,7 +215,8 @@ impl Clone for Pooled {
         copy.tensors.extend_from_slice(&self.tensors);
         copy.tags.extend_from_slice(&self.tags);
         copy.scalars.extend_from_slice(&self.scalars);
-        copy.misplaced = self.misplaced;
+        copy.note(self.rare & !TOO_LARGE);
+        copy.note_room();
         copy
     }
 }
@@ -106,29 +238,47 @@ impl DerefMut for Pooled {
 }
 
 impl Drop for Pooled {
-    #[inline(always)]
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: taken once, here; the value is not used after its drop.
-        let mut list = unsafe { ManuallyDrop::take(&mut self.0) };
-        if list.tensors.capacity() > LARGE || list.scalars.capacity() > LARGE {
-            return drop_large(list);
-        }
-        list.tensors.clear();
-        list.tags.clear();
-        list.scalars.clear();
-        list.misplaced = false;
-        // A thread that is ending has no spares any more; the list is freed then.
-        let _ = SPARES.try_with(|spares| match spares.take() {
-            None => spares.set(Some(list)),
-            Some(below) => put_on(spares, below, list),
-        });
+        give_back(unsafe { ManuallyDrop::take(&mut self.0) });
     }
+}
+
+impl Pooled {
+    /// As its drop, in line.
+    #[inline(always)]
+    pub(super) fn give_back(self) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: taken once, here; there is no drop of this value.
+        give_back(unsafe { ManuallyDrop::take(&mut this.0) });
+    }
+}
+
+/// Keeps a list, empty, for the next one who wants one on this thread.
+#[inline(always)]
+fn give_back(mut list: Box<List>) {
+    if list.rare != 0 {
+        return give_back_rare(list);
+    }
+    list.tensors.clear();
+    list.tags.clear();
+    list.scalars.clear();
+    // A thread that is ending has no spares any more; the list is freed then.
+    let _ = SPARES.try_with(|spares| match spares.take() {
+        None => spares.set(Some(list)),
+        Some(below) => put_on(spares, below, list),
+    });
 }
 
 #[cold]
 #[inline(never)]
-fn drop_large(list: Box<List>) {
-    drop(list);
+fn give_back_rare(mut list: Box<List>) {
+    list.rare = 0;
+    list.note_room();
+    if !list.is(TOO_LARGE) {
+        give_back(list);
+    }
 }
 
 /// Puts a list on those that a thread has already.

@@ -124,17 +124,16 @@ impl ContinuousTensor {
         self.padding[0] != 0
     }
 
-    /// Marks whether the task that it travels to only reads it: only for `set`, in executors with
+    /// The same, marked whether the task that it travels to only reads it: for `set`, in executors with
     /// typed tasks.
-    pub(crate) fn mark_read_only(&mut self, read_only: bool) {
-        self.padding[0] = u8::from(read_only);
-    }
-
-    /// The last word of a tensor with such a mark.
     #[inline(always)]
-    pub(crate) fn marked(last: u64, read_only: bool) -> u64 {
+    pub(crate) fn marked(self, read_only: bool) -> Self {
         let mark = |value: u8| u64::from_ne_bytes([0, value, 0, 0, 0, 0, 0, 0]);
-        last & !mark(u8::MAX) | mark(u8::from(read_only))
+        // As a word: a byte that is written by itself would hold up those who read all of it.
+        let mut words: [u64; size_of::<Self>() / 8] = bytemuck::cast(self);
+        let last = &mut words[offset_of!(Self, dtype) / 8];
+        *last = *last & !mark(u8::MAX) | mark(u8::from(read_only));
+        bytemuck::cast(words)
     }
 
     /// A tensor at address `data` (0: to be allocated). No dimensions mean one element.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mailring_process::map::PAGE;
 
 use crate::error::Error;
-use crate::graph::spread;
+use crate::graph::Spread;
 use crate::limits::MAX_IMPORTS;
 use crate::segment::Arena;
 use crate::worker::health::Health;
@@ -361,6 +361,8 @@ struct Held {
     start: u64,
     /// Where what was asked for ends.
     end: u64,
+    /// The same for those that one looks for first: 0 if it came after the fork.
+    quick_end: u64,
     /// `None`: a vacant place, which holds nothing.
     record: Option<Arc<Record>>,
 }
@@ -369,6 +371,11 @@ impl Held {
     #[inline]
     fn holds(&self, bytes: &Range<u64>) -> bool {
         self.start <= bytes.start && bytes.end <= self.end
+    }
+
+    #[inline(always)]
+    fn holds_quickly(&self, bytes: &Range<u64>) -> bool {
+        self.start <= bytes.start && bytes.end <= self.quick_end
     }
 }
 
@@ -410,7 +417,7 @@ impl HeldBuffers {
         // First what has gone: something new may lie in its place.
         for record in space.gone.drain(..) {
             if let Some(index) = self.order.remove(&record.bytes.start) {
-                self.held[index as usize] = Held { start: 0, end: 0, record: None };
+                self.held[index as usize] = Held { start: 0, end: 0, quick_end: 0, record: None };
                 self.vacant.push(index);
             }
         }
@@ -426,7 +433,9 @@ impl HeldBuffers {
 
     fn add(&mut self, record: Arc<Record>) {
         let start = record.bytes.start;
-        let new = Held { start, end: record.end, record: Some(record) };
+        let end = record.end;
+        let quick_end = if record.is_import() { 0 } else { end };
+        let new = Held { start, end, quick_end, record: Some(record) };
         let index = match self.vacant.pop() {
             Some(index) => {
                 self.held[index as usize] = new;
@@ -526,20 +535,17 @@ impl HeldBuffers {
     #[inline(always)]
     pub(super) fn find_quickly(&self, bytes: &Range<u64>) -> Option<&Record> {
         let mut held = self.held.get(self.last.get() as usize)?;
-        if !held.holds(bytes) {
+        if !held.holds_quickly(bytes) {
             let recent = self.recent.get(self.way(bytes.start))?.get();
-            held = self.held.get(recent as usize).filter(|held| held.holds(bytes))?;
+            held = self.held.get(recent as usize).filter(|held| held.holds_quickly(bytes))?;
             self.last.set(recent);
         }
-        match held.record.as_deref() {
-            Some(record) if !record.is_import() => Some(record),
-            _ => None,
-        }
+        held.record.as_deref()
     }
 
     #[inline(always)]
     fn way(&self, start: u64) -> usize {
-        spread(start, self.recent.len())
+        Spread::over(self.recent.len()).place(start)
     }
 
     /// The buffer of this number.

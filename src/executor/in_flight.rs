@@ -40,7 +40,6 @@ pub(super) enum Patience {
 
 /// What a submit works on that names exactly what is known: see [`InFlight::exactly`].
 pub(super) struct Exactly<'a> {
-    pub(super) shared: &'a Shared,
     pub(super) window: &'a mut Window,
     pub(super) ranges: &'a mut RangeMap,
     scopes: &'a ScopeStack,
@@ -271,11 +270,10 @@ impl InFlight {
         }
     }
 
-    /// For a submit whose ranges are those of the map, where [they may be](Self::is_exact).
+    /// For a submit whose ranges are those of the map, once [all is told](Self::has_told).
     #[inline(always)]
     pub(super) fn exactly(&mut self) -> Option<Exactly<'_>> {
         Some(Exactly {
-            shared: &self.shared,
             window: &mut self.window,
             ranges: self.map.ranges_mut()?,
             scopes: &self.scopes,
@@ -283,15 +281,15 @@ impl InFlight {
         })
     }
 
-    /// Whether the ranges of submits may be those of the map: not under compatible hazards, nor while
-    /// a failure is known that may have to reach the task.
+    /// Tells the map all, so that its ranges, where it has some, may be those of a submit. False: a
+    /// failure is known that may have to reach the task.
     #[inline(always)]
-    pub(super) fn is_exact(&mut self) -> bool {
+    pub(super) fn has_told(&mut self) -> bool {
         if self.runs.has_failed() {
             return false;
         }
         self.tell_all();
-        self.map.ranges().is_some()
+        true
     }
 
     /// The window, unless a failure is known that may have to reach a task.

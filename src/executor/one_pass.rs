@@ -51,6 +51,8 @@ pub(super) struct OnePass {
     /// The range of each tensor in the map, or [`UNORDERED`].
     ranges: [u32; TENSORS],
     producers: Producers,
+    /// There is something of what follows.
+    has_more: bool,
     /// What the map does not know.
     new: Vec<New>,
     /// Slabs that are named: the ring, and the number there.
@@ -91,29 +93,30 @@ impl OnePass {
         if !self.known.is_submittable(in_flight, plain.kind, plain.callable, typed) {
             return None;
         }
-        let marked = in_flight.shared().is_typed() && !typed;
-        if !self.look(in_flight, buffers, args, marked) {
+        if !self.look(in_flight, buffers, args, typed) {
             return None;
         }
-        let mut exactly = in_flight.exactly()?;
-        let (task, tail) = (exactly.window.next(), exactly.window.tail());
         let (kind, callable) = (plain.kind as u8, plain.callable.0);
-        let needs = Needs { edges: self.producers.all().len() as u64, ..Needs::default() };
-        let (mut at, mut reserved) = (0, None);
-        if !exactly.shared.accesses.are_some() {
-            if self.outputs.is_empty() {
-                reserved = exactly.window.reserve(needs);
-            } else if exactly.window.has_room(1, needs)
-                && let Some(taken) = exactly.take_slabs(&self.outputs, Maker::Task(kind, callable))
-            {
-                at = taken;
-                reserved = exactly.window.reserve(needs);
+        let edges = self.producers.count as u64;
+        let mut at = 0;
+        let reserved = 'usual: {
+            if in_flight.shared().accesses.are_some() {
+                break 'usual None;
             }
-        }
+            if self.has_more {
+                let Some(taken) = self.take_outputs(in_flight, plain, edges) else {
+                    break 'usual None;
+                };
+                at = taken;
+            }
+            in_flight.reserve(Needs { edges, ..Needs::default() })
+        };
         let Some(reserved) = reserved else {
             take_back(in_flight, buffers, args.tensors());
             return None;
         };
+        let exactly = in_flight.exactly()?;
+        let (task, tail) = (reserved.seq, exactly.window.tail());
 
         // From here on nothing fails.
         #[cfg(test)]
@@ -128,22 +131,20 @@ impl OnePass {
             }
         }
         // Not before: the map may sweep, and what was found is alive only now.
-        if !self.new.is_empty() {
-            self.add_new(exactly.ranges, task);
-        }
-        if !self.outputs.is_empty() {
-            self.allocate(exactly.ranges, at, args, task);
+        if self.has_more {
+            self.enter_more(exactly.ranges, at, args, task);
         }
         let route = Route { kind, flags: 0, target: ANYWHERE };
         let head = Head::single(task, callable, plain.config, route);
         // SAFETY: this is the submitter, and the slot was reserved just now.
-        unsafe { exactly.window.descriptors().write_inline(reserved.slot, &head, args, marked) };
+        unsafe { exactly.window.descriptors().write_inline(reserved.slot, &head, args) };
         if args.tensors().len() > 2 {
             exactly.window.fetch_more(reserved.slot); // who submits such a task submits more of them
         }
-        match self.producers.all() {
-            [] => exactly.window.publish(&reserved, route, &[], NO_FAILED_ROOT),
-            all => exactly.window.publish_waiting(reserved, route, all, NO_FAILED_ROOT),
+        if edges == 0 {
+            exactly.window.publish(&reserved, route, &[], NO_FAILED_ROOT);
+        } else {
+            exactly.window.publish_waiting(reserved, route, self.producers.all(), NO_FAILED_ROOT);
         }
         Some(task)
     }
@@ -158,32 +159,34 @@ impl OnePass {
         in_flight: &mut InFlight,
         buffers: &mut HeldBuffers,
         args: &TaskArgs,
-        marked: bool,
+        typed: bool,
     ) -> bool {
-        if !in_flight.is_exact() || !buffers.is_current(&in_flight.shared().buffers) {
+        if !in_flight.has_told() || !buffers.is_current(&in_flight.shared().buffers) {
             return false;
         }
         let Some((tensors, tags)) = args.in_order() else { return false };
+        let beside_typed = in_flight.shared().is_typed();
+        if args.names_unordered() && beside_typed && !typed {
+            return false;
+        }
         let count = tensors.len();
         if count > TENSORS || count != tags.len() || args.blob_len() > INLINE_ARGS {
             return false;
         }
-        if marked && tags.contains(&TensorArgType::NoDep) {
-            return false;
-        }
         self.producers.clear();
-        self.new.clear();
-        self.slabs.clear();
-        self.outputs.clear();
+        if self.has_more {
+            self.forget_more();
+        }
         let Some(ranges) = in_flight.ranges() else { return false };
-        let at = Looking { in_flight, ranges, buffers };
+        let at =
+            Looking { in_flight, ranges, buffers, tail: in_flight.window().tail(), beside_typed };
         for index in 0..count {
-            if !self.look_at(&at, &tensors[index], tags[index], index) {
+            if !self.look_at(at, &tensors[index], tags[index], index) {
                 take_back(in_flight, buffers, &tensors[..index + 1]);
                 return false;
             }
         }
-        if !self.slabs.is_empty() {
+        if self.has_more {
             let task = in_flight.window().next();
             self.slabs.iter().for_each(|&slab| in_flight.note_slab(slab, task));
         }
@@ -193,15 +196,15 @@ impl OnePass {
     #[inline(always)]
     fn look_at(
         &mut self,
-        at: &Looking<'_>,
+        at: Looking<'_>,
         tensor: &ContinuousTensor,
         tag: TensorArgType,
         index: usize,
     ) -> bool {
         let (start, Some(len)) = (tensor.data(), tensor.quick_nbytes()) else { return false };
         let bytes = start..start + len;
-        if let Some(record) = at.buffers.find_quickly(&bytes)
-            && tag != TensorArgType::NoDep
+        if tag != TensorArgType::NoDep
+            && let Some(record) = at.buffers.find_quickly(&bytes)
             && let Some((range, segment)) = at.ranges.exact_at_once(&bytes)
             && !self.ranges[..index].contains(&range)
         {
@@ -216,7 +219,7 @@ impl OnePass {
     #[inline(never)]
     fn look_further(
         &mut self,
-        at: &Looking<'_>,
+        at: Looking<'_>,
         bytes: Range<u64>,
         tag: TensorArgType,
         index: usize,
@@ -225,6 +228,7 @@ impl OnePass {
         if bytes.start == 0 || bytes.is_empty() {
             let is_to_allocate = !bytes.is_empty() && tag == TensorArgType::Output;
             if is_to_allocate {
+                self.has_more = true;
                 self.outputs.push(bytes.end);
             }
             return is_to_allocate;
@@ -234,7 +238,10 @@ impl OnePass {
             Some(record) if record.is_import() => return false,
             Some(_) => {}
             None => match at.in_flight.find_slab(&bytes) {
-                Some(slab) => self.slabs.push(slab),
+                Some(slab) => {
+                    self.has_more = true;
+                    self.slabs.push(slab);
+                }
                 None => return false,
             },
         }
@@ -254,6 +261,7 @@ impl OnePass {
                     if self.new.iter().any(shared) {
                         return false;
                     }
+                    self.has_more = true;
                     self.new.push(New { bytes, writes: tag.writes(), place });
                 }
                 Found::Otherwise => return false,
@@ -269,12 +277,12 @@ impl OnePass {
     #[inline(always)]
     fn order(
         &mut self,
-        at: &Looking<'_>,
+        at: Looking<'_>,
         range: u32,
         segment: &Segment,
         tag: TensorArgType,
     ) -> bool {
-        let tail = at.in_flight.window().tail();
+        let tail = at.tail;
         if let Some(writer) = segment.writer_from(tail) {
             let data = tag.reads() && writer >= at.in_flight.runs().open().first;
             if !self.producers.add(writer, data) {
@@ -285,8 +293,8 @@ impl OnePass {
     }
 
     #[inline(never)]
-    fn wait_for_readers(&mut self, at: &Looking<'_>, range: u32) -> bool {
-        let tail = at.in_flight.window().tail();
+    fn wait_for_readers(&mut self, at: Looking<'_>, range: u32) -> bool {
+        let tail = at.tail;
         let mut fit = true;
         at.ranges.readers(range, |reader| {
             fit = fit && (reader < tail || self.producers.add(reader, false));
@@ -294,17 +302,40 @@ impl OnePass {
         fit
     }
 
-    /// Enters what the map did not know.
+    /// Takes memory for outputs, if there are some, when there is a slot as well: its address.
     #[inline(never)]
-    fn add_new(&mut self, ranges: &mut RangeMap, task: u64) {
+    fn take_outputs(&self, in_flight: &mut InFlight, plain: &Plain<'_>, edges: u64) -> Option<u64> {
+        if self.outputs.is_empty() {
+            return Some(0);
+        }
+        if !in_flight.window().has_room(1, Needs { edges, ..Needs::default() }) {
+            return None;
+        }
+        let maker = Maker::Task(plain.kind as u8, plain.callable.0);
+        in_flight.exactly()?.take_slabs(&self.outputs, maker)
+    }
+
+    #[inline(never)]
+    fn forget_more(&mut self) {
+        self.has_more = false;
+        self.new.clear();
+        self.slabs.clear();
+        self.outputs.clear();
+    }
+
+    /// Enters what the map did not know, and outputs that get addresses from this one on.
+    #[inline(never)]
+    fn enter_more(&mut self, ranges: &mut RangeMap, at: u64, args: &mut TaskArgs, task: u64) {
         for (at, new) in self.new.iter().enumerate() {
             let place = (at == 0).then_some(new.place); // the first one moves those behind it
             ranges.add_new(new.bytes.clone(), new.writes, task, place);
         }
+        if !self.outputs.is_empty() {
+            self.allocate(ranges, at, args, task);
+        }
     }
 
     /// Gives outputs their addresses, from this one on, and enters `task` as their writer.
-    #[inline(never)]
     fn allocate(&mut self, ranges: &mut RangeMap, mut at: u64, args: &mut TaskArgs, task: u64) {
         self.named = None;
         let mut sizes = self.outputs.iter();
@@ -329,18 +360,23 @@ struct New {
     place: Place,
 }
 
-/// Where one looks.
+/// Where one looks. Passed by value, so that it is in registers where it is usual.
+#[derive(Clone, Copy)]
 struct Looking<'a> {
     in_flight: &'a InFlight,
     ranges: &'a RangeMap,
     buffers: &'a HeldBuffers,
+    /// The oldest task in the window.
+    tail: u64,
+    /// The executor has typed tasks.
+    beside_typed: bool,
 }
 
 impl Looking<'_> {
     /// The next task names the buffer, and does this with it.
     #[inline(always)]
     fn note_use(&self, record: &Record, tag: TensorArgType) {
-        let writes = tag != TensorArgType::Input || !self.in_flight.shared().is_typed();
+        let writes = tag != TensorArgType::Input || !self.beside_typed;
         record.note_use(self.in_flight.window().next(), writes);
     }
 }

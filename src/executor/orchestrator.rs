@@ -627,8 +627,13 @@ impl Orchestrator {
     /// A single task without options, in one pass if it is one as most are.
     fn submit_plain(&mut self, plain: &Plain<'_>, mut args: TaskArgs) -> Result<TaskHandle, Error> {
         match self.submit_in_one_pass(plain, &mut args) {
-            Some(seq) if self.one_pass.named().is_some() => Ok(self.with_tensors(seq)),
-            Some(seq) => Ok(TaskHandle { seq, executor: self.shared().id, tensors: None }),
+            Some(seq) => {
+                args.discard();
+                if self.one_pass.named().is_some() {
+                    return Ok(self.with_tensors(seq));
+                }
+                Ok(TaskHandle { seq, executor: self.shared().id, tensors: None })
+            }
             None => self.submit_anyhow(plain, args),
         }
     }
@@ -730,10 +735,6 @@ impl Orchestrator {
         if self.in_flight.window().next() != expected {
             self.planner.hold_for_later(&mut self.in_flight);
         }
-        if request.slices.is_none() && self.shared().is_typed() {
-            // Beside typed tasks, functions without types write where their task said so.
-            args.iter_mut().for_each(TaskArgs::mark_read_only);
-        }
         let needs = Needs { edges: live.len() as u64, ..own };
         let Some(reserved) = self.in_flight.reserve(needs) else {
             return Err(Error::Failed("the ring had room and then had none".to_owned()));
@@ -745,7 +746,7 @@ impl Orchestrator {
             if spilled {
                 descriptors.write_spilled(reserved.slot, &head, args, &plan.saved, plan.copies);
             } else {
-                descriptors.write_inline(reserved.slot, &head, &args[0], false);
+                descriptors.write_inline(reserved.slot, &head, &args[0]);
             }
         }
         if let Some(area) = self.in_flight.window().arena().group(&head).filter(|_| request.group) {

@@ -25,7 +25,7 @@ use crate::worker::Publisher;
 const AHEAD: u32 = 12;
 
 /// So many tasks one after the other, without a wait in between, are a stream.
-const STREAM: u32 = 16;
+const STREAM: u64 = 16;
 
 /// The ring of slots, and the memory of the heap rings that goes with them.
 pub(super) struct Window {
@@ -34,8 +34,9 @@ pub(super) struct Window {
     descriptors: TaskDescriptors,
     publisher: Publisher<'static>,
     ring: DistRing,
-    /// Tasks published since the window was looked through, which whoever has waited does.
-    in_a_row: u32,
+    /// The task from which on more would be a stream; later again when the window is looked through,
+    /// which whoever has waited does.
+    stream_from: u64,
     /// Where tasks are noted, for a profile.
     submits: Option<Arc<Submits>>,
     /// What was published, for tests: the task, its producers, its failed root.
@@ -52,7 +53,7 @@ impl Window {
             descriptors: arena.descriptors(),
             publisher: Publisher::with_rings(arena, producer),
             ring: DistRing::new(arena.shape().ring)?,
-            in_a_row: 0,
+            stream_from: STREAM,
             submits: None,
             #[cfg(test)]
             published: Vec::new(),
@@ -107,7 +108,7 @@ impl Window {
     /// The oldest slot holds a word that no step of the protocol writes.
     pub(super) fn reclaim(&mut self, failed: &mut Vec<u64>) -> Result<(), Word> {
         let table = self.table;
-        self.in_a_row = 0;
+        self.stream_from = self.ring.next() + STREAM;
         self.ring.reclaim(&table, u64::MAX, |seq, word| {
             if word.is_failed() {
                 failed.push(seq);
@@ -218,7 +219,7 @@ impl Window {
         let route = Route { kind: kind as u8, flags: FAN_IN, target: ANYWHERE };
         let head = Head::single(reserved.seq, 0, CallConfig::default(), route);
         // SAFETY: this is the submitter, and the slot was reserved just now.
-        unsafe { self.descriptors.write_inline(reserved.slot, &head, &TaskArgs::new(), false) };
+        unsafe { self.descriptors.write_inline(reserved.slot, &head, &TaskArgs::new()) };
         self.publish(&reserved, route, producers, NO_FAILED_ROOT);
         Some(reserved.seq)
     }
@@ -244,7 +245,7 @@ impl Window {
         self.descriptors.lines(slot + AHEAD).into_iter().for_each(prefetch_write);
         if producers.is_empty() {
             cell.publish_ready(SUBMITTER, generation, failed_root);
-            self.suggest(slot, route);
+            self.suggest(at.seq, slot, route);
             return;
         }
         // Workers have read that line one lap ago.
@@ -267,7 +268,7 @@ impl Window {
             }
         }
         if cell.clear(finished, generation) && cell.make_ready(SUBMITTER, generation) {
-            self.suggest(slot, route);
+            self.suggest(at.seq, slot, route);
         }
     }
 
@@ -294,9 +295,8 @@ impl Window {
     }
 
     #[inline(always)]
-    fn suggest(&mut self, slot: u32, route: Route) {
-        self.in_a_row = self.in_a_row.wrapping_add(1);
-        let hint = if self.in_a_row > STREAM { MORE } else { 0 };
+    fn suggest(&mut self, seq: u64, slot: u32, route: Route) {
+        let hint = if seq >= self.stream_from { MORE } else { 0 };
         self.publisher.suggest_with(slot, hint, route);
     }
 }

@@ -11,12 +11,25 @@ const FEW: usize = 16;
 /// Dead keys are swept when there are more than this, and twice those of the last sweep.
 const SWEEP_FROM: usize = 1 << 16;
 
-/// The place of an address in a table of `places`, a power of two from 2 on. Memory is named in steps,
-/// and steps of all sizes that are usual spread evenly by this number, which was looked for: by that of
-/// the golden section, addresses that are 64 or 192 bytes apart meet in few places.
-#[inline(always)]
-pub(crate) fn spread(address: u64, places: usize) -> usize {
-    (address.wrapping_mul(0x4046_6F5B_31C4_9B23) >> (64 - places.trailing_zeros())) as usize
+/// Spreads addresses over the places of a table. Memory is named in steps, and steps of all sizes that
+/// are usual spread evenly by this number, which was looked for: by that of the golden section, addresses
+/// that are 64 or 192 bytes apart meet in few places.
+pub(crate) struct Spread {
+    shift: u32,
+}
+
+impl Spread {
+    /// Over so many places, a power of two from 2 on.
+    #[inline(always)]
+    pub(crate) fn over(places: usize) -> Self {
+        Self { shift: 64 - places.trailing_zeros() }
+    }
+
+    /// The place of an address.
+    #[inline(always)]
+    pub(crate) fn place(&self, address: u64) -> usize {
+        (address.wrapping_mul(0x4046_6F5B_31C4_9B23) >> self.shift) as usize
+    }
 }
 
 /// Spreads addresses, whose low bits are mostly zero, over a hash table.

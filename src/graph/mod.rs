@@ -13,7 +13,7 @@ mod tensor_map;
 
 pub use access::{Access, Dependencies, Producer};
 pub(crate) use blocks::Place;
-pub(crate) use keys::spread;
+pub(crate) use keys::Spread;
 pub use overlap::{shared_and_written, written_twice};
 pub(crate) use ranges::{Found, RangeMap};
 pub use scope::{Scope, ScopeError, ScopeStack};

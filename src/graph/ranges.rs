@@ -24,7 +24,7 @@ use smallvec::SmallVec;
 
 use super::access::{Dependencies, Producer};
 use super::blocks::{Awaited, Blocks, Entry, Place};
-use super::keys::spread;
+use super::keys::Spread;
 use super::segment::{Common, Segment};
 use crate::abi::TensorArgType;
 
@@ -47,6 +47,8 @@ pub(crate) struct RangeMap {
     /// By a few bits of the first address, two places each, the first one and that beside: a segment that
     /// may be the one. Checked at the segment, so nothing is ever taken out. A power of two.
     exact: Box<[Cell<u32>]>,
+    /// Over as many.
+    spread: Spread,
     /// Of segments that have some: readers in common with others.
     common: HashMap<u32, Arc<Common>>,
     sweep_at: usize,
@@ -72,6 +74,7 @@ impl Default for RangeMap {
             free: Vec::new(),
             blocks: Blocks::default(),
             exact: places(PLACES),
+            spread: Spread::over(PLACES),
             common: HashMap::new(),
             sweep_at: SWEEP_FROM,
             keep: 0,
@@ -137,7 +140,7 @@ impl RangeMap {
 
     #[inline]
     fn place(&self, start: u64) -> usize {
-        spread(start, self.exact.len())
+        self.spread.place(start)
     }
 
     #[inline]
@@ -692,6 +695,7 @@ impl RangeMap {
     #[cold]
     fn find_more(&mut self) {
         self.exact = places(self.exact.len() * 2);
+        self.spread = Spread::over(self.exact.len());
         for (index, segment) in self.segments.iter().enumerate() {
             self.remember(self.place(segment.start()), index as u32);
         }

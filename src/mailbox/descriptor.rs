@@ -69,9 +69,43 @@ impl Route {
         WorkerKind::from_index(self.kind)
     }
 
+    /// As it is written.
+    #[inline(always)]
+    pub fn packed(self) -> PackedRoute {
+        let Self { kind, flags, target } = self;
+        PackedRoute(u32::from(flags) | u32::from(kind) << 8 | u32::from(target) << 16)
+    }
+}
+
+/// A [`Route`] as it lies in a task descriptor: one comparison tells whether it is as most are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedRoute(u32);
+
+impl PackedRoute {
     #[inline(always)]
     fn from_word(word: u64) -> Self {
-        Self { flags: (word >> 16) as u8, kind: (word >> 24) as u8, target: (word >> 32) as u16 }
+        Self((word >> 16) as u32)
+    }
+
+    #[inline(always)]
+    fn word(self) -> u64 {
+        u64::from(self.0) << 16
+    }
+
+    /// What no task has.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The same without what only says who takes the task, and when.
+    #[inline(always)]
+    #[must_use]
+    pub fn as_run(self) -> Self {
+        Self(self.0 & 0xffff & !u32::from(URGENT))
+    }
+
+    /// What it says.
+    #[inline(always)]
+    pub fn unpack(self) -> Route {
+        Route { flags: self.0 as u8, kind: (self.0 >> 8) as u8, target: (self.0 >> 16) as u16 }
     }
 }
 
@@ -149,16 +183,13 @@ impl Head {
         let CallConfig {
             block_dim, aicpu_thread_num, enable_profiling, enable_dump_tensor, ..
         } = self.config;
-        let Route { kind, flags, target } = self.route;
         [
             self.seq,
             self.callable,
             u64::from(block_dim as u32) | u64::from(aicpu_thread_num as u32) << 32,
             u64::from(enable_profiling)
                 | u64::from(enable_dump_tensor) << 8
-                | u64::from(flags) << 16
-                | u64::from(kind) << 24
-                | u64::from(target) << 32,
+                | self.route.packed().word(),
         ]
     }
 }
@@ -272,9 +303,15 @@ impl TaskDescriptors {
     /// Who may take the task of slot `slot`. May be another lap's unless the caller holds the slot.
     #[inline(always)]
     pub fn route(&self, slot: u32) -> Route {
+        self.packed_route(slot).unpack()
+    }
+
+    /// The same as it is written.
+    #[inline(always)]
+    pub fn packed_route(&self, slot: u32) -> PackedRoute {
         // SAFETY: in bounds; every bit pattern is a route, and one of another lap is looked at
         // again after the lease.
-        Route::from_word(unsafe { get(self.descriptor(slot).add(3)) })
+        PackedRoute::from_word(unsafe { get(self.descriptor(slot).add(3)) })
     }
 
     /// The head of slot `slot`, copied.
@@ -288,7 +325,8 @@ impl TaskDescriptors {
         let word = |index: usize| unsafe { get(descriptor.add(index)) };
         let last = word(3);
         let config = unpack_config(word(2), last);
-        let mut head = Head::single(word(0), word(1), config, Route::from_word(last));
+        let mut head =
+            Head::single(word(0), word(1), config, PackedRoute::from_word(last).unpack());
         if head.has(SPILLED) {
             let place = word(HEAD_WORDS);
             if place < u64::from(self.payload_words) - SPILL_HEAD as u64 {
@@ -329,13 +367,12 @@ impl TaskDescriptors {
             && !head.has(GROUP | SNAPSHOT)
     }
 
-    /// Writes the task descriptor of a single task with its arguments inside; if `marked`, tensors bear
-    /// whether they are only read.
+    /// Writes the task descriptor of a single task with its arguments inside.
     ///
     /// # Safety
     /// The caller is the submitter and has reserved the slot.
     #[inline(always)]
-    pub unsafe fn write_inline(&self, slot: u32, head: &Head, args: &TaskArgs, marked: bool) {
+    pub unsafe fn write_inline(&self, slot: u32, head: &Head, args: &TaskArgs) {
         debug_assert!(Self::fits_inline(head, args.blob_len()));
         let descriptor = self.descriptor(slot);
         // SAFETY: in bounds, reserved; the blob fits by the check above.
@@ -343,11 +380,7 @@ impl TaskDescriptors {
             for (index, word) in head.words().into_iter().enumerate() {
                 put(descriptor.add(index), word);
             }
-            if marked {
-                put_blob::<true>(descriptor.add(HEAD_WORDS), args);
-            } else {
-                put_blob::<false>(descriptor.add(HEAD_WORDS), args);
-            }
+            put_blob(descriptor.add(HEAD_WORDS), args);
         }
     }
 
@@ -580,6 +613,21 @@ unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
     }
 }
 
+/// Writes a tensor by words, which lie inside what the builder was written in, however that was. What
+/// comes behind it.
+///
+/// # Safety
+/// `out` has room for it.
+#[inline(always)]
+unsafe fn put_tensor(out: *mut u64, tensor: &ContinuousTensor) -> *mut u64 {
+    let words: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
+    for (index, &word) in words.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { put(out.add(index), word) };
+    }
+    out.wrapping_add(TENSOR_WORDS)
+}
+
 /// Writes a blob into a task descriptor. Tensors are five words each, so all parts are whole words.
 /// Of these others look at the first (a spilled task descriptor has the place of its payload there),
 /// and at the address of each tensor.
@@ -587,22 +635,25 @@ unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
 /// # Safety
 /// `out` has room for it.
 #[inline(always)]
-unsafe fn put_blob<const MARKED: bool>(out: *mut u64, args: &TaskArgs) {
+unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
     unsafe {
         put(out, tensors.len() as u64 | (scalars.len() as u64) << 32);
         // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
         let mut at = out.add(1);
-        for (tensor, tag) in tensors.iter().zip(args.tags()) {
-            // By words, which lie inside what the builder was written in, however that was.
-            let [words @ .., last]: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
-            for &word in words {
-                put(at, word);
-                at = at.add(1);
-            }
-            put(at, if MARKED { ContinuousTensor::marked(*last, !tag.writes()) } else { *last });
-            at = at.add(1);
+        let mut others = tensors;
+        // Mostly there are two at most, which need no loop.
+        if let [first, behind @ ..] = others {
+            at = put_tensor(at, first);
+            others = behind;
+        }
+        if let [second, behind @ ..] = others {
+            at = put_tensor(at, second);
+            others = behind;
+        }
+        for tensor in others {
+            at = put_tensor(at, tensor);
         }
         // Where other tasks have an address.
         if let [scalar] = scalars {

@@ -69,9 +69,15 @@ impl<'a> Parked<'a> {
         } else {
             fence(SeqCst);
         }
-        // Mostly there is one.
         let [first, others @ ..] = self.words else { return false };
-        first.load(Relaxed) != 0 || others.iter().any(|word| word.load(Relaxed) != 0)
+        first.load(Relaxed) != 0 || (!others.is_empty() && Self::are_some(others))
+    }
+
+    /// The same in executors with very many workers.
+    #[cold]
+    #[inline(never)]
+    fn are_some(words: &[AtomicU64]) -> bool {
+        words.iter().any(|word| word.load(Relaxed) != 0)
     }
 
     /// Claims a sleeper by its parker; the caller wakes the futex of the one returned.

@@ -95,11 +95,12 @@ pub struct Reservation {
     pub group: u64,
 }
 
+/// What leaves with a slot.
 #[derive(Clone, Copy, Default)]
 struct Held {
     edges: u64,
-    payload: u64,
-    group: u64,
+    /// It has payload or group words, up to [`DistRing::spans`].
+    has_spans: bool,
 }
 
 /// The window and its rings, as their owner keeps them.
@@ -114,6 +115,8 @@ pub struct DistRing {
     payload: SpanRing,
     group: SpanRing,
     held: Box<[Held]>,
+    /// Ends of payload and group words, where a slot has some.
+    spans: Box<[(u64, u64)]>,
     /// The heap rings, by class of scope depth.
     pub heaps: [HeapRing; HEAP_RINGS],
     /// Copies that snapshots keep until their task has retired. Apart from the heap rings, where an
@@ -140,6 +143,7 @@ impl DistRing {
             payload: SpanRing::new(PAYLOAD_BYTES as u64),
             group: SpanRing::new(geometry.group_words as u64),
             held: vec![Held::default(); window].into_boxed_slice(),
+            spans: vec![(0, 0); window].into_boxed_slice(),
             heaps: std::array::from_fn(|_| HeapRing::new(heap)),
             copies: HeapRing::new(heap),
         })
@@ -197,7 +201,8 @@ impl DistRing {
         }
         // Most tasks need neither, and to find a place takes a division.
         let (mut payload, mut group) = (0, 0);
-        if needs.payload > 0 || needs.group > 0 {
+        let has_spans = needs.payload > 0 || needs.group > 0;
+        if has_spans {
             (payload, group) = self.take_spans(needs)?;
         }
         let seq = self.next;
@@ -205,8 +210,7 @@ impl DistRing {
         let edges = self.edge_next;
         self.next += 1;
         self.edge_next += needs.edges;
-        self.held[slot as usize] =
-            Held { edges: self.edge_next, payload: self.payload.top(), group: self.group.top() };
+        self.held[slot as usize] = Held { edges: self.edge_next, has_spans };
         Some(Reservation { seq, slot, generation, edges, payload, group })
     }
 
@@ -218,6 +222,7 @@ impl DistRing {
         }
         let payload = self.payload.take(needs.payload)?;
         let group = self.group.take(needs.group)?;
+        self.spans[self.place(self.next).0 as usize] = (self.payload.top(), self.group.top());
         Some((self.payload.place(payload), self.group.place(group)))
     }
 
@@ -248,8 +253,11 @@ impl DistRing {
             left(self.tail, word);
             let held = self.held[slot as usize];
             self.edge_tail = held.edges;
-            self.payload.release_to(held.payload);
-            self.group.release_to(held.group);
+            if held.has_spans {
+                let (payload, group) = self.spans[slot as usize];
+                self.payload.release_to(payload);
+                self.group.release_to(group);
+            }
             self.tail += 1;
         }
         Ok(())
