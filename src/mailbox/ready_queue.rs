@@ -142,6 +142,13 @@ impl<'a> ReadyQueue<'a> {
         self.entries.len() as u64
     }
 
+    /// The slot of the entry before the head, as it was suggested: the last one that was taken, unless
+    /// the ring was never used. A hint only.
+    #[inline]
+    pub fn last_taken(&self) -> u32 {
+        self.entry(self.head.load(Relaxed).wrapping_sub(1)).load(Relaxed) as u32
+    }
+
     /// Entries as of now, about: some may be stale, and both ends move.
     pub fn depth(&self) -> u64 {
         let entries = self.tail.load(Relaxed).wrapping_sub(self.head.load(Relaxed));

@@ -266,6 +266,18 @@ impl Slot {
         }
     }
 
+    /// Completes the task and retires the slot at once, if its word is what the take has left there:
+    /// nobody waits in the list, is to be told, or has cancelled it. False: nothing was done, and
+    /// [`complete`](Self::complete) finds out what there is.
+    #[inline(always)]
+    #[must_use]
+    pub fn complete_alone(&self, lease: Word) -> bool {
+        let next = lease.with_phase(Phase::RetiredOk);
+        lease.is_bare()
+            && self.state.load(Relaxed) == lease.0
+            && self.state.compare_exchange(lease.0, next.0, AcqRel, Relaxed).is_ok()
+    }
+
     /// `Done` to `Retired`, after the walk. True when somebody sleeps until this.
     #[inline]
     #[must_use]

@@ -230,6 +230,12 @@ impl Word {
         Self(self.0 | CANCEL)
     }
 
+    /// Whether the list is empty and no mark is set.
+    #[inline(always)]
+    pub fn is_bare(self) -> bool {
+        self.0 & (HEAD | WATCH | CANCEL) == 0
+    }
+
     /// Whether `other` is the same lease: only head and marks may differ.
     #[inline]
     pub fn same_lease(self, other: Self) -> bool {

@@ -34,8 +34,8 @@ use crate::mailbox::alarm::Alarm;
 use crate::mailbox::batches::Batches;
 use crate::mailbox::bitmap::Bitmap;
 use crate::mailbox::descriptor::{
-    ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, InlineCall, Route, SNAPSHOT, SavedRange,
-    TaskDescriptors, URGENT,
+    ANYWHERE, FAN_IN, GROUP, Head, IMPORTED, InlineCall, PackedRoute, Route, SNAPSHOT, SavedRange,
+    TaskDescriptors,
 };
 use crate::mailbox::group::GroupArea;
 use crate::mailbox::ready_queue::{MORE, ReadyQueue};
@@ -99,11 +99,17 @@ pub(crate) struct Participant<'a> {
     patience: Patience,
     wakeup: &'a Wakeup,
     publisher: Publisher<'a>,
-    /// Ready queues of the same kind: its own, the submitter's, then those of the others.
-    queues: Vec<ReadyQueue<'a>>,
+    /// Ready queues of the same kind: its own, the submitter's, and those of the others.
+    own: ReadyQueue<'a>,
+    submitted: ReadyQueue<'a>,
+    others: Vec<ReadyQueue<'a>>,
     /// The submitter's queue, if others take from it as well, and the batch of it that this worker is at.
     batches: Option<Batches<'a>>,
     batch: Cell<Range<u64>>,
+    /// There may be something in its own queue, into which nobody else puts anything.
+    has_own: bool,
+    /// The route of a task as most are; what no task has while times are written down.
+    usual: PackedRoute,
     groups: Groups<'a>,
     urgent: Bitmap<'a>,
     pinned: Bitmap<'a>,
@@ -133,11 +139,7 @@ impl<'a> Participant<'a> {
         let kind = shape.kind_of(usize::from(me));
         let workers = shape.total_workers();
         let others = (1..workers).map(|k| (usize::from(me) + k) % workers);
-        let queues = [usize::from(me), workers]
-            .into_iter()
-            .chain(others)
-            .map(|producer| arena.ready_queue(producer, kind))
-            .collect();
+        let queue = |producer| arena.ready_queue(producer, kind);
         Self {
             arena,
             table: arena.table(),
@@ -148,9 +150,13 @@ impl<'a> Participant<'a> {
             patience: arena.patience(wait),
             wakeup,
             publisher: Publisher::with_rings(arena, usize::from(me)),
-            queues,
+            own: queue(usize::from(me)),
+            submitted: queue(workers),
+            others: others.map(queue).collect(),
             batches: (arena.workers_of(kind) > 1).then(|| arena.batches(kind)),
             batch: Cell::default(),
+            has_own: true, // from one that was here before
+            usual: Route { kind: kind as u8, flags: 0, target: ANYWHERE }.packed(),
             groups: Groups::new(arena, me, arena.patience(wait)),
             urgent: arena.urgent(kind),
             pinned: arena.pinned(me),
@@ -170,7 +176,8 @@ impl<'a> Participant<'a> {
 
     /// Writes down when bodies begin and end.
     pub(crate) fn with_times(self, times: Option<&'a Times>) -> Self {
-        Self { times, ..self }
+        let usual = if times.is_some() { PackedRoute::NONE } else { self.usual };
+        Self { times, usual, ..self }
     }
 
     /// Serves until shutdown.
@@ -180,18 +187,20 @@ impl<'a> Participant<'a> {
         let mut round = 0;
         let mut woken = false;
         loop {
-            if let Some((slot, word)) = self.successor.take() {
-                self.stream.ran();
+            if self.successor.is_some()
+                && let Some((slot, word)) = self.successor.take()
+            {
                 self.run_single(worker, slot, word);
                 continue;
             }
             self.chain = 0;
             if self.step(worker, woken) {
-                self.stream.ran();
                 (round, woken) = (0, false);
                 continue;
             }
-            if self.stream.ends() && self.patience.has_processor() {
+            let more = || self.submitted.last_taken() & MORE != 0;
+            let ends = self.stream.ends(self.entry.ran.load(Relaxed), more);
+            if ends && self.patience.has_processor() {
                 self.look_away();
                 continue;
             }
@@ -210,6 +219,7 @@ impl<'a> Participant<'a> {
                 continue;
             }
             woken = self.park();
+            self.has_own = true; // whatever may be visible is looked at again
             round = 0;
         }
     }
@@ -269,38 +279,49 @@ impl<'a> Participant<'a> {
         self.take_queued()
     }
 
-    #[inline(always)]
-    fn take_queued(&mut self) -> Option<(u32, Word)> {
-        let (lease, more) = self.take_from_batch().or_else(|| {
-            let take = |slot| self.lease_suggested(slot);
-            self.queues.iter().find_map(|queue| queue.take(take, |slot| self.fetch(slot)))
-        })?;
-        self.stream.took(more);
-        Some(lease)
-    }
-
-    /// Where many tasks wait for several workers. What this one has released itself goes before them.
-    #[inline(always)]
-    fn take_from_batch(&self) -> Option<((u32, Word), bool)> {
-        let batches = self.batches.filter(|_| !self.queues[0].has_some())?;
-        let mut batch = self.batch.take();
-        let taken =
-            batches.take(&mut batch, |slot| self.lease_suggested(slot), |slot| self.fetch(slot));
-        self.batch.set(batch);
-        taken
-    }
-
-    /// Fetches the lines of a task that will soon be taken.
+    /// Fetches the lines of a task that will be looked at soon.
     #[inline(always)]
     fn fetch(&self, slot: u32) {
         prefetch_write(self.table.slot(slot));
         self.descriptors.lines(slot).into_iter().for_each(prefetch_read);
     }
 
-    /// Leases a slot, and says whether more are likely to follow it.
     #[inline(always)]
-    fn lease_suggested(&self, slot: u32) -> Option<((u32, Word), bool)> {
-        Some((self.lease(slot)?, slot & MORE != 0))
+    fn take_queued(&mut self) -> Option<(u32, Word)> {
+        if self.has_own
+            && let Some(lease) = self.take_own()
+        {
+            return Some(lease);
+        }
+        if let Some(lease) = self.take_from_batch() {
+            return Some(lease);
+        }
+        let taken = self.submitted.take(|slot| self.lease(slot), |slot| self.fetch(slot));
+        taken.or_else(|| self.take_of_others())
+    }
+
+    /// Takes one of those that it has made ready itself.
+    #[inline(never)]
+    fn take_own(&mut self) -> Option<(u32, Word)> {
+        let taken = self.own.take(|slot| self.lease(slot), |slot| self.fetch(slot));
+        self.has_own = taken.is_some() || self.own.has_some();
+        taken
+    }
+
+    #[inline(never)]
+    fn take_of_others(&self) -> Option<(u32, Word)> {
+        let mut others = self.others.iter();
+        others.find_map(|queue| queue.take(|slot| self.lease(slot), |slot| self.fetch(slot)))
+    }
+
+    /// Takes one of the submitter's, where many tasks wait for several workers.
+    #[inline(always)]
+    fn take_from_batch(&self) -> Option<(u32, Word)> {
+        let batches = self.batches?;
+        let mut batch = self.batch.take();
+        let taken = batches.take(&mut batch, |slot| self.lease(slot), |slot| self.fetch(slot));
+        self.batch.set(batch);
+        taken
     }
 
     /// While tasks stream in: lets some more come, and reads only what is not written meanwhile.
@@ -348,14 +369,14 @@ impl<'a> Participant<'a> {
         let slot = slot & (self.table.window() - 1); // an overwritten queue entry names some slot
         // Slot and task descriptor are two misses; let them come at the same time.
         prefetch_write(self.table.slot(slot));
-        let seen = self.descriptors.route(slot);
-        if !self.eligible(seen) {
+        let seen = self.descriptors.packed_route(slot);
+        if seen != self.usual && !self.eligible(seen.unpack()) {
             return None;
         }
         let word = self.table.slot(slot).take(self.me)?;
-        let route = self.descriptors.route(slot);
-        if route != seen && !self.eligible(route) {
-            self.give_back(slot, word, route);
+        let route = self.descriptors.packed_route(slot);
+        if route != seen && !self.eligible(route.unpack()) {
+            self.give_back(slot, word, route.unpack());
             return None;
         }
         Some((slot, word))
@@ -389,10 +410,9 @@ impl<'a> Participant<'a> {
     #[inline(always)]
     fn run_single(&mut self, worker: &mut dyn Worker, index: u32, word: Word) {
         let slot = self.table.slot(index);
-        let usual = self.descriptors.route(index).flags & !URGENT == 0
+        let usual = self.descriptors.packed_route(index).as_run() == self.usual.as_run()
             && slot.failed_root() == NO_FAILED_ROOT
-            && !slot.load().cancelled()
-            && self.times.is_none();
+            && !word.cancelled();
         if !usual {
             return self.run_unusual(worker, index, word);
         }
@@ -429,21 +449,24 @@ impl<'a> Participant<'a> {
     /// Completes a single task whose body has ended like this.
     #[inline(always)]
     fn end(&mut self, lease: &Lease<'a>, result: Result<(), Box<Failure>>) {
+        if result.is_ok() && lease.slot.complete_alone(lease.word) {
+            return;
+        }
         // A body that was told to stop is not asked how it went.
         if result.is_ok() && !lease.slot.load().cancelled() {
             self.finish(lease, None);
         } else {
-            self.end_badly(lease, result);
+            self.end_badly(*lease, result);
         }
     }
 
     #[cold]
-    fn end_badly(&mut self, lease: &Lease<'a>, result: Result<(), Box<Failure>>) {
+    fn end_badly(&mut self, lease: Lease<'a>, result: Result<(), Box<Failure>>) {
         match result {
             Err(failure) if !lease.slot.load().cancelled() => {
-                self.fail(lease, failure.code, &failure.words);
+                self.fail(&lease, failure.code, &failure.words);
             }
-            _ => self.fail(lease, Code::Cancelled, &Words::default()),
+            _ => self.fail(&lease, Code::Cancelled, &Words::default()),
         }
     }
 
@@ -598,7 +621,7 @@ impl<'a> Participant<'a> {
     #[inline(always)]
     fn finish(&mut self, lease: &Lease<'a>, failed_root: Option<u64>) {
         if !self.try_finish(lease, failed_root) {
-            self.superseded(lease);
+            self.superseded(*lease);
         }
     }
 
@@ -639,6 +662,7 @@ impl<'a> Participant<'a> {
                 self.successor = Some((slot, word));
             }
         } else if consumer.make_ready(self.me, generation) {
+            self.has_own = true;
             self.publisher.suggest(slot, route);
         }
     }
@@ -646,7 +670,7 @@ impl<'a> Participant<'a> {
     /// The lease was taken away (a deadline). A process takes nothing more and waits for its end;
     /// a thread cannot be ended, so it completes the task itself, as failed.
     #[cold]
-    fn superseded(&mut self, lease: &Lease<'a>) {
+    fn superseded(&mut self, lease: Lease<'a>) {
         let entry = self.entry;
         entry.superseded.fetch_add(1, Relaxed);
         let slot = lease.slot;
@@ -654,7 +678,7 @@ impl<'a> Participant<'a> {
         if matches!(self.place, Place::Process { .. }) {
             return self.await_end();
         }
-        self.record(lease, Code::Deadline, &Words::new(DEADLINE.to_owned()), u16::MAX);
+        self.record(&lease, Code::Deadline, &Words::new(DEADLINE.to_owned()), u16::MAX);
         if let Some(word) = slot.fail_dead(condemned) {
             let failed_root = Code::Deadline.failed_root(lease.seq);
             let table = self.table;
@@ -784,7 +808,9 @@ impl<'a> Participant<'a> {
         self.pinned.has_some()
             || self.urgent.has_some()
             || self.groups.visible()
-            || self.queues.iter().any(ReadyQueue::has_some)
+            || self.own.has_some()
+            || self.submitted.has_some()
+            || self.others.iter().any(ReadyQueue::has_some)
             || self.arena.control().shutdown.load(Acquire) != 0
     }
 

@@ -24,12 +24,11 @@ pub(super) const AWAY_NS: u64 = 4_000;
 /// Tasks of a sample. With fewer, one look away more or less would decide.
 const SAMPLE: u32 = 32;
 
-/// What a worker knows of the stream of its tasks.
+/// What a worker knows of the stream of its tasks. It is asked when there is nothing to do, so a task
+/// that is found at once pays nothing for it.
 pub(super) struct Stream {
-    /// The submitter said with the last task that more are to come.
-    more: bool,
-    /// Tasks run since there was nothing.
-    ran: u32,
+    /// Tasks that this worker had run when there was nothing the last time.
+    ran: u64,
     /// Without (the first way) and with a look away.
     trial: Trial,
     sample: Option<Sample>,
@@ -45,28 +44,17 @@ struct Sample {
 
 impl Stream {
     pub(super) fn new() -> Self {
-        Self { more: false, ran: 0, trial: Trial::new(4, 256), sample: None }
+        Self { ran: 0, trial: Trial::new(4, 256), sample: None }
     }
 
-    /// A task came from a queue.
-    #[inline(always)]
-    pub(super) fn took(&mut self, more: bool) {
-        self.more = more;
-    }
-
-    /// A task was run, wherever it came from.
-    #[inline(always)]
-    pub(super) fn ran(&mut self) {
-        self.ran = self.ran.wrapping_add(1);
-    }
-
-    /// There is nothing: whether to look away.
+    /// There is nothing, after this worker has run `ran` tasks in all: whether to look away. `more`: the
+    /// submitter said with the last task that more are to come.
     #[inline]
-    pub(super) fn ends(&mut self) -> bool {
-        let ran = std::mem::take(&mut self.ran);
-        ran != 0 && {
-            if self.more {
-                self.flows(ran, monotonic_ns)
+    pub(super) fn ends(&mut self, ran: u64, more: impl FnOnce() -> bool) -> bool {
+        let since = ran.wrapping_sub(std::mem::replace(&mut self.ran, ran));
+        since != 0 && {
+            if more() {
+                self.flows(u32::try_from(since).unwrap_or(u32::MAX), monotonic_ns)
             } else {
                 self.sample = None;
                 false
@@ -119,10 +107,8 @@ mod tests {
     #[test]
     fn who_waits_for_each_task_is_never_kept_waiting() {
         let mut stream = Stream::new();
-        for _ in 0..10_000 {
-            stream.took(false);
-            stream.ran();
-            assert!(!stream.ends());
+        for ran in 1..10_000 {
+            assert!(!stream.ends(ran, || false));
         }
     }
 
@@ -144,9 +130,18 @@ mod tests {
     fn a_stream_that_has_ended_is_no_sample() {
         let mut stream = Stream::new();
         stream.flows(1, || 0);
-        stream.took(false);
-        stream.ran();
-        stream.ends();
+        stream.ends(1, || false);
         assert!(stream.sample.is_none());
+    }
+
+    #[test]
+    fn one_who_has_run_nothing_since_the_last_time_does_not_look_away() {
+        let mut stream = Stream::new();
+        for _ in 0..100 {
+            assert!(!stream.ends(0, || unreachable!("nothing was run")));
+        }
+        stream.ends(7, || true);
+        assert!(stream.sample.is_some());
+        assert!(!stream.ends(7, || unreachable!("nothing was run")));
     }
 }

@@ -152,6 +152,10 @@ impl World {
                 NO_FAILED_ROOT => self.call(me, slot, word),
                 failed_root => Some(failed_root),
             };
+            if failed_root.is_none() && cell.complete_alone(word) {
+                self.completed(slot, word);
+                continue;
+            }
             let done =
                 self.table().finish(self.table().slot(slot), word, me, failed_root, |released| {
                     self.released(me, released, &mut next, suggest);

@@ -23,7 +23,10 @@ fn watched(with_consumer: bool) {
     let lease = world.slot(0).take(1).unwrap();
     let worker = {
         let world = Arc::clone(&world);
-        spawn(move || world.table().finish(world.table().slot(0), lease, 1, None, |_| {}).unwrap())
+        spawn(move || {
+            let (table, slot) = (world.table(), world.slot(0));
+            !slot.complete_alone(lease) && table.finish(slot, lease, 1, None, |_| {}).unwrap()
+        })
     };
     let armed = world.slot(0).watch(1) == Watch::Armed;
     let seen = world.slot(0).load().is_retired();
