@@ -11,7 +11,7 @@ use super::current;
 use super::flow::Flow;
 use super::reference::ObjectRef;
 use crate::driver::Host;
-use crate::protocol::arg_writer::ArgWriter;
+use crate::protocol::arg_writer::{ArgWriter, Written};
 use crate::protocol::codec::{kind, take_words};
 use crate::protocol::error::Error;
 use crate::protocol::handle::Side;
@@ -88,10 +88,10 @@ impl<T> ActorHandle<T> {
         flow: &Flow,
         desc: &'static NodeDesc,
         options: &ActorOptions,
-        put: impl FnOnce(&mut ArgWriter),
+        put: impl FnOnce(&mut ArgWriter<'_>),
     ) -> Result<Self, Error> {
         let side = flow.side();
-        let mut writer = ArgWriter::new(side.clone());
+        let mut writer = ArgWriter::new(&side);
         put(&mut writer);
         let (over, restarts) = (&options.overrides, options.max_restarts);
         let args = writer.finish(desc.name, desc.params)?;
@@ -103,11 +103,12 @@ impl<T> ActorHandle<T> {
     pub fn call<R>(
         &self,
         desc: &'static NodeDesc,
-        put: impl FnOnce(&mut ArgWriter),
+        put: impl FnOnce(&mut ArgWriter<'_>),
     ) -> ActorCall<R> {
-        let mut writer = ArgWriter::new(self.side.clone());
+        let mut writer = ArgWriter::new(&self.side);
         put(&mut writer);
-        ActorCall { actor: self.id, desc, writer, overrides: None, value: PhantomData }
+        let (actor, side, args) = (self.id, self.side.clone(), writer.written());
+        ActorCall { actor, side, desc, args, overrides: None, value: PhantomData }
     }
 
     /// Ends it: the call that runs and those that are queued fail, and so does whatever comes.
@@ -142,8 +143,9 @@ impl<'de, T> Deserialize<'de> for ActorHandle<T> {
 #[must_use = "a call does nothing before `remote()`"]
 pub struct ActorCall<R> {
     actor: u64,
+    side: Side,
     desc: &'static NodeDesc,
-    writer: ArgWriter,
+    args: Written,
     overrides: Option<Overrides>,
     value: PhantomData<fn() -> R>,
 }
@@ -183,7 +185,8 @@ impl<R> ActorCall<R> {
             return Err(why);
         }
         let (node, signature) = (number_of(self.desc), self.desc.signature());
-        self.writer.submit(node, signature, over, Some(self.actor)).map(ObjectRef::new)
+        let called = self.args.submit(&self.side, node, signature, over, Some(self.actor));
+        called.map(ObjectRef::new)
     }
 
     /// The same, and waits for the value.

@@ -61,7 +61,7 @@ impl<P, R> Node<P, R> {
 )]
 pub trait IntoArgs<P> {
     #[doc(hidden)]
-    fn put_all(self, writer: &mut ArgWriter);
+    fn put_all(self, writer: &mut ArgWriter<'_>);
 }
 
 /// What [`call_remote`](crate::call_remote) takes: a node, or a node with options.
@@ -80,7 +80,7 @@ pub trait Callee {
     fn dispatch(
         &self,
         flow: &Flow,
-        put: &mut dyn FnMut(&mut ArgWriter),
+        put: &mut dyn FnMut(&mut ArgWriter<'_>),
     ) -> Result<ObjectRef<Self::Value>, Error>;
 }
 
@@ -91,7 +91,7 @@ impl<P, R> Callee for Node<P, R> {
     fn dispatch(
         &self,
         flow: &Flow,
-        put: &mut dyn FnMut(&mut ArgWriter),
+        put: &mut dyn FnMut(&mut ArgWriter<'_>),
     ) -> Result<ObjectRef<R>, Error> {
         flow.dispatch(self.desc, None, put)
     }
@@ -104,7 +104,7 @@ impl<P, R> Callee for Call<P, R> {
     fn dispatch(
         &self,
         flow: &Flow,
-        put: &mut dyn FnMut(&mut ArgWriter),
+        put: &mut dyn FnMut(&mut ArgWriter<'_>),
     ) -> Result<ObjectRef<R>, Error> {
         flow.dispatch(self.desc(), Some(self.overrides()), put)
     }
@@ -330,7 +330,7 @@ pub fn call_remote<C: Callee>(
 macro_rules! arities {
     ($(($($arg:ident: $param:ident/$given:ident),*))+) => {$(
         impl<$($param, $given: IntoArg<$param>),*> IntoArgs<($($param,)*)> for ($($given,)*) {
-            fn put_all(self, writer: &mut ArgWriter) {
+            fn put_all(self, writer: &mut ArgWriter<'_>) {
                 let _ = &writer;
                 let ($($arg,)*) = self;
                 $($arg.put(writer);)*

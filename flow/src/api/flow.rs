@@ -207,12 +207,15 @@ impl Builder {
 /// Who ends a flow: the last of its handles.
 struct Owner {
     host: Arc<Host>,
+    /// The same, as handles see it.
+    side: Side,
     driver_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Owner {
     fn new(host: Arc<Host>, driver_thread: JoinHandle<()>) -> Self {
-        Self { host, driver_thread: Mutex::new(Some(driver_thread)) }
+        let side = Side::Counted(Arc::clone(&host) as _);
+        Self { host, side, driver_thread: Mutex::new(Some(driver_thread)) }
     }
 }
 
@@ -260,9 +263,14 @@ impl Flow {
     }
 
     pub(crate) fn side(&self) -> Side {
+        self.side_ref().clone()
+    }
+
+    #[inline]
+    fn side_ref(&self) -> &Side {
         match &self.0 {
-            Kind::Driver(owner) => Side::Counted(Arc::clone(&owner.host) as _),
-            Kind::Borrowed(side) => side.clone(),
+            Kind::Driver(owner) => &owner.side,
+            Kind::Borrowed(side) => side,
         }
     }
 
@@ -283,7 +291,7 @@ impl Flow {
 
     /// What a ref is known by, if it is of this flow.
     pub(crate) fn own<T>(&self, reference: &ObjectRef<T>) -> Result<u64, Error> {
-        if reference.handle().stamp() == self.side().stamp() {
+        if reference.handle().stamp() == self.side_ref().stamp() {
             return Ok(reference.handle().id());
         }
         Err(Error::Invalid(FOREIGN.to_owned()))
@@ -294,21 +302,21 @@ impl Flow {
         &self,
         node: &'static NodeDesc,
         overrides: Option<&Overrides>,
-        put: &mut dyn FnMut(&mut ArgWriter),
+        put: &mut dyn FnMut(&mut ArgWriter<'_>),
     ) -> Result<ObjectRef<R>, Error> {
-        let mut writer = ArgWriter::new(self.side());
+        let mut writer = ArgWriter::new(self.side_ref());
         put(&mut writer);
-        writer.submit(number_of(node), node.signature(), overrides, None).map(ObjectRef::new)
+        writer.submit(number_of(node), node.signature(), overrides).map(ObjectRef::new)
     }
 
     pub(crate) fn call_here<R: DeserializeOwned>(
         &self,
         node: &'static NodeDesc,
         overrides: &Overrides,
-        put: &mut dyn FnMut(&mut ArgWriter),
+        put: &mut dyn FnMut(&mut ArgWriter<'_>),
     ) -> Result<R, Error> {
         let side = self.side();
-        let mut writer = ArgWriter::new(side.clone());
+        let mut writer = ArgWriter::new(&side);
         put(&mut writer);
         let args = writer.finish(node.name, node.params)?;
         let host = self.driver();
@@ -350,7 +358,7 @@ impl Flow {
     /// It cannot be encoded, or would not arrive as it is; there is no memory.
     pub fn put<T: Value>(&self, value: &T) -> Result<ObjectRef<T>, Error> {
         let side = self.side();
-        let mut writer = ArgWriter::new(side.clone());
+        let mut writer = ArgWriter::new(&side);
         writer.value(value);
         let name = side.put(writer.finish(SAME.name, SAME.params)?)?;
         Ok(ObjectRef::new(Handle::counted(name, side)))
@@ -582,7 +590,7 @@ impl Flow {
 /// # Errors
 /// The flow is closed.
 pub fn gather<T>(flow: &Flow, refs: &[ObjectRef<T>]) -> Result<ObjectRef<Vec<T>>, Error> {
-    flow.dispatch(&GATHER, None, &mut |writer: &mut ArgWriter| {
+    flow.dispatch(&GATHER, None, &mut |writer: &mut ArgWriter<'_>| {
         refs.iter().for_each(|one| IntoArg::<T>::put(one, writer));
     })
 }

@@ -16,86 +16,86 @@ use crate::protocol::codec::Value;
 )]
 pub trait IntoArg<T> {
     #[doc(hidden)]
-    fn put(self, writer: &mut ArgWriter);
+    fn put(self, writer: &mut ArgWriter<'_>);
 }
 
 impl<T: Value> IntoArg<T> for T {
     #[inline]
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.value(&self);
     }
 }
 
 impl<T: Value> IntoArg<T> for &T {
     #[inline]
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.value(self);
     }
 }
 
 impl<T> IntoArg<T> for ObjectRef<T> {
-    fn put(self, writer: &mut ArgWriter) {
-        writer.object(self.handle());
-        writer.keep(self.erase());
+    #[inline]
+    fn put(self, writer: &mut ArgWriter<'_>) {
+        writer.given(self.erase());
     }
 }
 
 impl<T> IntoArg<T> for &ObjectRef<T> {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.object(self.handle());
     }
 }
 
 impl IntoArg<String> for &str {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.text(self);
     }
 }
 
 impl<T: Value, const N: usize> IntoArg<Vec<T>> for [T; N] {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.slice(&self);
     }
 }
 
 impl<T: Value, const N: usize> IntoArg<Vec<T>> for &[T; N] {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.slice(self);
     }
 }
 
 impl<T: Value> IntoArg<Vec<T>> for &[T] {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.slice(self);
     }
 }
 
 impl IntoArg<PathBuf> for &str {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.path(self.as_ref());
     }
 }
 
 impl IntoArg<PathBuf> for &Path {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.path(self.as_os_str());
     }
 }
 
 impl IntoArg<OsString> for &str {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.path(self.as_ref());
     }
 }
 
 impl IntoArg<OsString> for &OsStr {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.path(self);
     }
 }
 
 impl IntoArg<CString> for &CStr {
-    fn put(self, writer: &mut ArgWriter) {
+    fn put(self, writer: &mut ArgWriter<'_>) {
         writer.value(&self.to_owned());
     }
 }

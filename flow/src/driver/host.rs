@@ -557,7 +557,7 @@ impl Endpoint for Host {
     fn encoded(&self, id: u64, until: Option<Instant>) -> Result<Encoded, Error> {
         let started = until.map(|_| Instant::now());
         let found = self.shared.until(until, |state| match state.objects.named(id) {
-            Ok(index) => read(state, index).transpose(),
+            Ok(index) => (!state.objects.is_pending(index)).then(|| read(state, index)),
             Err(error) => Some(Err(error)),
         })?;
         found.unwrap_or_else(|| Err(self.late(id, started)))
@@ -610,7 +610,7 @@ impl Endpoint for Host {
     ) -> Result<Name, Error> {
         self.check()?;
         let node = known(node)?;
-        let mut overrides = overrides.map(|over| Box::new(over.clone()));
+        let mut overrides = overrides.map(boxed);
         let mut state = self.shared.lock();
         let mut features = None;
         if let Some(config) = &state.config {
@@ -632,13 +632,13 @@ impl Endpoint for Host {
             Some(id) => Some((state.actors.find(id)?, caller())),
             None => None,
         };
-        let new = NewTask { node, args, overrides, parent: None, actor, makes: None, features };
-        let entered = submit(&mut state, new).map(|index| state.objects.name(index));
-        if entered.is_ok() && given.iter().all(|handle| handle.is_of(self)) {
+        let mut new = NewTask { node, args, overrides, parent: None, actor, makes: None, features };
+        let entered = submit(&mut state, &mut new).map(|index| state.objects.name(index));
+        if entered.is_ok() {
             // The task holds them now.
-            while let Some(handle) = given.pop() {
+            while let Some(id) = given.take() {
                 let State { objects, store, .. } = &mut *state;
-                if let Some(index) = objects.find(handle.give()) {
+                if let Some(index) = objects.find(id) {
                     objects.unhold(index, store);
                 }
             }
@@ -719,6 +719,11 @@ fn known(node: u32) -> Result<&'static NodeDesc, Error> {
     by_number(node).ok_or_else(|| Error::NotANode(format!("node {node}")))
 }
 
+#[cold]
+fn boxed(overrides: &Overrides) -> Box<Overrides> {
+    Box::new(overrides.clone())
+}
+
 /// A number for the calling thread: its calls of an actor are in order.
 fn caller() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -727,20 +732,19 @@ fn caller() -> u64 {
     OWN.with(|own| *own)
 }
 
-/// The encoded value of an object, if it is complete.
-fn read(state: &State, index: Index) -> Result<Option<Encoded>, Error> {
+/// The encoded value of an object that is complete.
+fn read(state: &State, index: Index) -> Result<Encoded, Error> {
     match &state.objects.at(index).value {
-        Value::Pending => Ok(None),
-        Value::Inline(bytes) => Ok(Some(Encoded::Short(SmallVec::from_slice(bytes)))),
+        Value::Inline(bytes) => Ok(Encoded::Short(SmallVec::from_slice(bytes))),
         // With pages of its own, which its worker has closed.
         &Value::Placed { address, len, .. } if len >= OWN_PAGES => {
-            Ok(Some(Encoded::Placed { address, len }))
+            Ok(Encoded::Placed { address, len })
         }
         &Value::Placed { address, len, .. } => {
-            let copy = state.memory.copy(address, len).unwrap_or_default();
-            Ok(Some(Encoded::Copied(copy)))
+            Ok(Encoded::Copied(state.memory.copy(address, len).unwrap_or_default()))
         }
         Value::Failed(error) => Err(Error::Task(Box::new((**error).clone()))),
+        Value::Pending => Err(Error::Invalid("a value that is not there yet".to_owned())),
     }
 }
 

@@ -19,9 +19,6 @@ use super::options::Overrides;
 use super::pending::Pending;
 use super::value::Encoded;
 
-/// Refs that were given away with a call.
-pub(crate) type Given = SmallVec<[Handle; 2]>;
-
 /// Writes a value into the room that was made for it.
 pub(crate) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]);
 
@@ -139,6 +136,12 @@ impl fmt::Debug for Side {
 }
 
 impl Side {
+    /// Whether both are the same endpoint.
+    #[inline]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(std::ptr::from_ref(&**self), std::ptr::from_ref(&**other))
+    }
+
     /// A block that others share, filled by `fill`; its handle and address.
     pub(crate) fn new_block(&self, bytes: u64, fill: Fill<'_>) -> Result<(Handle, u64), Error> {
         let (id, address) = self.take_block(bytes)?;
@@ -203,17 +206,13 @@ impl Handle {
         side.retain(name.id).then(|| Self { name, side })
     }
 
-    /// Gives the count away: the name of its object. Whoever calls lets it go.
-    pub(crate) fn give(self) -> u64 {
+    /// Gives the count away: the name of its object, and where it was made. Whoever calls lets it go.
+    #[inline]
+    fn give(self) -> (u64, Side) {
         let handle = ManuallyDrop::new(self);
         // SAFETY: read once, since the handle is neither used nor dropped after this.
-        drop(unsafe { std::ptr::read(&raw const handle.side) });
-        handle.name.id
-    }
-
-    /// Whether it was made by this endpoint.
-    pub(crate) fn is_of(&self, endpoint: &impl Endpoint) -> bool {
-        std::ptr::addr_eq(std::ptr::from_ref(&*self.side), std::ptr::from_ref(endpoint))
+        let side = unsafe { std::ptr::read(&raw const handle.side) };
+        (handle.name.id, side)
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -237,6 +236,46 @@ impl Handle {
 
     pub(crate) fn stamp(&self) -> usize {
         self.side.stamp()
+    }
+}
+
+/// Refs that were given away with a call, as counts that it may take over. Those that it leaves are
+/// let go.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    ids: SmallVec<[u64; 2]>,
+    /// Where all of them were made.
+    side: Option<Side>,
+}
+
+impl Given {
+    /// One more, of the same endpoint as the others.
+    #[inline]
+    pub(crate) fn add(&mut self, handle: Handle) {
+        let (id, side) = handle.give();
+        self.ids.push(id);
+        self.side.get_or_insert(side);
+    }
+
+    /// Takes a count over: the name of its object.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<u64> {
+        self.ids.pop()
+    }
+
+    /// What the handles had of their flow, once none of their counts is left.
+    #[inline]
+    pub(crate) fn take_side(&mut self) -> Option<Side> {
+        if self.ids.is_empty() { self.side.take() } else { None }
+    }
+}
+
+impl Drop for Given {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(side) = &self.side {
+            self.ids.iter().for_each(|&id| side.release(id));
+        }
     }
 }
 

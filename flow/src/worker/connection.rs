@@ -521,7 +521,7 @@ impl Endpoint for DriverConnection {
     }
 
     fn put(&self, args: &mut Args) -> Result<Name, Error> {
-        self.submit(number_of(&SAME), args, &mut Given::new(), None, None)
+        self.submit(number_of(&SAME), args, &mut Given::default(), None, None)
     }
 
     fn spawn(

@@ -18,6 +18,22 @@ struct NodeStat {
     waits: bool,
 }
 
+impl NodeStat {
+    #[inline]
+    fn note_duration(&mut self, duration_ns: u32) {
+        let now = duration_ns as f32;
+        self.mean_ns = Some(self.mean_ns.map_or(now, |mean| mean + (now - mean) / 8.0));
+    }
+
+    #[inline]
+    fn note_result(&mut self, bytes: u64) {
+        self.result = Some(match self.result {
+            Some(known) if known > bytes => known - (known - bytes) / 8,
+            _ => bytes,
+        });
+    }
+}
+
 pub(crate) struct Nodes {
     stats: Vec<NodeStat>,
 }
@@ -58,12 +74,19 @@ impl Nodes {
         self.at(node).mean_ns.is_some_and(|mean| mean <= SHORT_NS)
     }
 
-    /// A body has taken so long.
+    /// A body has taken so long, and, if it has made a value, has asked for so many bytes in all.
     #[inline]
-    pub(crate) fn note_duration(&mut self, node: &'static NodeDesc, duration_ns: u32) {
-        let mean = &mut self.at_mut(node).mean_ns;
-        let now = duration_ns as f32;
-        *mean = Some(mean.map_or(now, |mean| mean + (now - mean) / 8.0));
+    pub(crate) fn note_run(
+        &mut self,
+        node: &'static NodeDesc,
+        duration_ns: u32,
+        bytes: Option<u64>,
+    ) {
+        let stat = self.at_mut(node);
+        stat.note_duration(duration_ns);
+        if let Some(bytes) = bytes {
+            stat.note_result(bytes);
+        }
     }
 
     /// Bytes of memory that its body asks for, once one has run.
@@ -75,11 +98,7 @@ impl Nodes {
     /// A body has asked for so many bytes in all.
     #[inline]
     pub(crate) fn note_result(&mut self, node: &'static NodeDesc, bytes: u64) {
-        let result = &mut self.at_mut(node).result;
-        *result = Some(match *result {
-            Some(known) if known > bytes => known - (known - bytes) / 8,
-            _ => bytes,
-        });
+        self.at_mut(node).note_result(bytes);
     }
 
     /// Whether its bodies have waited for others.
@@ -101,10 +120,10 @@ mod tests {
         let mut nodes = Nodes::new();
         let node: &'static NodeDesc = &NODES[0];
         assert!(!nodes.is_short(node), "nothing is known");
-        nodes.note_duration(node, 1_000);
+        nodes.note_run(node, 1_000, None);
         assert!(nodes.is_short(node));
         for _ in 0..64 {
-            nodes.note_duration(node, 1_000_000);
+            nodes.note_run(node, 1_000_000, None);
         }
         assert!(!nodes.is_short(node));
         nodes.note_result(node, 800);

@@ -19,6 +19,7 @@ use super::store::{BlockId, Store};
 use super::tasks::{Caller, Index, NewTask, Noted, Phase, Task};
 use crate::protocol::error::{Cause, Error, TaskError};
 use crate::protocol::handle::Name;
+use crate::protocol::node::NodeDesc;
 
 /// Waiting time before a task is tried again after an error, doubled with each attempt.
 const BACKOFF: Duration = Duration::from_millis(1);
@@ -80,6 +81,14 @@ pub(crate) struct Object {
     pub(crate) shared: bool,
 }
 
+impl Object {
+    /// Whether nobody but the task itself is left who holds it, and its caller is gone.
+    #[inline]
+    fn is_unwanted(&self) -> bool {
+        self.holds == 1 && self.task.as_ref().is_some_and(|task| task.caller == Caller::Gone)
+    }
+}
+
 /// Incomplete tasks that may ask for much memory, in their order.
 pub(crate) type TaskOrder = BTreeMap<OrderKey, Index>;
 
@@ -88,8 +97,8 @@ pub(crate) struct Entered {
     pub(crate) index: Index,
     /// Nothing that it takes is missing.
     pub(crate) is_ready: bool,
-    /// Why an argument has no value.
-    pub(crate) failed: Option<Arc<TaskError>>,
+    /// An argument has no value, and never will.
+    pub(crate) has_failed: bool,
 }
 
 #[derive(Default)]
@@ -146,13 +155,7 @@ impl Objects {
     /// It is not there.
     #[inline]
     pub(crate) fn named(&self, id: u64) -> Result<Index, Error> {
-        self.find(id).ok_or_else(|| {
-            Error::Invalid(format!(
-                "ref {}.{} names nothing in this flow: it is stale, or of another flow",
-                id as u32,
-                id >> 32
-            ))
-        })
+        self.find(id).ok_or_else(|| stale(id))
     }
 
     /// The incomplete task that handles know by this name.
@@ -269,14 +272,14 @@ impl Objects {
 impl Objects {
     /// A complete object that is a block of elements, with one hold.
     pub(crate) fn add_block(&mut self, block: BlockId, address: u64, len: u64) -> Index {
-        let index = self.add(0, Value::Placed { block, address, len });
+        let index = self.add_value(Value::Placed { block, address, len });
         self.at_mut(index).shared = true;
         index
     }
 
     /// A complete object with a short value, and one hold.
     pub(crate) fn add_inline(&mut self, bytes: &[u8]) -> Index {
-        self.add(0, Value::Inline(SmallVec::from_slice(bytes)))
+        self.add_value(Value::Inline(SmallVec::from_slice(bytes)))
     }
 
     /// It is a value that was put, and names these. One that people see, as for a task; it is not
@@ -316,26 +319,33 @@ impl Objects {
 // ---- holds ----------------------------------------------------------------------------------
 
 impl Objects {
-    /// A new object with one hold.
+    /// A complete object with one hold.
+    fn add_value(&mut self, value: Value) -> Index {
+        let index = self.add(0, 1);
+        let object = self.at_mut(index);
+        (object.value, object.node, object.rank) = (value, None, Rank::default());
+        index
+    }
+
+    /// A new object that is not complete. Which node makes it, and its rank, are the caller's to say.
     #[inline]
-    fn add(&mut self, number: u64, value: Value) -> Index {
+    fn add(&mut self, number: u64, holds: u32) -> Index {
         self.live += 1;
-        if let Some(index) = self.free.pop() {
-            let object = &mut self.slots[index as usize];
-            object.holds = 1;
-            object.number = number;
-            object.value = value;
-            object.node = None;
-            object.rank = Rank::default();
-            object.users = 0;
-            object.shared = false;
-            return index;
-        }
+        let Some(index) = self.free.pop() else { return self.add_slot(number, holds) };
+        let object = &mut self.slots[index as usize];
+        debug_assert!(object.value.is_pending());
+        (object.number, object.holds, object.users) = (number, holds, 0);
+        object.shared = false;
+        index
+    }
+
+    #[cold]
+    fn add_slot(&mut self, number: u64, holds: u32) -> Index {
         self.slots.push(Object {
             generation: 1,
-            holds: 1,
+            holds,
             number,
-            value,
+            value: Value::Pending,
             node: None,
             rank: Rank::default(),
             users: 0,
@@ -365,29 +375,44 @@ impl Objects {
 
     /// Lets one hold go; the last one frees the value and lets go of what that names. A task that
     /// goes on holds its own object.
+    #[inline]
     pub(crate) fn unhold(&mut self, index: Index, store: &mut Store) {
-        let object = &mut self.slots[index as usize];
-        debug_assert!(object.holds > 0);
-        object.holds = object.holds.saturating_sub(1);
-        if object.holds > 0 {
-            return self.note_unwanted(index);
-        }
-        let mut open = self.free_one(index, store);
-        // Children may be many and deep: no recursion.
-        while let Some(child) = open.pop() {
-            let object = &mut self.slots[child as usize];
-            object.holds = object.holds.saturating_sub(1);
-            if object.holds == 0 {
-                open.extend(self.free_one(child, store));
-            } else {
-                self.note_unwanted(child);
+        if self.lower(index) {
+            self.free_one(index, store);
+            if !self.at(index).children.is_empty() {
+                self.free_children(index, store);
             }
         }
     }
 
-    /// Nobody holds it: what its value names.
+    /// One hold fewer. Whether that was the last.
     #[inline]
-    fn free_one(&mut self, index: Index, store: &mut Store) -> Vec<Index> {
+    fn lower(&mut self, index: Index) -> bool {
+        let object = &mut self.slots[index as usize];
+        debug_assert!(object.holds > 0);
+        object.holds = object.holds.saturating_sub(1);
+        if object.is_unwanted() {
+            self.note_unwanted(index);
+            return false;
+        }
+        object.holds == 0
+    }
+
+    /// What the value of an object named that was freed just now. It may be much, and deep: no
+    /// recursion.
+    #[cold]
+    fn free_children(&mut self, index: Index, store: &mut Store) {
+        let mut open = std::mem::take(&mut self.at_mut(index).children);
+        while let Some(child) = open.pop() {
+            if self.lower(child) {
+                self.free_one(child, store);
+                open.append(&mut self.at_mut(child).children);
+            }
+        }
+    }
+
+    /// Nobody holds it. What its value names is for the caller.
+    fn free_one(&mut self, index: Index, store: &mut Store) {
         let object = &mut self.slots[index as usize];
         if let Value::Placed { block, .. } = object.value {
             store.release(block);
@@ -402,21 +427,11 @@ impl Objects {
         object.generation = object.generation.wrapping_add(1).max(1);
         self.free.push(index);
         self.live -= 1;
-        std::mem::take(&mut object.children)
     }
 
-    /// Whether nobody but the task itself is left who holds it, and its caller is gone.
-    #[inline]
-    fn is_unwanted(&self, index: Index) -> bool {
-        let object = &self.slots[index as usize];
-        object.holds == 1 && object.task.as_ref().is_some_and(|task| task.caller == Caller::Gone)
-    }
-
-    #[inline]
+    #[cold]
     fn note_unwanted(&mut self, index: Index) {
-        if self.is_unwanted(index) {
-            self.unwanted.push(self.id(index));
-        }
+        self.unwanted.push(self.id(index));
     }
 
     /// Whether there may be tasks that nobody wants any more.
@@ -431,7 +446,7 @@ impl Objects {
         let still = unwanted.into_iter().filter_map(|id| self.find(id));
         still
             .filter(|&index| {
-                self.is_unwanted(index) && self.task(index).is_some_and(|task| !task.cancelled)
+                self.at(index).is_unwanted() && self.task(index).is_some_and(|task| !task.cancelled)
             })
             .collect()
     }
@@ -461,70 +476,90 @@ impl Objects {
     #[inline]
     pub(crate) fn enter(
         &mut self,
-        new: NewTask<'_>,
+        new: &mut NewTask<'_>,
         held: SmallVec<[Index; 4]>,
         class: ClassId,
         max_retries: i32,
     ) -> Entered {
-        let NewTask { node, args, overrides, parent, actor, makes, features } = new;
+        let NewTask { node, parent, .. } = *new;
         self.number += 1;
-        let index = self.add(self.number, Value::Pending);
-        self.hold(index); // the task's own
+        let index = self.add(self.number, 2); // the caller's and the task's own
         self.unposted += 1;
         self.incomplete += 1;
         let id = self.id(index);
         // Those that it takes values from come first.
-        let needs = held.len() - args.nested.len();
+        let needs = held.len() - new.args.nested.len();
         let mut remaining = 0;
-        let mut failed = None;
+        let mut has_failed = false;
+        let mut rank = self.rank_below(parent);
+        let mut youngest = 0;
         for &dep in &held[..needs] {
             let dep = self.at_mut(dep);
             dep.holds += 1;
             dep.users += 1;
-            match &dep.value {
+            // Whether it counts for the rank. A value that is kept in the table takes no room.
+            let counts = match &dep.value {
                 Value::Pending => {
                     remaining += 1;
                     dep.dependents.push(id);
+                    true
                 }
-                Value::Failed(error) if failed.is_none() => failed = Some(Arc::clone(error)),
-                _ => {}
+                Value::Failed(_) => {
+                    has_failed = true;
+                    false
+                }
+                Value::Inline(_) => !dep.children.is_empty(),
+                Value::Placed { .. } => true,
+            };
+            // A block, or a value of the driver's own, is nobody's family.
+            if counts && dep.number > 0 {
+                rank.level = rank.level.max(dep.rank.level.saturating_add(1));
+                rank.age = rank.age.min(dep.rank.age);
+                youngest = youngest.max(dep.rank.age);
             }
         }
+        if youngest > rank.age {
+            self.join_family(&held[..needs], rank.age);
+        }
         held[needs..].iter().for_each(|&dep| self.hold(dep));
-        let rank = match (parent, needs) {
-            (None, 0) => Rank { age: self.number, depth: 0, level: 0 },
-            _ => self.rank_new(self.number, parent, &held[..needs]),
-        };
-        let mut task = self.spares.pop().unwrap_or_else(|| Box::new(Task::new(node)));
-        std::mem::swap(&mut task.args, args);
-        let provider = features.as_ref().and_then(|features| features.provider);
-        (task.node, task.runs) = (node, provider.unwrap_or(node));
-        task.overrides = overrides;
+        let mut task = self.spares.pop().unwrap_or_else(|| new_task(node));
+        std::mem::swap(&mut task.args, new.args);
+        (task.node, task.runs) = (node, node);
         task.class = class;
-        task.phase = Phase::Waiting;
         (task.refs, task.remaining) = (needs as u32, remaining);
         task.held = held;
-        (task.attempt, task.retries_left) = (0, max_retries);
-        (task.cancelled, task.awaited, task.lane) = (false, false, Lane::default());
-        task.caller = if parent.is_some() { Caller::Body } else { Caller::Driver };
-        task.parent = parent.map(|parent| self.id(parent));
-        (task.actor, task.makes, task.noted) = (actor, makes, Noted::Nothing);
-        task.features = features;
-        self.eager += usize::from(task.is_eager());
+        task.retries_left = max_retries;
+        if !new.is_plain() {
+            self.enter_options(&mut task, new);
+        }
         let object = self.at_mut(index);
         (object.rank, object.node) = (rank, Some(node.name));
         object.task = Some(task);
         if let Some(parent) = parent {
             self.add_kid(parent, id);
         }
-        Entered { index, is_ready: remaining == 0, failed }
+        Entered { index, is_ready: remaining == 0, has_failed }
+    }
+
+    /// What a call has that most do not.
+    #[inline(never)]
+    fn enter_options(&mut self, task: &mut Task, new: &mut NewTask<'_>) {
+        task.overrides = new.overrides.take();
+        task.features = new.features.take();
+        if let Some(provider) = task.features.as_ref().and_then(|features| features.provider) {
+            task.runs = provider;
+        }
+        if let Some(parent) = new.parent {
+            (task.parent, task.caller) = (Some(self.id(parent)), Caller::Body);
+        }
+        (task.actor, task.makes) = (new.actor, new.makes);
+        self.eager += usize::from(task.is_eager());
     }
 
     /// Keeps the memory of a task that is over for the next one.
+    #[inline]
     fn keep_spare(&mut self, mut task: Box<Task>) {
-        if self.spares.len() < SPARES && task.args.clear() {
-            task.overrides = None;
-            task.features = None;
+        if self.spares.len() < SPARES && task.clear() {
             self.spares.push(task);
         }
     }
@@ -646,7 +681,9 @@ impl Objects {
             let Some(task) = self.task_mut(index) else { continue };
             if task.caller == Caller::Body && task.actor.is_none() {
                 task.caller = Caller::Gone;
-                self.note_unwanted(index);
+                if self.at(index).is_unwanted() {
+                    self.note_unwanted(index);
+                }
             }
         }
     }
@@ -683,10 +720,6 @@ impl Objects {
             children.into_iter().for_each(|child| self.unhold(child, store));
             return;
         }
-        let failed = match &value {
-            Value::Failed(error) => Some(Arc::clone(error)),
-            _ => None,
-        };
         object.value = value;
         object.children = children;
         let task = object.task.take();
@@ -702,9 +735,14 @@ impl Objects {
                 }
             }
         }
-        let object = self.at_mut(index);
-        if !object.dependents.is_empty() {
-            for dependent in std::mem::take(&mut object.dependents) {
+        if !self.at(index).dependents.is_empty() {
+            let failed = match &self.at(index).value {
+                Value::Failed(error) => Some(Arc::clone(error)),
+                _ => None,
+            };
+            let mut nth = 0;
+            while let Some(&dependent) = self.at(index).dependents.get(nth) {
+                nth += 1;
                 let Some(at) = self.find(dependent) else { continue };
                 let Some(task) = self.task_mut(at) else { continue };
                 task.remaining -= 1;
@@ -718,14 +756,19 @@ impl Objects {
                     None => {}
                 }
             }
+            self.at_mut(index).dependents.clear();
         }
         if let Some(mut task) = task {
-            self.abandon_calls(std::mem::take(&mut task.kids));
+            if !task.kids.is_empty() {
+                self.abandon_calls(std::mem::take(&mut task.kids));
+            }
             if !task.is_posted() {
                 self.unposted -= 1;
             }
             self.eager -= usize::from(task.is_eager());
-            effects.made.extend(task.makes);
+            if let Some(actor) = task.makes {
+                effects.made.push(actor);
+            }
             match task.phase {
                 // It has had its turn, and its queue passes over it.
                 Phase::AtActor => effects.actors.extend(task.actor.map(|(number, _)| number)),
@@ -766,41 +809,27 @@ impl Objects {
         }
     }
 
-    /// The rank of a new task. Producers that it waits for join its family if that is older.
-    fn rank_new(&mut self, number: u64, parent: Option<Index>, inputs: &[Index]) -> Rank {
-        let mut rank = match parent {
-            None => Rank { age: number, depth: 0, level: 0 },
+    /// The rank of a new task as its caller makes it; what it takes may raise it.
+    #[inline]
+    fn rank_below(&self, parent: Option<Index>) -> Rank {
+        match parent {
+            None => Rank { age: self.number, depth: 0, level: 0 },
             Some(parent) => {
                 let above = self.at(parent).rank;
                 Rank { age: above.age, depth: above.depth.saturating_add(1), level: 0 }
             }
-        };
-        let mut mixed = false;
+        }
+    }
+
+    /// Producers that a task waits for join its family, which is older.
+    #[cold]
+    fn join_family(&mut self, inputs: &[Index], age: u64) {
         for &input in inputs {
             let object = self.at(input);
-            // A block, or a value of the driver's own, is nobody's family; and one that is kept in
-            // the table takes no room.
-            let kept = match object.value {
-                Value::Inline(_) => object.children.is_empty(),
-                Value::Failed(_) => true,
-                Value::Pending | Value::Placed { .. } => false,
-            };
-            if object.number == 0 || kept {
-                continue;
-            }
-            rank.level = rank.level.max(object.rank.level.saturating_add(1));
-            mixed |= object.rank.age != rank.age;
-            rank.age = rank.age.min(object.rank.age);
-        }
-        if mixed {
-            for &input in inputs {
-                let object = self.at(input);
-                if object.rank.age > rank.age && object.task.is_some() {
-                    self.change_rank(input, |rank_of| rank_of.age = rank.age);
-                }
+            if object.rank.age > age && object.task.is_some() {
+                self.change_rank(input, |rank| rank.age = age);
             }
         }
-        rank
     }
 
     /// So many bodies are above it, at least.
@@ -851,6 +880,20 @@ impl Objects {
     }
 }
 
+#[cold]
+fn new_task(node: &'static NodeDesc) -> Box<Task> {
+    Box::new(Task::new(node))
+}
+
+#[cold]
+fn stale(id: u64) -> Error {
+    Error::Invalid(format!(
+        "ref {}.{} names nothing in this flow: it is stale, or of another flow",
+        id as u32,
+        id >> 32
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -877,8 +920,8 @@ mod tests {
             let args = &mut Args::from(Parts { list, ..Parts::default() });
             let (node, overrides) = (&NODES[0], None);
             let (actor, makes, features) = (None, None, None);
-            let new = NewTask { node, args, overrides, parent, actor, makes, features };
-            self.objects.enter(new, needs.iter().copied().collect(), 0, 0).index
+            let mut new = NewTask { node, args, overrides, parent, actor, makes, features };
+            self.objects.enter(&mut new, needs.iter().copied().collect(), 0, 0).index
         }
 
         fn complete(&mut self, index: Index, value: Value) {

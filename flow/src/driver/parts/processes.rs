@@ -720,7 +720,13 @@ impl Processes {
     /// Nothing stands there any more.
     #[inline]
     pub(crate) fn leave_busy(&mut self, place: u16) {
-        self.busy.retain(|&busy| busy != place);
+        match self.busy.iter().position(|&busy| busy == place) {
+            Some(last) if last + 1 == self.busy.len() => self.busy.truncate(last),
+            Some(at) => {
+                self.busy.remove(at);
+            }
+            None => {}
+        }
     }
 
     /// The posted tasks that are not over, and whether their bodies have begun.

@@ -15,7 +15,7 @@ use super::processes::{Lease, Process, Processes};
 use super::quantities::{ClassId, Demand, Part, Spot, Supply};
 use super::ranks::{Key, LANES, Lane};
 use super::tasks::{Index, Phase, Task};
-use super::workers::{Logical, worker_for};
+use super::workers::{Logical, fill_then_level, worker_for};
 use crate::protocol::error::Error;
 use crate::protocol::node::NodeDesc;
 use crate::protocol::options::Packing;
@@ -314,10 +314,22 @@ impl Scheduler {
         objects: &Objects,
         processes: &Processes,
     ) -> Option<Spot> {
-        let Class { demand, strategy, next, .. } = self.classes.at(class);
+        let Class { demand, strategy, .. } = self.classes.at(class);
         if !self.claims.is_empty() {
             return self.choose_what_is_not_kept(class, index, objects, processes);
         }
+        let workers = &self.workers;
+        let able = |at: usize| !processes.is_paused(at) && workers[at].free.covers(demand);
+        if let Strategy::Default = strategy {
+            return fill_then_level(workers, able).map(Spot::on);
+        }
+        self.choose_as_told(class, processes)
+    }
+
+    /// The same for a strategy that is not the usual one.
+    #[inline(never)]
+    fn choose_as_told(&mut self, class: ClassId, processes: &Processes) -> Option<Spot> {
+        let Class { demand, strategy, next, .. } = self.classes.at(class);
         let workers = &self.workers;
         let able = |at: usize| !processes.is_paused(at) && workers[at].free.covers(demand);
         if let Strategy::Placed { group, bundle } = strategy {
@@ -957,8 +969,8 @@ mod tests {
         fn task(&mut self, class: ClassId) -> Index {
             let (node, args, overrides) = (&NODES[0], &mut Args::default(), None);
             let (parent, actor, makes, features) = (None, None, None, None);
-            let new = NewTask { node, args, overrides, parent, actor, makes, features };
-            self.objects.enter(new, Default::default(), class, 0).index
+            let mut new = NewTask { node, args, overrides, parent, actor, makes, features };
+            self.objects.enter(&mut new, Default::default(), class, 0).index
         }
 
         fn choose(&mut self, class: ClassId, index: Index) -> Option<Spot> {

@@ -122,6 +122,18 @@ impl Task {
         }
     }
 
+    /// Forgets all of it, so that it is as a new one but for what each call says. False when it had
+    /// memory of its own, and is better dropped.
+    #[inline]
+    pub(crate) fn clear(&mut self) -> bool {
+        (self.overrides, self.features) = (None, None);
+        (self.phase, self.noted) = (Phase::Waiting, Noted::Nothing);
+        (self.cancelled, self.awaited, self.lane) = (false, false, Lane::default());
+        (self.caller, self.parent) = (Caller::Driver, None);
+        (self.actor, self.makes, self.attempt) = (None, None, 0);
+        self.args.clear()
+    }
+
     /// Whether its result has to be looked for before it is placed.
     #[inline]
     pub(crate) fn is_to_be_found(&self) -> bool {
@@ -193,6 +205,16 @@ impl Task {
     pub(crate) fn charge(&mut self) {
         self.attempt = self.attempt.saturating_add(1);
         self.retries_left -= i32::from(self.retries_left > 0);
+    }
+}
+
+impl NewTask<'_> {
+    /// Whether the driver calls a node, with nothing besides the arguments.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let options = self.overrides.is_some() || self.features.is_some();
+        let origin = self.parent.is_some() || self.actor.is_some() || self.makes.is_some();
+        !options && !origin
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn worker_for(
 
 /// The first that is less than half in use, or else the one with the most free.
 #[inline]
-fn fill_then_level(workers: &[Logical], able: impl Fn(usize) -> bool) -> Option<usize> {
+pub(crate) fn fill_then_level(workers: &[Logical], able: impl Fn(usize) -> bool) -> Option<usize> {
     let mut best: Option<(usize, i64)> = None;
     for (at, worker) in workers.iter().enumerate() {
         if !able(at) {

@@ -51,8 +51,8 @@ fn make_actor(state: &mut State, number: u32) -> Result<(), Error> {
     let overrides = Some(overrides);
     let features = state.config.clone().map(Features::of);
     let (parent, actor, makes) = (None, None, Some(number));
-    let new = NewTask { node, args, overrides, parent, actor, makes, features };
-    let index = submit(state, new)?;
+    let mut new = NewTask { node, args, overrides, parent, actor, makes, features };
+    let index = submit(state, &mut new)?;
     state.actors.set_making(number, Some(index));
     check_maker(state, number);
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Acquire;
 use smallvec::SmallVec;
 
 use super::follow_up::follow_up;
-use super::giving::{note_result, relieve};
+use super::giving::relieve;
 use super::placing::{post_followers, schedule};
 use super::recalling::{end_posted, protocol_violation, recall_last, run_again, run_again_later};
 use super::recording;
@@ -136,40 +136,70 @@ fn complete(state: &mut State, place: u16, seq: u64) {
     }
     let outcome = read_completion(state, place, seq, &completion);
     let given = state.processes.end_body(place, &mut state.store);
-    let mut children = state.processes.take_children(place);
     recording::ran(state, place, seq, &completion);
-    if let Some(index) = end_posted(state, place, seq) {
+    let ended = end_posted(state, place, seq);
+    let Ok(Outcome::Value(value)) = outcome else {
+        return end_without_value(state, place, ended, outcome, completion.duration_ns);
+    };
+    let task = ended.and_then(|index| Some((index, state.objects.task(index)?)));
+    let Some((index, task)) = task else {
+        drop_value(state, value); // nobody's any more
+        return drop_children(state, place);
+    };
+    let cancelled = task.cancelled;
+    state.nodes.note_run(task.runs, completion.duration_ns, Some(given));
+    // What stood behind its producer may have run with a value that does not count.
+    if cancelled || state.objects.failed_argument(index).is_some() {
+        return end_with_another(state, place, index, value);
+    }
+    recording::completed(state, index, &value);
+    let children = state.processes.take_children(place);
+    settle(state, index, value, children);
+}
+
+/// The value that names these does not count.
+#[cold]
+fn drop_children(state: &mut State, place: u16) {
+    for child in state.processes.take_children(place) {
+        state.objects.unhold(child, &mut state.store);
+    }
+}
+
+/// The task was cancelled, or fails with one of its arguments: its value does not count.
+#[cold]
+fn end_with_another(state: &mut State, place: u16, index: Index, value: Value) {
+    drop_value(state, value);
+    match state.objects.failed_argument(index) {
+        Some(error) => fail_with_root(state, index, &error),
+        None => failed(state, place, index, Cause::Cancelled),
+    }
+    drop_children(state, place);
+}
+
+/// A task has ended without a value.
+#[cold]
+fn end_without_value(
+    state: &mut State,
+    place: u16,
+    ended: Option<Index>,
+    outcome: Result<Outcome, ProtocolViolation>,
+    duration_ns: u32,
+) {
+    if let Some(index) = ended {
         if let Some(task) = state.objects.task(index) {
-            state.nodes.note_duration(task.runs, completion.duration_ns);
+            state.nodes.note_run(task.runs, duration_ns, None);
         }
         match outcome {
-            Ok(Outcome::Value(value)) => {
-                note_result(state, index, given);
-                // What stood behind its producer may have run with a value that does not count.
-                if let Some(error) = state.objects.failed_argument(index) {
-                    drop_value(state, value);
-                    fail_with_root(state, index, &error);
-                } else if state.objects.task(index).is_some_and(|task| task.cancelled) {
-                    drop_value(state, value);
-                    failed(state, place, index, Cause::Cancelled);
-                } else {
-                    recording::completed(state, index, &value);
-                    settle(state, index, value, std::mem::take(&mut children));
-                }
-            }
-            Ok(Outcome::Failed(cause)) => failed(state, place, index, cause),
+            Ok(Outcome::Value(value)) => drop_value(state, value), // it has one
+            Ok(Outcome::Failed(cause)) => failed(state, place, index, *cause),
             Ok(Outcome::Upstream) => run_again(state, index, false),
             Err(ProtocolViolation) => {
                 protocol_violation(state, place, "an invalid completion");
                 failed(state, place, index, Cause::WorkerCrashed(VIOLATION.to_owned()));
             }
         }
-    } else if let Ok(Outcome::Value(value)) = outcome {
-        drop_value(state, value);
     }
-    for child in children {
-        state.objects.unhold(child, &mut state.store);
-    }
+    drop_children(state, place);
 }
 
 fn failed(state: &mut State, place: u16, index: Index, cause: Cause) {
@@ -191,7 +221,7 @@ fn failed(state: &mut State, place: u16, index: Index, cause: Cause) {
 
 enum Outcome {
     Value(Value),
-    Failed(Cause),
+    Failed(Box<Cause>),
     Upstream,
 }
 
@@ -200,7 +230,34 @@ struct ProtocolViolation;
 
 const VIOLATION: &str = "it wrote an invalid completion, and was ended";
 
+/// The bytes of a completion that has them itself.
+#[inline]
+fn short_value(completion: &Completion) -> Option<SmallVec<[u8; 32]>> {
+    let len = completion.len as usize;
+    (len <= SHORT_COMPLETION).then(|| {
+        let mut bytes = [0; 32];
+        bytes[..SHORT_COMPLETION].copy_from_slice(bytemuck::cast_slice(&completion.short));
+        SmallVec::from_buf_and_len(bytes, len)
+    })
+}
+
+#[inline]
 fn read_completion(
+    state: &mut State,
+    place: u16,
+    seq: u64,
+    completion: &Completion,
+) -> Result<Outcome, ProtocolViolation> {
+    if completion.kind == completion::VALUE
+        && let Some(bytes) = short_value(completion)
+    {
+        return Ok(Outcome::Value(Value::Inline(bytes)));
+    }
+    read_longer(state, place, seq, completion)
+}
+
+#[inline(never)]
+fn read_longer(
     state: &mut State,
     place: u16,
     seq: u64,
@@ -209,12 +266,10 @@ fn read_completion(
     let State { processes, store, memory, .. } = state;
     let cell = memory.cell(place, seq);
     let inline = |len: u32| -> Result<SmallVec<[u8; 32]>, ProtocolViolation> {
-        let len = len as usize;
-        if len <= SHORT_COMPLETION {
-            let mut bytes = [0; 32];
-            bytes[..SHORT_COMPLETION].copy_from_slice(bytemuck::cast_slice(&completion.short));
-            return Ok(SmallVec::from_buf_and_len(bytes, len));
+        if let Some(bytes) = short_value(completion) {
+            return Ok(bytes);
         }
+        let len = len as usize;
         if len > LONG_COMPLETION {
             return Err(ProtocolViolation);
         }
@@ -238,7 +293,7 @@ fn read_completion(
             decode_cause(&bytes.ok_or(ProtocolViolation)?)
         }
         completion::UPSTREAM => Ok(Outcome::Upstream),
-        completion::UNRUN => Ok(Outcome::Failed(Cause::Cancelled)),
+        completion::UNRUN => Ok(Outcome::Failed(Box::new(Cause::Cancelled))),
         _ => Err(ProtocolViolation),
     }
 }

@@ -216,7 +216,7 @@ pub(crate) fn post_behind_its_producer(state: &mut State, index: Index) {
 }
 
 /// The process at which all stand that a task waits for.
-#[inline]
+#[inline(always)]
 fn place_of_producers(task: &Task, objects: &Objects) -> Option<u16> {
     let mut at = None;
     for &dep in &task.held {
@@ -234,6 +234,9 @@ fn place_of_producers(task: &Task, objects: &Objects) -> Option<u16> {
 
 /// The chain behind the last task that was posted to a process.
 pub(crate) fn post_followers(state: &mut State, place: u16) {
+    if state.objects.unposted() == 0 {
+        return;
+    }
     while let Some(next) = follower(&state.processes, place, &state.objects) {
         post_behind_its_producer(state, next);
         if state.objects.task(next).is_some_and(|task| task.phase == Phase::Waiting) {
@@ -287,7 +290,7 @@ pub(crate) fn actor_runs(state: &State, number: u32) -> Option<Index> {
 pub(crate) fn fail_what_has_no_room(state: &mut State, error: impl Fn(&State, u64) -> Error) {
     for index in state.scheduler.first_of_each(&state.objects) {
         let Some(task) = state.objects.task(index) else { continue };
-        let bytes = descriptor_bytes(&state.objects, task, None).map(|(bytes, _)| bytes);
+        let bytes = descriptor_bytes(&state.objects, task, None);
         if let Some(bytes) = bytes.filter(|bytes| *bytes > CELL_ARGS) {
             let error = error(state, bytes as u64);
             fail(state, index, None, error.into());

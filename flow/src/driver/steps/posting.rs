@@ -4,11 +4,11 @@ use super::settling::{fail, fail_with_root};
 use crate::driver::parts::objects::{Objects, Value};
 use crate::driver::parts::processes::PostedTask;
 use crate::driver::parts::state::State;
-use crate::driver::parts::store::NoRoom;
+use crate::driver::parts::store::{BlockId, NoRoom};
 use crate::driver::parts::tasks::{Index, Phase, Task};
 use crate::protocol::args::Arg;
 use crate::protocol::error::{Cause, Error};
-use crate::protocol::memory::{CELL_ARGS, Head, arg_word, flags};
+use crate::protocol::memory::{CELL_ARGS, CellRef, Head, arg_word, flags};
 use crate::protocol::node::number_of;
 
 /// Whether a descriptor was written.
@@ -24,7 +24,7 @@ pub(crate) enum Written {
 
 /// Writes a task into the next cell of a process, which has room.
 pub(crate) fn write_descriptor(state: &mut State, place: u16, index: Index) -> Written {
-    let State { objects, processes, store, memory, admission, effects, marks, .. } = state;
+    let State { objects, processes, memory, marks, .. } = state;
     let process = processes.at(place);
     let Some(task) = objects.task(index) else { return Written::Unfit(None) };
     let seq = process.next();
@@ -45,44 +45,67 @@ pub(crate) fn write_descriptor(state: &mut State, place: u16, index: Index) -> W
             Some(encoded)
         }
     };
-    let Some((need, looks_back)) = descriptor_bytes(objects, task, hooks.as_deref()) else {
-        return Written::Unfit(None);
-    };
     let mut envelope = None;
     // SAFETY: the cell is the driver's until it is posted, and the area has this size.
-    let mut room = unsafe { std::slice::from_raw_parts_mut(cell.args(), CELL_ARGS) };
-    if need > CELL_ARGS {
-        let block = match store.take_small(need as u64, need as u64) {
-            Ok(block) => block,
-            Err(NoRoom::Now) => {
-                admission.set_short();
-                effects.wakeup = true; // the driver thread looks again, and for how long
-                return Written::NoRoom;
+    let mut pen = Pen::new(unsafe { std::slice::from_raw_parts_mut(cell.args(), CELL_ARGS) });
+    match write_args(objects, task, hooks.as_deref(), &mut pen) {
+        Ok(()) => {}
+        Err(NotWritten::NoValue) => return Written::Unfit(None),
+        Err(NotWritten::Full) => match write_envelope(state, index, hooks.as_deref(), cell) {
+            Ok(block) => {
+                head.flags |= flags::ENVELOPE;
+                pen.at = 2 * size_of::<u64>();
+                envelope = Some(block);
             }
-            Err(NoRoom::Ever(why)) => {
-                let error = Error::Memory { bytes: need as u64, why };
-                return Written::Unfit(Some(Box::new(error)));
-            }
-        };
-        let (address, _) = store.place(block);
-        room[..8].copy_from_slice(&address.to_ne_bytes());
-        room[8..16].copy_from_slice(&(need as u64).to_ne_bytes());
-        head.flags |= flags::ENVELOPE;
-        head.args_len = 16;
-        envelope = Some(block);
-        // SAFETY: a block that was taken just now, for this.
-        let Some(lent) = (unsafe { memory.room(address, need as u64) }) else {
-            return Written::Unfit(None);
-        };
-        room = lent;
-    } else {
-        head.args_len = need as u32;
+            Err(why) => return why,
+        },
     }
-    write_args(objects, task, hooks.as_deref(), Pen(room));
+    head.args_len = pen.at as u32;
     cell.write_head(head);
-    let floor = if looks_back { process.done() } else { seq };
+    let processes = &mut state.processes;
+    let floor = if pen.looks_back { processes.at(place).done() } else { seq };
     processes.set_next(place, PostedTask { object: Some(index), floor, envelope });
     Written::Yes
+}
+
+/// Writes the arguments of a task into a block of memory, and into its cell where that is.
+#[cold]
+fn write_envelope(
+    state: &mut State,
+    index: Index,
+    hooks: Option<&[u8]>,
+    cell: CellRef,
+) -> Result<BlockId, Written> {
+    let State { objects, store, memory, admission, effects, .. } = state;
+    let task = objects.task(index).ok_or(Written::Unfit(None))?;
+    let bytes = descriptor_bytes(objects, task, hooks).ok_or(Written::Unfit(None))?;
+    let need = bytes as u64;
+    let block = match store.take_small(need, need) {
+        Ok(block) => block,
+        Err(NoRoom::Now) => {
+            admission.set_short();
+            effects.wakeup = true; // the driver thread looks again, and for how long
+            return Err(Written::NoRoom);
+        }
+        Err(NoRoom::Ever(why)) => {
+            let error = Error::Memory { bytes: need, why };
+            return Err(Written::Unfit(Some(Box::new(error))));
+        }
+    };
+    let (address, _) = store.place(block);
+    // SAFETY: a block that was taken just now, for this.
+    let room = unsafe { memory.room(address, need) };
+    let written = room.map(|room| write_args(objects, task, hooks, &mut Pen::new(room)));
+    if !matches!(written, Some(Ok(()))) {
+        store.release(block);
+        return Err(Written::Unfit(None));
+    }
+    let [first, second] = [address, need].map(u64::to_ne_bytes);
+    // SAFETY: the cell is the driver's until it is posted, and the area has room for two words.
+    let area = unsafe { std::slice::from_raw_parts_mut(cell.args(), 16) };
+    area[..8].copy_from_slice(&first);
+    area[8..].copy_from_slice(&second);
+    Ok(block)
 }
 
 /// A task that can never be posted ends: an argument has failed, or there are more of them than
@@ -97,65 +120,76 @@ pub(crate) fn end_unfit(state: &mut State, index: Index, too_large: Option<Box<E
     }
 }
 
-/// Bytes of a task's arguments in its descriptor, and whether one is the value of an earlier
-/// task. `None`: one of them has failed, or is nowhere.
-#[inline]
+/// Bytes of a task's arguments in its descriptor. `None`: one of them has failed.
 pub(crate) fn descriptor_bytes(
     objects: &Objects,
     task: &Task,
     hooks: Option<&[u8]>,
-) -> Option<(usize, bool)> {
+) -> Option<usize> {
     let mut bytes = 4 * task.args.list.len() + task.args.bytes.len();
-    let mut looks_back = false;
     for &dep in task.needed() {
         bytes += match &objects.at(dep).value {
             Value::Inline(value) => value.len(),
             Value::Placed { .. } => 16,
-            Value::Pending => {
-                looks_back = true;
-                8
-            }
+            Value::Pending => 8,
             Value::Failed(_) => return None,
         };
     }
-    Some((bytes + hooks.map_or(0, |hooks| 4 + hooks.len()), looks_back))
+    Some(bytes + hooks.map_or(0, |hooks| 4 + hooks.len()))
+}
+
+/// Why arguments could not be written.
+enum NotWritten {
+    /// There is no room for them.
+    Full,
+    /// One of them has failed, or is missing.
+    NoValue,
 }
 
 /// A word for each argument, and what it says.
 #[inline]
-fn write_args(objects: &Objects, task: &Task, hooks: Option<&[u8]>, mut pen: Pen<'_>) {
+fn write_args(
+    objects: &Objects,
+    task: &Task,
+    hooks: Option<&[u8]>,
+    pen: &mut Pen<'_>,
+) -> Result<(), NotWritten> {
     let mut rest = &task.args.bytes[..];
     let mut refs = task.held.iter();
     for arg in &task.args.list {
         match arg {
             Arg::Value(len) => {
-                let (value, behind) = rest.split_at(*len as usize);
+                let (value, behind) =
+                    rest.split_at_checked(*len as usize).ok_or(NotWritten::NoValue)?;
                 rest = behind;
-                pen.inline(value);
+                pen.inline(value)?;
             }
             Arg::Ref(_) => {
-                let Some(&dep) = refs.next() else { return };
+                let &dep = refs.next().ok_or(NotWritten::NoValue)?;
                 match &objects.at(dep).value {
-                    Value::Inline(value) => pen.inline(value),
+                    Value::Inline(value) => pen.inline(value)?,
                     Value::Placed { address, len, .. } => {
-                        pen.put(&arg_word::PLACED.to_ne_bytes());
-                        pen.put(&address.to_ne_bytes());
-                        pen.put(&len.to_ne_bytes());
+                        pen.word(arg_word::PLACED)?;
+                        pen.put(&address.to_ne_bytes())?;
+                        pen.put(&len.to_ne_bytes())?;
                     }
-                    _ => {
+                    Value::Pending => {
                         let earlier = match objects.task(dep).map(|task| task.phase) {
                             Some(Phase::Posted { seq, .. }) => seq,
                             _ => 0, // no posted task has this number, so the worker says so
                         };
-                        pen.put(&arg_word::CELL.to_ne_bytes());
-                        pen.put(&earlier.to_ne_bytes());
+                        pen.looks_back = true;
+                        pen.word(arg_word::CELL)?;
+                        pen.put(&earlier.to_ne_bytes())?;
                     }
+                    Value::Failed(_) => return Err(NotWritten::NoValue),
                 }
             }
         }
     }
-    if let Some(hooks) = hooks {
-        pen.inline(hooks);
+    match hooks {
+        Some(hooks) => pen.inline(hooks),
+        None => Ok(()),
     }
 }
 
@@ -167,20 +201,37 @@ pub(crate) fn post(state: &mut State, place: u16, index: Index) {
     state.memory.cell(place, seq + 1).expect_write(); // the worker used it last
 }
 
-/// Writes one part behind the other; the room was measured before.
-struct Pen<'a>(&'a mut [u8]);
+/// Writes one part behind the other, as far as there is room.
+struct Pen<'a> {
+    room: &'a mut [u8],
+    /// Bytes that were written.
+    at: usize,
+    /// One of the arguments is the value of an earlier task.
+    looks_back: bool,
+}
 
-impl Pen<'_> {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        let (here, behind) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
-        here.copy_from_slice(bytes);
-        self.0 = behind;
+impl<'a> Pen<'a> {
+    fn new(room: &'a mut [u8]) -> Self {
+        Self { room, at: 0, looks_back: false }
     }
 
     #[inline]
-    fn inline(&mut self, value: &[u8]) {
-        self.put(&(value.len() as u32).to_ne_bytes());
-        self.put(value);
+    fn put(&mut self, bytes: &[u8]) -> Result<(), NotWritten> {
+        let end = self.at + bytes.len();
+        let here = self.room.get_mut(self.at..end).ok_or(NotWritten::Full)?;
+        here.copy_from_slice(bytes);
+        self.at = end;
+        Ok(())
+    }
+
+    #[inline]
+    fn word(&mut self, word: u32) -> Result<(), NotWritten> {
+        self.put(&word.to_ne_bytes())
+    }
+
+    #[inline]
+    fn inline(&mut self, value: &[u8]) -> Result<(), NotWritten> {
+        self.word(value.len() as u32)?;
+        self.put(value)
     }
 }

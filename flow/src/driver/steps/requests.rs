@@ -177,8 +177,8 @@ fn submit_for(
             Gate::Ask(bypass) => return Ok(condition_of(bypass, config.cache.as_ref())),
         },
     };
-    let new = NewTask { node, args, overrides, parent, actor, makes: None, features };
-    let index = submit(state, new)?;
+    let mut new = NewTask { node, args, overrides, parent, actor, makes: None, features };
+    let index = submit(state, &mut new)?;
     // The caller's hold is the process's own.
     state.processes.keep(place, index);
     Ok(Response::Task(state.objects.name(index)))

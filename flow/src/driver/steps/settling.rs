@@ -72,8 +72,10 @@ pub(crate) fn settle(state: &mut State, index: Index, value: Value, children: Ve
         }
     }
     let State { effects, wait_sets, .. } = state;
-    for (set, member) in effects.members.drain(..) {
-        wait_sets.add_ready(set, member);
+    if !effects.members.is_empty() {
+        for (set, member) in effects.members.drain(..) {
+            wait_sets.add_ready(set, member);
+        }
     }
 }
 
