@@ -385,7 +385,8 @@ macro_rules! arities {
 
             /// Calls it here, on this thread, with the caching and bypass of the flow's configuration:
             /// what stands in for it runs here, and a result is stored under the tag, or served.
-            /// Values of refs are waited for. The other options do not apply.
+            /// Values of refs are waited for. The other options do not apply. In a body, which has no
+            /// configuration, it simply runs.
             ///
             /// # Errors
             /// As for `remote_blocking`.
