@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::crash::Kill;
 
@@ -97,10 +97,10 @@ fn run(bound: usize, model: impl Fn() + Send + Sync + 'static) -> u64 {
 /// Loom maps a stack for each model thread of each execution. Two tests of one process that do so
 /// at the same time wait for each other in the kernel, and take longer than one after the other.
 fn in_a_child(explore: impl FnOnce() -> String) -> String {
+    let alone = one_at_a_time();
     let (mut read, mut write) = std::io::pipe().expect("a pipe");
     // SAFETY: the child makes system calls, uses the allocator, which the C library makes usable,
-    // and panics. No other thread is about to panic and holds a lock for that: models panic in
-    // children only.
+    // and panics. No other thread holds the lock that a panic takes, since it would hold ours.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{}", std::io::Error::last_os_error());
     if child == 0 {
@@ -112,14 +112,24 @@ fn in_a_child(explore: impl FnOnce() -> String) -> String {
         unsafe { libc::_exit(i32::from(failed)) };
     }
     drop(write);
+    drop(alone);
     let mut said = String::new();
     let read = read.read_to_string(&mut said);
     let mut status = 0;
     // SAFETY: waits for the child just forked; the status is a live local.
     unsafe { libc::waitpid(child, &raw mut status, 0) };
     read.expect("text");
+    let _alone = one_at_a_time();
     assert!(status == 0, "{said}");
     said
+}
+
+/// Held while a test forks, so that no child keeps the pipe of another one open, and while one panics:
+/// what is printed then is under a lock of the standard library, and a child that was forked
+/// meanwhile would wait for it for ever.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> String {
