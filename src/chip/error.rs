@@ -49,7 +49,7 @@ pub enum ChipError {
         path: PathBuf,
     },
     /// A binary of the device cannot be read.
-    #[error("cannot read the {what} binary `{path}`: {source}", path = path.display())]
+    #[error("the {what} binary `{path}` cannot be read: {source}", path = path.display())]
     Binary {
         /// `AICPU` or `AICore`.
         what: &'static str,

@@ -130,7 +130,8 @@ impl Orchestrator {
         if begun || self.in_flight.scopes().depth() > 1 {
             return Err(InvalidReplay::LateRecording.into());
         }
-        let recorder = Recorder::new(self.shared().id, self.in_flight.hazards());
+        let shared = self.shared();
+        let recorder = Recorder::new(shared.id, self.in_flight.hazards(), shared.is_typed());
         self.recorder = Some(Box::new(recorder));
         Ok(())
     }

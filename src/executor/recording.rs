@@ -309,6 +309,8 @@ struct Base {
 pub(super) struct Recorder {
     recorded: Recorded,
     hazards: Hazards,
+    /// [What a blob has](ContinuousTensor::last_word) of the last word of a tensor.
+    last_word: u64,
     map: TensorMap,
     deps: Dependencies,
     bases: Vec<Base>,
@@ -327,7 +329,8 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(executor: u64, hazards: Hazards) -> Self {
+    /// `typed`: there are typed tasks in the executor.
+    pub(super) fn new(executor: u64, hazards: Hazards, typed: bool) -> Self {
         Self {
             recorded: Recorded {
                 executor,
@@ -349,6 +352,7 @@ impl Recorder {
                 seqs: Vec::new(),
             },
             hazards,
+            last_word: ContinuousTensor::last_word(typed),
             map: TensorMap::new(hazards),
             deps: Dependencies::default(),
             bases: vec![Base { imagined: NOWHERE, scope: None, gone: false }],
@@ -411,8 +415,9 @@ impl Recorder {
                 let bytes = tensor.quick_nbytes().unwrap_or(0);
                 let range = tensor.data()..tensor.data().saturating_add(bytes);
                 let at = self.recorded.words.len();
-                let words: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
-                self.recorded.words.extend_from_slice(words);
+                let mut words: [u64; TENSOR_WORDS] = bytemuck::cast(*tensor);
+                words[TENSOR_WORDS - 1] &= self.last_word;
+                self.recorded.words.extend_from_slice(&words);
                 self.recorded.tags.push(tag);
                 let looked_at = bytes > 0 || self.hazards == Hazards::Compatible;
                 if tensor.data() == 0 || !looked_at {

@@ -270,6 +270,8 @@ pub struct TaskDescriptors {
     mask: u32,
     payload: *mut u64,
     payload_words: u32,
+    /// [What a blob has](ContinuousTensor::last_word) of the last word of a tensor.
+    last_word: u64,
 }
 
 // SAFETY: the memory is shared between processes anyway; who may write when is the protocol's
@@ -280,7 +282,7 @@ unsafe impl Sync for TaskDescriptors {}
 
 impl TaskDescriptors {
     /// Task descriptors at `descriptors` (a power of two of them), payload of `payload_words` at
-    /// `payload`.
+    /// `payload`. With `marks`, tensors bear whether they are only read.
     ///
     /// # Safety
     /// Both areas are mapped for as long as the value or a copy of it is used, aligned, and
@@ -290,8 +292,10 @@ impl TaskDescriptors {
         window: u32,
         payload: *mut u64,
         payload_words: u32,
+        marks: bool,
     ) -> Self {
-        Self { descriptors, mask: window - 1, payload, payload_words }
+        let last_word = ContinuousTensor::last_word(marks);
+        Self { descriptors, mask: window - 1, payload, payload_words, last_word }
     }
 
     #[inline(always)]
@@ -380,7 +384,7 @@ impl TaskDescriptors {
             for (index, word) in head.words().into_iter().enumerate() {
                 put(descriptor.add(index), word);
             }
-            put_blob(descriptor.add(HEAD_WORDS), args);
+            put_blob(descriptor.add(HEAD_WORDS), args, self.last_word);
         }
     }
 
@@ -456,7 +460,7 @@ impl TaskDescriptors {
             let mut at = places + args.len() + 1;
             for (member, args) in args.iter().enumerate() {
                 put(self.payload.add(places + member), at as u64);
-                put_blob_by_words(self.payload.add(at), args);
+                put_blob_by_words(self.payload.add(at), args, self.last_word);
                 at += args.blob_len() / 8;
             }
             let table = if saved.is_empty() { 0 } else { at };
@@ -603,13 +607,19 @@ unsafe fn put(word: *mut u64, value: u64) {
 ///
 /// # Safety
 /// `out` has room for it.
-unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
+unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs, last_word: u64) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     let counts = tensors.len() as u64 | (scalars.len() as u64) << 32;
-    let words = bytemuck::cast_slice::<_, u64>(tensors).iter().chain(scalars);
-    for (at, &word) in std::iter::once(&counts).chain(words).enumerate() {
-        // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
-        unsafe { put(out.add(at), word) };
+    // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
+    unsafe {
+        put(out, counts);
+        let mut at = out.add(1);
+        for tensor in tensors {
+            at = put_tensor(at, tensor, last_word);
+        }
+        for (index, &scalar) in scalars.iter().enumerate() {
+            put(at.add(index), scalar);
+        }
     }
 }
 
@@ -619,11 +629,14 @@ unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs) {
 /// # Safety
 /// `out` has room for it.
 #[inline(always)]
-unsafe fn put_tensor(out: *mut u64, tensor: &ContinuousTensor) -> *mut u64 {
-    let words: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
-    for (index, &word) in words.iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { put(out.add(index), word) };
+unsafe fn put_tensor(out: *mut u64, tensor: &ContinuousTensor, last_word: u64) -> *mut u64 {
+    let [words @ .., last]: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (index, &word) in words.iter().enumerate() {
+            put(out.add(index), word);
+        }
+        put(out.add(words.len()), last & last_word);
     }
     out.wrapping_add(TENSOR_WORDS)
 }
@@ -635,7 +648,7 @@ unsafe fn put_tensor(out: *mut u64, tensor: &ContinuousTensor) -> *mut u64 {
 /// # Safety
 /// `out` has room for it.
 #[inline(always)]
-unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
+unsafe fn put_blob(out: *mut u64, args: &TaskArgs, last_word: u64) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
     unsafe {
@@ -645,15 +658,15 @@ unsafe fn put_blob(out: *mut u64, args: &TaskArgs) {
         let mut others = tensors;
         // Mostly there are two at most, which need no loop.
         if let [first, behind @ ..] = others {
-            at = put_tensor(at, first);
+            at = put_tensor(at, first, last_word);
             others = behind;
         }
         if let [second, behind @ ..] = others {
-            at = put_tensor(at, second);
+            at = put_tensor(at, second, last_word);
             others = behind;
         }
         for tensor in others {
-            at = put_tensor(at, tensor);
+            at = put_tensor(at, tensor, last_word);
         }
         // Where other tasks have an address.
         if let [scalar] = scalars {

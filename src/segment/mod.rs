@@ -142,6 +142,7 @@ impl Arena {
                 self.shape.ring.window as u32,
                 base.add(self.at.payload).cast().as_ptr(),
                 (PAYLOAD_BYTES / 8) as u32,
+                self.shape.typed,
             )
         }
     }

@@ -12,7 +12,7 @@ testkit::tests! {
         alloc_gives_memory_of_its_own, an_alloc_flows_from_task_to_task, eight_runs_with_allocs,
         the_handle_names_outputs, empty_tensors, zero_bytes_beside_others, sub_tasks_get_arguments,
         ids_follow_each_other, no_tensor_at_all, every_data_type,
-        an_output_of_the_caller_is_not_the_handles,
+        an_output_of_the_caller_is_not_the_handles, padding_is_zero,
     }
     "orchestrator::refuse" in refuse {
         too_many_dimensions, an_unknown_dtype, sizes_that_overflow, a_tensor_after_a_scalar,

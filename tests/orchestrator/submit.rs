@@ -360,6 +360,32 @@ pub(crate) fn sub_tasks_get_arguments() {
     }
 }
 
+/// A body may hand a tensor on, to C as well, where padding has to be zero.
+pub(crate) fn padding_is_zero() {
+    for mode in BOTH {
+        let mut builder = small(mode, 1);
+        let check = builder
+            .register("check", |args, _, _| {
+                let padding =
+                    |tensor| bytemuck::bytes_of(tensor)[33..].iter().all(|&byte| byte == 0);
+                if args.tensors().iter().all(padding) { Ok(()) } else { Err("padding is not zero") }
+            })
+            .unwrap();
+        let exec = builder.build().unwrap();
+        let x = exec.buffer::<u64>(20).unwrap();
+        // Inside the descriptor, and beside it.
+        let few = || args().input(at(&x, 0)).output_existing(at(&x, 1));
+        let many = || (2..20).fold(few(), |all, index| all.input(at(&x, index)));
+        let submit = |orch: &mut mailring::Orchestrator| {
+            orch.submit(check, few(), config())?;
+            orch.submit(check, many(), config())?;
+            orch.submit_group(check, vec![many()], config()).map(drop)
+        };
+        let ((), recording) = exec.record(submit).unwrap();
+        exec.replay(&recording, &recording.bindings()).unwrap();
+    }
+}
+
 pub(crate) fn ids_follow_each_other() {
     for mode in BOTH {
         let kit = kit(mode, Hazards::Strict);
