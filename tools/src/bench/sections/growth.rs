@@ -53,7 +53,7 @@ pub(super) static SECTION: Section = Section {
         .at_most(1.5, 1.5),
         ns(
             "growth.part_few_ns",
-            "part of 64 that one task writes, and another one reads with all of them",
+            "part of 64, written, then read once",
             "time of all these tasks / parts",
         ),
         ns("growth.part_many_ns", "of 4,096", "time of all these tasks / parts"),
