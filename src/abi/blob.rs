@@ -267,11 +267,7 @@ pub fn write_blob(args: &TaskArgs, out: &mut [u8]) -> Result<usize, AbiError> {
     counts[..4].copy_from_slice(&(args.tensors().len() as i32).to_ne_bytes());
     counts[4..].copy_from_slice(&(args.scalars().len() as i32).to_ne_bytes());
     let (tensors, scalars) = rest.split_at_mut(size_of_val(args.tensors()));
-    // Without the marks of the builder.
-    for (out, tensor) in tensors.chunks_exact_mut(size_of::<ContinuousTensor>()).zip(args.tensors())
-    {
-        out.copy_from_slice(bytemuck::bytes_of(&tensor.marked(false)));
-    }
+    tensors.copy_from_slice(bytemuck::cast_slice(args.tensors()));
     scalars.copy_from_slice(bytemuck::cast_slice(args.scalars()));
     Ok(need)
 }

@@ -23,9 +23,8 @@ thread_local! {
 /// Vectors, since a list is used again: they have their memory already.
 #[derive(Debug)]
 pub(super) struct List {
-    /// Each bears whether its tag is one of those that only read.
     tensors: Vec<ContinuousTensor>,
-    /// As many.
+    /// One a tensor.
     tags: Vec<TensorArgType>,
     /// Room that both have: no more than either capacity.
     room: usize,
@@ -89,7 +88,6 @@ impl List {
         if tag == TensorArgType::NoDep {
             self.rare |= UNORDERED;
         }
-        let tensor = tensor.marked(!tag.writes());
         let count = self.tensors.len();
         if count == self.room {
             self.grow();
@@ -139,11 +137,7 @@ impl List {
 
     /// Whether there is such a tensor.
     pub(super) fn set_tag(&mut self, index: usize, tag: TensorArgType) -> bool {
-        let (Some(tensor), Some(place)) = (self.tensors.get_mut(index), self.tags.get_mut(index))
-        else {
-            return false;
-        };
-        *tensor = tensor.marked(!tag.writes());
+        let Some(place) = self.tags.get_mut(index) else { return false };
         *place = tag;
         if tag == TensorArgType::NoDep {
             self.rare |= UNORDERED;

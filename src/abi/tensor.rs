@@ -117,12 +117,6 @@ const _: () = {
     assert!(offset_of!(ContinuousTensor, padding) == 33);
 };
 
-/// The last word of a tensor with nothing but a mark, the first byte of its padding.
-#[inline(always)]
-const fn mark(value: u8) -> u64 {
-    u64::from_ne_bytes([0, value, 0, 0, 0, 0, 0, 0])
-}
-
 impl ContinuousTensor {
     /// Whether the task that it travels to only reads it, as far as that was marked.
     #[inline]
@@ -134,18 +128,12 @@ impl ContinuousTensor {
     /// typed tasks.
     #[inline(always)]
     pub(crate) fn marked(self, read_only: bool) -> Self {
+        let mark = |value: u8| u64::from_ne_bytes([0, value, 0, 0, 0, 0, 0, 0]);
         // As a word: a byte that is written by itself would hold up those who read all of it.
         let mut words: [u64; size_of::<Self>() / 8] = bytemuck::cast(self);
         let last = &mut words[size_of::<Self>() / 8 - 1];
-        *last = *last & Self::last_word(false) | mark(u8::from(read_only));
+        *last = *last & !mark(u8::MAX) | mark(u8::from(read_only));
         bytemuck::cast(words)
-    }
-
-    /// What a blob has of the last word of a tensor: all, or all but the mark. Where there are no typed
-    /// tasks nobody looks at marks, and padding is zero as it is in C.
-    #[inline(always)]
-    pub(crate) const fn last_word(with_mark: bool) -> u64 {
-        if with_mark { u64::MAX } else { !mark(u8::MAX) }
     }
 
     /// A tensor at address `data` (0: to be allocated). No dimensions mean one element.

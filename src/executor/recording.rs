@@ -309,8 +309,8 @@ struct Base {
 pub(super) struct Recorder {
     recorded: Recorded,
     hazards: Hazards,
-    /// [What a blob has](ContinuousTensor::last_word) of the last word of a tensor.
-    last_word: u64,
+    /// Tensors of tasks without types bear whether they are only read.
+    marks: bool,
     map: TensorMap,
     deps: Dependencies,
     bases: Vec<Base>,
@@ -352,7 +352,7 @@ impl Recorder {
                 seqs: Vec::new(),
             },
             hazards,
-            last_word: ContinuousTensor::last_word(typed),
+            marks: typed,
             map: TensorMap::new(hazards),
             deps: Dependencies::default(),
             bases: vec![Base { imagined: NOWHERE, scope: None, gone: false }],
@@ -415,8 +415,9 @@ impl Recorder {
                 let bytes = tensor.quick_nbytes().unwrap_or(0);
                 let range = tensor.data()..tensor.data().saturating_add(bytes);
                 let at = self.recorded.words.len();
-                let mut words: [u64; TENSOR_WORDS] = bytemuck::cast(*tensor);
-                words[TENSOR_WORDS - 1] &= self.last_word;
+                let marks = self.marks && !typed;
+                let written = if marks { tensor.marked(!tag.writes()) } else { *tensor };
+                let words: [u64; TENSOR_WORDS] = bytemuck::cast(written);
                 self.recorded.words.extend_from_slice(&words);
                 self.recorded.tags.push(tag);
                 let looked_at = bytes > 0 || self.hazards == Hazards::Compatible;

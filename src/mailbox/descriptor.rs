@@ -270,8 +270,8 @@ pub struct TaskDescriptors {
     mask: u32,
     payload: *mut u64,
     payload_words: u32,
-    /// [What a blob has](ContinuousTensor::last_word) of the last word of a tensor.
-    last_word: u64,
+    /// Tensors of tasks without types bear whether they are only read.
+    marks: bool,
 }
 
 // SAFETY: the memory is shared between processes anyway; who may write when is the protocol's
@@ -282,7 +282,7 @@ unsafe impl Sync for TaskDescriptors {}
 
 impl TaskDescriptors {
     /// Task descriptors at `descriptors` (a power of two of them), payload of `payload_words` at
-    /// `payload`. With `marks`, tensors bear whether they are only read.
+    /// `payload`. With `marks`, tensors of tasks without types bear whether they are only read.
     ///
     /// # Safety
     /// Both areas are mapped for as long as the value or a copy of it is used, aligned, and
@@ -294,8 +294,7 @@ impl TaskDescriptors {
         payload_words: u32,
         marks: bool,
     ) -> Self {
-        let last_word = ContinuousTensor::last_word(marks);
-        Self { descriptors, mask: window - 1, payload, payload_words, last_word }
+        Self { descriptors, mask: window - 1, payload, payload_words, marks }
     }
 
     #[inline(always)]
@@ -384,7 +383,12 @@ impl TaskDescriptors {
             for (index, word) in head.words().into_iter().enumerate() {
                 put(descriptor.add(index), word);
             }
-            put_blob(descriptor.add(HEAD_WORDS), args, self.last_word);
+            let blob = descriptor.add(HEAD_WORDS);
+            if self.marks && !head.callable().is_typed() {
+                put_blob::<true>(blob, args);
+            } else {
+                put_blob::<false>(blob, args);
+            }
         }
     }
 
@@ -444,6 +448,7 @@ impl TaskDescriptors {
         let words = Self::spill_words(args, saved.len());
         let from = head.payload as usize;
         assert!(from + words <= self.payload_words as usize);
+        let marks = self.marks && !head.callable().is_typed();
         let places = from + SPILL_HEAD;
         // SAFETY: in bounds by the assertion, reserved by the caller.
         unsafe {
@@ -460,7 +465,7 @@ impl TaskDescriptors {
             let mut at = places + args.len() + 1;
             for (member, args) in args.iter().enumerate() {
                 put(self.payload.add(places + member), at as u64);
-                put_blob_by_words(self.payload.add(at), args, self.last_word);
+                put_blob_by_words(self.payload.add(at), args, marks);
                 at += args.blob_len() / 8;
             }
             let table = if saved.is_empty() { 0 } else { at };
@@ -607,15 +612,15 @@ unsafe fn put(word: *mut u64, value: u64) {
 ///
 /// # Safety
 /// `out` has room for it.
-unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs, last_word: u64) {
+unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs, marks: bool) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     let counts = tensors.len() as u64 | (scalars.len() as u64) << 32;
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
     unsafe {
         put(out, counts);
         let mut at = out.add(1);
-        for tensor in tensors {
-            at = put_tensor(at, tensor, last_word);
+        for (&tensor, tag) in tensors.iter().zip(args.tags()) {
+            at = put_tensor(at, if marks { tensor.marked(!tag.writes()) } else { tensor });
         }
         for (index, &scalar) in scalars.iter().enumerate() {
             put(at.add(index), scalar);
@@ -629,14 +634,11 @@ unsafe fn put_blob_by_words(out: *mut u64, args: &TaskArgs, last_word: u64) {
 /// # Safety
 /// `out` has room for it.
 #[inline(always)]
-unsafe fn put_tensor(out: *mut u64, tensor: &ContinuousTensor, last_word: u64) -> *mut u64 {
-    let [words @ .., last]: &[u64; TENSOR_WORDS] = bytemuck::cast_ref(tensor);
-    // SAFETY: the caller's promise.
-    unsafe {
-        for (index, &word) in words.iter().enumerate() {
-            put(out.add(index), word);
-        }
-        put(out.add(words.len()), last & last_word);
+unsafe fn put_tensor(out: *mut u64, tensor: ContinuousTensor) -> *mut u64 {
+    let words: [u64; TENSOR_WORDS] = bytemuck::cast(tensor);
+    for (index, word) in words.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { put(out.add(index), word) };
     }
     out.wrapping_add(TENSOR_WORDS)
 }
@@ -648,25 +650,29 @@ unsafe fn put_tensor(out: *mut u64, tensor: &ContinuousTensor, last_word: u64) -
 /// # Safety
 /// `out` has room for it.
 #[inline(always)]
-unsafe fn put_blob(out: *mut u64, args: &TaskArgs, last_word: u64) {
+unsafe fn put_blob<const MARKS: bool>(out: *mut u64, args: &TaskArgs) {
     let (tensors, scalars) = (args.tensors(), args.scalars());
     // SAFETY: the caller's promise; `ContinuousTensor` is 40 bytes, aligned to 8.
     unsafe {
         put(out, tensors.len() as u64 | (scalars.len() as u64) << 32);
         // Few and small: a loop of moves beats a call of `memcpy` for a length it cannot know.
         let mut at = out.add(1);
+        let as_written = |index: usize, tensor: &ContinuousTensor| match args.tags().get(index) {
+            Some(tag) if MARKS => tensor.marked(!tag.writes()),
+            _ => *tensor,
+        };
         let mut others = tensors;
         // Mostly there are two at most, which need no loop.
         if let [first, behind @ ..] = others {
-            at = put_tensor(at, first, last_word);
+            at = put_tensor(at, as_written(0, first));
             others = behind;
         }
         if let [second, behind @ ..] = others {
-            at = put_tensor(at, second, last_word);
+            at = put_tensor(at, as_written(1, second));
             others = behind;
         }
-        for tensor in others {
-            at = put_tensor(at, tensor, last_word);
+        for (index, tensor) in others.iter().enumerate() {
+            at = put_tensor(at, as_written(2 + index, tensor));
         }
         // Where other tasks have an address.
         if let [scalar] = scalars {
